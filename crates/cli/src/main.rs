@@ -1,0 +1,4 @@
+//! The `headstart` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,115 @@
+//! What can go wrong, as one type: the thing, what was expected, what was found, and a hint.
+
+use std::path::PathBuf;
+
+/// Shorthand for results of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure the library reports.
+///
+/// `Display` names the thing, what was expected and what was found; [`Error::hint`] says
+/// what would mend it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on a file.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, as a verb: "read", "create", ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// A file exists but does not hold what it should.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What a good file holds at this place.
+        expected: String,
+        /// What this one holds.
+        found: String,
+        /// What would mend it.
+        hint: String,
+    },
+    /// A value the caller gave cannot be used.
+    #[error("{what}: expected {expected}, found {found}")]
+    Invalid {
+        /// The setting, argument or tensor.
+        what: String,
+        /// What would be accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+        /// What would mend it.
+        hint: String,
+    },
+    /// Training produced a loss that is not a finite number.
+    #[error("the loss became {loss} at step {step} of epoch {epoch} ({phase})")]
+    Diverged {
+        /// The loss as computed.
+        loss: f32,
+        /// Step within the epoch, from 1.
+        step: usize,
+        /// Epoch within the run, from 1.
+        epoch: usize,
+        /// Which phase: "head" or "fine-tune".
+        phase: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, or `None` when the message says all.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Error::Io { .. } => None,
+            Error::Format { hint, .. } | Error::Invalid { hint, .. } => {
+                (!hint.is_empty()).then_some(hint)
+            }
+            Error::Diverged { .. } => {
+                Some("lower --learning-rate; the weights of the last good epoch are kept")
+            }
+        }
+    }
+
+    /// An [`Error::Io`] for `action` on `path`; made for `map_err`.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// An [`Error::Invalid`] from its four parts.
+    pub fn invalid(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Error {
+        Error::Invalid {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An [`Error::Format`] from its four parts.
+    pub fn format(
+        path: impl Into<PathBuf>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Error {
+        Error::Format {
+            path: path.into(),
+            expected: expected.into(),
+            found: found.into(),
+            hint: hint.into(),
+        }
+    }
+}

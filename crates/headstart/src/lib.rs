@@ -1,0 +1,9 @@
+//! Transfer learning for image classifiers.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod graph;
+pub mod parameters;
+pub mod preprocess;
+
+pub use error::{Error, Result};
