@@ -1,4 +1,12 @@
-//! Compute kernels of headstart: convolution, batch norm, pooling, dense layers, losses and
-//! optimizer updates on plain slices and sizes.
+//! Compute on slices and sizes: every kernel headstart's engine runs on the CPU.
+//!
+//! Activations are NHWC, convolution kernels height x width x in x out, all `f32`.
+//! `table` binds one register tile and its packing to each instruction set and is chosen at run
+//! time; `conv` and `dense` own loops, blocking, threads and edges above it. Work is cut by shape
+//! and reductions run in a fixed order, so results do not depend on the number of threads.
 
+pub mod buffer;
+pub mod conv;
+pub mod oracle;
+pub mod table;
 pub mod threads;
