@@ -3,7 +3,10 @@
 //! A dense layer is the 1x1 convolution of a 1x1 map.
 
 use crate::buffer::Buffer;
-use crate::oracle;
+use crate::gather::Gather;
+use crate::gemm::{self, Finish};
+use crate::gradient;
+use crate::isa::Tile;
 use crate::table::Compute;
 
 /// Sizes of one convolution over a batch.
@@ -78,7 +81,32 @@ impl ConvShape {
 /// A kernel in the layout the register tile reads.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    pub(crate) data: Buffer,
+    data: Buffer,
+    /// What it was packed for, with the batch left out.
+    key: Option<(ConvShape, bool, crate::isa::Isa)>,
+}
+
+impl Packed {
+    fn key(
+        compute: &Compute,
+        shape: &ConvShape,
+        backward: bool,
+    ) -> (ConvShape, bool, crate::isa::Isa) {
+        // Height and width matter to the tap classes of the backward pass only.
+        (ConvShape { batch: 0, ..*shape }, backward, compute.isa())
+    }
+
+    fn prepare(&mut self, compute: &Compute, shape: &ConvShape, backward: bool, len: usize) {
+        if self.data.len() != len {
+            self.data = Buffer::zeros(len);
+        }
+        self.key = Some(Packed::key(compute, shape, backward));
+    }
+
+    fn check(&self, compute: &Compute, shape: &ConvShape, backward: bool) {
+        let key = Some(Packed::key(compute, shape, backward));
+        assert!(self.key == key, "the kernel was packed for {:?}, not {key:?}", self.key);
+    }
 }
 
 /// What happens to each output element before it is stored, in this order.
@@ -92,7 +120,16 @@ pub struct Epilogue<'a> {
     pub relu: bool,
 }
 
+/// The tile for outputs of `columns` channels.
+fn tile(compute: &Compute, columns: usize) -> Tile {
+    let record = compute.record;
+    if columns <= record.wide.nr / 2 { record.narrow } else { record.wide }
+}
+
 /// Packs `kernel` (h x w x in x out) for [`forward`], each output channel times `scale`.
+///
+/// # Panics
+/// If a slice has not the length `shape` gives it.
 pub fn pack_forward(
     compute: &Compute,
     shape: &ConvShape,
@@ -100,23 +137,42 @@ pub fn pack_forward(
     scale: Option<&[f32]>,
     packed: &mut Packed,
 ) {
-    let _ = compute;
-    let n = shape.out_channels;
+    let columns = shape.out_channels;
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
-    packed.data = Buffer::zeros(kernel.len());
-    for (i, (to, from)) in packed.data.iter_mut().zip(kernel).enumerate() {
-        *to = from * scale.map_or(1.0, |s| s[i % n]);
-    }
+    assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
+    let tile = tile(compute, columns);
+    let depth = Gather::forward(shape).depth();
+    packed.prepare(compute, shape, false, gemm::packed_len(tile, depth, columns));
+    let at = |k: usize, n: usize| kernel[k * columns + n] * scale.map_or(1.0, |s| s[n]);
+    gemm::pack(compute, tile, depth, columns, at, &mut packed.data);
 }
 
 /// Packs `kernel` (h x w x in x out) for [`backward_input`].
+///
+/// # Panics
+/// If `kernel` has not the length `shape` gives it.
 pub fn pack_backward_input(
     compute: &Compute,
     shape: &ConvShape,
     kernel: &[f32],
     packed: &mut Packed,
 ) {
-    pack_forward(compute, shape, kernel, None, packed);
+    let (columns, run) = (shape.in_channels, shape.out_channels);
+    assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
+    let tile = tile(compute, columns);
+    let parts = Gather::backward(shape);
+    let len = parts.iter().map(|(g, _)| gemm::packed_len(tile, g.depth(), columns)).sum();
+    packed.prepare(compute, shape, true, len);
+    let mut rest = &mut packed.data[..];
+    for (g, taps) in &parts {
+        let (part, after) = rest.split_at_mut(gemm::packed_len(tile, g.depth(), columns));
+        rest = after;
+        let at = |k: usize, n: usize| {
+            let [i, j] = taps[k / run];
+            kernel[((i * shape.kernel + j) * columns + n) * run + k % run]
+        };
+        gemm::pack(compute, tile, g.depth(), columns, at, part);
+    }
 }
 
 /// `output = epilogue(input * kernel)`; input `[batch, height, width, in]`, output
@@ -132,20 +188,20 @@ pub fn forward(
     epilogue: Epilogue<'_>,
     output: &mut [f32],
 ) {
-    let _ = compute;
-    let result = oracle::conv_forward(shape, input, &packed.data);
-    for (i, (to, from)) in output.iter_mut().zip(result).enumerate() {
-        let mut x = from;
-        x += epilogue.bias.map_or(0.0, |b| f64::from(b[i % shape.out_channels]));
-        x += epilogue.residual.map_or(0.0, |r| f64::from(r[i]));
-        *to = if epilogue.relu { x.max(0.0) as f32 } else { x as f32 };
-    }
+    packed.check(compute, shape, false);
+    let Epilogue { bias, residual, relu } = epilogue;
+    let finish = Finish { bias, residual, relu, ..Finish::default() };
+    let (g, n) = (Gather::forward(shape), shape.out_channels);
+    gemm::run(compute, tile(compute, n), &g, input, &packed.data, n, &finish, output);
 }
 
 /// Gradient with respect to the input, `[batch, height, width, in]`.
 ///
 /// With `accumulate` it is added to what `grad_input` holds; afterwards elements whose `mask` is
 /// not positive become zero (`mask` is the ReLU output that was this convolution's input).
+///
+/// # Panics
+/// If a slice has not the length `shape` gives it, or `packed` was packed for another shape.
 pub fn backward_input(
     compute: &Compute,
     shape: &ConvShape,
@@ -155,15 +211,22 @@ pub fn backward_input(
     mask: Option<&[f32]>,
     grad_input: &mut [f32],
 ) {
-    let _ = compute;
-    let result = oracle::conv_backward_input(shape, grad_output, &packed.data);
-    for (i, (to, from)) in grad_input.iter_mut().zip(result).enumerate() {
-        let x = if accumulate { f64::from(*to) + from } else { from };
-        *to = if mask.is_some_and(|m| m[i] <= 0.0) { 0.0 } else { x as f32 };
+    packed.check(compute, shape, true);
+    let n = shape.in_channels;
+    let tile = tile(compute, n);
+    let finish = Finish { accumulate, mask, ..Finish::default() };
+    let mut rest = &packed.data[..];
+    for (g, _) in &Gather::backward(shape) {
+        let (part, after) = rest.split_at(gemm::packed_len(tile, g.depth(), n));
+        rest = after;
+        gemm::run(compute, tile, g, grad_output, part, n, &finish, grad_input);
     }
 }
 
 /// Gradient with respect to the kernel (h x w x in x out), overwriting `grad_kernel`.
+///
+/// # Panics
+/// If a slice has not the length `shape` gives it.
 pub fn backward_kernel(
     compute: &Compute,
     shape: &ConvShape,
@@ -171,9 +234,7 @@ pub fn backward_kernel(
     grad_output: &[f32],
     grad_kernel: &mut [f32],
 ) {
-    let _ = compute;
-    let result = oracle::conv_backward_kernel(shape, input, grad_output);
-    for (to, from) in grad_kernel.iter_mut().zip(result) {
-        *to = from as f32;
-    }
+    assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
+    let g = Gather::forward(shape);
+    gradient::run(compute, &g, input, grad_output, shape.out_channels, grad_kernel);
 }

@@ -7,6 +7,10 @@
 
 pub mod buffer;
 pub mod conv;
+mod gather;
+mod gemm;
+mod gradient;
+pub mod isa;
 pub mod oracle;
 pub mod table;
 pub mod threads;

@@ -1,5 +1,9 @@
 //! What computes: the threads and the instruction set's record of tile, packer and sizes.
 
+use std::sync::Mutex;
+
+use crate::buffer::Buffer;
+use crate::isa::{Isa, Record};
 use crate::threads::Threads;
 
 /// What every kernel takes: threads to run on and the kernels of one instruction set.
@@ -7,20 +11,53 @@ use crate::threads::Threads;
 pub struct Compute {
     /// The threads.
     pub threads: Threads,
+    pub(crate) record: &'static Record,
+    /// Memory for partial results, kept between calls.
+    pub(crate) scratch: Mutex<Buffer>,
 }
 
 impl Compute {
-    /// Kernels for the best instruction set of this CPU, or the one `HEADSTART_ISA` names.
+    /// Kernels for the best instruction set of this CPU, or the one `HEADSTART_ISA` names, on
+    /// `threads` threads (0: one per core).
     ///
     /// # Errors
     /// A message, if the threads cannot be started or `HEADSTART_ISA` names an unknown or
     /// unavailable instruction set.
     pub fn new(threads: usize) -> Result<Compute, String> {
-        Ok(Compute { threads: Threads::new(threads).map_err(|e| e.to_string())? })
+        Compute::with_isa(threads, Isa::from_env()?)
     }
 
-    /// Name of the instruction set in use.
-    pub fn isa(&self) -> &'static str {
-        "portable"
+    /// Kernels for `isa`.
+    ///
+    /// # Errors
+    /// A message, if the CPU does not run `isa` or the threads cannot be started.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Compute, String> {
+        if !isa.available() {
+            return Err(format!("this CPU does not run {isa}"));
+        }
+        let threads = Threads::new(threads).map_err(|e| format!("cannot start threads: {e}"))?;
+        Ok(Compute { threads, record: isa.record(), scratch: Mutex::default() })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.record.isa
+    }
+
+    /// The multiply-add rate of all threads in FLOP/s, measured for about `seconds` by a loop that
+    /// touches registers only.
+    pub fn measure_peak(&self, seconds: f64) -> f64 {
+        let rounds = 1 << 16;
+        let start = std::time::Instant::now();
+        let total = std::sync::atomic::AtomicU64::new(0);
+        let tasks = self.threads.count() * 16;
+        while start.elapsed().as_secs_f64() < seconds {
+            self.threads.run(tasks, |_| {
+                // SAFETY: `with_isa` checked that the CPU runs the record's instruction set.
+                let done = unsafe { (self.record.peak)(rounds) };
+                total.fetch_add(done, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        total.into_inner() as f64 / start.elapsed().as_secs_f64()
     }
 }

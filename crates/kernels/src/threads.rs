@@ -87,10 +87,6 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: data.as_mut_ptr(), len: data.len(), life: PhantomData }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(crate) fn pointer(&self) -> *mut T {
         self.start
     }

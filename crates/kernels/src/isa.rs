@@ -1,0 +1,126 @@
+//! The register tiles, written once over a small vector trait and compiled once per instruction set.
+
+use std::fmt;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+mod tile;
+
+pub(crate) use tile::{GradientArgs, TileArgs};
+
+/// An instruction set headstart has kernels for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust, vectorised by the compiler for the build's baseline.
+    Portable,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+}
+
+impl Isa {
+    /// All of them, the narrowest first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// Its name, as `HEADSTART_ISA` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this CPU runs it.
+    pub fn available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Isa::Avx2.available()
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// The widest one this CPU runs.
+    pub fn best() -> Isa {
+        Isa::ALL.into_iter().rev().find(|isa| isa.available()).unwrap_or(Isa::Portable)
+    }
+
+    /// The one `HEADSTART_ISA` names, else the best.
+    ///
+    /// # Errors
+    /// A message, if the variable names an unknown instruction set or one this CPU lacks.
+    pub fn from_env() -> Result<Isa, String> {
+        let Ok(name) = std::env::var("HEADSTART_ISA") else { return Ok(Isa::best()) };
+        let known = || Isa::ALL.map(Isa::name).join(", ");
+        let isa = Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| format!("HEADSTART_ISA: expected one of {}, found {name:?}", known()))?;
+        if isa.available() {
+            Ok(isa)
+        } else {
+            Err(format!("HEADSTART_ISA: this CPU does not run {name}; its best is {}", Isa::best()))
+        }
+    }
+
+    pub(crate) fn record(self) -> &'static Record {
+        match self {
+            Isa::Portable => &portable::RECORD,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::RECORD,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::RECORD,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => &portable::RECORD,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A register tile with its sizes. `run` needs the record's instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    /// Rows of the output (pixels).
+    pub mr: usize,
+    /// Columns of the output (channels), also the width of a packed panel.
+    pub nr: usize,
+    /// Computes one tile.
+    pub run: unsafe fn(&TileArgs),
+}
+
+/// The tiles of the kernel gradient: entry `i` handles `i + 1` rows of the kernel.
+pub(crate) type GradientTiles = &'static [unsafe fn(&GradientArgs)];
+
+/// Everything one instruction set provides; sizes and functions cannot be mixed between sets.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// The instruction set.
+    pub isa: Isa,
+    /// For outputs of many channels.
+    pub wide: Tile,
+    /// For outputs of few channels.
+    pub narrow: Tile,
+    /// Kernel gradient over panels of `wide.nr` columns.
+    pub gradient: GradientTiles,
+    /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
+    pub peak: unsafe fn(u64) -> u64,
+}
