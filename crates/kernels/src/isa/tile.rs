@@ -1,5 +1,8 @@
 //! One register tile for the convolutions and one for the kernel gradient, generic over the vector.
 
+// Registers are indexed by constants once the loops are unrolled; iterators hide that.
+#![allow(clippy::needless_range_loop)]
+
 /// A register of floats. Its methods are inlined into functions compiled for its instruction set.
 pub(super) trait Vector: Copy {
     const LANES: usize;
@@ -93,27 +96,39 @@ pub(super) unsafe fn convolve<V: Vector, const MR: usize, const NV: usize>(t: &T
                 panel = panel.add(NV * V::LANES);
             }
         }
+        // Each register takes the same branches; unrolled, so that none of them is ever indexed.
+        macro_rules! each {
+            (|$x:ident, $at:ident, $v:ident| $body:expr) => {
+                for r in 0..MR {
+                    let row = *t.output_rows.add(r);
+                    for $v in 0..NV {
+                        let $at = row + $v * V::LANES;
+                        let $x = acc[r][$v];
+                        acc[r][$v] = $body;
+                    }
+                }
+            };
+        }
+        if t.accumulate {
+            each!(|x, at, v| x.add(V::load(t.output.add(at))));
+        }
+        if !t.bias.is_null() {
+            let bias: [V; NV] = std::array::from_fn(|v| V::load(t.bias.add(v * V::LANES)));
+            each!(|x, _at, v| x.add(bias[v]));
+        }
+        if !t.residual.is_null() {
+            each!(|x, at, v| x.add(V::load(t.residual.add(at))));
+        }
+        if t.relu {
+            each!(|x, _at, v| x.relu());
+        }
+        if !t.mask.is_null() {
+            each!(|x, at, v| x.keep_where_positive(V::load(t.mask.add(at))));
+        }
         for (r, acc) in acc.iter().enumerate() {
             let row = *t.output_rows.add(r);
-            for (v, &acc) in acc.iter().enumerate() {
-                let at = row + v * V::LANES;
-                let mut x = acc;
-                if t.accumulate {
-                    x = x.add(V::load(t.output.add(at)));
-                }
-                if !t.bias.is_null() {
-                    x = x.add(V::load(t.bias.add(v * V::LANES)));
-                }
-                if !t.residual.is_null() {
-                    x = x.add(V::load(t.residual.add(at)));
-                }
-                if t.relu {
-                    x = x.relu();
-                }
-                if !t.mask.is_null() {
-                    x = x.keep_where_positive(V::load(t.mask.add(at)));
-                }
-                x.store(t.output.add(at));
+            for (v, acc) in acc.iter().enumerate() {
+                acc.store(t.output.add(row + v * V::LANES));
             }
         }
     }

@@ -1,0 +1,72 @@
+//! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak.
+
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::table::Compute;
+use std::time::Instant;
+
+fn median(mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times: Vec<f64> = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[2]
+}
+
+fn main() {
+    let c = Compute::new(0).expect("threads");
+    let peak = c.measure_peak(0.5);
+    println!("{} on {} threads, peak {:.0} GFLOP/s", c.isa(), c.threads.count(), peak / 1e9);
+    let batch = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(20);
+    for (size, ci, co, kernel, stride) in [
+        (230, 3, 64, 7, 2),
+        (56, 64, 64, 1, 1),
+        (56, 64, 64, 3, 1),
+        (56, 64, 256, 1, 1),
+        (56, 256, 64, 1, 1),
+        (56, 256, 128, 1, 2),
+        (28, 128, 128, 3, 1),
+        (28, 128, 512, 1, 1),
+        (28, 512, 128, 1, 1),
+        (14, 256, 256, 3, 1),
+        (14, 256, 1024, 1, 1),
+        (14, 1024, 256, 1, 1),
+        (7, 512, 512, 3, 1),
+        (7, 512, 2048, 1, 1),
+        (7, 2048, 512, 1, 1),
+    ] {
+        let padding = if kernel == 3 { 1 } else { 0 };
+        let s = ConvShape {
+            batch,
+            height: size,
+            width: size,
+            in_channels: ci,
+            out_channels: co,
+            kernel,
+            stride,
+            padding,
+        };
+        let x = vec![0.5f32; s.in_len()];
+        let w = vec![0.25f32; s.kernel_len()];
+        let mut y = vec![0.0; s.out_len()];
+        let mut dx = vec![0.0; s.in_len()];
+        let mut dw = vec![0.0; s.kernel_len()];
+        let (mut p, mut q) = (Packed::default(), Packed::default());
+        conv::pack_forward(&c, &s, &w, None, &mut p);
+        conv::pack_backward_input(&c, &s, &w, &mut q);
+        let f = median(|| conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y));
+        let b = median(|| conv::backward_input(&c, &s, &y, &q, false, None, &mut dx));
+        let k = median(|| conv::backward_kernel(&c, &s, &x, &y, &mut dw));
+        let share = |t: f64| s.flops() as f64 / t / peak * 100.0;
+        println!(
+            "{size:>4} {ci:>5} {co:>5} {kernel}x{kernel}/{stride}  forward {:5.1}%  input {:5.1}%  kernel {:5.1}%",
+            share(f),
+            share(b),
+            share(k)
+        );
+    }
+}
