@@ -3,7 +3,9 @@
 
 pub mod error;
 pub mod graph;
+pub mod image;
 pub mod parameters;
 pub mod preprocess;
+pub mod split;
 
 pub use error::{Error, Result};
