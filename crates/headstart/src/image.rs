@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 
 pub use header::{Format, Header, MAX_PIXELS};
-pub(crate) use header::{foreign_format, read_header};
+pub(crate) use header::{NotRead, read_header};
 pub use resize::{Interpolation, Resizer, resize};
 
 /// An image of 8-bit RGB pixels: `pixels` is height x width x 3, row-major.

@@ -1,6 +1,8 @@
 //! Transfer learning for image classifiers.
 #![forbid(unsafe_code)]
 
+pub mod batches;
+pub mod dataset;
 pub mod error;
 pub mod graph;
 pub mod image;

@@ -39,41 +39,57 @@ pub struct Header {
 
 const PNG_MAGIC: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
-/// Reads as much of `source` as tells the size; fails with the reason, worded to follow "found".
-pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, String> {
-    let mut start = [0; 8];
-    let got = read_up_to(source, &mut start).map_err(|e| format!("a read error ({e})"))?;
+/// Why there is no header.
+pub(crate) struct NotRead {
+    /// What was found, worded to follow "found".
+    pub reason: String,
+    /// Whether the file is none of the formats that are read, rather than a bad one of them.
+    pub alien: bool,
+}
+
+impl From<NotRead> for String {
+    fn from(error: NotRead) -> String {
+        error.reason
+    }
+}
+
+/// Reads as much of `source` as tells the size.
+pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, NotRead> {
+    let alien = |reason: String| NotRead { reason, alien: true };
+    let mut start = [0; 12];
+    let got = read_up_to(source, &mut start).map_err(|e| alien(format!("a read error ({e})")))?;
+    let rest = |from: usize| start[from..got].chain(source);
     let header = match &start[..got] {
-        [] => return Err("an empty file".to_string()),
-        [0xff, 0xd8, 0xff, ..] => jpeg_header(&mut (&start[2..got]).chain(source)),
-        head if head == PNG_MAGIC => png_header(source),
-        head => return Err(describe_foreign(head)),
+        [] => return Err(alien("an empty file".to_string())),
+        [0xff, 0xd8, 0xff, ..] => jpeg_header(&mut rest(2)),
+        head if head.starts_with(PNG_MAGIC) => png_header(&mut rest(8)),
+        head => return Err(alien(describe_foreign(head))),
     };
+    let bad = |reason: String| NotRead { reason, alien: false };
     let header = header.map_err(|reason| match reason {
         Reason::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            "a file that ends within its header".to_string()
+            bad("a file that ends within its header".to_string())
         }
-        Reason::Io(e) => format!("a read error ({e})"),
-        Reason::Bad(text) => text,
+        Reason::Io(e) => bad(format!("a read error ({e})")),
+        Reason::Bad(text) => bad(text),
     })?;
-    let Header { width, height, .. } = header;
+    let Header { format, width, height, .. } = header;
     match width.checked_mul(height) {
-        Some(0) => Err(format!("a {} of {width}x{height} pixels", header.format)),
+        Some(0) => Err(bad(format!("a {format} of {width}x{height} pixels"))),
         Some(pixels) if pixels <= MAX_PIXELS => Ok(header),
-        _ => Err(format!(
-            "a {} of {width}x{height} pixels (the limit is {} million)",
-            header.format,
+        _ => Err(bad(format!(
+            "a {format} of {width}x{height} pixels (the limit is {} million)",
             MAX_PIXELS / 1_000_000
-        )),
+        ))),
     }
 }
 
 /// The name of a well-known image format that is not read, if `head` starts a file of it.
-pub(crate) fn foreign_format(head: &[u8]) -> Option<&'static str> {
+fn foreign_format(head: &[u8]) -> Option<&'static str> {
     let at = |from: usize, magic: &[u8]| head.get(from..).is_some_and(|t| t.starts_with(magic));
     Some(match head {
         _ if at(0, b"GIF8") => "GIF",
-        _ if at(0, b"RIFF") && (head.len() < 12 || at(8, b"WEBP")) => "WebP",
+        _ if at(0, b"RIFF") && at(8, b"WEBP") => "WebP",
         _ if at(0, b"BM") => "BMP",
         _ if at(0, b"II*\0") || at(0, b"MM\0*") => "TIFF",
         _ if at(4, b"ftyp") => "HEIC or AVIF",
