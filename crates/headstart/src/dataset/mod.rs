@@ -300,9 +300,12 @@ fn check_classes(
         let all = unreadable(&|_| true);
         return Err(Error::format(&found.root, "JPEG or PNG images in class folders", all, hint));
     }
-    for (label, folder) in found.folders.iter().enumerate() {
-        let has = labels.iter().zip(parts).any(|(&l, &p)| l == label && p == Part::Train);
-        if !has {
+    let mut present = vec![false; found.folders.len()];
+    for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
+        present[label] = true;
+    }
+    for (folder, present) in found.folders.iter().zip(present) {
+        if !present {
             let prefix = format!("{folder}/");
             let in_class = unreadable(&|s| s.name.starts_with(&prefix));
             let folder = found.root.join(folder);
