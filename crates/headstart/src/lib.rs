@@ -1,9 +1,13 @@
 //! Transfer learning for image classifiers.
 #![forbid(unsafe_code)]
 
+pub mod batches;
+pub mod dataset;
 pub mod error;
 pub mod graph;
+pub mod image;
 pub mod parameters;
 pub mod preprocess;
+pub mod split;
 
 pub use error::{Error, Result};

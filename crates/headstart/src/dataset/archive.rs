@@ -1,0 +1,195 @@
+//! Reading a `.tar` or `.tar.gz` once, front to back, keeping the image files in memory.
+//! Nothing is written to disk, so names in the archive can reach no file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use tar::EntryType;
+
+use super::tree::{File, Origin, Tree, has_image_extension, is_hidden};
+use super::{Limits, Skipped, cifar};
+use crate::error::{Error, Result};
+use crate::image::read_header;
+
+/// What an archive held.
+pub(crate) struct Contents {
+    pub tree: Tree,
+    /// Files of the CIFAR-10 binary format by file name.
+    pub cifar: BTreeMap<String, Vec<u8>>,
+}
+
+const MIB: u64 = 1 << 20;
+/// Longest extended header (a long path) that is read.
+const MAX_HEADER: u64 = 64 << 10;
+
+/// Reads all of the archive at `path`, told by content to be gzip-compressed or not.
+pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
+    let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut start = Vec::new();
+    (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
+    if start.starts_with(&[0x1f, 0x8b]) {
+        entries(path, flate2::read::MultiGzDecoder::new(source), limits)
+    } else if let Some(error) = not_an_archive(path, &start) {
+        Err(error)
+    } else {
+        entries(path, source, limits)
+    }
+}
+
+/// The error for a file that is known to be something else.
+fn not_an_archive(path: &Path, start: &[u8]) -> Option<Error> {
+    let found = match start {
+        [] => "an empty file",
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => "a zip file",
+        [b'B', b'Z', b'h', ..] => "a bzip2 file",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "an xz file",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
+        _ if read_header(&mut &start[..]).is_ok() => "a single image",
+        _ => return None,
+    };
+    Some(Error::format(
+        path,
+        "an image folder, a .tar or a .tar.gz",
+        found,
+        "unpack it and give the folder",
+    ))
+}
+
+/// Fails, rather than ending, after `left` bytes: the guard against decompression bombs.
+struct Capped<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(got as u64)
+            .ok_or_else(|| io::Error::other("more data than the limit for archives allows"))?;
+        Ok(got)
+    }
+}
+
+fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> {
+    let damaged = |e: io::Error| {
+        Error::format(
+            path,
+            "a complete .tar or .tar.gz of images",
+            e.to_string(),
+            "if it was downloaded, get it again; if it is large, unpack it and give the folder",
+        )
+    };
+    let mut archive = tar::Archive::new(Capped { inner: source, left: limits.unpacked_bytes });
+    let mut files: BTreeMap<Vec<String>, Box<[u8]>> = BTreeMap::new();
+    let mut folders: BTreeSet<Vec<String>> = BTreeSet::new();
+    let mut skipped = Vec::new();
+    let mut cifar = BTreeMap::new();
+    let mut python = BTreeSet::new();
+    let mut kept: u64 = 0;
+    let mut long_name: Option<Vec<u8>> = None;
+    // Raw: extended headers come as entries of their own, so that their size can be checked.
+    for entry in archive.entries().map_err(damaged)?.raw(true) {
+        let mut entry = entry.map_err(damaged)?;
+        let kind = entry.header().entry_type();
+        let size = entry.header().entry_size().map_err(damaged)?;
+        match kind {
+            EntryType::GNULongName | EntryType::XHeader => {
+                let mut text = Vec::new();
+                if size > MAX_HEADER {
+                    return Err(damaged(io::Error::other("an overlong file name")));
+                }
+                entry.read_to_end(&mut text).map_err(damaged)?;
+                match kind {
+                    EntryType::GNULongName => {
+                        text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
+                        long_name = Some(text);
+                    }
+                    _ => {
+                        for field in tar::PaxExtensions::new(&text).flatten() {
+                            if field.key_bytes() == b"path" {
+                                long_name = Some(field.value_bytes().to_vec());
+                            }
+                        }
+                    }
+                }
+                continue;
+            }
+            EntryType::XGlobalHeader | EntryType::GNULongLink => continue,
+            _ => {}
+        }
+        let raw_name = long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        let text = String::from_utf8_lossy(&raw_name);
+        let names: Vec<String> =
+            text.split('/').filter(|n| !matches!(*n, "" | ".")).map(String::from).collect();
+        let Some(name) = names.last().cloned() else { continue };
+        if names.iter().any(|n| is_hidden(n) && n != "..") {
+            continue;
+        }
+        let full = names.join("/");
+        let mut skip = |reason: &str| {
+            skipped.push(Skipped { name: full.clone(), reason: reason.to_string() });
+        };
+        if names.iter().any(|n| n == "..") {
+            skip("a path that leads out of the archive");
+            continue;
+        }
+        let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
+        for depth in 1..=parents {
+            if !folders.contains(&names[..depth]) {
+                folders.insert(names[..depth].to_vec());
+            }
+        }
+        match kind {
+            EntryType::Regular | EntryType::Continuous => {}
+            EntryType::Link | EntryType::Symlink if has_image_extension(&name) => {
+                skip("a link inside an archive");
+                continue;
+            }
+            _ => continue,
+        }
+        if cifar::is_python_part(&name) {
+            python.insert(name.clone());
+        }
+        let mut bytes = Vec::with_capacity(size.min(16) as usize);
+        (&mut entry).take(16).read_to_end(&mut bytes).map_err(damaged)?;
+        let is_image = matches!(bytes.get(..3), Some([0xff, 0xd8, 0xff] | [0x89, b'P', b'N']))
+            || has_image_extension(&name);
+        if !is_image && !cifar::is_part(&name) {
+            continue;
+        }
+        if size > limits.file_bytes {
+            skip(&format!("a file of {} MiB", size / MIB));
+            continue;
+        }
+        kept += size;
+        if kept > limits.encoded_bytes {
+            let found = format!("more than {} MiB of images", limits.encoded_bytes / MIB);
+            return Err(damaged(io::Error::other(found)));
+        }
+        // The header's size is only a claim: memory grows with what is really there.
+        bytes.reserve_exact(size.saturating_sub(16).min(MIB) as usize);
+        entry.read_to_end(&mut bytes).map_err(damaged)?;
+        if (bytes.len() as u64) < size {
+            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if cifar::is_part(&name) {
+            cifar.insert(name, bytes);
+        } else {
+            files.insert(names, bytes.into_boxed_slice());
+        }
+    }
+    if let Some(error) = cifar::python_version(path, |name| python.contains(name)) {
+        return Err(error);
+    }
+    let files = files
+        .into_iter()
+        .map(|(path, bytes)| File { path, origin: Origin::Memory(bytes) })
+        .collect();
+    let folders = folders.into_iter().collect();
+    Ok(Contents { tree: Tree { root: path.to_path_buf(), folders, files, skipped }, cifar })
+}

@@ -1,0 +1,174 @@
+//! Labelled images and where their bytes are: decoded, encoded in memory, or on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::image::{Rgb8, decode_bytes, unreadable};
+
+/// All images of a data set, whatever split they belong to. Equal lengths throughout.
+pub(crate) struct Samples {
+    pub classes: usize,
+    pub names: Vec<Box<str>>,
+    pub labels: Vec<usize>,
+    /// Height and width as the headers state them.
+    pub sizes: Vec<(usize, usize)>,
+    pub store: Store,
+}
+
+pub(crate) enum Store {
+    /// Decoded RGB bytes; image `i` starts at `offsets[i]`.
+    Packed { pixels: Vec<u8>, offsets: Vec<usize> },
+    /// JPEG or PNG files held in memory, decoded on every access.
+    Encoded(Vec<Box<[u8]>>),
+    /// Files on disk, read and decoded on every access.
+    Files(Vec<FileRef>),
+}
+
+pub(crate) struct FileRef {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Nanoseconds since 1970 of the last change, as far as the file system keeps it.
+    pub modified: u128,
+}
+
+/// Some rows of a data set, in order. Cheap to clone.
+#[derive(Clone)]
+pub struct Subset {
+    samples: Arc<Samples>,
+    rows: Arc<[usize]>,
+}
+
+impl std::fmt::Debug for Subset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subset").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Positions below are `0..len()`; like slices, methods panic when given one past the end.
+impl Subset {
+    pub(crate) fn new(samples: Arc<Samples>, rows: impl Into<Arc<[usize]>>) -> Subset {
+        Subset { samples, rows: rows.into() }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Number of classes of the data set (not only of those that occur here).
+    pub fn classes(&self) -> usize {
+        self.samples.classes
+    }
+
+    /// Class index of image `i`.
+    pub fn label(&self, i: usize) -> usize {
+        self.samples.labels[self.rows[i]]
+    }
+
+    /// Class indices of all images.
+    pub fn labels(&self) -> Vec<usize> {
+        self.rows.iter().map(|&row| self.samples.labels[row]).collect()
+    }
+
+    /// Path of image `i` within its data set, or a made-up one such as `train/00012`.
+    pub fn name(&self, i: usize) -> &str {
+        &self.samples.names[self.rows[i]]
+    }
+
+    /// Height and width of image `i` in its source.
+    pub fn size(&self, i: usize) -> (usize, usize) {
+        self.samples.sizes[self.rows[i]]
+    }
+
+    /// Height and width that all images share, or `None` when they differ or there are none.
+    pub fn uniform_size(&self) -> Option<(usize, usize)> {
+        let mut sizes = self.rows.iter().map(|&row| self.samples.sizes[row]);
+        let first = sizes.next()?;
+        sizes.all(|size| size == first).then_some(first)
+    }
+
+    /// Image `i` at its source size. Fails, naming the file, when it can no longer be read.
+    pub fn image(&self, i: usize) -> Result<Rgb8<'_>> {
+        let row = self.rows[i];
+        match &self.samples.store {
+            Store::Packed { pixels, offsets } => {
+                let (height, width) = self.samples.sizes[row];
+                Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
+            }
+            Store::Encoded(files) => {
+                decode_bytes(&files[row]).map_err(|reason| unreadable(self.name(i), reason))
+            }
+            Store::Files(files) => {
+                let path = &files[row].path;
+                let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+                decode_bytes(&bytes).map_err(|reason| unreadable(path, reason))
+            }
+        }
+    }
+
+    /// The images at `positions` (of this subset), in that order.
+    pub fn select(&self, positions: &[usize]) -> Subset {
+        let rows: Arc<[usize]> = positions.iter().map(|&i| self.rows[i]).collect();
+        Subset { samples: self.samples.clone(), rows }
+    }
+
+    /// At most `count` images, chosen by `seed`, each class in proportion; the order is kept.
+    pub fn limit(&self, count: usize, seed: u32) -> Subset {
+        self.select(&crate::split::stratified(&self.labels(), count, seed))
+    }
+
+    /// How many images each class has here; `classes()` entries.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for &row in self.rows.iter() {
+            counts[self.samples.labels[row]] += 1;
+        }
+        counts
+    }
+
+    /// A SHA-256 in hex that changes when an image, its name, its label or their order does.
+    ///
+    /// It covers pixels of decoded and bytes of in-memory files; of images read from disk on
+    /// every access it covers size and time of change instead.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(b"headstart subset 1");
+        hash.update((self.classes() as u64).to_le_bytes());
+        hash.update((self.len() as u64).to_le_bytes());
+        for &row in self.rows.iter() {
+            let name = self.samples.names[row].as_bytes();
+            let (height, width) = self.samples.sizes[row];
+            for number in [name.len(), self.samples.labels[row], height, width] {
+                hash.update((number as u64).to_le_bytes());
+            }
+            hash.update(name);
+            match &self.samples.store {
+                Store::Packed { pixels, offsets } => {
+                    hash.update(&pixels[offsets[row]..][..height * width * 3]);
+                }
+                Store::Encoded(files) => {
+                    hash.update((files[row].len() as u64).to_le_bytes());
+                    hash.update(&files[row]);
+                }
+                Store::Files(files) => {
+                    hash.update(files[row].bytes.to_le_bytes());
+                    hash.update(files[row].modified.to_le_bytes());
+                }
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether images are kept decoded in memory, so that `image` costs nothing.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.samples.store, Store::Packed { .. })
+    }
+}

@@ -1,0 +1,301 @@
+//! Files of an image folder or archive, and the reading of their layout: which are training,
+//! validation and test images, and of which class.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Skipped;
+use crate::error::{Error, Result};
+
+/// Which split an image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+/// Where the bytes of a file are.
+pub(crate) enum Origin {
+    Disk(PathBuf),
+    Memory(Box<[u8]>),
+}
+
+/// A file; `path` is relative to the root, not empty, and shown to people only.
+pub(crate) struct File {
+    pub path: Vec<String>,
+    pub origin: Origin,
+}
+
+/// Everything under a root that is not hidden, in any order.
+#[derive(Default)]
+pub(crate) struct Tree {
+    pub root: PathBuf,
+    /// Every folder below the root, also empty ones.
+    pub folders: Vec<Vec<String>>,
+    pub files: Vec<File>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// An image to be.
+pub(crate) struct Item {
+    pub name: String,
+    pub label: usize,
+    pub part: Part,
+    pub origin: Origin,
+}
+
+/// A tree read as a data set. Items are in order of part, class, folder, file name.
+pub(crate) struct Layout {
+    /// The folder that holds the splits or classes; names below are relative to it.
+    pub root: PathBuf,
+    pub classes: Vec<String>,
+    /// For each class, its folder among the training images.
+    pub class_folders: Vec<String>,
+    pub items: Vec<Item>,
+    pub has_validation: bool,
+    pub has_test: bool,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Whether systems use this name for what is not data: dot files and the like.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || matches!(name, "__MACOSX" | "@eaDir" | "$RECYCLE.BIN")
+}
+
+/// Whether the name claims to be that of an image, of whatever format.
+pub(crate) fn has_image_extension(name: &str) -> bool {
+    const EXTENSIONS: [&str; 15] = [
+        "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "webp", "tif", "tiff", "heic",
+        "heif", "avif", "ppm",
+    ];
+    name.rsplit_once('.').is_some_and(|(_, extension)| {
+        EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}
+
+fn part_of(name: &str) -> Option<Part> {
+    match name.to_ascii_lowercase().as_str() {
+        "train" | "training" => Some(Part::Train),
+        "val" | "valid" | "validation" => Some(Part::Validation),
+        "test" | "testing" => Some(Part::Test),
+        _ => None,
+    }
+}
+
+const EXAMPLE: &str = "make one folder a class, such as cats/ and dogs/, with its images inside";
+
+/// Folders and images directly inside one folder.
+#[derive(Default)]
+struct Inside {
+    folders: Vec<String>,
+    images: usize,
+}
+
+fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
+    let mut map: BTreeMap<&[String], Inside> = BTreeMap::new();
+    map.entry(&[]).or_default();
+    for folder in &tree.folders {
+        if let Some((name, parent)) = folder.split_last() {
+            map.entry(parent).or_default().folders.push(name.clone());
+            map.entry(folder).or_default();
+        }
+    }
+    for file in &tree.files {
+        if let Some((name, parent)) = file.path.split_last()
+            && has_image_extension(name)
+        {
+            map.entry(parent).or_default().images += 1;
+        }
+    }
+    for inside in map.values_mut() {
+        inside.folders.sort();
+        inside.folders.dedup();
+    }
+    map
+}
+
+/// Reads the layout: `train`, `validation`, `test` folders of class folders, or class folders
+/// alone, below any number of folders that hold nothing but the next one.
+///
+/// Classes are in code-point order of their names, images in that of (folder, file name), as
+/// Keras and torchvision order them.
+pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
+    let map = index(&tree);
+    let empty = Inside::default();
+    let inside = |path: &[String]| map.get(path).unwrap_or(&empty);
+    // A split folder holds class folders; a class may well be called "train" or "test".
+    let splits_in = |path: &[String]| -> Vec<(Part, String)> {
+        let below = |name: &String| inside(&[path, std::slice::from_ref(name)].concat());
+        let folders = inside(path).folders.iter();
+        let found =
+            folders.filter(|name| !below(name).folders.is_empty() && below(name).images == 0);
+        found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
+    };
+
+    let mut top: Vec<String> = Vec::new();
+    loop {
+        let here = inside(&top);
+        let [only] = here.folders.as_slice() else { break };
+        let deeper = [top.as_slice(), std::slice::from_ref(only)].concat();
+        if here.images > 0 || !splits_in(&top).is_empty() || inside(&deeper).folders.is_empty() {
+            break;
+        }
+        top = deeper;
+    }
+    let root = top.iter().fold(tree.root.clone(), |path, name| path.join(name));
+    let splits = splits_in(&top);
+    let roots = part_roots(&root, &splits)?;
+    let here = inside(&top);
+    if here.folders.is_empty() {
+        let found = match here.images {
+            0 => "no images and no folders".to_string(),
+            n => format!("{n} images and no folders"),
+        };
+        return Err(Error::format(root, "a folder for each class", found, EXAMPLE));
+    }
+
+    let (train_folder, train_root) = match roots.iter().find(|r| r.0 == Part::Train) {
+        Some((_, name)) => ([top.as_slice(), std::slice::from_ref(name)].concat(), root.join(name)),
+        None => (top.clone(), root.clone()),
+    };
+    let classes = inside(&train_folder).folders.clone();
+    check_class_names(&train_root, &classes)?;
+    for (_, name) in roots.iter().filter(|r| r.0 != Part::Train) {
+        let folder = [top.as_slice(), std::slice::from_ref(name)].concat();
+        for class in &inside(&folder).folders {
+            if classes.binary_search(class).is_err() {
+                return Err(unknown_class(&root.join(name).join(class), class, &classes));
+            }
+        }
+    }
+
+    let mut skipped = Vec::new();
+    if !roots.is_empty() {
+        for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
+            let reason = "a folder beside train that is neither validation nor test".to_string();
+            skipped.push(Skipped { name: name.clone(), reason });
+        }
+    }
+    let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
+    let class_folder = |class: &String| match train_name {
+        Some(train) => format!("{train}/{class}"),
+        None => class.clone(),
+    };
+    let class_folders = classes.iter().map(class_folder).collect();
+    let has = |part| roots.iter().any(|r| r.0 == part);
+    let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
+    drop(map);
+    let above = top.iter().map(|name| format!("{name}/")).collect::<String>();
+    skipped.extend(tree.skipped.into_iter().map(|mut s| {
+        if let Some(name) = s.name.strip_prefix(&above) {
+            s.name = name.to_string();
+        }
+        s
+    }));
+
+    let mut keyed = Vec::new();
+    for file in tree.files {
+        let Some(path) = file.path.strip_prefix(top.as_slice()) else { continue };
+        let (part, path_in_part) = match (path.first(), roots.is_empty()) {
+            (Some(_), true) => (Part::Train, path),
+            (Some(first), false) => match roots.iter().find(|r| r.1 == *first) {
+                Some(r) => (r.0, &path[1..]),
+                None if path.len() > 1 => continue,
+                None => (Part::Train, path),
+            },
+            (None, _) => continue,
+        };
+        let [class, .., name] = path_in_part else {
+            if path.last().is_some_and(|name| has_image_extension(name)) {
+                let reason = "not inside a class folder".to_string();
+                skipped.push(Skipped { name: path.join("/"), reason });
+            }
+            continue;
+        };
+        if let Ok(label) = classes.binary_search(class) {
+            let folder = path[..path.len() - 1].join("/");
+            let item = Item { name: path.join("/"), label, part, origin: file.origin };
+            keyed.push(((part as u8, label, folder, name.clone()), item));
+        }
+    }
+    keyed.sort_by(|a, b| a.0.cmp(&b.0));
+    let items = keyed.into_iter().map(|(_, item)| item).collect();
+    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped })
+}
+
+/// The folder of each part; none at all for class folders without splits.
+fn part_roots(root: &Path, splits: &[(Part, String)]) -> Result<Vec<(Part, String)>> {
+    for (i, (part, name)) in splits.iter().enumerate() {
+        if let Some((_, other)) = splits[..i].iter().find(|s| s.0 == *part) {
+            return Err(Error::format(
+                root,
+                "one folder each for training, validation and test images",
+                format!("both {other} and {name}"),
+                "merge the two",
+            ));
+        }
+    }
+    if !splits.is_empty() && !splits.iter().any(|s| s.0 == Part::Train) {
+        let names: Vec<&str> = splits.iter().map(|s| s.1.as_str()).collect();
+        return Err(Error::format(
+            root,
+            "a folder train beside the others",
+            names.join(", "),
+            "put the training images into train/<class>/",
+        ));
+    }
+    Ok(splits.to_vec())
+}
+
+fn check_class_names(train_root: &Path, classes: &[String]) -> Result<()> {
+    if let [only] = classes {
+        return Err(Error::format(
+            train_root,
+            "at least two classes (folders)",
+            format!("one, {only}"),
+            EXAMPLE,
+        ));
+    }
+    let mut folded: BTreeMap<String, &str> = BTreeMap::new();
+    for class in classes {
+        if let Some(other) = folded.insert(class.to_lowercase(), class) {
+            return Err(Error::format(
+                train_root,
+                "class names that differ by more than case",
+                format!("{other} and {class}"),
+                "merge the two folders or rename one",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_class(folder: &Path, class: &str, classes: &[String]) -> Error {
+    let mut near: Vec<(usize, &String)> =
+        classes.iter().map(|c| (distance(&c.to_lowercase(), &class.to_lowercase()), c)).collect();
+    near.sort();
+    let names: Vec<&str> = near.iter().take(3).map(|n| n.1.as_str()).collect();
+    Error::format(
+        folder,
+        "a class that the training images have too",
+        format!("{class}, which they lack"),
+        format!("the nearest names are {}; rename or remove the folder", names.join(", ")),
+    )
+}
+
+/// Levenshtein distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let swap = corner + usize::from(ca != *cb);
+            corner = row[j + 1];
+            row[j + 1] = swap.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}

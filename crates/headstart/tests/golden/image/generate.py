@@ -1,0 +1,102 @@
+"""Writes images.json and resize.json beside this file: small images as Pillow encodes, decodes and resizes them.
+
+Run: python generate.py   (Pillow 12.0.0 with libjpeg-turbo, numpy 2.4.6 made the numbers checked in)
+Pillow 13 runs the vertical pass first where the height shrinks much more than the width, which
+changes single counts there; every Pillow before it runs the horizontal pass first, as headstart does.
+"""
+
+import io
+import json
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+import PIL
+from PIL import Image
+
+HERE = pathlib.Path(__file__).parent
+
+
+def picture(width, height, seed=0):
+    """A smooth photo-like picture with an edge and some noise."""
+    y, x = np.mgrid[0:height, 0:width] / 32.0
+    r = 128 + 100 * np.sin(5 * x + 2 * y)
+    g = 128 + 100 * np.cos(4 * y - x)
+    b = np.where(x + y > 1.0, 220, 40) + 20 * np.sin(9 * x)
+    noise = np.random.RandomState(seed).normal(0, 6, (height, width, 3))
+    return np.clip(np.stack([r, g, b], -1) + noise, 0, 255).astype(np.uint8)
+
+
+def save(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def png(width, height, depth, colour, rows, interlace=0):
+    """A PNG written by hand, for the kinds Pillow cannot write."""
+
+    def chunk(tag, data):
+        return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+images = []
+
+
+def add(name, data, rgb=None):
+    if rgb is None:
+        rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    height, width, _ = rgb.shape
+    images.append(
+        {"name": name, "width": width, "height": height, "file": data.hex(), "rgb": rgb.tobytes().hex()}
+    )
+
+
+rgb = Image.fromarray(picture(32, 32))
+odd = Image.fromarray(picture(29, 19, 1))
+for sub in ["4:4:4", "4:2:2", "4:2:0"]:
+    add(f"jpeg {sub}", save(rgb, "JPEG", quality=90, subsampling=sub))
+    add(f"jpeg odd {sub}", save(odd, "JPEG", quality=75, subsampling=sub))
+add("jpeg progressive", save(rgb, "JPEG", quality=85, progressive=True))
+add("jpeg grey", save(rgb.convert("L"), "JPEG", quality=90))
+add("jpeg cmyk", save(rgb.convert("CMYK"), "JPEG", quality=95))
+add("jpeg restart", save(rgb, "JPEG", quality=80, restart_marker_blocks=1))
+
+small = picture(9, 7, 2)
+alpha = np.arange(63, dtype=np.uint8).reshape(7, 9) * 4
+add("png rgb", save(Image.fromarray(small), "PNG"))
+add("png rgba", save(Image.fromarray(np.dstack([small, alpha])), "PNG"))
+add("png grey", save(Image.fromarray(small[..., 0]), "PNG"))
+add("png grey alpha", save(Image.merge("LA", [Image.fromarray(small[..., 0]), Image.fromarray(alpha)]), "PNG"))
+add("png palette", save(Image.fromarray(small).quantize(16), "PNG"))
+add("png palette transparency", save(Image.fromarray(small).quantize(16), "PNG", transparency=3))
+add("png rgb transparency", save(Image.fromarray(small), "PNG", transparency=tuple(int(v) for v in small[0, 0])))
+add("png 1 bit", save(Image.fromarray(small[..., 2]).convert("1"), "PNG"))
+add("png 2 bit", png(4, 1, 2, 0, [b"\x1b"]))
+
+deep = np.array([0, 255, 256, 511, 0x7FFF, 0x8000, 0xFF80, 0xFFFF], dtype=np.uint16)
+row = deep.astype(">u2").tobytes()
+# Pillow clips 16-bit grey at 255 on the way to RGB; the high byte is what its RGB;16 path keeps.
+add("png grey 16", png(8, 1, 16, 0, [row]), np.repeat((deep >> 8).astype(np.uint8), 3).reshape(1, 8, 3))
+add("png rgb 16", png(8, 1, 16, 2, [np.repeat(deep, 3).astype(">u2").tobytes()]))
+# Adam7: a 2x2 image has passes 1 (pixel 0,0), 6 (pixel 1,0) and 7 (row 1).
+quad = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]], dtype=np.uint8)
+add("png interlaced", png(2, 2, 8, 2, [quad[0, 0].tobytes(), quad[0, 1].tobytes(), quad[1].tobytes()], 1))
+
+(HERE / "images.json").write_text(json.dumps({"pillow": PIL.__version__, "images": images}, indent=1) + "\n")
+
+cases = []
+source = picture(32, 24, 3)
+for width, height in [(64, 48), (10, 7), (45, 11), (224 // 7, 50), (16, 12), (3, 90)]:
+    for name in ["nearest", "bilinear", "bicubic"]:
+        out = Image.fromarray(source).resize((width, height), Image.Resampling[name.upper()])
+        cases.append(
+            {"interpolation": name, "width": width, "height": height, "rgb": np.asarray(out).tobytes().hex()}
+        )
+doc = {"pillow": PIL.__version__, "width": 32, "height": 24, "rgb": source.tobytes().hex(), "cases": cases}
+(HERE / "resize.json").write_text(json.dumps(doc, indent=1) + "\n")

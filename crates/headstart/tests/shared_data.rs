@@ -1,0 +1,54 @@
+//! The real archives, where they are at hand (`HEADSTART_SHARED_DATA` or `../shared/data`).
+
+use std::path::PathBuf;
+
+use headstart::dataset::{DataOptions, Dataset, open};
+
+fn shared(file: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("HEADSTART_SHARED_DATA")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"));
+    let path = folder.join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not there", path.display());
+    None
+}
+
+fn timed(path: &PathBuf) -> Dataset {
+    let start = std::time::Instant::now();
+    let data = open(path, &DataOptions::default()).unwrap();
+    println!("{}: {:.2} s\n{}", data.name, start.elapsed().as_secs_f64(), data.describe());
+    data
+}
+
+#[test]
+fn cifar10_as_jpeg() {
+    let Some(path) = shared("cifar10-jpeg.tar.gz") else { return };
+    let data = timed(&path);
+    let classes =
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+    assert_eq!(data.classes, classes);
+    let test = data.test.as_ref().unwrap();
+    assert_eq!((data.train.len(), data.validation.unwrap().len()), (45_000, 5_000));
+    assert_eq!(test.class_counts(), [1000; 10]);
+    assert_eq!((data.train.uniform_size(), test.uniform_size()), (Some((32, 32)), Some((32, 32))));
+    assert!(data.skipped.is_empty() && data.train.is_in_memory());
+    assert_eq!(test.name(0), "test/airplane/0000.jpg");
+    let start = std::time::Instant::now();
+    println!("fingerprint {}: {:.2} s", data.train.fingerprint(), start.elapsed().as_secs_f64());
+}
+
+#[test]
+fn sign_digits() {
+    let Some(path) = shared("signdigits100.tar.gz") else { return };
+    let data = timed(&path);
+    assert_eq!(data.classes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!((data.train.len(), data.validation.unwrap().len()), (1855, 207));
+    // Three photos were never reduced to 100 pixels.
+    let others: Vec<_> =
+        (0..1855).map(|i| data.train.size(i)).filter(|s| *s != (100, 100)).collect();
+    assert_eq!(others, [(3024, 3024); 3]);
+    assert!(data.test.is_none() && data.skipped.is_empty());
+}
