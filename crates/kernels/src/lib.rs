@@ -11,6 +11,8 @@ mod gather;
 mod gemm;
 mod gradient;
 pub mod isa;
+pub mod norm;
 pub mod oracle;
+mod simd;
 pub mod table;
 pub mod threads;

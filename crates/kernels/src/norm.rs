@@ -1,0 +1,258 @@
+//! Batch normalisation (Ioffe and Szegedy 2015) over rows of `channels` values.
+//!
+//! `x` is `[rows, channels]`, where rows are all pixels of all images; statistics and parameters
+//! are `[channels]`. Variances are biased, as Keras and PyTorch normalise with.
+
+use crate::simd::vectorize;
+use crate::table::Compute;
+
+/// Floats one task handles.
+const TASK: usize = 1 << 15;
+
+/// Rows one task handles: a matter of shape alone.
+pub(crate) fn task_rows(channels: usize) -> usize {
+    (TASK / channels.max(1)).max(1)
+}
+
+/// Sums over rows of `N` functions of a row, each `[channels]`, in f32 within a task and f64 in
+/// task order across. `add(first_row, rows, sums)` adds the rows' values to `sums`.
+pub(crate) fn sums<const N: usize>(
+    c: &Compute,
+    channels: usize,
+    len: usize,
+    add: impl Fn(usize, usize, [&mut [f32]; N]) + Sync,
+) -> [Vec<f64>; N] {
+    assert!(channels > 0 && len % channels == 0, "length {len} is not rows of {channels}");
+    let rows = len / channels;
+    let step = task_rows(channels);
+    let tasks = rows.div_ceil(step);
+    let mut partial = vec![0.0f32; tasks * N * channels];
+    if N > 0 {
+        c.threads.chunks(&mut partial, N * channels, |task, part| {
+            let first = task * step;
+            let mut parts = part.chunks_exact_mut(channels);
+            let parts = std::array::from_fn(|_| parts.next().unwrap_or_default());
+            vectorize(c.isa(), || add(first, step.min(rows - first), parts));
+        });
+    }
+    let mut totals: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; channels]);
+    for part in partial.chunks_exact(N * channels) {
+        for (total, part) in totals.iter_mut().zip(part.chunks_exact(channels)) {
+            total.iter_mut().zip(part).for_each(|(t, &p)| *t += f64::from(p));
+        }
+    }
+    totals
+}
+
+/// Sum over the rows of `x`, for instance the gradient of a bias.
+pub fn column_sums(c: &Compute, channels: usize, x: &[f32], result: &mut [f32]) {
+    assert_eq!(result.len(), channels, "sums length");
+    let [total] = sums(c, channels, x.len(), |first, rows, [sum]| {
+        for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
+            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+        }
+    });
+    result.iter_mut().zip(total).for_each(|(r, t)| *r = t as f32);
+}
+
+/// Mean and biased variance over the rows of `x`.
+///
+/// Sums are taken of `x - x[0]`, so that a large mean does not drown the variance.
+pub fn batch_norm_statistics(
+    c: &Compute,
+    channels: usize,
+    x: &[f32],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) {
+    assert!(mean.len() == channels && variance.len() == channels, "statistics length");
+    assert!(x.len() >= channels, "statistics of no rows");
+    let shift = &x[..channels];
+    let [s1, s2] = sums(c, channels, x.len(), |first, rows, [s1, s2]| {
+        for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
+            for (((s1, s2), x), shift) in s1.iter_mut().zip(&mut *s2).zip(row).zip(shift) {
+                let d = x - shift;
+                *s1 += d;
+                *s2 += d * d;
+            }
+        }
+    });
+    let n = (x.len() / channels) as f64;
+    for k in 0..channels {
+        let m = s1[k] / n;
+        mean[k] = (f64::from(shift[k]) + m) as f32;
+        variance[k] = (s2[k] / n - m * m).max(0.0) as f32;
+    }
+}
+
+/// Scale and shift so that batch norm with these statistics is `x * scale + shift`.
+pub fn batch_norm_fold(
+    gamma: &[f32],
+    beta: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    epsilon: f32,
+    scale: &mut [f32],
+    shift: &mut [f32],
+) {
+    for k in 0..gamma.len() {
+        let s = f64::from(gamma[k]) / (f64::from(variance[k]) + f64::from(epsilon)).sqrt();
+        scale[k] = s as f32;
+        shift[k] = (f64::from(beta[k]) - f64::from(mean[k]) * s) as f32;
+    }
+}
+
+/// Keras's update of a moving statistic: `moving * momentum + batch * (1 - momentum)`.
+pub fn batch_norm_moving(batch: &[f32], momentum: f32, moving: &mut [f32]) {
+    assert_eq!(batch.len(), moving.len(), "statistics length");
+    for (m, b) in moving.iter_mut().zip(batch) {
+        *m = *m * momentum + b * (1.0 - momentum);
+    }
+}
+
+/// `y = x * scale + shift`, plus `residual`, then `max(y, 0)` with `relu`, in one pass.
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_apply(
+    c: &Compute,
+    channels: usize,
+    x: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    assert!(channels > 0 && x.len() % channels == 0, "length is not rows of {channels}");
+    assert!(scale.len() == channels && shift.len() == channels, "parameter length");
+    assert!(x.len() == y.len() && residual.is_none_or(|r| r.len() == x.len()), "lengths differ");
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let step = task_rows(channels) * channels;
+    c.threads.chunks(y, step, |task, y| {
+        let first = task * step;
+        let x = &x[first..first + y.len()];
+        let residual = residual.map(|r| &r[first..first + y.len()]);
+        vectorize(c.isa(), || match residual {
+            None => {
+                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                    for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                        let v = x * a + b;
+                        *y = if v < floor { floor } else { v };
+                    }
+                }
+            }
+            Some(r) => {
+                let rows = x.chunks_exact(channels).zip(r.chunks_exact(channels));
+                for (y, (x, r)) in y.chunks_exact_mut(channels).zip(rows) {
+                    for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(scale).zip(shift) {
+                        let v = x * a + b + r;
+                        *y = if v < floor { floor } else { v };
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// What the backward pass of batch norm needs of the forward pass, each `[channels]`.
+#[derive(Clone, Copy, Debug)]
+pub struct NormState<'a> {
+    /// Mean that was subtracted.
+    pub mean: &'a [f32],
+    /// Variance that was divided by.
+    pub variance: &'a [f32],
+    /// Scale.
+    pub gamma: &'a [f32],
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl NormState<'_> {
+    fn deviation(&self, k: usize) -> f64 {
+        (f64::from(self.variance[k]) + f64::from(self.epsilon)).sqrt()
+    }
+}
+
+/// Gradients of `gamma` and `beta`: `sum dy * (x - mean) / sqrt(variance + epsilon)` and `sum dy`.
+pub fn batch_norm_parameter_gradients(
+    c: &Compute,
+    channels: usize,
+    x: &[f32],
+    dy: &[f32],
+    state: NormState<'_>,
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    assert_eq!(x.len(), dy.len(), "lengths differ");
+    assert!(dgamma.len() == channels && dbeta.len() == channels, "gradient length");
+    let mean = &state.mean[..channels];
+    let [sum, product] = sums(c, channels, x.len(), |first, rows, [sum, product]| {
+        let part = first * channels..(first + rows) * channels;
+        let rows = x[part.clone()].chunks_exact(channels).zip(dy[part].chunks_exact(channels));
+        for (x, dy) in rows {
+            let targets = sum.iter_mut().zip(&mut *product);
+            for ((((s, p), x), dy), m) in targets.zip(x).zip(dy).zip(mean) {
+                *s += dy;
+                *p += dy * (x - m);
+            }
+        }
+    });
+    for k in 0..channels {
+        dgamma[k] = (product[k] / state.deviation(k)) as f32;
+        dbeta[k] = sum[k] as f32;
+    }
+}
+
+/// Gradient of the input of a training-mode batch norm, overwriting `dy`:
+/// `gamma / sd * (dy - dbeta / n - (x - mean) / sd * dgamma / n)`.
+pub fn batch_norm_input_gradient(
+    c: &Compute,
+    channels: usize,
+    x: &[f32],
+    state: NormState<'_>,
+    dgamma: &[f32],
+    dbeta: &[f32],
+    dy: &mut [f32],
+) {
+    assert_eq!(x.len(), dy.len(), "lengths differ");
+    assert!(channels > 0 && x.len() % channels == 0, "length is not rows of {channels}");
+    let n = (x.len() / channels) as f64;
+    let of = |f: &dyn Fn(usize) -> f64| (0..channels).map(|k| f(k) as f32).collect::<Vec<f32>>();
+    let scale = of(&|k| f64::from(state.gamma[k]) / state.deviation(k));
+    let offset = of(&|k| f64::from(dbeta[k]) / n);
+    let slope = of(&|k| f64::from(dgamma[k]) / n / state.deviation(k));
+    let mean = &state.mean[..channels];
+    let step = task_rows(channels) * channels;
+    c.threads.chunks(dy, step, |task, dy| {
+        let x = &x[task * step..][..dy.len()];
+        vectorize(c.isa(), || {
+            for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                let (scale, offset, slope, mean) =
+                    (&scale[..channels], &offset[..channels], &slope[..channels], mean);
+                for k in 0..channels {
+                    dy[k] = scale[k] * (dy[k] - offset[k] - (x[k] - mean[k]) * slope[k]);
+                }
+            }
+        });
+    });
+}
+
+/// Gradient of the input of an inference-mode batch norm, overwriting `dy`:
+/// `dy * gamma / sqrt(variance + epsilon)`.
+pub fn batch_norm_frozen_input_gradient(
+    c: &Compute,
+    channels: usize,
+    state: NormState<'_>,
+    dy: &mut [f32],
+) {
+    assert!(channels > 0 && dy.len() % channels == 0, "length is not rows of {channels}");
+    let scale: Vec<f32> =
+        (0..channels).map(|k| (f64::from(state.gamma[k]) / state.deviation(k)) as f32).collect();
+    let step = task_rows(channels) * channels;
+    c.threads.chunks(dy, step, |_, dy| {
+        vectorize(c.isa(), || {
+            for row in dy.chunks_exact_mut(channels) {
+                row.iter_mut().zip(&scale).for_each(|(d, s)| *d *= s);
+            }
+        });
+    });
+}

@@ -1,0 +1,31 @@
+//! Compiles loops once per instruction set, so that the compiler vectorises each for its own.
+
+use crate::isa::Isa;
+
+/// Runs `f`, compiled for `isa`.
+#[inline(always)]
+pub(crate) fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+    match isa {
+        Isa::Portable => f(),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Compute` exists only for instruction sets that the CPU runs.
+        Isa::Avx2 => unsafe { avx2(f) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 => unsafe { avx512(f) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => f(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn avx512<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
