@@ -7,12 +7,16 @@
 
 pub mod buffer;
 pub mod conv;
+pub mod elementwise;
 mod gather;
 mod gemm;
 mod gradient;
 pub mod isa;
+pub mod loss;
 pub mod norm;
+pub mod optim;
 pub mod oracle;
+pub mod pool;
 mod simd;
 pub mod table;
 pub mod threads;

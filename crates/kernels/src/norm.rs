@@ -22,7 +22,7 @@ pub(crate) fn sums<const N: usize>(
     len: usize,
     add: impl Fn(usize, usize, [&mut [f32]; N]) + Sync,
 ) -> [Vec<f64>; N] {
-    assert!(channels > 0 && len % channels == 0, "length {len} is not rows of {channels}");
+    assert!(channels > 0 && len.is_multiple_of(channels), "length {len} is not rows of {channels}");
     let rows = len / channels;
     let step = task_rows(channels);
     let tasks = rows.div_ceil(step);
@@ -122,7 +122,7 @@ pub fn batch_norm_apply(
     relu: bool,
     y: &mut [f32],
 ) {
-    assert!(channels > 0 && x.len() % channels == 0, "length is not rows of {channels}");
+    assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
     assert!(scale.len() == channels && shift.len() == channels, "parameter length");
     assert!(x.len() == y.len() && residual.is_none_or(|r| r.len() == x.len()), "lengths differ");
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
@@ -214,7 +214,7 @@ pub fn batch_norm_input_gradient(
     dy: &mut [f32],
 ) {
     assert_eq!(x.len(), dy.len(), "lengths differ");
-    assert!(channels > 0 && x.len() % channels == 0, "length is not rows of {channels}");
+    assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
     let n = (x.len() / channels) as f64;
     let of = |f: &dyn Fn(usize) -> f64| (0..channels).map(|k| f(k) as f32).collect::<Vec<f32>>();
     let scale = of(&|k| f64::from(state.gamma[k]) / state.deviation(k));
@@ -244,7 +244,7 @@ pub fn batch_norm_frozen_input_gradient(
     state: NormState<'_>,
     dy: &mut [f32],
 ) {
-    assert!(channels > 0 && dy.len() % channels == 0, "length is not rows of {channels}");
+    assert!(channels > 0 && dy.len().is_multiple_of(channels), "length is not rows of {channels}");
     let scale: Vec<f32> =
         (0..channels).map(|k| (f64::from(state.gamma[k]) / state.deviation(k)) as f32).collect();
     let step = task_rows(channels) * channels;

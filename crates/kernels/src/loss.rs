@@ -1,0 +1,70 @@
+//! Softmax and categorical cross-entropy over rows of `classes` values.
+
+use crate::table::Compute;
+
+/// Keras clips probabilities to `[EPSILON, 1 - EPSILON]` before the logarithm.
+const EPSILON: f32 = 1e-7;
+
+/// Loss and hits of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BatchLoss {
+    /// Sum of the losses of the rows.
+    pub loss: f64,
+    /// Rows whose first largest probability is the label's; a row with NaN never counts.
+    pub correct: usize,
+}
+
+/// `p = softmax(logits)`, row by row, with the row's largest logit taken off first.
+///
+/// # Panics
+/// If the lengths differ or are not rows of `classes`.
+pub fn softmax(c: &Compute, classes: usize, logits: &[f32], p: &mut [f32]) {
+    assert!(classes > 0 && logits.len().is_multiple_of(classes), "logits length");
+    assert_eq!(logits.len(), p.len(), "lengths differ");
+    let step = (4096 / classes).max(1) * classes;
+    c.threads.chunks(p, step, |task, p| {
+        let logits = logits[task * step..].chunks_exact(classes);
+        for (p, logits) in p.chunks_exact_mut(classes).zip(logits) {
+            let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for (p, x) in p.iter_mut().zip(logits) {
+                *p = (x - top).exp();
+                sum += *p;
+            }
+            p.iter_mut().for_each(|p| *p /= sum);
+        }
+    });
+}
+
+/// Categorical cross-entropy of probabilities `p` (`[batch, classes]`) against `labels`.
+///
+/// # Panics
+/// If `p` is not one row per label or a label is not below `classes`.
+pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
+    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
+    let mut total = BatchLoss::default();
+    for (row, &label) in p.chunks_exact(classes).zip(labels) {
+        let own = row[label as usize];
+        let clipped = if own.is_nan() { own } else { own.clamp(EPSILON, 1.0 - EPSILON) };
+        total.loss -= f64::from(clipped).ln();
+        let nan = row.iter().any(|p| p.is_nan());
+        let best = (1..classes).fold(0, |best, k| if row[k] > row[best] { k } else { best });
+        total.correct += usize::from(!nan && best == label as usize);
+    }
+    total
+}
+
+/// Gradient of the mean cross-entropy with respect to the logits: `(p - onehot) / batch`.
+///
+/// # Panics
+/// As [`cross_entropy`].
+pub fn cross_entropy_gradient(classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
+    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
+    assert_eq!(p.len(), dlogits.len(), "lengths differ");
+    let scale = 1.0 / labels.len() as f32;
+    let rows = dlogits.chunks_exact_mut(classes).zip(p.chunks_exact(classes));
+    for ((d, p), &label) in rows.zip(labels) {
+        d.iter_mut().zip(p).for_each(|(d, p)| *d = p * scale);
+        d[label as usize] = (p[label as usize] - 1.0) * scale;
+    }
+}

@@ -1,0 +1,186 @@
+//! Max pooling and global average pooling, NHWC, with their gradients.
+
+use crate::simd::vectorize;
+use crate::table::Compute;
+
+/// Sizes of a max pooling over a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    /// Images.
+    pub batch: usize,
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Window height and width.
+    pub pool: usize,
+    /// Stride in both directions.
+    pub stride: usize,
+    /// Zeros around the input, on each side, that take part in the maximum.
+    pub padding: usize,
+}
+
+impl PoolShape {
+    /// Output rows.
+    pub fn out_height(&self) -> usize {
+        (self.height + 2 * self.padding - self.pool) / self.stride + 1
+    }
+
+    /// Output columns.
+    pub fn out_width(&self) -> usize {
+        (self.width + 2 * self.padding - self.pool) / self.stride + 1
+    }
+
+    /// Elements of the input.
+    pub fn in_len(&self) -> usize {
+        self.batch * self.height * self.width * self.channels
+    }
+
+    /// Elements of the output.
+    pub fn out_len(&self) -> usize {
+        self.batch * self.out_height() * self.out_width() * self.channels
+    }
+
+    /// Calls `f` with every cell of the window of output (`y`, `x`) in order: the input pixel
+    /// within its image, or `None` in the padding.
+    fn window(&self, y: usize, x: usize, mut f: impl FnMut(Option<usize>)) {
+        for i in 0..self.pool {
+            for j in 0..self.pool {
+                let (r, c) = (y * self.stride + i, x * self.stride + j);
+                let inside = r >= self.padding
+                    && c >= self.padding
+                    && r - self.padding < self.height
+                    && c - self.padding < self.width;
+                f(inside.then(|| (r - self.padding) * self.width + c - self.padding));
+            }
+        }
+    }
+}
+
+/// Maximum over windows; input `[batch, height, width, channels]`. NaN spreads.
+///
+/// # Panics
+/// If a slice has not the length `s` gives it.
+pub fn max_pool(c: &Compute, s: &PoolShape, x: &[f32], y: &mut [f32]) {
+    assert!(x.len() == s.in_len() && y.len() == s.out_len(), "pooling lengths");
+    let (n, row) = (s.channels, s.out_width() * s.channels);
+    if row == 0 {
+        return;
+    }
+    c.threads.chunks(y, row, |line, y| {
+        let (image, line) = (line / s.out_height(), line % s.out_height());
+        let x = &x[image * s.height * s.width * n..][..s.height * s.width * n];
+        vectorize(c.isa(), || {
+            for (column, y) in y.chunks_exact_mut(n).enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                s.window(line, column, |pixel| match pixel {
+                    Some(pixel) => {
+                        for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
+                            *y = if x > *y || x.is_nan() { x } else { *y };
+                        }
+                    }
+                    None => y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y }),
+                });
+            }
+        });
+    });
+}
+
+/// Gradient of [`max_pool`], overwriting `dx`. Of equal maxima the first in the window takes the
+/// gradient, as in TensorFlow and PyTorch on a CPU; a maximum in the padding takes it away.
+///
+/// # Panics
+/// If a slice has not the length `s` gives it.
+pub fn max_pool_backward(c: &Compute, s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert!(x.len() == s.in_len() && dx.len() == s.in_len(), "pooling lengths");
+    assert_eq!(dy.len(), s.out_len(), "pooling gradient length");
+    let n = s.channels;
+    let (pixels, out) = (s.height * s.width * n, s.out_height() * s.out_width() * n);
+    if pixels == 0 {
+        return;
+    }
+    c.threads.chunks(dx, pixels, |image, dx| {
+        let x = &x[image * pixels..][..pixels];
+        let dy = &dy[image * out..][..out];
+        dx.fill(0.0);
+        let mut best = vec![f32::NEG_INFINITY; n];
+        let mut at = vec![u32::MAX; n];
+        for (i, dy) in dy.chunks_exact(n).enumerate() {
+            best.fill(f32::NEG_INFINITY);
+            at.fill(u32::MAX);
+            vectorize(c.isa(), || {
+                s.window(i / s.out_width(), i % s.out_width(), |pixel| match pixel {
+                    Some(pixel) => {
+                        let cells = best.iter_mut().zip(&mut at).zip(&x[pixel * n..][..n]);
+                        for ((best, at), &x) in cells {
+                            let better = x > *best || (x.is_nan() && !best.is_nan());
+                            *best = if better { x } else { *best };
+                            *at = if better { pixel as u32 } else { *at };
+                        }
+                    }
+                    None => {
+                        for (best, at) in best.iter_mut().zip(&mut at) {
+                            let better = *best < 0.0;
+                            *best = if better { 0.0 } else { *best };
+                            *at = if better { u32::MAX } else { *at };
+                        }
+                    }
+                });
+            });
+            for (k, (&at, &dy)) in at.iter().zip(dy).enumerate() {
+                if at != u32::MAX {
+                    dx[at as usize * n + k] += dy;
+                }
+            }
+        }
+    });
+}
+
+/// Mean over the pixels of each image; `[batch, pixels, channels]` to `[batch, channels]`.
+///
+/// # Panics
+/// If a slice has not the length the sizes give it.
+pub fn global_average_pool(c: &Compute, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+    assert!(channels > 0 && y.len().is_multiple_of(channels), "pooling lengths");
+    assert_eq!(x.len(), y.len() * pixels, "pooling lengths");
+    c.threads.chunks(y, channels, |image, y| {
+        let x = &x[image * pixels * channels..][..pixels * channels];
+        vectorize(c.isa(), || {
+            y.fill(0.0);
+            for row in x.chunks_exact(channels) {
+                y.iter_mut().zip(row).for_each(|(y, x)| *y += x);
+            }
+            let scale = 1.0 / pixels as f32;
+            y.iter_mut().for_each(|y| *y *= scale);
+        });
+    });
+}
+
+/// Gradient of [`global_average_pool`], overwriting `dx`.
+///
+/// # Panics
+/// If a slice has not the length the sizes give it.
+pub fn global_average_pool_backward(
+    c: &Compute,
+    pixels: usize,
+    channels: usize,
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    assert!(channels > 0 && dy.len().is_multiple_of(channels), "pooling lengths");
+    assert_eq!(dx.len(), dy.len() * pixels, "pooling lengths");
+    if pixels == 0 {
+        return;
+    }
+    c.threads.chunks(dx, pixels * channels, |image, dx| {
+        let dy = &dy[image * channels..][..channels];
+        let scale = 1.0 / pixels as f32;
+        vectorize(c.isa(), || {
+            for row in dx.chunks_exact_mut(channels) {
+                row.iter_mut().zip(dy).for_each(|(x, y)| *x = y * scale);
+            }
+        });
+    });
+}
