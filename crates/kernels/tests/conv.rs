@@ -5,6 +5,9 @@ use headstart_kernels::isa::Isa;
 use headstart_kernels::oracle;
 use headstart_kernels::table::Compute;
 
+mod support;
+use support::{close, noise};
+
 fn shapes() -> Vec<ConvShape> {
     let mut list = Vec::new();
     let s = |batch, height, width, in_channels, out_channels, kernel, stride, padding| ConvShape {
@@ -36,31 +39,9 @@ fn shapes() -> Vec<ConvShape> {
     list
 }
 
-/// Uniform in -1..1.
-fn noise(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
-
 /// Largest error of a sum of `depth` products of values in -1..1 in f32, in any order.
 fn tolerance(depth: usize) -> f64 {
     (depth as f64 + 4.0) * f64::from(f32::EPSILON) * (depth as f64).sqrt().max(1.0)
-}
-
-#[track_caller]
-fn close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        let ok = (f64::from(g) - w).abs() <= tolerance;
-        assert!(ok, "{what}: element {i} is {g}, expected {w} within {tolerance:e}");
-    }
 }
 
 fn each_isa(test: impl Fn(&Compute)) {
