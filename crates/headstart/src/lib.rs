@@ -7,6 +7,7 @@ pub mod error;
 pub mod graph;
 pub mod image;
 pub mod parameters;
+pub mod plan;
 pub mod preprocess;
 pub mod split;
 

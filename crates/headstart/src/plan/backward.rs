@@ -1,0 +1,175 @@
+//! The gradients that trainable weights need, as the forward groups read backwards.
+
+use super::{Main, Place, Plan, Step};
+use crate::graph::{Graph, NodeId, Op};
+
+/// Appends the loss and backward steps to a training plan.
+pub(super) fn append(plan: &mut Plan, graph: &Graph) {
+    let nodes = graph.nodes.len();
+    let mut b = Backward {
+        live: vec![false; nodes],
+        pending: vec![0; nodes],
+        gradients: vec![None; nodes],
+        rectified: vec![false; nodes],
+        masked: vec![false; nodes],
+        graph,
+        plan,
+    };
+    for g in &b.plan.groups {
+        let trains = match g.main {
+            Main::Conv { node, .. } | Main::Norm { node, .. } => b.plan.trains(node),
+            _ => false,
+        };
+        let reads = || g.inputs.iter().copied().chain(g.residual);
+        b.live[g.output] = trains || reads().any(|n| b.live[n]);
+        b.rectified[g.output] = g.relu;
+        if b.live[g.output] {
+            reads().for_each(|n| b.pending[n] += 1);
+        }
+    }
+    for group in (0..b.plan.groups.len()).rev() {
+        b.group(group);
+    }
+}
+
+struct Backward<'a> {
+    graph: &'a Graph,
+    plan: &'a mut Plan,
+    /// Values whose gradient is needed.
+    live: Vec<bool>,
+    /// Contributions to each value's gradient that are still to come.
+    pending: Vec<usize>,
+    /// The buffer of each value's gradient, once something is in it.
+    gradients: Vec<Option<usize>>,
+    /// Values that are ReLU outputs.
+    rectified: Vec<bool>,
+    /// Gradients that were masked by their ReLU already.
+    masked: Vec<bool>,
+}
+
+impl Backward<'_> {
+    fn push(&mut self, step: Step) {
+        self.plan.steps.push(step);
+    }
+
+    fn buffer(&mut self, node: NodeId) -> usize {
+        self.plan.buffer(self.graph.nodes[node].shape.elements())
+    }
+
+    fn group(&mut self, group: usize) {
+        let g = self.plan.groups[group].clone();
+        if !self.live[g.output] {
+            return;
+        }
+        if g.output == self.graph.output() && self.graph.nodes[g.output].op == Op::Softmax {
+            let to = self.buffer(g.inputs[0]);
+            self.push(Step::Loss { group, output: to });
+            self.pending[g.inputs[0]] -= 1;
+            self.gradients[g.inputs[0]] = Some(to);
+            return;
+        }
+        let Some(gradient) = self.gradients[g.output] else {
+            // Nothing that the loss depends on reads this value.
+            let reads = g.inputs.iter().copied().chain(g.residual);
+            reads.for_each(|n| self.pending[n] -= 1);
+            return;
+        };
+        if g.relu && !self.masked[g.output] {
+            self.push(Step::Mask { group, gradient });
+        }
+        match g.main {
+            Main::Conv { node, .. } => {
+                if self.plan.trains(node) {
+                    self.push(Step::Kernel { group, gradient });
+                }
+                self.conv(group, g.inputs[0], gradient);
+                self.residual(g.residual, gradient);
+            }
+            Main::Norm { node, .. } => {
+                let (x, trains) = (g.inputs[0], self.plan.trains(node));
+                // The step changes its gradient in place, so the residual goes first.
+                if let Some(r) = g.residual.filter(|&r| self.live[r]) {
+                    match self.gradients[r] {
+                        Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                        None => {
+                            let to = self.buffer(r);
+                            self.push(Step::Copy { from: gradient, to });
+                            self.gradients[r] = Some(to);
+                        }
+                    }
+                }
+                g.residual.iter().for_each(|&r| self.pending[r] -= 1);
+                if trains || self.live[x] {
+                    self.push(Step::Norm { group, gradient, input: self.live[x] });
+                }
+                self.residual(Some(x), gradient);
+            }
+            Main::Identity => self.residual(Some(g.inputs[0]), gradient),
+            Main::Add => {
+                // The first input takes a copy, the second may keep the buffer itself.
+                let (first, second) = (g.inputs[0], g.inputs[1]);
+                if self.live[first] {
+                    match self.gradients[first] {
+                        Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                        None if self.live[second] => {
+                            let to = self.buffer(first);
+                            self.push(Step::Copy { from: gradient, to });
+                            self.gradients[first] = Some(to);
+                        }
+                        None => self.gradients[first] = Some(gradient),
+                    }
+                }
+                self.pending[first] -= 1;
+                self.residual(Some(second), gradient);
+            }
+            Main::Frame { .. }
+            | Main::MaxPool { .. }
+            | Main::Average
+            | Main::Dropout { .. }
+            | Main::Softmax => self.generic(group, g.inputs[0], gradient),
+        }
+    }
+
+    /// Gradient of a convolution's input, straight into the gradient it contributes to.
+    fn conv(&mut self, group: usize, x: NodeId, gradient: usize) {
+        self.pending[x] -= 1;
+        if !self.live[x] {
+            return;
+        }
+        let accumulate = self.gradients[x].is_some();
+        let output = self.gradients[x].unwrap_or_else(|| self.buffer(x));
+        // The mask reads the value itself, and must come after every contribution.
+        let mask = self.pending[x] == 0
+            && self.rectified[x]
+            && matches!(self.plan.values[x], Some(Place::Buffer(_)));
+        self.push(Step::Input { group, gradient, output, accumulate, mask });
+        self.masked[x] |= mask;
+        self.gradients[x] = Some(output);
+    }
+
+    /// Hands `gradient`, which nothing reads afterwards, on to `node`.
+    fn residual(&mut self, node: Option<NodeId>, gradient: usize) {
+        let Some(node) = node else { return };
+        self.pending[node] -= 1;
+        if self.live[node] {
+            match self.gradients[node] {
+                Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                None => self.gradients[node] = Some(gradient),
+            }
+        }
+    }
+
+    /// Gradient of the only input of an operation that overwrites it.
+    fn generic(&mut self, group: usize, x: NodeId, gradient: usize) {
+        self.pending[x] -= 1;
+        if !self.live[x] {
+            return;
+        }
+        let output = self.buffer(x);
+        self.push(Step::Input { group, gradient, output, accumulate: false, mask: false });
+        match self.gradients[x] {
+            Some(to) => self.push(Step::Accumulate { from: output, to }),
+            None => self.gradients[x] = Some(output),
+        }
+    }
+}

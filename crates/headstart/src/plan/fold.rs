@@ -1,0 +1,260 @@
+//! Fuses nodes into groups that run as one pass: frozen batch norm into the convolution before it,
+//! residual and ReLU into epilogues, pixel normalisation with enlargement and padding.
+
+use super::Request;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Op};
+use crate::preprocess::ChannelMap;
+
+/// What a group computes before its residual and ReLU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Main {
+    /// Pixel map, enlargement and zeros around, in this order.
+    Frame {
+        /// Pixel map.
+        map: Option<ChannelMap>,
+        /// Enlargement.
+        factor: usize,
+        /// Zeros on each side.
+        padding: usize,
+    },
+    /// Convolution or dense layer.
+    Conv {
+        /// The layer.
+        node: NodeId,
+        /// A batch norm folded into its kernel and bias.
+        norm: Option<NodeId>,
+    },
+    /// Batch norm as a pass of its own.
+    Norm {
+        /// The layer.
+        node: NodeId,
+        /// Whether it uses and tracks the statistics of the batch.
+        training: bool,
+    },
+    /// Nothing: the group's ReLU alone.
+    Identity,
+    /// Sum of two inputs.
+    Add,
+    /// Maximum over windows.
+    MaxPool {
+        /// The layer.
+        node: NodeId,
+        /// Zeros around its input.
+        padding: usize,
+    },
+    /// Mean over height and width.
+    Average,
+    /// Dropout while training.
+    Dropout {
+        /// The layer.
+        node: NodeId,
+        /// Share that is zeroed.
+        rate: f32,
+    },
+    /// Softmax.
+    Softmax,
+}
+
+/// Nodes that run as one pass over memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// What it computes first.
+    pub main: Main,
+    /// Nodes whose values it reads, the residual aside.
+    pub inputs: Vec<NodeId>,
+    /// Node whose value is added.
+    pub residual: Option<NodeId>,
+    /// Whether it ends in a ReLU.
+    pub relu: bool,
+    /// Node whose value it produces.
+    pub output: NodeId,
+}
+
+/// The groups that compute the outputs (and, for training, the graph's last node).
+pub(super) fn groups(graph: &Graph, request: &Request) -> Result<Vec<Group>> {
+    let needed = needed(graph, request)?;
+    let mut consumers = vec![Vec::new(); graph.nodes.len()];
+    for (id, node) in graph.nodes.iter().enumerate() {
+        if needed[id] && !request.sources.contains(&id) {
+            node.inputs.iter().for_each(|&i| consumers[i].push(id));
+        }
+    }
+    let mut fuser = Fuser { graph, request, consumers, done: vec![false; graph.nodes.len()] };
+    let mut alias: Vec<NodeId> = (0..graph.nodes.len()).collect();
+    request.sources.iter().for_each(|&s| fuser.done[s] = true);
+    let mut groups = Vec::new();
+    for id in 0..graph.nodes.len() {
+        if !needed[id] || fuser.done[id] {
+            continue;
+        }
+        if let Some(mut group) = fuser.group(id) {
+            let resolve = |n: &mut NodeId| *n = alias[*n];
+            group.inputs.iter_mut().for_each(resolve);
+            group.residual.iter_mut().for_each(resolve);
+            groups.push(group);
+        } else {
+            alias[id] = alias[graph.nodes[id].inputs[0]];
+        }
+    }
+    Ok(groups)
+}
+
+/// Nodes between the sources and what is asked for.
+fn needed(graph: &Graph, request: &Request) -> Result<Vec<bool>> {
+    let mut needed = vec![false; graph.nodes.len()];
+    request.outputs.iter().for_each(|&o| needed[o] = true);
+    if request.trainable.is_some() {
+        needed[graph.output()] = true;
+    }
+    for id in (0..graph.nodes.len()).rev() {
+        if !needed[id] || request.sources.contains(&id) {
+            continue;
+        }
+        if graph.nodes[id].inputs.is_empty() {
+            let expected = "outputs that follow from the sources".to_string();
+            let found = format!("layer {} that needs the images", graph.nodes[id].name);
+            return Err(Error::invalid("plan", expected, found, ""));
+        }
+        graph.nodes[id].inputs.iter().for_each(|&i| needed[i] = true);
+    }
+    Ok(needed)
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    request: &'a Request,
+    consumers: Vec<Vec<NodeId>>,
+    /// Nodes that an earlier group computes.
+    done: Vec<bool>,
+}
+
+impl Fuser<'_> {
+    fn trains(&self, id: NodeId) -> bool {
+        self.request.trainable.as_ref().is_some_and(|t| t[id])
+    }
+
+    /// The only reader of `id`, if nothing else needs its value.
+    fn next(&self, id: NodeId) -> Option<NodeId> {
+        match self.consumers[id][..] {
+            [next] if !self.request.outputs.contains(&id) => Some(next),
+            _ => None,
+        }
+    }
+
+    fn op(&self, id: NodeId) -> Op {
+        self.graph.nodes[id].op
+    }
+
+    /// The group that starts at `id`, or `None` where `id` changes nothing.
+    fn group(&mut self, id: NodeId) -> Option<Group> {
+        let inputs = self.graph.nodes[id].inputs.clone();
+        let mut group =
+            Group { main: Main::Identity, inputs, residual: None, relu: false, output: id };
+        match self.op(id) {
+            Op::Input(_) => return None,
+            Op::Normalize(_) | Op::Upsample { .. } | Op::ZeroPadding { .. } => {
+                self.frame(&mut group);
+            }
+            Op::Conv2D { .. } | Op::Dense { .. } => {
+                let mut norm = None;
+                if let Some(next) =
+                    self.next(id).filter(|&n| matches!(self.op(n), Op::BatchNorm { .. }))
+                    && !self.trains(next)
+                    && !self.trains(id)
+                {
+                    norm = Some(next);
+                    self.take(&mut group, next);
+                }
+                group.main = Main::Conv { node: id, norm };
+                self.finish(&mut group);
+            }
+            Op::BatchNorm { .. } => {
+                group.main = Main::Norm { node: id, training: self.trains(id) };
+                self.finish(&mut group);
+            }
+            Op::Add => {
+                group.main = Main::Add;
+                self.rectify(&mut group);
+            }
+            Op::Relu => group.relu = true,
+            Op::MaxPool { .. } => group.main = Main::MaxPool { node: id, padding: 0 },
+            Op::GlobalAveragePool => group.main = Main::Average,
+            Op::Dropout { rate } => {
+                if self.request.trainable.is_none() && !self.request.outputs.contains(&id) {
+                    self.done[id] = true;
+                    return None;
+                }
+                group.main = Main::Dropout { node: id, rate };
+            }
+            Op::Softmax => group.main = Main::Softmax,
+        }
+        self.done[id] = true;
+        Some(group)
+    }
+
+    /// Makes `node` the group's last.
+    fn take(&mut self, group: &mut Group, node: NodeId) {
+        group.output = node;
+        self.done[node] = true;
+    }
+
+    /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; padding
+    /// before a max pooling joins the pooling.
+    fn frame(&mut self, group: &mut Group) {
+        let (mut map, mut factor, mut padding) = (None, 1, 0);
+        let mut rank = 0;
+        let mut at = Some(group.output);
+        while let Some(id) = at {
+            let this = match self.op(id) {
+                Op::Normalize(preprocess) if rank < 1 => {
+                    map = Some(preprocess.channel_map());
+                    1
+                }
+                Op::Upsample { factor: f } if rank < 2 => {
+                    factor = f;
+                    2
+                }
+                Op::ZeroPadding { padding: p } if rank < 3 => {
+                    let pool = self.next(id).filter(|&n| matches!(self.op(n), Op::MaxPool { .. }));
+                    if let (0, Some(node)) = (rank, pool) {
+                        group.main = Main::MaxPool { node, padding: p };
+                        self.take(group, node);
+                        return;
+                    }
+                    padding = p;
+                    3
+                }
+                _ => break,
+            };
+            rank = this;
+            self.take(group, id);
+            at = self.next(id);
+        }
+        group.main = Main::Frame { map, factor, padding };
+    }
+
+    /// Takes a residual and a ReLU into the group, where they follow and are ready.
+    fn finish(&mut self, group: &mut Group) {
+        if let Some(next) = self.next(group.output)
+            && self.op(next) == Op::Add
+        {
+            let inputs = &self.graph.nodes[next].inputs;
+            let other = if inputs[0] == group.output { inputs[1] } else { inputs[0] };
+            if other != group.output && self.done[other] {
+                group.residual = Some(other);
+                self.take(group, next);
+            }
+        }
+        self.rectify(group);
+    }
+
+    fn rectify(&mut self, group: &mut Group) {
+        if let Some(next) = self.next(group.output)
+            && self.op(next) == Op::Relu
+        {
+            self.take(group, next);
+            group.relu = true;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Lifetimes to offsets: buffers that are never alive at the same time share memory.
+
+use super::{Place, Plan, Step};
+use headstart_kernels::buffer::LINE;
+
+/// Fills in when each buffer is used and where it lies.
+pub(super) fn assign(plan: &mut Plan) {
+    for at in 0..plan.steps.len() {
+        for buffer in uses(plan, plan.steps[at]) {
+            let spec = &mut plan.buffers[buffer];
+            spec.first = spec.first.min(at);
+            spec.last = spec.last.max(at);
+        }
+    }
+    for i in 0..plan.request.outputs.len() {
+        if let Some(Place::Buffer(buffer)) = plan.values[plan.request.outputs[i]] {
+            plan.buffers[buffer].last = usize::MAX;
+        }
+    }
+    // Largest first, each into the smallest gap between the neighbours in time that holds it.
+    let size = |elements: usize| (elements * plan.request.batch).next_multiple_of(LINE);
+    let mut order: Vec<usize> =
+        (0..plan.buffers.len()).filter(|&i| plan.buffers[i].first != usize::MAX).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(plan.buffers[i].elements), i));
+    let mut placed: Vec<usize> = Vec::new();
+    for i in order {
+        let this = plan.buffers[i];
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .map(|&j| plan.buffers[j])
+            .filter(|other| other.first <= this.last && this.first <= other.last)
+            .map(|other| (other.offset, other.offset + size(other.elements)))
+            .collect();
+        taken.sort_unstable();
+        let need = size(this.elements);
+        let (mut end, mut best) = (0, None::<(usize, usize)>);
+        for (start, stop) in taken {
+            if start >= end + need && best.is_none_or(|(gap, _)| start - end < gap) {
+                best = Some((start - end, end));
+            }
+            end = end.max(stop);
+        }
+        let offset = best.map_or(end, |(_, offset)| offset);
+        plan.buffers[i].offset = offset;
+        plan.arena = plan.arena.max(offset + need);
+        placed.push(i);
+    }
+}
+
+/// Buffers a step reads or writes.
+fn uses(plan: &Plan, step: Step) -> Vec<usize> {
+    let value = |node: usize| match plan.values[node] {
+        Some(Place::Buffer(buffer)) => Some(buffer),
+        _ => None,
+    };
+    let output = |group: usize| value(plan.groups[group].output);
+    let inputs = |group: usize| plan.groups[group].inputs.iter().filter_map(|&n| value(n));
+    match step {
+        Step::Forward { group } => {
+            let g = &plan.groups[group];
+            inputs(group).chain(output(group)).chain(g.residual.and_then(value)).collect()
+        }
+        Step::Loss { group, output: to } => output(group).into_iter().chain([to]).collect(),
+        Step::Mask { group, gradient } => output(group).into_iter().chain([gradient]).collect(),
+        Step::Accumulate { from, to } | Step::Copy { from, to } => vec![from, to],
+        Step::Kernel { group, gradient } | Step::Norm { group, gradient, .. } => {
+            inputs(group).chain([gradient]).collect()
+        }
+        Step::Input { group, gradient, output, .. } => {
+            inputs(group).chain([gradient, output]).collect()
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How a net will be run: fused groups of nodes, the steps over them, and one arena for all of
+//! their buffers.
+//!
+//! A plan is made once from a graph, what is trainable and the batch size, by small passes:
+//! `fold` fuses nodes into groups, `backward` derives the gradients that trainable weights need,
+//! `memory` turns lifetimes into offsets.
+
+mod backward;
+mod fold;
+mod frontier;
+mod memory;
+
+pub use fold::{Group, Main};
+pub use frontier::{frontier, prefix};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Op};
+
+/// What a plan is made for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Most images in a batch.
+    pub batch: usize,
+    /// Nodes whose values the caller gives, in order.
+    pub sources: Vec<NodeId>,
+    /// Nodes whose values can be read afterwards, in order.
+    pub outputs: Vec<NodeId>,
+    /// Which nodes' weights are trained; `None` for inference. A training plan also computes the
+    /// categorical cross-entropy of the graph's last node, a softmax, and gradients.
+    pub trainable: Option<Vec<bool>>,
+}
+
+/// Where a step finds a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The caller's tensor for this entry of [`Request::sources`].
+    Source(usize),
+    /// A buffer of the arena.
+    Buffer(usize),
+}
+
+/// A buffer of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSpec {
+    /// Floats per image.
+    pub elements: usize,
+    /// First step that uses it.
+    pub first: usize,
+    /// Last step that uses it; `usize::MAX` when it is read after the run.
+    pub last: usize,
+    /// Where it starts in the arena, in floats.
+    pub offset: usize,
+}
+
+/// One thing to do. `group` indexes [`Plan::groups`]; `gradient` is a buffer that holds the
+/// gradient of the group's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Computes a group.
+    Forward {
+        /// The group.
+        group: usize,
+    },
+    /// Gradient of the mean cross-entropy with respect to the logits.
+    Loss {
+        /// The softmax group.
+        group: usize,
+        /// Receives the gradient of the logits.
+        output: usize,
+    },
+    /// Zeroes a gradient where the group's ReLU output is not positive.
+    Mask {
+        /// The group that ends in the ReLU.
+        group: usize,
+        /// Changed in place.
+        gradient: usize,
+    },
+    /// Adds one gradient to another.
+    Accumulate {
+        /// What is added.
+        from: usize,
+        /// What it is added to.
+        to: usize,
+    },
+    /// Copies a gradient.
+    Copy {
+        /// The gradient.
+        from: usize,
+        /// Its copy.
+        to: usize,
+    },
+    /// Gradients of a convolution's or dense layer's kernel and bias.
+    Kernel {
+        /// The group.
+        group: usize,
+        /// Gradient of its output.
+        gradient: usize,
+    },
+    /// Gradients of batch norm's gamma and beta where it is trainable, and the gradient of its
+    /// input in place.
+    Norm {
+        /// The group.
+        group: usize,
+        /// Changed in place.
+        gradient: usize,
+        /// Whether the gradient of the input is needed.
+        input: bool,
+    },
+    /// Gradient of a group's first input.
+    Input {
+        /// The group.
+        group: usize,
+        /// Gradient of its output.
+        gradient: usize,
+        /// Receives the gradient of the input.
+        output: usize,
+        /// Whether it is added to what `output` holds (convolutions only).
+        accumulate: bool,
+        /// Whether the result is masked by the input, a ReLU output (convolutions only).
+        mask: bool,
+    },
+}
+
+/// The steps that will run, in order, and the arena in which every buffer has a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What it was made for.
+    pub request: Request,
+    /// Fused nodes, in the order of the forward pass.
+    pub groups: Vec<Group>,
+    /// What runs.
+    pub steps: Vec<Step>,
+    /// The arena's buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// Where each node's value is; `None` for nodes fused away or not computed.
+    pub values: Vec<Option<Place>>,
+    /// Floats of the arena.
+    pub arena: usize,
+}
+
+impl Plan {
+    /// Plans `request` on `graph`.
+    ///
+    /// # Errors
+    /// If the batch is empty, a node does not exist, an output does not follow from the sources,
+    /// or a training plan's graph does not end in a softmax.
+    pub fn new(graph: &Graph, request: Request) -> Result<Plan> {
+        check(graph, &request)?;
+        let groups = fold::groups(graph, &request)?;
+        let mut plan = Plan {
+            values: vec![None; graph.nodes.len()],
+            steps: (0..groups.len()).map(|group| Step::Forward { group }).collect(),
+            buffers: Vec::new(),
+            arena: 0,
+            groups,
+            request,
+        };
+        for (i, &node) in plan.request.sources.iter().enumerate() {
+            plan.values[node] = Some(Place::Source(i));
+        }
+        for i in 0..plan.groups.len() {
+            let node = plan.groups[i].output;
+            let buffer = plan.buffer(graph.nodes[node].shape.elements());
+            plan.values[node] = Some(Place::Buffer(buffer));
+        }
+        if plan.request.trainable.is_some() {
+            backward::append(&mut plan, graph);
+        }
+        memory::assign(&mut plan);
+        Ok(plan)
+    }
+
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena * size_of::<f32>()
+    }
+
+    /// Whether a node's weights are trained by this plan.
+    pub fn trains(&self, node: NodeId) -> bool {
+        self.request.trainable.as_ref().is_some_and(|t| t[node])
+    }
+
+    fn buffer(&mut self, elements: usize) -> usize {
+        self.buffers.push(BufferSpec { elements, first: usize::MAX, last: 0, offset: 0 });
+        self.buffers.len() - 1
+    }
+}
+
+fn check(graph: &Graph, request: &Request) -> Result<()> {
+    let count = graph.nodes.len();
+    if request.batch == 0 {
+        return Err(Error::invalid("batch size", "at least 1", "0", ""));
+    }
+    for &node in request.sources.iter().chain(&request.outputs) {
+        if node >= count {
+            let expected = format!("a node below {count}");
+            return Err(Error::invalid("plan", expected, node.to_string(), ""));
+        }
+    }
+    if let Some(trainable) = &request.trainable {
+        if trainable.len() != count {
+            let expected = format!("one trainable flag for each of {count} nodes");
+            return Err(Error::invalid("plan", expected, trainable.len().to_string(), ""));
+        }
+        let last = graph.nodes.last().map(|n| n.op);
+        if last != Some(Op::Softmax) {
+            let found = last.map_or("no nodes".into(), |op| format!("{op:?}"));
+            return Err(Error::invalid(
+                "plan for training",
+                "a net that ends in softmax",
+                found,
+                "",
+            ));
+        }
+    }
+    Ok(())
+}
