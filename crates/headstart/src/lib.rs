@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod dataset;
 pub mod error;
+pub mod execute;
 pub mod graph;
 pub mod image;
 pub mod parameters;

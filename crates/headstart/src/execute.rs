@@ -1,0 +1,379 @@
+//! Runs a plan: owns the arena and the packed weights, and calls one kernel per step.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use headstart_kernels::buffer::Buffer;
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::elementwise::{self, Affine, FrameShape};
+use headstart_kernels::loss;
+use headstart_kernels::norm::{self, NormState};
+use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::table::Compute;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Op, Shape};
+use crate::parameters::{Parameters, Role};
+use crate::plan::{Group, Main, Place, Plan, Step};
+
+/// Gradients in the order of [`Parameters::tensors`]; empty for what is not trained.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gradients {
+    /// One tensor per parameter.
+    pub tensors: Vec<Vec<f32>>,
+}
+
+/// What a training step measured before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean categorical cross-entropy of the batch.
+    pub loss: f32,
+    /// Images whose most probable class was the label.
+    pub correct: usize,
+    /// Images in the batch.
+    pub count: usize,
+}
+
+/// What a group keeps between steps.
+#[derive(Debug, Default)]
+struct State {
+    forward: Packed,
+    backward: Packed,
+    bias: Vec<f32>,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// A plan with memory and weights, ready to run.
+#[derive(Debug)]
+pub struct Executor {
+    graph: Arc<Graph>,
+    plan: Plan,
+    compute: Arc<Compute>,
+    arena: Buffer,
+    states: Vec<State>,
+    /// Number of training steps done, which seeds dropout.
+    steps: u64,
+    /// Seed of dropout.
+    seed: u64,
+}
+
+impl Executor {
+    /// Takes memory for `plan` and packs `parameters`.
+    ///
+    /// # Errors
+    /// If `parameters` lack a tensor of the graph or hold one of another size.
+    pub fn new(
+        graph: Arc<Graph>,
+        plan: Plan,
+        compute: Arc<Compute>,
+        parameters: &Parameters,
+        seed: u64,
+    ) -> Result<Executor> {
+        let arena = Buffer::zeros(plan.arena);
+        let states = plan.groups.iter().map(|_| State::default()).collect();
+        let mut executor = Executor { graph, plan, compute, arena, states, steps: 0, seed };
+        executor.load(parameters)?;
+        Ok(executor)
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Packs and folds all weights.
+    ///
+    /// # Errors
+    /// As [`Executor::new`].
+    pub fn load(&mut self, parameters: &Parameters) -> Result<()> {
+        (0..self.states.len()).try_for_each(|group| self.load_group(group, parameters))
+    }
+
+    /// Packs the weights that this plan trains, after an update.
+    ///
+    /// # Errors
+    /// As [`Executor::new`].
+    pub fn refresh(&mut self, parameters: &Parameters) -> Result<()> {
+        for group in 0..self.states.len() {
+            let trains = match self.plan.groups[group].main {
+                Main::Conv { node, .. } | Main::Norm { node, .. } => self.plan.trains(node),
+                _ => false,
+            };
+            if trains {
+                self.load_group(group, parameters)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_group(&mut self, group: usize, parameters: &Parameters) -> Result<()> {
+        let get = |node: NodeId, role: Role, len: usize| {
+            let name = || format!("{}/{}", self.graph.nodes[node].name, role.name());
+            match parameters.get(node, role) {
+                Some(t) if t.values.len() == len => Ok(&t.values[..]),
+                Some(t) => {
+                    let found = format!("{} values", t.values.len());
+                    Err(Error::invalid(name(), format!("{len} values"), found, ""))
+                }
+                None => Err(Error::invalid(name(), "a tensor", "none", "")),
+            }
+        };
+        match self.plan.groups[group].main {
+            Main::Conv { node, norm } => {
+                let shape = self.conv_shape(group, node, self.plan.request.batch);
+                let n = shape.out_channels;
+                let kernel = get(node, Role::Kernel, shape.kernel_len())?;
+                let bias = match self.graph.nodes[node].op {
+                    Op::Conv2D { bias: false, .. } => vec![0.0; n],
+                    _ => get(node, Role::Bias, n)?.to_vec(),
+                };
+                let state = &mut self.states[group];
+                state.bias = bias;
+                let mut scale = None;
+                if let Some(id) = norm {
+                    let Op::BatchNorm { epsilon, .. } = self.graph.nodes[id].op else {
+                        unreachable!("only batch norms are folded");
+                    };
+                    let mut shift = vec![0.0; n];
+                    let factor = scale.insert(vec![0.0; n]);
+                    norm::batch_norm_fold(
+                        get(id, Role::Gamma, n)?,
+                        get(id, Role::Beta, n)?,
+                        get(id, Role::MovingMean, n)?,
+                        get(id, Role::MovingVariance, n)?,
+                        epsilon,
+                        factor,
+                        &mut shift,
+                    );
+                    for ((b, a), s) in state.bias.iter_mut().zip(&*factor).zip(shift) {
+                        *b = *b * a + s;
+                    }
+                }
+                conv::pack_forward(
+                    &self.compute,
+                    &shape,
+                    kernel,
+                    scale.as_deref(),
+                    &mut state.forward,
+                );
+                let backward = |s: &Step| matches!(*s, Step::Input { group: g, .. } if g == group);
+                if self.plan.steps.iter().any(backward) {
+                    // Through a folded batch norm the gradient passes scaled as the kernel is.
+                    let scaled = scale.map(|a| {
+                        kernel.iter().enumerate().map(|(i, w)| w * a[i % n]).collect::<Vec<f32>>()
+                    });
+                    let kernel = scaled.as_deref().unwrap_or(kernel);
+                    conv::pack_backward_input(&self.compute, &shape, kernel, &mut state.backward);
+                }
+            }
+            Main::Norm { node, training } => {
+                let n = self.graph.nodes[node].shape.channels();
+                let state = &mut self.states[group];
+                state.gamma = get(node, Role::Gamma, n)?.to_vec();
+                state.beta = get(node, Role::Beta, n)?.to_vec();
+                if !training {
+                    state.mean = get(node, Role::MovingMean, n)?.to_vec();
+                    state.variance = get(node, Role::MovingVariance, n)?.to_vec();
+                }
+                state.mean.resize(n, 0.0);
+                state.variance.resize(n, 0.0);
+                state.scale.resize(n, 0.0);
+                state.shift.resize(n, 0.0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Computes the outputs for `count` images; `inputs` in the order of the plan's sources.
+    ///
+    /// # Errors
+    /// If `count` is 0 or above the plan's batch, an input has not the length it should, or the plan
+    /// is for training.
+    pub fn forward(&mut self, inputs: &[&[f32]], count: usize) -> Result<()> {
+        self.check(inputs, count)?;
+        if self.plan.request.trainable.is_some() {
+            return Err(Error::invalid("plan", "one made for inference", "one for training", ""));
+        }
+        for i in 0..self.plan.steps.len() {
+            if let Step::Forward { group } = self.plan.steps[i] {
+                self.run_forward(group, inputs, count, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Value of the `index`th output for the `count` images of the last run; an empty slice where
+    /// the output is a source.
+    pub fn output(&self, index: usize, count: usize) -> &[f32] {
+        let node = self.plan.request.outputs.get(index).copied();
+        match node.and_then(|n| self.plan.values[n]) {
+            Some(Place::Buffer(buffer)) => &self.arena[self.range(buffer, count)],
+            _ => &[],
+        }
+    }
+
+    /// Forward and backward for one batch: fills `gradients` and updates the moving statistics in
+    /// `parameters`; the weights themselves are the optimizer's to change (see [`Self::refresh`]).
+    ///
+    /// # Errors
+    /// As [`Executor::forward`]; if the plan is not for training; if a label is out of range.
+    pub fn train_step(
+        &mut self,
+        inputs: &[&[f32]],
+        labels: &[u32],
+        parameters: &mut Parameters,
+        gradients: &mut Gradients,
+    ) -> Result<StepResult> {
+        let count = labels.len();
+        self.check(inputs, count)?;
+        if self.plan.request.trainable.is_none() {
+            return Err(Error::invalid("plan", "one made for training", "one for inference", ""));
+        }
+        let output = self.graph.output();
+        let classes = self.graph.nodes[output].shape.elements();
+        if let Some(label) = labels.iter().find(|&&l| l as usize >= classes) {
+            let expected = format!("below {classes}");
+            return Err(Error::invalid("label", expected, label.to_string(), ""));
+        }
+        self.prepare(parameters, gradients);
+        let mut total = None;
+        for i in 0..self.plan.steps.len() {
+            match self.plan.steps[i] {
+                Step::Forward { group } => {
+                    self.run_forward(group, inputs, count, Some(parameters));
+                    if self.plan.groups[group].output == output {
+                        let p = self.value(output, inputs, count);
+                        total = Some(loss::cross_entropy(classes, p, labels));
+                    }
+                }
+                step => self.run_backward(step, inputs, labels, parameters, gradients),
+            }
+        }
+        self.steps += 1;
+        let total = total.unwrap_or_default();
+        let loss = (total.loss / count as f64) as f32;
+        Ok(StepResult { loss, correct: total.correct, count })
+    }
+
+    fn prepare(&self, parameters: &Parameters, gradients: &mut Gradients) {
+        gradients.tensors.resize(parameters.tensors.len(), Vec::new());
+        for (g, p) in gradients.tensors.iter_mut().zip(&parameters.tensors) {
+            let trains = self.plan.trains(p.node) && p.role.has_gradient();
+            g.resize(if trains { p.values.len() } else { 0 }, 0.0);
+        }
+    }
+
+    fn check(&self, inputs: &[&[f32]], count: usize) -> Result<()> {
+        let request = &self.plan.request;
+        if count == 0 || count > request.batch {
+            let expected = format!("1 to {} images", request.batch);
+            return Err(Error::invalid("batch", expected, count.to_string(), ""));
+        }
+        if inputs.len() != request.sources.len() {
+            let expected = format!("{} inputs", request.sources.len());
+            return Err(Error::invalid("batch", expected, inputs.len().to_string(), ""));
+        }
+        for (input, &node) in inputs.iter().zip(&request.sources) {
+            let node = &self.graph.nodes[node];
+            let expected = node.shape.elements() * count;
+            if input.len() != expected {
+                let expected = format!("{expected} values ({count} x {})", node.shape);
+                let found = format!("{} values", input.len());
+                return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&self, buffer: usize, count: usize) -> Range<usize> {
+        let spec = self.plan.buffers[buffer];
+        spec.offset..spec.offset + spec.elements * count
+    }
+
+    /// A node's value where nothing is written at the same time.
+    fn value<'a>(&'a self, node: NodeId, inputs: &[&'a [f32]], count: usize) -> &'a [f32] {
+        match self.plan.values[node] {
+            Some(Place::Source(i)) => inputs[i],
+            Some(Place::Buffer(buffer)) => &self.arena[self.range(buffer, count)],
+            None => &[],
+        }
+    }
+
+    fn conv_shape(&self, group: usize, node: NodeId, batch: usize) -> ConvShape {
+        let input = self.graph.nodes[self.plan.groups[group].inputs[0]].shape;
+        match (self.graph.nodes[node].op, input) {
+            (
+                Op::Conv2D { filters, kernel, stride, padding, .. },
+                Shape::Map { height, width, channels },
+            ) => ConvShape {
+                batch,
+                height,
+                width,
+                in_channels: channels,
+                out_channels: filters,
+                kernel,
+                stride,
+                padding,
+            },
+            (_, input) => {
+                let outputs = self.graph.nodes[node].shape.elements();
+                ConvShape::dense(batch, input.elements(), outputs)
+            }
+        }
+    }
+
+    fn pool_shape(&self, g: &Group, batch: usize) -> Option<PoolShape> {
+        let Main::MaxPool { node, padding } = g.main else { return None };
+        let Op::MaxPool { pool, stride } = self.graph.nodes[node].op else { return None };
+        let shape = self.graph.nodes[g.inputs[0]].shape;
+        let ((height, width), channels) = (shape.spatial(), shape.channels());
+        Some(PoolShape { batch, height, width, channels, pool, stride, padding })
+    }
+
+    fn frame_shape(&self, g: &Group, batch: usize) -> Option<(FrameShape, Option<Affine>)> {
+        let Main::Frame { map, factor, padding } = g.main else { return None };
+        let shape = self.graph.nodes[g.inputs[0]].shape;
+        let ((height, width), channels) = (shape.spatial(), shape.channels());
+        let affine = map.map(|m| Affine { source: m.source, scale: m.scale, offset: m.offset });
+        Some((FrameShape { batch, height, width, channels, factor, padding }, affine))
+    }
+
+    fn dropout_seed(&self, node: NodeId) -> u64 {
+        self.seed ^ (self.steps << 20) ^ node as u64
+    }
+}
+
+/// The part of the arena that a step writes, and the rest to read from.
+struct Split<'a> {
+    before: &'a [f32],
+    write: &'a mut [f32],
+    after: &'a [f32],
+    /// Where `after` starts.
+    end: usize,
+}
+
+impl<'a> Split<'a> {
+    fn new(arena: &'a mut [f32], write: Range<usize>) -> Split<'a> {
+        let (before, rest) = arena.split_at_mut(write.start);
+        let (part, after) = rest.split_at_mut(write.end - write.start);
+        Split { before, write: part, after, end: write.end }
+    }
+
+    /// A part that does not overlap what is written.
+    fn read(&self, range: Range<usize>) -> &'a [f32] {
+        if range.end <= self.before.len() {
+            &self.before[range]
+        } else {
+            &self.after[range.start - self.end..range.end - self.end]
+        }
+    }
+}
+
+mod backward;
+mod forward;
