@@ -7,9 +7,13 @@ pub mod error;
 pub mod execute;
 pub mod graph;
 pub mod image;
+pub mod init;
+pub mod nearest;
 pub mod parameters;
 pub mod plan;
 pub mod preprocess;
+pub mod resnet;
 pub mod split;
+pub mod summary;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Dataset, Skipped, Subset};
+use crate::summary::grouped;
 
 /// Counts and shapes of a [`Dataset`]; `Display` prints a line per part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,19 +68,6 @@ impl Dataset {
     }
 }
 
-/// `45000` as `45,000`.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, part) in self.parts.iter().enumerate() {
@@ -104,15 +92,5 @@ impl fmt::Display for Description {
             write!(f, "\nskipped: {} {files}", grouped(self.skipped.len()))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn thousands_are_grouped() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(super::grouped(n), text);
-        }
     }
 }

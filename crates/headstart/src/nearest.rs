@@ -1,0 +1,41 @@
+//! "Did you mean": names most like a misspelt one.
+
+/// At most `count` of `names`, the most similar to `name` first (Jaro-Winkler similarity above
+/// 0.7, or containing it).
+pub fn nearest<'a>(
+    name: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let wanted = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let bonus = if !wanted.is_empty() && lower.contains(&wanted) { 0.2 } else { 0.0 };
+            (strsim::jaro_winkler(&wanted, &lower) + bonus, candidate)
+        })
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(count).map(|(_, n)| n).collect()
+}
+
+/// A hint that offers the nearest names, or empty where none is near.
+pub fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let near = nearest(name, names, 3);
+    if near.is_empty() { String::new() } else { format!("did you mean {}?", near.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_similar_name_comes_first_and_strangers_are_left_out() {
+        let names = ["conv4_block2_3_bn", "conv1_pad", "avg_pool"];
+        assert_eq!(nearest("conv4_blok2_3_bn", names, 1), ["conv4_block2_3_bn"]);
+        assert!(nearest("zzz", names, 3).is_empty());
+        assert_eq!(did_you_mean("zzz", names), "");
+    }
+}
