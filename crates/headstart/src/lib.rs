@@ -1,12 +1,14 @@
 //! Transfer learning for image classifiers.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod batches;
 pub mod dataset;
 pub mod error;
 pub mod execute;
 pub mod graph;
 pub mod image;
+pub mod imagenet;
 pub mod init;
 pub mod nearest;
 pub mod parameters;
@@ -15,5 +17,6 @@ pub mod preprocess;
 pub mod resnet;
 pub mod split;
 pub mod summary;
+pub mod weights;
 
 pub use error::{Error, Result};
