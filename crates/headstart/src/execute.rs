@@ -201,6 +201,7 @@ impl Executor {
             return Err(Error::invalid("plan", "one made for inference", "one for training", ""));
         }
         for i in 0..self.plan.steps.len() {
+            self.poison(i);
             if let Step::Forward { group } = self.plan.steps[i] {
                 self.run_forward(group, inputs, count, None);
             }
@@ -244,6 +245,7 @@ impl Executor {
         self.prepare(parameters, gradients);
         let mut total = None;
         for i in 0..self.plan.steps.len() {
+            self.poison(i);
             match self.plan.steps[i] {
                 Step::Forward { group } => {
                     self.run_forward(group, inputs, count, Some(parameters));
@@ -259,6 +261,19 @@ impl Executor {
         let total = total.unwrap_or_default();
         let loss = (total.loss / count as f64) as f32;
         Ok(StepResult { loss, correct: total.correct, count })
+    }
+
+    /// In debug builds, fills the buffers whose life begins at a step with NaN, so that a result
+    /// that depends on what lay there before cannot pass a test.
+    fn poison(&mut self, step: usize) {
+        if cfg!(debug_assertions) {
+            for i in 0..self.plan.buffers.len() {
+                if self.plan.buffers[i].first == step {
+                    let range = self.range(i, self.plan.request.batch);
+                    self.arena[range].fill(f32::NAN);
+                }
+            }
+        }
     }
 
     fn prepare(&self, parameters: &Parameters, gradients: &mut Gradients) {

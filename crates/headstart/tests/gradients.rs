@@ -1,0 +1,285 @@
+//! Executed plans against the f64 reference: values, loss and every gradient, at every freeze point.
+
+mod support;
+
+use std::sync::Arc;
+
+use headstart::execute::{Executor, Gradients};
+use headstart::graph::{Graph, Op, Shape};
+use headstart::init;
+use headstart::parameters::{Parameters, Role};
+use headstart::plan::{Plan, Request, frontier};
+use headstart::preprocess::Preprocess;
+use headstart::resnet::{Block, FreezePoint, Net, Recipe, Stage, Stem, Surroundings};
+use headstart_kernels::isa::Isa;
+use headstart_kernels::table::Compute;
+use support::{Reference, assert_within, distance, random, reference};
+
+/// Bound on relative L2 errors: float rounding (6e-8) through some twenty layers, each of which
+/// sums up to 600 terms, times some hundreds for the cancellation of batch norm over few rows. A
+/// wrong term shows as an error near 1.
+const TOLERANCE: f64 = 5e-4;
+
+fn recipe(stem: Stem, block: Block, bias: bool) -> Recipe {
+    let stage = |filters, blocks, stride| Stage { filters, blocks, stride };
+    Recipe {
+        name: "small".into(),
+        stem,
+        stem_filters: 5,
+        block,
+        stages: vec![stage(3, 2, 1), stage(4, 2, 2)],
+        bias,
+        epsilon: 1e-3,
+        momentum: 0.9,
+        preprocess: Preprocess::Caffe,
+        image_size: 32,
+    }
+}
+
+fn net(stem: Stem, block: Block, bias: bool) -> Net {
+    let around = Surroundings {
+        height: 9,
+        width: 8,
+        preprocess: Some(Preprocess::Torch),
+        upsample: 2,
+        classes: Some(3),
+    };
+    Net::new(&recipe(stem, block, bias), &around).unwrap()
+}
+
+/// Weights none of which is a special value.
+fn weights(graph: &Graph, seed: u32) -> Parameters {
+    let mut p = init::initial(graph, seed);
+    for (i, t) in p.tensors.iter_mut().enumerate() {
+        let (low, high) = match t.role {
+            Role::Kernel => continue,
+            Role::Gamma | Role::MovingVariance => (0.5, 1.5),
+            _ => (-0.3, 0.3),
+        };
+        t.values = random(seed + 1000 + i as u32, t.values.len(), low, high);
+    }
+    p
+}
+
+struct Case {
+    graph: Arc<Graph>,
+    parameters: Parameters,
+    images: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+fn case(net: &Net, count: usize) -> Case {
+    let graph = Arc::new(net.graph.clone());
+    let parameters = weights(&graph, 7);
+    let elements = graph.nodes[0].shape.elements();
+    let images = random(11, count * elements, 0.0, 255.0);
+    let classes = graph.nodes[graph.output()].shape.channels();
+    let labels = (0..count).map(|i| ((i * 7 + 1) % classes) as u32).collect();
+    Case { graph, parameters, images, labels }
+}
+
+/// Prefix then training plan, as the trainer runs them.
+fn step(
+    case: &Case,
+    trainable: &[bool],
+    batch: usize,
+    compute: &Arc<Compute>,
+) -> (f32, Parameters, Gradients) {
+    let Case { graph, parameters, images, labels } = case;
+    let count = labels.len();
+    let sources = frontier(graph, trainable);
+    let mut p = parameters.clone();
+    let mut features: Vec<Vec<f32>> = vec![images.clone()];
+    if sources != [0] {
+        let request =
+            Request { batch, sources: vec![0], outputs: sources.clone(), trainable: None };
+        let plan = Plan::new(graph, request).unwrap();
+        let mut prefix =
+            Executor::new(Arc::clone(graph), plan, Arc::clone(compute), &p, 1).unwrap();
+        prefix.forward(&[images], count).unwrap();
+        features = (0..sources.len()).map(|i| prefix.output(i, count).to_vec()).collect();
+    }
+    let inputs: Vec<&[f32]> = features.iter().map(|f| &f[..]).collect();
+    let request = Request { batch, sources, outputs: vec![], trainable: Some(trainable.to_vec()) };
+    let plan = Plan::new(graph, request).unwrap();
+    let mut train = Executor::new(Arc::clone(graph), plan, Arc::clone(compute), &p, 1).unwrap();
+    let mut gradients = Gradients::default();
+    let result = train.train_step(&inputs, labels, &mut p, &mut gradients).unwrap();
+    assert_eq!(result.count, count);
+    (result.loss, p, gradients)
+}
+
+fn check(case: &Case, trainable: &[bool], batch: usize, compute: &Arc<Compute>, what: &str) {
+    let Case { graph, parameters, images, labels } = case;
+    let r: Reference = reference(graph, parameters, trainable, images, labels);
+    let (loss, after, gradients) = step(case, trainable, batch, compute);
+    assert_within((f64::from(loss) - r.loss).abs(), TOLERANCE * r.loss, &format!("{what}: loss"));
+    // A bias before a training batch norm has no effect; its gradient is rounding noise.
+    let scale = r.parameters.iter().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
+    for (i, t) in parameters.tensors.iter().enumerate() {
+        if !trainable[t.node] || !t.role.has_gradient() {
+            assert!(gradients.tensors[i].is_empty(), "{what}: {} has a gradient", t.name);
+            if !trainable[t.node] {
+                assert_eq!(after.tensors[i], *t, "{what}: {} is frozen", t.name);
+            }
+            continue;
+        }
+        let largest = r.parameters[i].iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        if largest < 1e-9 * scale {
+            let noise = gradients.tensors[i].iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+            assert_within(noise, TOLERANCE * scale, &format!("{what}: {}", t.name));
+            continue;
+        }
+        let error = distance(&gradients.tensors[i], &r.parameters[i]);
+        assert_within(error, TOLERANCE, &format!("{what}: {}", t.name));
+    }
+    for (id, statistics) in r.statistics.iter().enumerate() {
+        let Some((mean, variance)) = statistics else { continue };
+        let Op::BatchNorm { momentum, .. } = graph.nodes[id].op else { unreachable!() };
+        for (role, batch) in [(Role::MovingMean, mean), (Role::MovingVariance, variance)] {
+            let before = parameters.get(id, role).unwrap();
+            let keep = f64::from(momentum);
+            let expected: Vec<f64> = before
+                .values
+                .iter()
+                .zip(batch)
+                .map(|(&old, new)| keep * f64::from(old) + (1.0 - keep) * new)
+                .collect();
+            let ours = &after.get(id, role).unwrap().values;
+            assert_within(distance(ours, &expected), 1e-5, &format!("{what}: {}", before.name));
+        }
+    }
+}
+
+fn compute() -> Arc<Compute> {
+    Arc::new(Compute::new(2).unwrap())
+}
+
+#[test]
+fn every_freeze_point_of_small_nets() {
+    let c = compute();
+    for (stem, block, bias) in [
+        (Stem::Imagenet, Block::Bottleneck, true),
+        (Stem::Cifar, Block::Basic, false),
+        (Stem::Cifar, Block::Bottleneck, false),
+        (Stem::Imagenet, Block::Basic, true),
+    ] {
+        let net = net(stem, block, bias);
+        let case = case(&net, 5);
+        for from in 0..=net.base_layers() {
+            let trainable = net.trainable(FreezePoint(from));
+            let what = format!("{stem:?} {block:?} from {from}");
+            check(&case, &trainable, 5, &c, &what);
+        }
+    }
+}
+
+#[test]
+fn a_short_batch_is_as_good_as_a_full_one() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    for from in [0, 9, 30] {
+        check(&case(&net, 3), &net.trainable(FreezePoint(from)), 8, &compute(), "short");
+    }
+}
+
+#[test]
+fn trainable_layers_need_not_be_the_last_ones() {
+    let net = net(Stem::Cifar, Block::Bottleneck, true);
+    let case = case(&net, 4);
+    let c = compute();
+    for pattern in 1..12u32 {
+        let mut bits = random(pattern, net.graph.nodes.len(), 0.0, 1.0);
+        bits[0] = 1.0;
+        let mut trainable: Vec<bool> = bits.iter().map(|&b| b < 0.3).collect();
+        *trainable.iter_mut().rev().nth(1).unwrap() = true;
+        check(&case, &trainable, 4, &c, &format!("pattern {pattern}"));
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees_with_the_reference() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    for isa in Isa::ALL {
+        if !isa.available() {
+            println!("skipped {}: this machine has not got it", isa.name());
+            continue;
+        }
+        let c = Arc::new(Compute::with_isa(1, isa).unwrap());
+        for from in [0, 12, 40] {
+            check(&case(&net, 5), &net.trainable(FreezePoint(from)), 5, &c, isa.name());
+        }
+    }
+}
+
+#[test]
+fn threads_and_batches_do_not_change_a_bit() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    let all = case(&net, 7);
+    let trainable = net.trainable(FreezePoint(9));
+    let one = step(&all, &trainable, 7, &Arc::new(Compute::new(1).unwrap()));
+    for threads in 2..5 {
+        let many = step(&all, &trainable, 7, &Arc::new(Compute::new(threads).unwrap()));
+        assert!(one == many, "{threads} threads");
+    }
+
+    // The features of an image do not depend on the images beside it.
+    let graph = &all.graph;
+    let outputs = frontier(graph, &trainable);
+    let c = compute();
+    let mut features = |batch: usize| -> Vec<f32> {
+        let request =
+            Request { batch, sources: vec![0], outputs: outputs.clone(), trainable: None };
+        let plan = Plan::new(graph, request).unwrap();
+        let mut e =
+            Executor::new(Arc::clone(graph), plan, Arc::clone(&c), &all.parameters, 1).unwrap();
+        let elements = graph.nodes[0].shape.elements();
+        let mut first = Vec::new();
+        for images in all.images.chunks(batch * elements) {
+            let count = images.len() / elements;
+            e.forward(&[images], count).unwrap();
+            first.extend_from_slice(e.output(0, count));
+        }
+        first
+    };
+    let alone = features(1);
+    for batch in [2, 3, 7] {
+        assert!(alone == features(batch), "batch {batch}");
+    }
+}
+
+#[test]
+fn inference_gives_the_reference_values() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    let Case { graph, parameters, images, labels } = case(&net, 5);
+    let frozen = vec![false; graph.nodes.len()];
+    let r = reference(&graph, &parameters, &frozen, &images, &labels);
+    for output in 1..graph.nodes.len() {
+        let request =
+            Request { batch: 5, sources: vec![0], outputs: vec![output], trainable: None };
+        let plan = Plan::new(&graph, request).unwrap();
+        let mut e = Executor::new(Arc::clone(&graph), plan, compute(), &parameters, 1).unwrap();
+        e.forward(&[&images], 5).unwrap();
+        let name = &graph.nodes[output].name;
+        assert_within(distance(e.output(0, 5), &r.values[output]), TOLERANCE, name);
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_an_error() {
+    let net = net(Stem::Cifar, Block::Basic, false);
+    let n = net.graph.nodes.len();
+    let request = Request { batch: 1, sources: vec![0], outputs: vec![n - 1], trainable: None };
+    for bad in [
+        Request { batch: 0, ..request.clone() },
+        Request { sources: vec![], ..request.clone() },
+        Request { outputs: vec![n], ..request.clone() },
+        Request { trainable: Some(vec![true]), ..request.clone() },
+    ] {
+        assert!(Plan::new(&net.graph, bad).is_err());
+    }
+    let mut headless = Graph::default();
+    let shape = Shape::Map { height: 4, width: 4, channels: 3 };
+    headless.push("input_layer", Op::Input(shape), &[]).unwrap();
+    let train = Request { outputs: vec![], trainable: Some(vec![false]), ..request };
+    assert!(Plan::new(&headless, train).is_err());
+}
