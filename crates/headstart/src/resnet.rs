@@ -3,6 +3,8 @@
 //! Keras v1 nets follow `keras.applications.resnet` (He et al. 2015, with the stride on a block's
 //! first 1x1 convolution), CIFAR nets He et al. 2015 section 4.2 with projection shortcuts.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::nearest::did_you_mean;
@@ -170,7 +172,7 @@ pub struct Surroundings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Net {
     /// All layers, from the image to the probabilities.
-    pub graph: Graph,
+    pub graph: Arc<Graph>,
     /// Keras's index of each node, for nodes that are layers of the net without its head.
     pub base_index: Vec<Option<usize>>,
 }
@@ -214,7 +216,7 @@ impl Net {
                 _ => Some(id - before),
             })
             .collect();
-        Ok(Net { graph: b.graph, base_index })
+        Ok(Net { graph: Arc::new(b.graph), base_index })
     }
 
     /// Number of layers without the head, in Keras's count.

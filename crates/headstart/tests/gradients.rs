@@ -1,6 +1,6 @@
 //! Executed plans against the f64 reference: values, loss and every gradient, at every freeze point.
 
-mod support;
+mod oracle;
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use headstart::preprocess::Preprocess;
 use headstart::resnet::{Block, FreezePoint, Net, Recipe, Stage, Stem, Surroundings};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::table::Compute;
-use support::{Reference, assert_within, distance, random, reference};
+use oracle::{Reference, assert_within, distance, random, reference};
 
 /// Bound on relative L2 errors: float rounding (6e-8) through some twenty layers, each of which
 /// sums up to 600 terms, times some hundreds for the cancellation of batch norm over few rows. A
@@ -69,7 +69,7 @@ struct Case {
 }
 
 fn case(net: &Net, count: usize) -> Case {
-    let graph = Arc::new(net.graph.clone());
+    let graph = Arc::clone(&net.graph);
     let parameters = weights(&graph, 7);
     let elements = graph.nodes[0].shape.elements();
     let images = random(11, count * elements, 0.0, 255.0);

@@ -2,9 +2,6 @@
 
 use crate::table::Compute;
 
-/// Keras clips probabilities to `[EPSILON, 1 - EPSILON]` before the logarithm.
-const EPSILON: f32 = 1e-7;
-
 /// Loss and hits of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BatchLoss {
@@ -38,6 +35,9 @@ pub fn softmax(c: &Compute, classes: usize, logits: &[f32], p: &mut [f32]) {
 
 /// Categorical cross-entropy of probabilities `p` (`[batch, classes]`) against `labels`.
 ///
+/// Keras computes it from the logits, without clipping; from f32 probabilities a row's loss is the
+/// same up to 87.3, minus the logarithm of the least normal number, and never above.
+///
 /// # Panics
 /// If `p` is not one row per label or a label is not below `classes`.
 pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
@@ -45,8 +45,9 @@ pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
     let mut total = BatchLoss::default();
     for (row, &label) in p.chunks_exact(classes).zip(labels) {
         let own = row[label as usize];
-        let clipped = if own.is_nan() { own } else { own.clamp(EPSILON, 1.0 - EPSILON) };
-        total.loss -= f64::from(clipped).ln();
+        // NaN stays: `max` would drop it.
+        let own = if own < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { own };
+        total.loss -= f64::from(own).ln();
         let nan = row.iter().any(|p| p.is_nan());
         let best = (1..classes).fold(0, |best, k| if row[k] > row[best] { k } else { best });
         total.correct += usize::from(!nan && best == label as usize);

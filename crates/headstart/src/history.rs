@@ -1,0 +1,159 @@
+//! Epoch records, as results.csv holds them.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic::write_bytes;
+use crate::error::{Error, Result};
+
+/// Which part of the job an epoch belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseName {
+    /// The base is frozen, the head trains.
+    Head,
+    /// The base trains from the freeze point on.
+    FineTune,
+}
+
+impl PhaseName {
+    /// "head" or "fine-tune".
+    pub fn name(self) -> &'static str {
+        match self {
+            PhaseName::Head => "head",
+            PhaseName::FineTune => "fine-tune",
+        }
+    }
+}
+
+/// One epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Number within the run, from 1.
+    pub epoch: usize,
+    /// Which phase.
+    pub phase: PhaseName,
+    /// Wall-clock seconds, validation included.
+    pub seconds: f64,
+    /// Training images per second of training, validation left out.
+    pub images_per_second: f64,
+    /// Mean over the epoch's training images, each as it was when its batch was trained on.
+    pub loss: f64,
+    /// Share of hits among them.
+    pub accuracy: f64,
+    /// Loss on the validation images after the epoch.
+    pub val_loss: Option<f64>,
+    /// Accuracy on the validation images after the epoch.
+    pub val_accuracy: Option<f64>,
+    /// Step size.
+    pub learning_rate: f64,
+}
+
+/// Epochs in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// The epochs.
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl History {
+    /// The epoch with the best weights: the highest validation accuracy, the lower validation loss
+    /// among equals, then the earlier; by the training figures where nothing is held out.
+    pub fn best(&self) -> Option<&EpochRecord> {
+        let key =
+            |e: &EpochRecord| (e.val_accuracy.unwrap_or(e.accuracy), -e.val_loss.unwrap_or(e.loss));
+        self.epochs.iter().reduce(|best, e| {
+            let (a, b) = (key(e), key(best));
+            if a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt() { e } else { best }
+        })
+    }
+
+    /// Writes results.csv anew.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let failed = |e: csv::Error| Error::format(path, "records that fit CSV", e.to_string(), "");
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for epoch in &self.epochs {
+            writer.serialize(epoch).map_err(failed)?;
+        }
+        if self.epochs.is_empty() {
+            writer.write_record(COLUMNS).map_err(failed)?;
+        }
+        let bytes = writer.into_inner().map_err(|e| failed(e.into_error().into()))?;
+        write_bytes(path, &bytes)
+    }
+
+    /// Reads results.csv.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not of this form.
+    pub fn read_csv(path: impl AsRef<Path>) -> Result<History> {
+        let path = path.as_ref();
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        let mut reader = csv::Reader::from_reader(&text[..]);
+        let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
+        let epochs = records.map_err(|e| {
+            let expected = format!("rows of {}", COLUMNS.join(","));
+            Error::format(path, expected, e.to_string(), "")
+        })?;
+        Ok(History { epochs })
+    }
+}
+
+/// Columns of results.csv.
+pub const COLUMNS: [&str; 9] = [
+    "epoch",
+    "phase",
+    "seconds",
+    "images_per_second",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: usize, val: Option<(f64, f64)>) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            phase: PhaseName::Head,
+            seconds: 1.5,
+            images_per_second: 30.0,
+            loss: 1.0 / epoch as f64,
+            accuracy: 0.5,
+            val_loss: val.map(|v| v.0),
+            val_accuracy: val.map(|v| v.1),
+            learning_rate: 1e-4,
+        }
+    }
+
+    #[test]
+    fn a_history_comes_back_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        for epochs in [vec![], vec![record(1, None), record(2, Some((0.3, 0.7)))]] {
+            let history = History { epochs };
+            history.write_csv(&path).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().next().unwrap(), COLUMNS.join(","));
+            assert_eq!(History::read_csv(&path).unwrap(), history);
+        }
+    }
+
+    #[test]
+    fn the_best_epoch_is_by_validation_accuracy_then_loss_then_order() {
+        let best = |vals: &[(f64, f64)]| {
+            let epochs = vals.iter().enumerate().map(|(i, &v)| record(i + 1, Some(v))).collect();
+            History { epochs }.best().unwrap().epoch
+        };
+        assert_eq!(best(&[(0.5, 0.7), (0.4, 0.8), (0.3, 0.8), (0.3, 0.8), (0.1, 0.6)]), 3);
+    }
+}

@@ -1,0 +1,146 @@
+//! A model's answers and inner values for many images.
+
+use std::sync::Arc;
+
+use headstart_kernels::table::Compute;
+
+use crate::batches::{Loader, LoaderOptions};
+use crate::dataset::Subset;
+use crate::error::{Error, Result};
+use crate::execute::Executor;
+use crate::graph::NodeId;
+use crate::metrics::Report;
+use crate::model::Model;
+use crate::plan::{Plan, Request};
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Stop at the next good place.
+    Stop,
+}
+
+/// Values of some nodes for every image of a set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Features {
+    /// Elements per image of each node.
+    pub elements: Vec<usize>,
+    /// One tensor per node, `[images, elements]` row-major.
+    pub tensors: Vec<Vec<f32>>,
+    /// Number of images.
+    pub count: usize,
+}
+
+impl Features {
+    /// Copies the rows of some images, one tensor per node.
+    pub fn gather(&self, indices: &[usize], rows: &mut Vec<Vec<f32>>) {
+        rows.resize(self.tensors.len(), Vec::new());
+        for ((out, tensor), &n) in rows.iter_mut().zip(&self.tensors).zip(&self.elements) {
+            out.clear();
+            indices.iter().for_each(|&i| out.extend_from_slice(&tensor[i * n..][..n]));
+        }
+    }
+}
+
+/// An inference plan for some nodes of a model.
+///
+/// # Errors
+/// If the plan cannot be made.
+pub fn executor(
+    model: &Model,
+    compute: &Arc<Compute>,
+    batch: usize,
+    sources: &[NodeId],
+    outputs: &[NodeId],
+) -> Result<Executor> {
+    let request =
+        Request { batch, sources: sources.to_vec(), outputs: outputs.to_vec(), trainable: None };
+    let graph = Arc::clone(&model.net.graph);
+    let plan = Plan::new(&graph, request)?;
+    Executor::new(graph, plan, Arc::clone(compute), &model.parameters, 0)
+}
+
+/// Computes the values of `nodes` for every image, in order. `progress` is told how many images are
+/// done; `None` if it said to stop.
+///
+/// # Errors
+/// If an image cannot be decoded or the plan cannot be made.
+pub fn features(
+    model: &Model,
+    subset: &Subset,
+    nodes: &[NodeId],
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Features>> {
+    let batch = batch.min(subset.len()).max(1);
+    let mut executor = executor(model, compute, batch, &[0], nodes)?;
+    let elements: Vec<usize> =
+        nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
+    let count = subset.len();
+    let mut features = Features {
+        tensors: elements.iter().map(|n| Vec::with_capacity(n * count)).collect(),
+        elements,
+        count,
+    };
+    let order = (0..count).collect();
+    let mut loader = Loader::new(subset, order, LoaderOptions::new(batch, model.target()))?;
+    let mut done = 0;
+    while let Some(batch) = loader.next() {
+        let batch = batch?;
+        executor.forward(&[&batch.images], batch.count)?;
+        for (i, tensor) in features.tensors.iter_mut().enumerate() {
+            tensor.extend_from_slice(executor.output(i, batch.count));
+        }
+        done += batch.count;
+        loader.recycle(batch);
+        if progress(done) == Control::Stop {
+            return Ok(None);
+        }
+    }
+    Ok(Some(features))
+}
+
+/// Class probabilities of every image, `[images, classes]` row-major.
+///
+/// # Errors
+/// As [`features`].
+pub fn probabilities(
+    model: &Model,
+    subset: &Subset,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Vec<f32>>> {
+    let features = features(model, subset, &[model.output()], compute, batch, progress)?;
+    Ok(features.map(|mut f| f.tensors.swap_remove(0)))
+}
+
+/// Evaluates a model on labelled images; `split` names them in the report.
+///
+/// # Errors
+/// As [`features`], and if the model's answers are not numbers.
+pub fn evaluate(
+    model: &Model,
+    subset: &Subset,
+    split: &str,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Report>> {
+    let Some(p) = probabilities(model, subset, compute, batch, progress)? else {
+        return Ok(None);
+    };
+    let report = Report::new(split, &model.card.classes, &p, &subset.labels());
+    if !report.loss.is_finite() {
+        return Err(Error::invalid(
+            format!("loss on the {split} images"),
+            "a finite number",
+            report.loss.to_string(),
+            "the weights are damaged or training diverged",
+        ));
+    }
+    Ok(Some(report))
+}

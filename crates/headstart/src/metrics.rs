@@ -1,0 +1,184 @@
+//! What a classifier's answers are worth.
+
+use std::fmt;
+
+use headstart_kernels::loss::cross_entropy;
+use serde::{Deserialize, Serialize};
+
+/// One class's figures, as scikit-learn's `classification_report` defines them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// Class name.
+    pub class: String,
+    /// Share of the images given this class that have it; 0 where none was given it.
+    pub precision: f64,
+    /// Share of the images of this class that were given it; 0 where there are none.
+    pub recall: f64,
+    /// Harmonic mean of the two; 0 where both are.
+    pub f1: f64,
+    /// Number of images of this class.
+    pub support: usize,
+}
+
+/// The evaluation of a model on labelled images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// "test" or "validation".
+    pub split: String,
+    /// Mean categorical cross-entropy.
+    pub loss: f64,
+    /// Share of images whose most probable class is their label.
+    pub accuracy: f64,
+    /// Share of images whose label is among the five most probable classes.
+    pub top5: f64,
+    /// Number of images.
+    pub samples: usize,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// Figures by class.
+    pub per_class: Vec<ClassReport>,
+    /// Number of images by label (row) and answer (column).
+    pub confusion_matrix: Vec<Vec<usize>>,
+}
+
+/// Loss and hits, summed image by image.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Sum of the images' cross-entropies.
+    pub loss: f64,
+    /// Images whose most probable class was their label.
+    pub correct: usize,
+    /// Images.
+    pub count: usize,
+}
+
+impl Totals {
+    /// Adds a batch.
+    pub fn add(&mut self, mean_loss: f64, correct: usize, count: usize) {
+        self.loss += mean_loss * count as f64;
+        self.correct += correct;
+        self.count += count;
+    }
+
+    /// Mean cross-entropy; 0 for no images.
+    pub fn mean_loss(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.loss / self.count as f64 }
+    }
+
+    /// Share of hits; 0 for no images.
+    pub fn accuracy(&self) -> f64 {
+        share(self.correct, self.count)
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The most probable class, the first of equals.
+pub fn argmax(probabilities: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, &p) in probabilities.iter().enumerate() {
+        if p > probabilities[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Classes from the most probable on, equals in label order, at most `count`.
+pub fn top(probabilities: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    order
+}
+
+impl Report {
+    /// Compares probabilities, `[labels.len(), classes.len()]` row-major, with the labels.
+    pub fn new(split: &str, classes: &[String], probabilities: &[f32], labels: &[usize]) -> Report {
+        let n = classes.len();
+        let mut confusion = vec![vec![0usize; n]; n];
+        let (mut loss, mut in_top5) = (0.0, 0);
+        for (p, &label) in probabilities.chunks_exact(n.max(1)).zip(labels) {
+            loss += cross_entropy(n, p, &[label as u32]).loss;
+            confusion[label][argmax(p)] += 1;
+            let before = |(i, &q): (usize, &f32)| q > p[label] || (q == p[label] && i < label);
+            in_top5 += usize::from(p.iter().enumerate().filter(|&e| before(e)).count() < 5);
+        }
+        let samples = labels.len();
+        let correct: usize = (0..n).map(|i| confusion[i][i]).sum();
+        let per_class = (0..n).map(|i| {
+            let support = confusion[i].iter().sum();
+            let given = confusion.iter().map(|row| row[i]).sum();
+            let (precision, recall) =
+                (share(confusion[i][i], given), share(confusion[i][i], support));
+            let sum = precision + recall;
+            let f1 = if sum == 0.0 { 0.0 } else { 2.0 * precision * recall / sum };
+            ClassReport { class: classes[i].clone(), precision, recall, f1, support }
+        });
+        Report {
+            split: split.to_string(),
+            loss: if samples == 0 { 0.0 } else { loss / samples as f64 },
+            accuracy: share(correct, samples),
+            top5: share(in_top5, samples),
+            samples,
+            classes: classes.to_vec(),
+            per_class: per_class.collect(),
+            confusion_matrix: confusion,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { split, loss, accuracy, top5, samples, .. } = self;
+        writeln!(f, "{split}: {samples} images")?;
+        writeln!(f, "loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}")?;
+        let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
+        writeln!(f, "\n{:width$}  precision  recall      f1  support", "class")?;
+        for c in &self.per_class {
+            writeln!(
+                f,
+                "{:width$}  {:9.4}  {:6.4}  {:6.4}  {:7}",
+                c.class, c.precision, c.recall, c.f1, c.support
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_small_case_worked_by_hand() {
+        let classes = ["a", "b", "c"].map(String::from);
+        let p = [0.7, 0.2, 0.1, 0.6, 0.3, 0.1, 0.1, 0.8, 0.1, 0.4, 0.4, 0.2];
+        let r = Report::new("test", &classes, &p, &[0, 1, 1, 2]);
+        let loss = -(0.7f64.ln() + 0.3f64.ln() + 0.8f64.ln() + 0.2f64.ln()) / 4.0;
+        assert!((r.loss - loss).abs() < 1e-6);
+        assert_eq!((r.accuracy, r.top5, r.samples), (0.5, 1.0, 4));
+        assert_eq!(r.confusion_matrix, [[1, 0, 0], [1, 1, 0], [1, 0, 0]]);
+        let a = &r.per_class[0];
+        assert_eq!((a.precision, a.recall, a.f1, a.support), (1.0 / 3.0, 1.0, 0.5, 1));
+        let c = &r.per_class[2];
+        assert_eq!((c.precision, c.recall, c.f1, c.support), (0.0, 0.0, 0.0, 1));
+    }
+
+    #[test]
+    fn a_label_is_in_the_top_five_by_rank_with_equals_in_label_order() {
+        let classes: Vec<String> = (0..7).map(|i| i.to_string()).collect();
+        let p = [1.0 / 7.0; 7];
+        let at = |label| Report::new("test", &classes, &p, &[label]).top5;
+        assert_eq!((at(4), at(5)), (1.0, 0.0));
+        assert_eq!(top(&p, 3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_nan_makes_the_loss_nan() {
+        let classes = ["a", "b"].map(String::from);
+        assert!(Report::new("test", &classes, &[f32::NAN, 0.5], &[0]).loss.is_nan());
+    }
+}

@@ -1,0 +1,135 @@
+//! A net with its weights and everything needed to use it.
+
+use std::path::Path;
+
+use crate::batches::Target;
+use crate::error::{Error, Result};
+use crate::imagenet;
+use crate::init::{self, HeadInit};
+use crate::parameters::{Parameters, Role};
+use crate::resnet::{Net, Recipe, Surroundings};
+use crate::weights::model_file::{self, ModelCard, Progress};
+use crate::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
+
+/// An image classifier: a residual net, a dense softmax head, and how images enter it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The net without its head.
+    pub recipe: Recipe,
+    /// What a model file says about it.
+    pub card: ModelCard,
+    /// All layers.
+    pub net: Net,
+    /// All weights.
+    pub parameters: Parameters,
+}
+
+impl Model {
+    /// A fresh model: kernels Glorot uniform from `seed`, the rest as Keras starts them.
+    ///
+    /// # Errors
+    /// If the card names no known net or its image is too small for the net.
+    pub fn new(card: ModelCard, seed: u32) -> Result<Model> {
+        let recipe = Recipe::named(&card.architecture)?;
+        let around = Surroundings {
+            height: card.height,
+            width: card.width,
+            preprocess: Some(card.preprocess),
+            upsample: card.upsample,
+            classes: Some(card.classes.len()),
+        };
+        let net = Net::new(&recipe, &around)?;
+        let parameters = init::initial(&net.graph, seed);
+        Ok(Model { recipe, card, net, parameters })
+    }
+
+    /// The ImageNet classifier of that architecture, without its weights, for images of its own size.
+    ///
+    /// # Errors
+    /// If there is no such net.
+    pub fn imagenet(architecture: &str) -> Result<Model> {
+        let recipe = Recipe::named(architecture)?;
+        let card = ModelCard {
+            version: model_file::VERSION,
+            architecture: recipe.name.clone(),
+            classes: imagenet::classes(),
+            height: recipe.image_size,
+            width: recipe.image_size,
+            interpolation: crate::image::Interpolation::Bilinear,
+            upsample: 1,
+            preprocess: recipe.preprocess,
+            progress: None,
+        };
+        Model::new(card, 0)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is a file of weights alone.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model> {
+        Model::from_file(read(path)?)
+    }
+
+    /// The model that an already read file holds.
+    ///
+    /// # Errors
+    /// If it is a file of weights alone, or does not hold what its card says.
+    pub fn from_file(file: WeightFile) -> Result<Model> {
+        let Some(card) = file.card.clone() else {
+            return Err(Error::format(
+                &file.path,
+                "a model file of headstart's",
+                "weights alone, without classes and preprocessing",
+                "name the architecture and give this file with --weights",
+            ));
+        };
+        let mut model = Model::new(card, 0)?;
+        apply(&file, &model.net, &mut model.parameters, Scope::All)?;
+        Ok(model)
+    }
+
+    /// Copies weights from a file.
+    ///
+    /// # Errors
+    /// As [`apply`]; the model is then unchanged.
+    pub fn load(&mut self, file: &WeightFile, scope: Scope) -> Result<LoadReport> {
+        apply(file, &self.net, &mut self.parameters, scope)
+    }
+
+    /// Starts the head anew: its kernel by `init`, its bias zero.
+    pub fn reset_head(&mut self, init: HeadInit, seed: u32) {
+        let last = self.net.base_output();
+        for tensor in self.parameters.tensors.iter_mut().filter(|t| t.node > last) {
+            match tensor.role {
+                Role::Kernel => init::kernel(tensor, init, seed),
+                _ => tensor.values.fill(0.0),
+            }
+        }
+    }
+
+    /// Writes a model file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(
+        &self,
+        path: impl AsRef<Path>,
+        progress: Option<Progress>,
+        optimizer: &[Tensor],
+    ) -> Result<()> {
+        let card = ModelCard { progress, ..self.card.clone() };
+        model_file::write(path, &card, &self.parameters, optimizer)
+    }
+
+    /// The size images are brought to.
+    pub fn target(&self) -> Target {
+        let ModelCard { height, width, interpolation, .. } = self.card;
+        Target { height, width, interpolation }
+    }
+
+    /// The node whose value is the class probabilities.
+    pub fn output(&self) -> usize {
+        self.net.graph.output()
+    }
+}
