@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod batches;
 pub mod dataset;
 pub mod error;
+pub mod events;
 pub mod execute;
 pub mod graph;
 pub mod history;
@@ -20,8 +21,10 @@ pub mod parameters;
 pub mod plan;
 pub mod preprocess;
 pub mod resnet;
+pub mod run_folder;
 pub mod split;
 pub mod summary;
+pub mod trainer;
 pub mod weights;
 
 pub use error::{Error, Result};

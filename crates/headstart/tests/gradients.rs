@@ -226,7 +226,7 @@ fn threads_and_batches_do_not_change_a_bit() {
     let graph = &all.graph;
     let outputs = frontier(graph, &trainable);
     let c = compute();
-    let mut features = |batch: usize| -> Vec<f32> {
+    let features = |batch: usize| -> Vec<f32> {
         let request =
             Request { batch, sources: vec![0], outputs: outputs.clone(), trainable: None };
         let plan = Plan::new(graph, request).unwrap();

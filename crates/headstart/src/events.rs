@@ -1,0 +1,86 @@
+//! What happens in a run, as it happens.
+
+use serde::Serialize;
+
+use crate::history::{EpochRecord, PhaseName};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A phase begins.
+    Phase {
+        /// Which.
+        phase: PhaseName,
+        /// The first layer that trains; none in the head's phase.
+        from: Option<String>,
+        /// Its epochs.
+        epochs: usize,
+        /// Parameters that gradient descent changes.
+        trainable: usize,
+        /// Layers whose outputs are computed once per image and kept.
+        frontier: Vec<String>,
+        /// Whether those outputs are kept for all epochs.
+        cached: bool,
+        /// Bytes they take, or would take.
+        cache_bytes: u64,
+        /// Bytes of activations and gradients in a training step.
+        arena_bytes: u64,
+    },
+    /// Some images went through the frozen layers.
+    Features {
+        /// "train" or "validation".
+        split: &'static str,
+        /// Images done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+        /// Seconds so far.
+        seconds: f64,
+    },
+    /// A training step is done.
+    Step {
+        /// Which phase.
+        phase: PhaseName,
+        /// Epoch within the run, from 1.
+        epoch: usize,
+        /// Step within the epoch, from 1.
+        step: usize,
+        /// Steps in the epoch.
+        steps: usize,
+        /// Mean loss of the epoch so far.
+        loss: f64,
+        /// Accuracy of the epoch so far.
+        accuracy: f64,
+        /// Training images per second of this epoch so far.
+        images_per_second: f64,
+    },
+    /// Some images were evaluated.
+    Evaluating {
+        /// "validation" or "test".
+        split: &'static str,
+        /// Images done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
+    /// An epoch is done.
+    Epoch(EpochRecord),
+    /// A phase was evaluated on images it never saw.
+    Evaluation {
+        /// After which phase; none for a model that was not trained.
+        phase: Option<PhaseName>,
+        /// "test" or "validation".
+        split: &'static str,
+        /// Mean loss.
+        loss: f64,
+        /// Share of hits.
+        accuracy: f64,
+        /// Share of labels among the five most probable.
+        top5: f64,
+        /// Number of images.
+        samples: usize,
+        /// Seconds it took.
+        seconds: f64,
+    },
+}

@@ -1,0 +1,180 @@
+//! The folder a run leaves.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::atomic::write_bytes;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::history::History;
+use crate::metrics::Report;
+
+/// Least time between two recorded steps.
+const STEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A run's folder, which it has for itself.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    events: File,
+    last_step: Option<Instant>,
+}
+
+impl RunFolder {
+    /// Makes the folder `path`; with `exist_ok` one that exists may be used again, and files of the
+    /// same names are replaced.
+    ///
+    /// # Errors
+    /// If it exists and may not, or cannot be written.
+    pub fn create(path: impl AsRef<Path>, exist_ok: bool) -> Result<RunFolder> {
+        let path = path.as_ref();
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                let is_folder = path.is_dir();
+                let empty = is_folder
+                    && fs::read_dir(path).map_err(Error::io("read", path))?.next().is_none();
+                if !is_folder || !(exist_ok || empty) {
+                    return Err(Error::invalid(
+                        format!("run folder {}", path.display()),
+                        "a folder that does not exist yet",
+                        if is_folder { "one with files in it" } else { "a file" },
+                        "name another with --out, or allow this one with --exist-ok",
+                    ));
+                }
+            }
+            Err(e) => return Err(Error::io("create", path)(e)),
+        }
+        RunFolder::open(path, true)
+    }
+
+    /// Makes the first of `base`, `base2`, `base3`, ... that does not exist.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn create_next(base: impl AsRef<Path>) -> Result<RunFolder> {
+        let base = base.as_ref();
+        for number in 1.. {
+            let path = match number {
+                1 => base.to_path_buf(),
+                _ => {
+                    let mut name = base.as_os_str().to_os_string();
+                    name.push(number.to_string());
+                    PathBuf::from(name)
+                }
+            };
+            match RunFolder::create(&path, false) {
+                Err(Error::Invalid { .. }) => {}
+                other => return other,
+            }
+        }
+        unreachable!("the numbers do not end")
+    }
+
+    fn open(path: &Path, truncate: bool) -> Result<RunFolder> {
+        let weights = path.join("weights");
+        fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
+        let file = path.join("events.jsonl");
+        let mut options = OpenOptions::new();
+        let options = options.create(true).write(true).truncate(truncate).append(!truncate);
+        let events = options.open(&file).map_err(Error::io("create", &file))?;
+        Ok(RunFolder { path: path.to_path_buf(), events, last_step: None })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of the best weights.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("weights/best.safetensors")
+    }
+
+    /// Path of the last weights.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("weights/last.safetensors")
+    }
+
+    /// Appends to events.jsonl; of steps and progress only some, so that the file stays small.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn record(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Step { step, steps, .. } if step < steps => {
+                let now = Instant::now();
+                if self.last_step.is_some_and(|then| now - then < STEP_INTERVAL) {
+                    return Ok(());
+                }
+                self.last_step = Some(now);
+            }
+            Event::Features { done, total, .. } | Event::Evaluating { done, total, .. }
+                if done < total =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let file = self.path.join("events.jsonl");
+        let mut line = serde_json::to_string(event)
+            .map_err(|e| Error::format(&file, "an event that fits JSON", e.to_string(), ""))?;
+        line.push('\n');
+        self.events.write_all(line.as_bytes()).map_err(Error::io("write", &file))
+    }
+
+    /// Writes config.toml.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        write_bytes(self.path.join("config.toml"), text.as_bytes())
+    }
+
+    /// Writes results.csv.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_history(&self, history: &History) -> Result<()> {
+        history.write_csv(self.path.join("results.csv"))
+    }
+
+    /// Writes report.json and report.txt.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_report(&self, report: &Report) -> Result<()> {
+        let path = self.path.join("report.json");
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|e| Error::format(&path, "a report that fits JSON", e.to_string(), ""))?;
+        write_bytes(&path, (json + "\n").as_bytes())?;
+        write_bytes(self.path.join("report.txt"), report.to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_up_and_nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("runs/train");
+        for name in ["train", "train2", "train3"] {
+            let run = RunFolder::create_next(&base).unwrap();
+            assert_eq!(run.path().file_name().unwrap(), name);
+        }
+        let error = RunFolder::create(&base, false).unwrap_err();
+        assert!(error.hint().unwrap().contains("--exist-ok"));
+        RunFolder::create(&base, true).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(RunFolder::create(&file, true).is_err());
+        assert!(RunFolder::create(file.join("below"), false).is_err());
+    }
+}
