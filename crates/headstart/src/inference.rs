@@ -118,13 +118,15 @@ pub fn probabilities(
     Ok(features.map(|mut f| f.tensors.swap_remove(0)))
 }
 
-/// Evaluates a model on labelled images; `split` names them in the report.
+/// Evaluates a model on images with `labels`, indices of the model's classes; `split` names the
+/// images in the report.
 ///
 /// # Errors
 /// As [`features`], and if the model's answers are not numbers.
 pub fn evaluate(
     model: &Model,
     subset: &Subset,
+    labels: &[usize],
     split: &str,
     compute: &Arc<Compute>,
     batch: usize,
@@ -133,7 +135,7 @@ pub fn evaluate(
     let Some(p) = probabilities(model, subset, compute, batch, progress)? else {
         return Ok(None);
     };
-    let report = Report::new(split, &model.card.classes, &p, &subset.labels());
+    let report = Report::new(split, &model.card.classes, &p, labels);
     if !report.loss.is_finite() {
         return Err(Error::invalid(
             format!("loss on the {split} images"),

@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod batches;
+pub mod config;
 pub mod dataset;
 pub mod error;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod image;
 pub mod imagenet;
 pub mod inference;
 pub mod init;
+pub mod job;
 pub mod metrics;
 pub mod model;
 pub mod nearest;
@@ -28,3 +30,4 @@ pub mod trainer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use headstart_kernels::table::Compute;

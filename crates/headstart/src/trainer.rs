@@ -111,7 +111,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Prepares training. With a folder, epochs, events and weights are written there.
+    /// Prepares training.
     ///
     /// # Errors
     /// If model and data do not fit each other, there is only one class, or a batch holds more
@@ -121,10 +121,15 @@ impl<'a> Trainer<'a> {
         data: &'a Dataset,
         compute: Arc<Compute>,
         settings: Settings,
-        folder: Option<RunFolder>,
     ) -> Result<Trainer<'a>> {
         check(model, data, &settings)?;
-        Ok(Trainer { model, history: History::default(), data, compute, settings, folder })
+        let history = History::default();
+        Ok(Trainer { model, history, data, compute, settings, folder: None })
+    }
+
+    /// Writes epochs, events and weights to a folder from now on.
+    pub fn record_in(&mut self, folder: RunFolder) {
+        self.folder = Some(folder);
     }
 
     /// The run's folder.
@@ -183,8 +188,9 @@ impl<'a> Trainer<'a> {
         };
         let (start, total) = (Instant::now(), subset.len());
         let mut progress = |done| on_event(&Event::Evaluating { split, done, total });
-        let report =
-            evaluate(self.model, subset, split, &self.compute, INFERENCE_BATCH, &mut progress)?;
+        let (labels, compute) = (subset.labels(), &self.compute);
+        let batch = INFERENCE_BATCH;
+        let report = evaluate(self.model, subset, &labels, split, compute, batch, &mut progress)?;
         if let Some(r) = &report {
             let event = Event::Evaluation {
                 phase: self.history.epochs.last().map(|e| e.phase),
@@ -410,7 +416,7 @@ impl<'t, 'a> Run<'t, 'a> {
             accuracy: totals.accuracy(),
             val_loss: (validation.count > 0).then(|| validation.mean_loss()),
             val_accuracy: (validation.count > 0).then(|| validation.accuracy()),
-            learning_rate: f64::from(self.optimizer.learning_rate),
+            learning_rate: decimal(self.optimizer.learning_rate),
         };
         if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
             let phase = self.name.name().to_string();
@@ -477,6 +483,11 @@ impl<'t, 'a> Run<'t, 'a> {
         let state = self.optimizer.tensors(&model.parameters);
         model.save(folder.last(), Some(progress), &state)
     }
+}
+
+/// The f64 that prints as the f32 does: 0.0001, not 0.0000999999974.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 fn trainable_parameters(parameters: &Parameters, trainable: &[bool]) -> usize {

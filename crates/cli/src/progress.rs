@@ -1,0 +1,153 @@
+//! Progress on stderr: a bar where a person looks at it, a line per epoch where not.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use headstart::events::Event;
+use headstart::inference::Control;
+use headstart::summary::grouped;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt;
+
+/// Shows events.
+pub struct Progress {
+    bar: Option<(String, ProgressBar)>,
+    terminal: bool,
+    /// Epochs of all phases, so that an epoch's number can be shown with them.
+    pub epochs: usize,
+    last_line: Instant,
+}
+
+/// How often work that takes long says so where there is no bar.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+impl Progress {
+    /// For a command that trains `epochs` epochs, or none.
+    pub fn new(epochs: usize) -> Progress {
+        let terminal = std::io::stderr().is_terminal();
+        Progress { bar: None, terminal, epochs, last_line: Instant::now() }
+    }
+
+    /// Shows one event and says whether to go on.
+    pub fn show(&mut self, event: &Event) -> Control {
+        match event {
+            Event::Phase { .. } => self.phase(event),
+            Event::Features { split, done, total, seconds } => {
+                let title = format!("frozen layers, {split}");
+                self.count(&title, *done, *total, *done as f64 / seconds.max(1e-9));
+            }
+            Event::Evaluating { split, done, total } => {
+                self.count(&format!("evaluating, {split}"), *done, *total, 0.0);
+            }
+            Event::Step { epoch, step, steps, loss, accuracy, images_per_second, .. } => {
+                let title = format!("epoch {epoch}/{}", self.epochs);
+                let message =
+                    format!("{images_per_second:.1} img/s  loss {loss:.4}  accuracy {accuracy:.4}");
+                self.bar(&title, *step, *steps, message);
+            }
+            Event::Epoch(e) => {
+                self.clear();
+                let validation = match (e.val_loss, e.val_accuracy) {
+                    (Some(loss), Some(accuracy)) => {
+                        format!("  val_loss {loss:.4}  val_accuracy {accuracy:.4}")
+                    }
+                    _ => String::new(),
+                };
+                eprintln!(
+                    "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}",
+                    e.epoch,
+                    self.epochs,
+                    e.phase.name(),
+                    e.seconds,
+                    e.images_per_second,
+                    e.loss,
+                    e.accuracy,
+                );
+            }
+            Event::Evaluation { phase, split, loss, accuracy, top5, samples, seconds } => {
+                self.clear();
+                let after = phase.map_or(String::new(), |p| format!(" after {}", p.name()));
+                eprintln!(
+                    "{split}{after}: loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}  \
+                     ({} images in {seconds:.1} s)",
+                    grouped(*samples)
+                );
+            }
+        }
+        interrupt::control()
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows how many of `total` images are done.
+    pub fn images(&mut self, title: &str, done: usize, total: usize) -> Control {
+        self.count(title, done, total, 0.0);
+        interrupt::control()
+    }
+
+    fn phase(&mut self, event: &Event) {
+        let Event::Phase {
+            phase, from, trainable, frontier, cached, cache_bytes, arena_bytes, ..
+        } = event
+        else {
+            return;
+        };
+        self.clear();
+        let from = from.as_ref().map_or(String::new(), |layer| format!(" from {layer}"));
+        eprintln!("{}{from}: {} trainable parameters", phase.name(), grouped(*trainable));
+        let (outputs, size) = (frontier.join(", "), bytes(*cache_bytes));
+        if *cached {
+            eprintln!("  frozen layers run once per image; {outputs} kept in {size} of memory");
+        } else if *cache_bytes > 0 {
+            eprintln!("  {outputs} would take {size}: frozen layers run every epoch");
+        }
+        eprintln!("  activations and gradients of a step take {}", bytes(*arena_bytes));
+    }
+
+    fn count(&mut self, title: &str, done: usize, total: usize, rate: f64) {
+        let rate = if rate > 0.0 { format!("{rate:.1} img/s") } else { String::new() };
+        if !self.terminal && (done == total || self.last_line.elapsed() > INTERVAL) {
+            self.last_line = Instant::now();
+            eprintln!("{title}: {} of {} images  {rate}", grouped(done), grouped(total));
+        }
+        self.bar(title, done, total, rate);
+        if done == total {
+            self.clear();
+        }
+    }
+
+    fn bar(&mut self, title: &str, done: usize, total: usize, message: String) {
+        if !self.terminal {
+            return;
+        }
+        if self.bar.as_ref().is_none_or(|(shown, _)| shown != title) {
+            self.clear();
+            let bar = ProgressBar::new(total as u64);
+            let template = "{prefix} [{bar:30}] {pos}/{len}  {msg}  ETA {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(title.to_string());
+            self.bar = Some((title.to_string(), bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(message);
+        }
+    }
+}
+
+/// A size for people.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.iter().find(|(_, unit)| n >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", n as f64 / *unit as f64),
+        None => format!("{n} bytes"),
+    }
+}

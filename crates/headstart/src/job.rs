@@ -1,0 +1,162 @@
+//! From settings to data and model: what every training run starts with.
+
+use crate::config::TrainConfig;
+use crate::dataset::{self, DataOptions, Dataset, Subset};
+use crate::error::{Error, Result};
+use crate::image::Interpolation;
+use crate::model::Model;
+use crate::nearest::did_you_mean;
+use crate::resnet::Recipe;
+use crate::weights::model_file::{ModelCard, VERSION};
+use crate::weights::{self, LoadReport, Scope, WeightFile};
+
+/// The data set that `config` names, split as it says.
+///
+/// # Errors
+/// If it cannot be read or split.
+pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
+    let options = DataOptions {
+        validation_split: config.validation_split,
+        test_split: config.test_split,
+        seed: config.seed,
+        limit: config.limit,
+        threads: config.threads,
+        ..DataOptions::default()
+    };
+    dataset::open(&config.data, &options)
+}
+
+/// How images enter a net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Height of images before the net.
+    pub height: usize,
+    /// Width of images before the net.
+    pub width: usize,
+    /// How images of other sizes are resized.
+    pub interpolation: Interpolation,
+    /// Enlargement inside the net.
+    pub upsample: usize,
+}
+
+/// Decides how images enter `recipe`: as told, or else small images of one size are enlarged by a
+/// whole factor to the size the net knows, and others are resized to it.
+///
+/// # Errors
+/// If images of several sizes should be enlarged by a factor.
+pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
+    let known = recipe.image_size;
+    let resized = |size| Entry {
+        height: size,
+        width: size,
+        interpolation: config.interpolation.unwrap_or_default(),
+        upsample: 1,
+    };
+    let enlarged = |(height, width), upsample| Entry {
+        height,
+        width,
+        interpolation: Interpolation::Nearest,
+        upsample,
+    };
+    match (config.image_size, config.upsample, images.uniform_size()) {
+        (Some(size), _, _) => Ok(resized(size)),
+        (None, Some(factor), Some(size)) => Ok(enlarged(size, factor)),
+        (None, Some(factor), None) => Err(Error::invalid(
+            format!("--upsample {factor}"),
+            "images of one size",
+            "images of several sizes",
+            format!("use --image-size {known}"),
+        )),
+        (None, None, Some((h, w)))
+            if h == w && known.is_multiple_of(h) && config.interpolation.is_none_or(is_nearest) =>
+        {
+            Ok(enlarged((h, w), known / h))
+        }
+        (None, None, _) => Ok(resized(known)),
+    }
+}
+
+fn is_nearest(interpolation: Interpolation) -> bool {
+    interpolation == Interpolation::Nearest
+}
+
+/// The weight file that `config` names; `None` for no weights.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
+    match config.weights.as_str() {
+        "none" => Ok(None),
+        "imagenet" => Err(Error::invalid(
+            "--weights imagenet",
+            "a file, or none",
+            "imagenet, which this version cannot fetch yet",
+            "give Keras's resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 with --weights FILE",
+        )),
+        path => weights::read(path).map(Some),
+    }
+}
+
+/// A model for `data` as `config` wants it, with its weights; the report is `None` without weights.
+///
+/// # Errors
+/// If the weights are not of the net, or the images do not suit it.
+pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Option<LoadReport>)> {
+    let recipe = Recipe::named(&config.model)?;
+    let file = open_weights(config)?;
+    let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
+    let of_file = file.as_ref().and_then(|f| f.card.as_ref()).map(|c| c.preprocess);
+    let card = ModelCard {
+        version: VERSION,
+        architecture: recipe.name.clone(),
+        classes: data.classes.clone(),
+        height,
+        width,
+        interpolation,
+        upsample,
+        preprocess: config.preprocess.or(of_file).unwrap_or(recipe.preprocess),
+        progress: None,
+    };
+    if let Some(card) = file.as_ref().and_then(|f| f.card.as_ref())
+        && card.architecture != recipe.name
+    {
+        return Err(Error::invalid(
+            config.weights.clone(),
+            format!("weights of {}", recipe.name),
+            format!("weights of {}", card.architecture),
+            format!("add --model {}", card.architecture),
+        ));
+    }
+    let mut model = Model::new(card, config.seed)?;
+    let report = match &file {
+        Some(file) => Some(model.load(file, Scope::Base)?),
+        None => None,
+    };
+    model.reset_head(config.head_init, config.seed);
+    Ok((model, report))
+}
+
+/// Labels of `subset` as indices of `model`'s classes, by class name.
+///
+/// # Errors
+/// If `data` has images of a class that the model does not know.
+pub fn labels_for(model: &Model, data: &Dataset, subset: &Subset) -> Result<Vec<usize>> {
+    let known = &model.card.classes;
+    let map: Vec<Option<usize>> =
+        data.classes.iter().map(|c| known.iter().position(|k| k == c)).collect();
+    subset
+        .labels()
+        .into_iter()
+        .map(|label| {
+            map[label].ok_or_else(|| {
+                let name = &data.classes[label];
+                Error::invalid(
+                    format!("class {name} of {}", data.name),
+                    format!("one of the model's {} classes", known.len()),
+                    "a class it was not trained on",
+                    did_you_mean(name, known.iter().map(String::as_str)),
+                )
+            })
+        })
+        .collect()
+}
