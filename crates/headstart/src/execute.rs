@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use headstart_kernels::buffer::Buffer;
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
@@ -60,6 +61,8 @@ pub struct Executor {
     steps: u64,
     /// Seed of dropout.
     seed: u64,
+    /// Seconds of each step of the last run, where they are asked for.
+    seconds: Option<Vec<f64>>,
 }
 
 impl Executor {
@@ -76,7 +79,8 @@ impl Executor {
     ) -> Result<Executor> {
         let arena = Buffer::zeros(plan.arena);
         let states = plan.groups.iter().map(|_| State::default()).collect();
-        let mut executor = Executor { graph, plan, compute, arena, states, steps: 0, seed };
+        let mut executor =
+            Executor { graph, plan, compute, arena, states, steps: 0, seed, seconds: None };
         executor.load(parameters)?;
         Ok(executor)
     }
@@ -84,6 +88,22 @@ impl Executor {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// From now on every run measures its steps.
+    pub fn measure(&mut self) {
+        self.seconds = Some(vec![0.0; self.plan.steps.len()]);
+    }
+
+    /// Seconds of each step of the last run; empty unless [`Self::measure`] was called.
+    pub fn seconds(&self) -> &[f64] {
+        self.seconds.as_deref().unwrap_or_default()
+    }
+
+    fn note(&mut self, step: usize, start: Option<Instant>) {
+        if let (Some(seconds), Some(start)) = (&mut self.seconds, start) {
+            seconds[step] = start.elapsed().as_secs_f64();
+        }
     }
 
     /// Packs and folds all weights.
@@ -202,9 +222,11 @@ impl Executor {
         }
         for i in 0..self.plan.steps.len() {
             self.poison(i);
+            let start = self.seconds.is_some().then(Instant::now);
             if let Step::Forward { group } = self.plan.steps[i] {
                 self.run_forward(group, inputs, count, None);
             }
+            self.note(i, start);
         }
         Ok(())
     }
@@ -246,6 +268,7 @@ impl Executor {
         let mut total = None;
         for i in 0..self.plan.steps.len() {
             self.poison(i);
+            let start = self.seconds.is_some().then(Instant::now);
             match self.plan.steps[i] {
                 Step::Forward { group } => {
                     self.run_forward(group, inputs, count, Some(parameters));
@@ -256,6 +279,7 @@ impl Executor {
                 }
                 step => self.run_backward(step, inputs, labels, parameters, gradients),
             }
+            self.note(i, start);
         }
         self.steps += 1;
         let total = total.unwrap_or_default();

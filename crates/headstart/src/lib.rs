@@ -3,11 +3,13 @@
 
 pub mod atomic;
 pub mod batches;
+pub mod bench;
 pub mod config;
 pub mod dataset;
 pub mod error;
 pub mod events;
 pub mod execute;
+pub mod explain;
 pub mod graph;
 pub mod history;
 pub mod image;
@@ -22,6 +24,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod plan;
 pub mod preprocess;
+pub mod report;
 pub mod resnet;
 pub mod run_folder;
 pub mod split;

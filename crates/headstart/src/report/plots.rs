@@ -1,0 +1,136 @@
+//! Curves and the confusion matrix, as PNG and SVG.
+
+use kuva::plot::annotations::ReferenceLine;
+use kuva::plot::{Heatmap, LegendPosition, LinePlot, ScatterPlot};
+use kuva::render::layout::{Layout, TickFormat};
+use kuva::render::plots::Plot;
+
+use crate::error::{Error, Result};
+use crate::history::{EpochRecord, History, PhaseName};
+use crate::metrics::Report;
+
+const TRAIN: &str = "#1f77b4";
+const VALIDATION: &str = "#ff7f0e";
+/// PNG pixels per SVG unit.
+const SCALE: f32 = 2.0;
+/// Most classes whose cells carry numbers and names.
+const NAMED: usize = 40;
+
+/// One picture in both formats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// A PNG file.
+    pub png: Vec<u8>,
+    /// An SVG document.
+    pub svg: String,
+}
+
+/// Which figure of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Share of hits.
+    Accuracy,
+    /// Cross-entropy.
+    Loss,
+}
+
+/// Training and validation figures against the epoch; the start of fine-tuning is marked.
+///
+/// # Errors
+/// If the picture cannot be drawn.
+pub fn curves(history: &History, figure: Figure) -> Result<Picture> {
+    let title = if figure == Figure::Accuracy { "accuracy" } else { "loss" };
+    let train = |e: &EpochRecord| match figure {
+        Figure::Accuracy => Some(e.accuracy),
+        Figure::Loss => Some(e.loss),
+    };
+    let validation = |e: &EpochRecord| match figure {
+        Figure::Accuracy => e.val_accuracy,
+        Figure::Loss => e.val_loss,
+    };
+    let points = |of: &dyn Fn(&EpochRecord) -> Option<f64>| -> Vec<(f64, f64)> {
+        let pairs = history.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?)));
+        pairs.filter(|(_, y)| y.is_finite()).collect()
+    };
+    let series =
+        [("train", TRAIN, points(&train)), ("validation", VALIDATION, points(&validation))];
+    let mut plots: Vec<Plot> = Vec::new();
+    for (name, color, points) in series.iter().filter(|s| !s.2.is_empty()) {
+        let line = LinePlot::new().with_data(points.clone()).with_color(*color);
+        plots.push(line.with_stroke_width(2.0).with_legend(*name).into());
+        let dots = ScatterPlot::new().with_data(points.clone()).with_color(*color);
+        plots.push(dots.with_size(4.0).into());
+    }
+    let last = history.epochs.last().map_or(1, |e| e.epoch);
+    let mut layout = Layout::auto_from_plots(&plots)
+        .with_title(format!("{title} by epoch"))
+        .with_x_label("epoch")
+        .with_y_label(title)
+        .with_width(640.0)
+        .with_height(420.0)
+        .with_x_axis_min(0.5)
+        .with_x_axis_max(last as f64 + 0.5)
+        .with_x_tick_step((last as f64 / 10.0).ceil())
+        .with_x_tick_format(TickFormat::Integer)
+        .with_legend_position(LegendPosition::OutsideRightTop);
+    if figure == Figure::Loss {
+        layout = layout.with_y_axis_min(0.0);
+    }
+    let first = history.epochs.iter().find(|e| e.phase == PhaseName::FineTune);
+    if let Some(first) = first.filter(|e| e.epoch > 1) {
+        let line = ReferenceLine::vertical(first.epoch as f64 - 0.5).with_color("#555555");
+        layout = layout.with_reference_line(line.with_label("fine-tuning"));
+    }
+    picture(plots, layout)
+}
+
+/// Images by label (row) and answer (column); the colour is the share of the row.
+///
+/// # Errors
+/// If the picture cannot be drawn.
+pub fn confusion_matrix(report: &Report) -> Result<Picture> {
+    let n = report.classes.len();
+    let shares: Vec<Vec<f64>> = report
+        .confusion_matrix
+        .iter()
+        .map(|row| {
+            let sum = row.iter().sum::<usize>().max(1) as f64;
+            row.iter().map(|&c| c as f64 / sum).collect()
+        })
+        .collect();
+    let names: Vec<String> = if n <= NAMED {
+        report.classes.clone()
+    } else {
+        let step = n.div_ceil(NAMED);
+        (0..n).map(|i| if i % step == 0 { i.to_string() } else { String::new() }).collect()
+    };
+    let mut heatmap = Heatmap::new().with_data(shares).with_legend("share of class");
+    if n <= 12 {
+        heatmap = heatmap.with_values();
+    }
+    let heatmap = heatmap.with_labels(names.clone(), names.clone());
+    let mut rows = names.clone();
+    rows.reverse();
+    let plots: Vec<Plot> = vec![heatmap.into()];
+    let side = 260.0 + 40.0 * n.min(20) as f64;
+    let layout = Layout::auto_from_plots(&plots)
+        .with_title(format!("confusion matrix ({}, accuracy {:.4})", report.split, report.accuracy))
+        .with_x_label("answer")
+        .with_y_label("label")
+        .with_x_categories(names)
+        .with_y_categories(rows)
+        .with_x_tick_rotate(-45.0)
+        .with_width(side + 120.0)
+        .with_height(side);
+    picture(plots, layout)
+}
+
+fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
+    let scene = kuva::render::render::render_multiple(plots, layout);
+    let svg = kuva::backend::svg::SvgBackend::default().render_scene(&scene);
+    let png = kuva::backend::raster::RasterBackend::new()
+        .with_scale(SCALE)
+        .render_scene(&scene)
+        .map_err(|e| Error::invalid("picture", "something that can be drawn", e, ""))?;
+    Ok(Picture { png, svg })
+}
