@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod execute;
 pub mod explain;
+pub mod export;
 pub mod graph;
 pub mod history;
 pub mod image;

@@ -1,19 +1,34 @@
 //! One file per command.
 
+mod bench;
+mod evaluate;
+mod explain;
+mod features;
+mod plot;
+mod predict;
+mod summary;
 mod train;
 
+use std::path::Path;
 use std::sync::Arc;
 
+use headstart::dataset::{Dataset, Subset};
 use headstart::{Compute, Error};
 
-use crate::args::Command;
+use crate::args::{Command, Split};
 use crate::failure::Failure;
 
 /// Runs a command.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Train(args) => train::run(&args),
-        _ => todo!(),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Features(args) => features::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Plot(args) => plot::run(&args),
     }
 }
 
@@ -27,4 +42,39 @@ fn compute(threads: usize) -> Result<Arc<Compute>, Failure> {
         let expected = "threads and kernels that can start";
         Failure::Failed(Error::invalid("compute", expected, message, "unset HEADSTART_ISA"))
     })
+}
+
+/// Whether a MODEL argument means a file: it exists, or has a folder or a model file's ending in it.
+fn is_file(text: &str) -> bool {
+    let path = Path::new(text);
+    path.exists() || path.components().count() > 1 || path.extension().is_some()
+}
+
+/// The parts of a data set that `--split` means, with their names.
+fn parts(data: &Dataset, split: Split) -> Result<Vec<(&'static str, &Subset)>, Error> {
+    let (validation, test) = (data.validation.as_ref(), data.test.as_ref());
+    let one = |name: &'static str, subset: Option<&'static str>| {
+        Error::invalid(
+            format!("{name} images of {}", data.name),
+            "some",
+            "none",
+            subset.unwrap_or("choose others with --split"),
+        )
+    };
+    match split {
+        Split::Train => Ok(vec![("train", &data.train)]),
+        Split::Validation => {
+            let hint = "hold some out with --validation-split";
+            let part = validation.ok_or_else(|| one("validation", Some(hint)))?;
+            Ok(vec![("validation", part)])
+        }
+        Split::Test => Ok(vec![("test", test.ok_or_else(|| one("test", None))?)]),
+        Split::Auto if test.is_some() => parts(data, Split::Test),
+        Split::Auto | Split::All => {
+            let mut list = vec![("train", &data.train)];
+            list.extend(validation.map(|s| ("validation", s)));
+            list.extend(test.map(|s| ("test", s)));
+            Ok(list)
+        }
+    }
 }

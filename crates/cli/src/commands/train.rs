@@ -4,6 +4,7 @@ use std::path::Path;
 
 use headstart::Error;
 use headstart::config::TrainConfig;
+use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
 use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
@@ -118,7 +119,7 @@ fn phases(
         }
         report = trainer.evaluate(&mut |event| progress.show(event))?;
         progress.clear();
-        if report.is_none() && interrupt::control() == headstart::inference::Control::Stop {
+        if report.is_none() && interrupt::control() == Control::Stop {
             return Err(stopped(path));
         }
         draw(trainer, path, report.as_ref())?;
@@ -132,11 +133,11 @@ fn stopped(path: &Path) -> Failure {
 }
 
 /// Writes the report and all pictures.
-fn draw(trainer: &Trainer<'_>, _path: &Path, report: Option<&Report>) -> Result<(), Error> {
+fn draw(trainer: &Trainer<'_>, path: &Path, report: Option<&Report>) -> Result<(), Error> {
     if let (Some(folder), Some(report)) = (trainer.folder(), report) {
         folder.write_report(report)?;
     }
-    Ok(())
+    headstart::report::draw(path, &trainer.history, report)
 }
 
 /// Flags over --config over defaults.

@@ -1,0 +1,58 @@
+//! `headstart bench`.
+
+use headstart::bench::Measurement;
+use serde::Serialize;
+
+use super::compute;
+use super::explain::prepare;
+use crate::args::Bench;
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Row<'a> {
+    model: &'a str,
+    phase: &'static str,
+    cached: bool,
+    precision: &'static str,
+    batch: usize,
+    threads: usize,
+    isa: &'static str,
+    #[serde(flatten)]
+    measurement: &'a Measurement,
+}
+
+/// Measures a part of the job.
+pub fn run(args: &Bench) -> Result<(), Failure> {
+    let compute = compute(args.work.threads)?;
+    let m = prepare(&args.work, &compute)?.measure(args.repeat)?;
+    let row = Row {
+        model: &args.work.model,
+        phase: args.work.phase.name(),
+        cached: args.work.cached,
+        precision: "f32",
+        batch: args.work.batch_size,
+        threads: compute.threads.count(),
+        isa: compute.isa().name(),
+        measurement: &m,
+    };
+    if args.json {
+        output::json(&row)?;
+        return Ok(());
+    }
+    let cached = if row.cached { ", cached" } else { "" };
+    output::line(format!(
+        "{} {}{cached} {}, batch {}, {} threads, {}",
+        row.model, row.phase, row.precision, row.batch, row.threads, row.isa
+    ))?;
+    output::line(format!(
+        "{:.1} img/s   {:.1} of {:.1} GFLOP/s ({:.0}% of peak)   {:.2} GFLOP an image   {:.0} MB",
+        m.images_per_second,
+        m.achieved_gflops,
+        m.peak_gflops,
+        m.fraction_of_peak * 100.0,
+        m.gflops_per_image,
+        m.peak_rss_mb
+    ))?;
+    Ok(())
+}

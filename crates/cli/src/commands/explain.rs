@@ -1,0 +1,79 @@
+//! `headstart explain`, and the work that `explain` and `bench` share.
+
+use headstart::bench::{Part, Work as Running};
+use headstart::image::Interpolation;
+use headstart::model::Model;
+use headstart::resnet::{FreezePoint, Recipe};
+use headstart::weights::model_file::{ModelCard, VERSION};
+use headstart::{Compute, Error};
+use std::sync::Arc;
+
+use super::compute;
+use crate::args::{Explain, PhaseArg, Work};
+use crate::failure::Failure;
+use crate::output;
+
+/// Lists the steps of a part of the job.
+pub fn run(args: &Explain) -> Result<(), Failure> {
+    let compute = compute(args.work.threads)?;
+    let mut work = prepare(&args.work, &compute)?;
+    let plans = if args.measure { work.explain_measured()? } else { work.explain() };
+    if args.json {
+        output::json(&plans)?;
+        return Ok(());
+    }
+    for (i, plan) in plans.iter().enumerate() {
+        if plans.len() == 2 {
+            let title = ["frozen layers, once per image", "training step"][i];
+            output::line(format!("{}{title}\n", if i > 0 { "\n" } else { "" }))?;
+        }
+        output::line(plan)?;
+    }
+    Ok(())
+}
+
+/// The work that the flags describe, with random weights.
+pub fn prepare(args: &Work, compute: &Arc<Compute>) -> Result<Running, Failure> {
+    let usage = |what: &str, expected: &str, found: usize| {
+        Err(Failure::Usage(Error::invalid(what, expected, found.to_string(), "")))
+    };
+    if !(1..=4096).contains(&args.batch_size) {
+        return usage("--batch-size", "1 to 4096", args.batch_size);
+    }
+    if args.classes < 2 || args.classes > 100_000 {
+        return usage("--classes", "2 to 100000", args.classes);
+    }
+    if !(1..=4096).contains(&args.image_size) || !(1..=64).contains(&args.upsample) {
+        return usage("--image-size", "1 to 4096, enlarged at most 64 times", args.image_size);
+    }
+    if args.cached && !matches!(args.phase, PhaseArg::Head | PhaseArg::FineTune) {
+        return Err(Failure::Usage(Error::invalid(
+            "--cached",
+            "--phase head or fine-tune",
+            args.phase.name(),
+            "only these have frozen layers",
+        )));
+    }
+    let recipe = Recipe::named(&args.model).map_err(Failure::Usage)?;
+    let card = ModelCard {
+        version: VERSION,
+        architecture: recipe.name.clone(),
+        classes: (0..args.classes).map(|i| i.to_string()).collect(),
+        height: args.image_size,
+        width: args.image_size,
+        interpolation: Interpolation::Nearest,
+        upsample: args.upsample,
+        preprocess: recipe.preprocess,
+        progress: None,
+    };
+    let model = Model::new(card, 1).map_err(Failure::Usage)?;
+    let part = match args.phase {
+        PhaseArg::Forward => Part::Forward,
+        PhaseArg::Head => Part::Head,
+        PhaseArg::Full => Part::FineTune(FreezePoint(0)),
+        PhaseArg::FineTune => {
+            Part::FineTune(model.net.freeze_point(&args.fine_tune_at).map_err(Failure::Usage)?)
+        }
+    };
+    Ok(Running::new(model, part, args.cached, args.batch_size, Arc::clone(compute))?)
+}

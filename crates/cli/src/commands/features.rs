@@ -1,0 +1,104 @@
+//! `headstart features`.
+
+use headstart::Error;
+use headstart::config::TrainConfig;
+use headstart::export::{Columns, write_features};
+use headstart::inference::features;
+use headstart::job::{build_model, open_data};
+use headstart::model::Model;
+use headstart::nearest::did_you_mean;
+use headstart::trainer::INFERENCE_BATCH;
+use serde::Serialize;
+
+use super::{compute, is_file, parts};
+use crate::args::{Features, Split};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+#[derive(Serialize)]
+struct Written {
+    file: String,
+    layer: String,
+    images: usize,
+    features: usize,
+    classes: Vec<String>,
+}
+
+/// Runs images through a net and writes a layer's outputs with the labels.
+pub fn run(args: &Features) -> Result<(), Failure> {
+    headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
+    let given = args.upsample.is_some()
+        || args.image_size.is_some()
+        || args.interpolation.is_some()
+        || args.preprocess.is_some()
+        || args.weights.is_some();
+    if is_file(&args.model) && given {
+        return Err(Failure::Usage(Error::invalid(
+            args.model.clone(),
+            "the name of a net with these flags",
+            "a model file, which says itself how images enter it",
+            "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
+        )));
+    }
+    let config = TrainConfig {
+        data: args.data.clone(),
+        model: args.model.clone(),
+        weights: args.weights.clone().unwrap_or_else(|| "imagenet".into()),
+        upsample: args.upsample,
+        image_size: args.image_size,
+        interpolation: args.interpolation.map(Into::into),
+        preprocess: args.preprocess.and_then(Into::into),
+        validation_split: if args.split == Split::Validation { 0.1 } else { 0.0 },
+        limit: args.limit,
+        threads: args.threads,
+        ..TrainConfig::default()
+    };
+    config.check().map_err(Failure::Usage)?;
+    let compute = compute(args.threads)?;
+    let data = open_data(&config)?;
+    eprintln!("{}", data.describe());
+    for skipped in &data.skipped {
+        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+    }
+    let model = match is_file(&args.model) {
+        true => Model::open(&args.model)?,
+        false => build_model(&config, &data)?.0,
+    };
+    let graph = &model.net.graph;
+    let node = graph.find(&args.layer).filter(|&n| n > 0).ok_or_else(|| {
+        let names = graph.nodes.iter().skip(1).map(|n| n.name.as_str());
+        let hint = did_you_mean(&args.layer, names);
+        Failure::Usage(Error::invalid("--layer", "a layer of the net", &args.layer, hint))
+    })?;
+    interrupt::watch();
+    let mut progress = Progress::new(0);
+    let mut columns = Columns { classes: data.classes.clone(), ..Columns::default() };
+    for (split, subset) in parts(&data, args.split)? {
+        let total = subset.len();
+        let mut show = |done| progress.images(&format!("features, {split}"), done, total);
+        let batch = INFERENCE_BATCH;
+        let Some(part) = features(&model, subset, &[node], &compute, batch, &mut show)? else {
+            return Err(Failure::Interrupted("nothing was written".into()));
+        };
+        columns.width = part.elements[0];
+        columns.values.extend_from_slice(&part.tensors[0]);
+        columns.labels.extend(subset.labels());
+        columns.names.extend((0..total).map(|i| format!("{split}/{}", subset.name(i))));
+    }
+    write_features(&args.out, &columns)?;
+    let written = Written {
+        file: args.out.display().to_string(),
+        layer: args.layer.clone(),
+        images: columns.labels.len(),
+        features: columns.width,
+        classes: columns.classes,
+    };
+    if args.json {
+        output::json(&written)?;
+    } else {
+        let Written { file, layer, images, features, .. } = written;
+        output::line(format!("{file}: {layer} of {images} images, {features} numbers each"))?;
+    }
+    Ok(())
+}

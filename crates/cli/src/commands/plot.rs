@@ -1,0 +1,19 @@
+//! `headstart plot`.
+
+use headstart::report::redraw;
+
+use crate::args::Plot;
+use crate::failure::Failure;
+use crate::output;
+
+/// Draws a run's pictures from its files.
+pub fn run(args: &Plot) -> Result<(), Failure> {
+    redraw(&args.run)?;
+    for name in ["accuracy", "loss", "confusion_matrix"] {
+        let path = args.run.join(format!("{name}.png"));
+        if path.exists() {
+            output::line(path.display())?;
+        }
+    }
+    Ok(())
+}
