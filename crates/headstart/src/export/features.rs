@@ -136,7 +136,8 @@ mod tests {
             write_features(path(name), &columns).unwrap();
         }
         let text = std::fs::read_to_string(path("f.csv")).unwrap();
-        let rows = "image,label,class,f0,f1\n\"test/a,b.png\",1,y,0.5,-1\ntest/c.png,0,x,3.25,0.0000001\n";
+        let rows =
+            "image,label,class,f0,f1\n\"test/a,b.png\",1,y,0.5,-1\ntest/c.png,0,x,3.25,0.0000001\n";
         assert_eq!(text, rows);
         let npy = std::fs::read(path("f.npy")).unwrap();
         let data = npy.len() - 16;

@@ -1,0 +1,244 @@
+//! A small net of Keras's own ResNet builder: activations, loss, every gradient, statistics and
+//! weights after three steps, as Keras computed them (`golden/keras_resnet/generate.py`).
+
+mod oracle;
+
+use std::sync::Arc;
+
+use headstart::Compute;
+use headstart::execute::{Executor, Gradients, StepResult};
+use headstart::graph::NodeId;
+use headstart::optimizer::{Optimizer, Rule};
+use headstart::parameters::{Parameter, Parameters, Role};
+use headstart::plan::{Plan, Request};
+use headstart::preprocess::Preprocess;
+use headstart::resnet::{Block, FreezePoint, Net, Recipe, Stage, Stem, Surroundings};
+use oracle::{assert_within, distance};
+use safetensors::SafeTensors;
+
+const FREEZE: [usize; 4] = [0, 15, 30, 1000];
+const BATCH: usize = 4;
+/// Relative L2. Both sides round to f32 (6e-8) in each of some fifteen layers, and batch norm over
+/// few values divides differences of nearly equal numbers.
+const ACTIVATIONS: f64 = 2e-5;
+const GRADIENTS: f64 = 5e-4;
+const AFTER_STEPS: f64 = 5e-4;
+
+struct Golden {
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn read() -> Golden {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/keras_resnet/small.safetensors");
+        Golden { bytes: std::fs::read(path).unwrap() }
+    }
+
+    fn get(&self, name: &str) -> Vec<f32> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(name).unwrap_or_else(|_| panic!("no {name}"));
+        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    fn wide(&self, name: &str) -> Vec<f64> {
+        self.get(name).into_iter().map(f64::from).collect()
+    }
+
+    fn names(&self, prefix: &str) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let names = file.names().into_iter().filter_map(|n| n.strip_prefix(prefix));
+        names.map(str::to_string).collect()
+    }
+
+    fn labels(&self) -> Vec<u32> {
+        self.get("labels").into_iter().map(|l| l as u32).collect()
+    }
+}
+
+fn net() -> Net {
+    let recipe = Recipe {
+        name: "small".into(),
+        stem: Stem::Imagenet,
+        stem_filters: 64,
+        block: Block::Bottleneck,
+        stages: vec![
+            Stage { filters: 4, blocks: 2, stride: 1 },
+            Stage { filters: 6, blocks: 1, stride: 2 },
+        ],
+        bias: true,
+        epsilon: 1.001e-5,
+        momentum: 0.99,
+        preprocess: Preprocess::Caffe,
+        image_size: 32,
+    };
+    let around = Surroundings {
+        height: 32,
+        width: 32,
+        preprocess: Some(Preprocess::Caffe),
+        upsample: 1,
+        classes: Some(3),
+    };
+    Net::new(&recipe, &around).unwrap()
+}
+
+fn weights(golden: &Golden, net: &Net) -> Parameters {
+    let mut p = Parameters::zeros(&net.graph);
+    for t in &mut p.tensors {
+        let values = golden.get(&format!("weights/{}", t.name));
+        assert_eq!(values.len(), t.values.len(), "{}", t.name);
+        t.values = values;
+    }
+    assert_eq!(p.tensors.len(), golden.names("weights/").len());
+    p
+}
+
+/// A layer's value; Keras's dense layer ends in its softmax.
+fn node(net: &Net, name: &str) -> NodeId {
+    let name = if name == "predictions" { "predictions_softmax" } else { name };
+    net.graph.find(name).unwrap()
+}
+
+fn compute() -> Arc<Compute> {
+    Arc::new(Compute::new(2).unwrap())
+}
+
+fn plan(net: &Net, outputs: Vec<NodeId>, trainable: Option<Vec<bool>>) -> Plan {
+    let request = Request { batch: BATCH, sources: vec![0], outputs, trainable };
+    Plan::new(&net.graph, request).unwrap()
+}
+
+fn executor(net: &Net, plan: Plan, p: &Parameters) -> Executor {
+    Executor::new(Arc::clone(&net.graph), plan, compute(), p, 0).unwrap()
+}
+
+/// A training step from the golden weights; its gradients, and the values of `layers`.
+fn step(
+    golden: &Golden,
+    net: &Net,
+    from: usize,
+    layers: &[NodeId],
+) -> (StepResult, Gradients, Vec<Vec<f32>>) {
+    let mut p = weights(golden, net);
+    let trainable = net.trainable(FreezePoint(from));
+    let mut e = executor(net, plan(net, layers.to_vec(), Some(trainable)), &p);
+    let mut gradients = Gradients::default();
+    let images = golden.get("images");
+    let result = e.train_step(&[&images], &golden.labels(), &mut p, &mut gradients).unwrap();
+    let values = (0..layers.len()).map(|i| e.output(i, BATCH).to_vec()).collect();
+    (result, gradients, values)
+}
+
+#[test]
+fn inference_values_are_those_of_keras() {
+    let (golden, net) = (Golden::read(), net());
+    let p = weights(&golden, &net);
+    let images = golden.get("images");
+    let names = golden.names("inference/");
+    assert_eq!(names.len(), 7);
+    for name in names {
+        let mut e = executor(&net, plan(&net, vec![node(&net, &name)], None), &p);
+        e.forward(&[&images], BATCH).unwrap();
+        let expected = golden.wide(&format!("inference/{name}"));
+        assert_within(distance(e.output(0, BATCH), &expected), ACTIVATIONS, &name);
+    }
+}
+
+#[test]
+fn training_values_and_loss_are_those_of_keras() {
+    let (golden, net) = (Golden::read(), net());
+    for from in FREEZE {
+        let names = golden.names(&format!("{from}/activation/"));
+        let nodes: Vec<NodeId> = names.iter().map(|n| node(&net, n)).collect();
+        let (result, _, values) = step(&golden, &net, from, &nodes);
+        let loss = golden.wide(&format!("{from}/loss"))[0];
+        assert_within((f64::from(result.loss) - loss).abs(), 2e-5 * loss, &format!("{from}: loss"));
+        for (name, value) in names.iter().zip(values) {
+            let expected = golden.wide(&format!("{from}/activation/{name}"));
+            assert_within(distance(&value, &expected), ACTIVATIONS, &format!("{from}: {name}"));
+        }
+    }
+}
+
+/// Biases before a training batch norm have no effect: their gradients are rounding noise on both sides.
+fn has_effect(net: &Net, t: &Parameter, from: usize) -> bool {
+    let next = net.graph.nodes.iter().position(|n| n.inputs.first() == Some(&t.node));
+    let trained = next.and_then(|n| net.base_index[n]).is_some_and(|i| i >= from);
+    let name = &net.graph.nodes[t.node].name;
+    t.role != Role::Bias || name == "predictions" || !trained
+}
+
+#[test]
+fn every_gradient_is_that_of_keras() {
+    let (golden, net) = (Golden::read(), net());
+    let p = weights(&golden, &net);
+    for from in FREEZE {
+        let (_, gradients, _) = step(&golden, &net, from, &[]);
+        let mut expected = golden.names(&format!("{from}/gradient/"));
+        expected.sort();
+        let with = p.tensors.iter().zip(&gradients.tensors).filter(|(_, g)| !g.is_empty());
+        let mut ours: Vec<String> = with.clone().map(|(t, _)| t.name.clone()).collect();
+        ours.sort();
+        assert_eq!(ours, expected, "{from}");
+        for (t, g) in with {
+            let keras = golden.wide(&format!("{from}/gradient/{}", t.name));
+            if has_effect(&net, t, from) {
+                assert_within(distance(g, &keras), GRADIENTS, &format!("{from}: {}", t.name));
+            } else {
+                let largest = g.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+                assert_within(largest, 1e-4, &format!("{from}: {}", t.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_and_statistics_after_three_steps_are_those_of_keras() {
+    let (golden, net) = (Golden::read(), net());
+    let (images, labels) = (golden.get("images"), golden.labels());
+    for from in FREEZE {
+        let mut p = weights(&golden, &net);
+        let trainable = net.trainable(FreezePoint(from));
+        let mut e = executor(&net, plan(&net, vec![], Some(trainable)), &p);
+        let mut gradients = Gradients::default();
+        let rule = Rule::Sgd { momentum: 0.9, nesterov: true };
+        let mut optimizer = Optimizer::new(rule, 0.01).unwrap();
+        for (i, loss) in golden.wide(&format!("{from}/losses")).into_iter().enumerate() {
+            let r = e.train_step(&[&images], &labels, &mut p, &mut gradients).unwrap();
+            let what = format!("{from}: loss of step {i}");
+            assert_within((f64::from(r.loss) - loss).abs(), AFTER_STEPS * loss, &what);
+            optimizer.step(&compute(), &mut p, &gradients);
+            e.refresh(&p).unwrap();
+        }
+        let start = weights(&golden, &net);
+        for (t, before) in p.tensors.iter().zip(&start.tensors) {
+            let keras = golden.wide(&format!("{from}/sgd/{}", t.name));
+            assert_within(distance(&t.values, &keras), AFTER_STEPS, &format!("{from}: {}", t.name));
+            // What moved, moved alike: the error is measured against the way gone, too.
+            let way: Vec<f64> =
+                keras.iter().zip(&before.values).map(|(k, &b)| k - f64::from(b)).collect();
+            let ours: Vec<f32> = t.values.iter().zip(&before.values).map(|(a, b)| a - b).collect();
+            if way.iter().any(|w| w.abs() > 1e-4) && has_effect(&net, t, from) {
+                assert_within(distance(&ours, &way), 5e-3, &format!("{from}: way of {}", t.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn rmsprop_on_given_gradients_is_that_of_keras() {
+    let golden = Golden::read();
+    let values = golden.get("rmsprop/weights");
+    let name = "w".to_string();
+    let shape = vec![values.len()];
+    let n = values.len();
+    let mut p = Parameters {
+        tensors: vec![Parameter { node: 0, role: Role::Kernel, name, shape, values }],
+    };
+    let mut optimizer = Optimizer::new(Rule::RMSPROP, 1e-3).unwrap();
+    for g in golden.get("rmsprop/gradients").chunks_exact(n) {
+        optimizer.step(&compute(), &mut p, &Gradients { tensors: vec![g.to_vec()] });
+    }
+    let expected = golden.wide("rmsprop/after");
+    assert_within(distance(&p.tensors[0].values, &expected), 1e-6, "weights");
+}
