@@ -140,8 +140,8 @@ impl TrainConfig {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         toml::from_str(&text).map_err(|e: toml::de::Error| {
             let message = e.message().trim().to_string();
-            let line =
-                e.span().map_or(1, |s| text[..s.start.min(text.len())].lines().count().max(1));
+            let start = e.span().map_or(0, |s| s.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
             let found = format!("{message} (line {line})");
             Error::format(path, "settings of `headstart train`", found, "")
         })

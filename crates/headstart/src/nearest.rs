@@ -1,7 +1,7 @@
 //! "Did you mean": names most like a misspelt one.
 
-/// At most `count` of `names`, the most similar to `name` first (Jaro-Winkler similarity above
-/// 0.7, or containing it).
+/// At most `count` of `names`, the most similar to `name` first: by normalised Damerau-Levenshtein
+/// similarity, of which 0.6 is needed, plus 0.4 for a name that contains `name`.
 pub fn nearest<'a>(
     name: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -12,10 +12,10 @@ pub fn nearest<'a>(
         .into_iter()
         .map(|candidate| {
             let lower = candidate.to_lowercase();
-            let bonus = if !wanted.is_empty() && lower.contains(&wanted) { 0.2 } else { 0.0 };
-            (strsim::jaro_winkler(&wanted, &lower) + bonus, candidate)
+            let bonus = if !wanted.is_empty() && lower.contains(&wanted) { 0.4 } else { 0.0 };
+            (strsim::normalized_damerau_levenshtein(&wanted, &lower) + bonus, candidate)
         })
-        .filter(|(score, _)| *score > 0.7)
+        .filter(|(score, _)| *score >= 0.6)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored.into_iter().take(count).map(|(_, n)| n).collect()

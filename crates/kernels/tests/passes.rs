@@ -321,7 +321,9 @@ fn cross_entropy_and_its_gradient() {
             close("softmax", &p, &want, 1e-5);
             let total = loss::cross_entropy(classes, &p, &labels);
             let expected: f64 = (0..batch)
-                .map(|i| -want[i * classes + labels[i] as usize].max(f64::from(f32::MIN_POSITIVE)).ln())
+                .map(|i| {
+                    -want[i * classes + labels[i] as usize].max(f64::from(f32::MIN_POSITIVE)).ln()
+                })
                 .sum();
             assert!(
                 (total.loss - expected).abs() <= 1e-4 * expected.max(1.0),

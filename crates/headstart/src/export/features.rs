@@ -79,9 +79,9 @@ fn safetensors(path: &Path, c: &Columns) -> Result<()> {
     let features = TensorView::new(Dtype::F32, shape, &values).map_err(|e| failed(&e))?;
     let list = vec![c.labels.len()];
     let labels = TensorView::new(Dtype::I64, list, &labels).map_err(|e| failed(&e))?;
-    let json = |v: &Vec<String>| serde_json::to_string(v).map_err(|e| failed(&e));
-    let metadata =
-        HashMap::from([("classes".into(), json(&c.classes)?), ("images".into(), json(&c.names)?)]);
+    let names = serde_json::json!({ "classes": c.classes, "images": c.names }).to_string();
+    // One key only: the library writes keys in no fixed order, and equal features are equal files.
+    let metadata = HashMap::from([("headstart".into(), names)]);
     let file = serialize([("features", features), ("labels", labels)], Some(metadata))
         .map_err(|e| failed(&e))?;
     write_atomic(path, |out| out.write_all(&file))

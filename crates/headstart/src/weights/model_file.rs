@@ -86,7 +86,8 @@ pub fn write(
         views.push((name.as_str(), view));
     }
     let card = serde_json::to_string(card).map_err(|e| failed(&e))?;
-    let metadata = HashMap::from([("format".into(), "headstart".into()), (KEY.into(), card)]);
+    // One key only: the library writes keys in no fixed order, and equal models are equal files.
+    let metadata = HashMap::from([(KEY.into(), card)]);
     let file = serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
     write_atomic(path, |out| out.write_all(&file))
 }

@@ -1,0 +1,77 @@
+//! `summary`, `explain` and `bench` on the real binary.
+
+mod support;
+
+use support::Place;
+
+#[test]
+fn summary_lists_kerass_layers_and_totals() {
+    let place = Place::new();
+    let out = place.run("summary resnet50").ok().out;
+    assert!(out.contains("layers without the head: 175"), "{out}");
+    assert!(out.contains("total params: 23,587,712"));
+    let out = place.run("summary resnet50 --fine-tune-at 100").ok().out;
+    assert!(out.contains("trainable params: 19,473,418"), "{out}");
+    assert!(out.contains("up_sampling2d"));
+    let json = place.run("summary resnet50 --json").ok().json();
+    let rows = json.as_array().unwrap();
+    assert_eq!(rows.len(), 175);
+    let expected = serde_json::json!({
+        "index": 100, "name": "conv4_block2_3_bn", "type": "BatchNormalization",
+        "output_shape": [14, 14, 1024], "params": 4096, "trainable": true
+    });
+    assert_eq!(rows[100], expected);
+}
+
+#[test]
+fn explain_lists_steps_with_operations_and_arena() {
+    let place = Place::new();
+    let out = place.run("explain --phase forward --batch-size 1").ok().out;
+    assert!(
+        out.contains("normalize+upsample x7+pad") && out.contains("conv1x1+bn+add+relu"),
+        "{out}"
+    );
+    assert!(out.contains("operations: 7.7") && out.contains("arena: "), "{out}");
+    let json = place.run("explain --model resnet20 --upsample 1 --phase fine-tune --fine-tune-at 20 --measure --json");
+    let json = json.ok().json();
+    let plans = json.as_array().unwrap();
+    assert_eq!(plans.len(), 2);
+    let total: u64 =
+        plans[1]["steps"].as_array().unwrap().iter().map(|s| s["flops"].as_u64().unwrap()).sum();
+    assert_eq!(plans[1]["flops"].as_u64().unwrap(), total);
+    assert!(plans[1]["steps"][0]["milliseconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn bench_prints_its_fields() {
+    let place = Place::new();
+    for phase in [
+        "forward",
+        "head",
+        "fine-tune --fine-tune-at 20",
+        "fine-tune --fine-tune-at 20 --cached",
+        "full",
+    ] {
+        let line = format!(
+            "bench --model resnet20 --upsample 1 --batch-size 4 --repeat 1 --phase {phase} --json"
+        );
+        let json = place.run(&line).ok().json();
+        for field in [
+            "model",
+            "phase",
+            "precision",
+            "batch",
+            "threads",
+            "isa",
+            "images_per_second",
+            "gflops_per_image",
+            "achieved_gflops",
+            "peak_gflops",
+            "fraction_of_peak",
+            "peak_rss_mb",
+        ] {
+            assert!(!json[field].is_null(), "{phase}: no {field} in {json}");
+        }
+        assert!(json["images_per_second"].as_f64().unwrap() > 0.0);
+    }
+}

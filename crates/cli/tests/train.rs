@@ -1,0 +1,156 @@
+//! `headstart train` and what is done with its result, on the real binary.
+
+mod support;
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::{Place, TRAIN, list};
+
+#[test]
+fn both_phases_leave_a_whole_run_folder() {
+    let place = Place::new();
+    place.data(20);
+    let line = format!(
+        "{TRAIN} --fine-tune-at 0 --fine-tune-epochs 8 --fine-tune-learning-rate 1e-3 --json"
+    );
+    let done = place.run(&line).ok();
+    let json = done.json();
+    let folder = place.path("run");
+    assert_eq!(json["run_folder"], "run");
+    assert_eq!((&json["samples"], &json["split"]), (&12.into(), &"test".into()));
+    assert!(json["accuracy"].as_f64().unwrap() > 0.9, "{json}");
+    let mut names = list(&folder);
+    names.sort();
+    let expected = [
+        "accuracy.png",
+        "accuracy.svg",
+        "config.toml",
+        "confusion_matrix.png",
+        "confusion_matrix.svg",
+        "events.jsonl",
+        "loss.png",
+        "loss.svg",
+        "report.json",
+        "report.txt",
+        "results.csv",
+        "weights",
+    ];
+    assert_eq!(names, expected);
+    let csv = fs::read_to_string(folder.join("results.csv")).unwrap();
+    let phases: Vec<&str> = csv.lines().skip(1).map(|l| l.split(',').nth(1).unwrap()).collect();
+    assert_eq!(phases[..3], ["head", "head", "fine-tune"]);
+    assert_eq!(phases.len(), 10);
+    for line in fs::read_to_string(folder.join("events.jsonl")).unwrap().lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(event["event"].is_string(), "{line}");
+    }
+    let svg = fs::read_to_string(folder.join("loss.svg")).unwrap();
+    assert!(["validation", "train", "fine-tuning"].iter().all(|t| svg.contains(t)));
+    assert!(fs::read(folder.join("loss.png")).unwrap().starts_with(b"\x89PNG"));
+
+    // The pictures are drawn anew from the files alone.
+    let before = fs::read(folder.join("accuracy.png")).unwrap();
+    fs::remove_file(folder.join("accuracy.png")).unwrap();
+    place.run("plot run").ok();
+    assert_eq!(fs::read(folder.join("accuracy.png")).unwrap(), before);
+
+    // The last weights give the figures that training reported.
+    let line =
+        "evaluate run/weights/last.safetensors --data data --test-split 0.2 --split test --json";
+    let again = place.run(line).ok().json();
+    assert_eq!(again["confusion_matrix"], json["confusion_matrix"]);
+    assert_eq!(again["loss"], json["loss"]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report, again);
+
+    let done =
+        place.run("predict run/weights/last.safetensors data/red/000.png data/blue --json").ok();
+    let lines: Vec<serde_json::Value> =
+        done.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 21);
+    assert_eq!((&lines[0]["class"], &lines[20]["class"]), (&"red".into(), &"blue".into()));
+    assert_eq!(lines[0]["top"].as_array().unwrap().len(), 3);
+    let done = place.run("predict run/weights/last.safetensors data/red/000.png --top-k 1").ok();
+    assert_eq!(done.out.lines().count(), 2);
+
+    for ending in ["csv", "npy", "safetensors"] {
+        let line = format!("features run/weights/last.safetensors --data data --out f.{ending}");
+        place.run(&line).ok();
+    }
+    let csv = fs::read_to_string(place.path("f.csv")).unwrap();
+    assert_eq!((csv.lines().count(), csv.lines().next().unwrap().split(',').count()), (61, 67));
+}
+
+/// Weights as bytes, without the card.
+fn weights(place: &Place, run: &str) -> Vec<u8> {
+    fs::read(place.path(run).join("weights/last.safetensors")).unwrap()
+}
+
+#[test]
+fn threads_kept_features_and_configs_do_not_change_a_bit() {
+    let place = Place::new();
+    place.data(10);
+    let line = TRAIN.replace("--out run", "--fine-tune-at 12 --fine-tune-epochs 1");
+    place.run(&format!("{line} --threads 1 --out one")).ok();
+    place.run(&format!("{line} --threads 3 --out three")).ok();
+    place.run(&format!("{line} --cache-memory 0 --out uncached")).ok();
+    place.run("train --config one/config.toml --out again").ok();
+    for run in ["three", "uncached", "again"] {
+        assert!(weights(&place, "one") == weights(&place, run), "{run}");
+    }
+    let kept = fs::read_to_string(place.path("one/events.jsonl")).unwrap();
+    assert!(kept.contains("\"cached\":true") && kept.contains("\"features\""));
+    let not = fs::read_to_string(place.path("uncached/events.jsonl")).unwrap();
+    assert!(not.contains("\"cached\":false") && !not.contains("\"features\""));
+    place.run(&format!("{line} --seed 1 --out other")).ok();
+    assert!(weights(&place, "one") != weights(&place, "other"));
+}
+
+#[test]
+fn runs_are_numbered_and_never_overwritten() {
+    let place = Place::new();
+    place.data(5);
+    let line = TRAIN.replace("--out run", "");
+    for _ in 0..2 {
+        place.run(&line).ok();
+    }
+    assert!(place.path("runs/train/results.csv").exists());
+    assert!(place.path("runs/train2/results.csv").exists());
+}
+
+#[test]
+fn interrupted_training_saves_its_weights_and_exits_130() {
+    let place = Place::new();
+    place.data(10);
+    let line = format!("{TRAIN} --fine-tune-at 0 --fine-tune-epochs 100000");
+    let mut child =
+        place.command(&line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    // Fine-tuning runs once a third epoch is recorded.
+    let epochs =
+        || fs::read_to_string(place.path("run/results.csv")).map_or(0, |t| t.lines().count());
+    while epochs() < 4 {
+        assert!(start.elapsed() < Duration::from_secs(60), "training does not get on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let done: support::Done = child.wait_with_output().unwrap().into();
+    done.fails(130, &["interrupted", "last.safetensors"]);
+    child = place.command("evaluate run/weights/last.safetensors --data data").spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(place.path("run/accuracy.png").exists());
+}
+
+#[test]
+fn a_progress_line_per_epoch_goes_to_stderr_and_results_to_stdout() {
+    let place = Place::new();
+    place.data(5);
+    let done = place.run(TRAIN).ok();
+    assert_eq!(done.err.lines().filter(|l| l.starts_with("epoch ")).count(), 2, "{}", done.err);
+    assert!(done.err.contains("16x16x3, 3 classes"), "{}", done.err);
+    assert!(done.out.contains("run folder: run") && !done.out.contains("epoch 1/"));
+}
