@@ -48,6 +48,8 @@ pub enum Event {
         step: usize,
         /// Steps in the epoch.
         steps: usize,
+        /// Mean loss of the batch, before the update.
+        batch_loss: f64,
         /// Mean loss of the epoch so far.
         loss: f64,
         /// Accuracy of the epoch so far.

@@ -11,8 +11,10 @@ use crate::events::Event;
 use crate::history::History;
 use crate::metrics::Report;
 
-/// Least time between two recorded steps.
+/// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Epochs of no more steps are recorded step by step.
+const FEW_STEPS: usize = 200;
 
 /// A run's folder, which it has for itself.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl RunFolder {
     /// If the file cannot be written.
     pub fn record(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::Step { step, steps, .. } if step < steps => {
+            Event::Step { step, steps, .. } if step < steps && *steps > FEW_STEPS => {
                 let now = Instant::now();
                 if self.last_step.is_some_and(|then| now - then < STEP_INTERVAL) {
                     return Ok(());

@@ -388,6 +388,7 @@ impl<'t, 'a> Run<'t, 'a> {
                 epoch,
                 step,
                 steps,
+                batch_loss: decimal(result.loss),
                 loss: totals.mean_loss(),
                 accuracy: totals.accuracy(),
                 images_per_second: totals.count as f64 / start.elapsed().as_secs_f64(),

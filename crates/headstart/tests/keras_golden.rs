@@ -135,7 +135,7 @@ fn inference_values_are_those_of_keras() {
     let p = weights(&golden, &net);
     let images = golden.get("images");
     let names = golden.names("inference/");
-    assert_eq!(names.len(), 7);
+    assert_eq!(names.len(), 6);
     for name in names {
         let mut e = executor(&net, plan(&net, vec![node(&net, &name)], None), &p);
         e.forward(&[&images], BATCH).unwrap();

@@ -1,20 +1,11 @@
 //! The real archives, where they are at hand (`HEADSTART_SHARED_DATA` or `../shared/data`).
 
+mod support;
+
 use std::path::PathBuf;
 
 use headstart::dataset::{DataOptions, Dataset, open};
-
-fn shared(file: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("HEADSTART_SHARED_DATA")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"));
-    let path = folder.join(file);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: {} is not there", path.display());
-    None
-}
+use support::shared;
 
 fn timed(path: &PathBuf) -> Dataset {
     let start = std::time::Instant::now();

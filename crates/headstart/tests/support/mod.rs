@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headstart::dataset::{DataOptions, Dataset, open};
 
@@ -69,4 +69,17 @@ pub fn words(result: headstart::Result<Dataset>) -> String {
         Ok(data) => panic!("expected an error, got {}", data.describe()),
         Err(error) => format!("{error} ({})", error.hint().unwrap_or("no hint")),
     }
+}
+
+/// A file of the shared data, or a line that says it is not there.
+pub fn shared(file: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("HEADSTART_SHARED_DATA")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"));
+    let path = folder.join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not there", path.display());
+    None
 }

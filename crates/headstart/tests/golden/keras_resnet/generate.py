@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 CLASSES, BATCH, SIZE = 3, 4, 32
 FREEZE = [0, 15, 30, 1000]
-KEPT = ["conv1_relu", "pool1_pool", "conv2_block1_out", "conv2_block2_out", "conv3_block1_out", "avg_pool", "predictions"]
+KEPT = ["pool1_pool", "conv2_block1_out", "conv2_block2_out", "conv3_block1_out", "avg_pool", "predictions"]
 
 
 def stacks(x):
