@@ -1,4 +1,35 @@
-//! Transfer learning for image classifiers.
+//! Transfer learning for image classifiers: an ImageNet ResNet, a new head trained over its frozen
+//! features, then fine-tuning from a chosen layer.
+//!
+//! Start with [`dataset::open`] (labelled images), [`model::Model`] (a net with its weights) and
+//! [`trainer::Trainer`] (both phases); [`inference`] uses the result. `examples/cifar10.rs` does the whole
+//! job. Nothing here prints: [`trainer::Trainer::fit`] tells a callback what happens, as [`events::Event`]s.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use headstart::config::TrainConfig;
+//! use headstart::inference::Control;
+//! use headstart::job::{build_model, open_data};
+//! use headstart::trainer::{Phase, Settings, Trainer};
+//! use headstart::Compute;
+//!
+//! // Made-up images of two classes, and a small net without weights.
+//! let config = TrainConfig {
+//!     data: "synthetic:2x40x32".into(),
+//!     model: "resnet20".into(),
+//!     weights: "none".into(),
+//!     ..TrainConfig::default()
+//! };
+//! let data = open_data(&config)?;
+//! let (mut model, _) = build_model(&config, &data)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let mut trainer = Trainer::new(&mut model, &data, compute, Settings::default())?;
+//! trainer.fit(&Phase::head(3, 1e-3), &mut |_event| Control::Continue)?;
+//! let report = trainer.evaluate(&mut |_event| Control::Continue)?.unwrap();
+//! assert_eq!(report.samples, 8);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod atomic;
