@@ -1,7 +1,9 @@
 //! Curves and the confusion matrix, as PNG and SVG.
 
+use std::sync::Arc;
+
 use kuva::plot::annotations::ReferenceLine;
-use kuva::plot::{Heatmap, LegendPosition, LinePlot, ScatterPlot};
+use kuva::plot::{ColorMap, Heatmap, LegendPosition, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
@@ -104,13 +106,21 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
         let step = n.div_ceil(NAMED);
         (0..n).map(|i| if i % step == 0 { i.to_string() } else { String::new() }).collect()
     };
-    let mut heatmap = Heatmap::new().with_data(shares).with_legend("share of class");
+    // The library draws the first row at the bottom.
+    let (shares, mut rows) = (shares.into_iter().rev(), names.clone());
+    rows.reverse();
+    let white_to_blue = |share: f64| {
+        let mix = |to: f64| (255.0 + (to - 255.0) * share.clamp(0.0, 1.0)).round();
+        format!("rgb({},{},{})", mix(107.0), mix(174.0), mix(214.0))
+    };
+    let mut heatmap = Heatmap::new()
+        .with_data(shares)
+        .with_color_map(ColorMap::Custom(Arc::new(white_to_blue)))
+        .with_legend("share of class");
     if n <= 12 {
         heatmap = heatmap.with_values();
     }
-    let heatmap = heatmap.with_labels(names.clone(), names.clone());
-    let mut rows = names.clone();
-    rows.reverse();
+    let heatmap = heatmap.with_labels(rows.clone(), names.clone());
     let plots: Vec<Plot> = vec![heatmap.into()];
     let side = 260.0 + 40.0 * n.min(20) as f64;
     let layout = Layout::auto_from_plots(&plots)
@@ -133,4 +143,59 @@ fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
         .render_scene(&scene)
         .map_err(|e| Error::invalid("picture", "something that can be drawn", e, ""))?;
     Ok(Picture { png, svg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions of the texts that read `wanted`.
+    fn texts(svg: &str, wanted: &str) -> Vec<(f64, f64)> {
+        let number = |tag: &str, name: &str| -> f64 {
+            let from = tag.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
+            tag[from..].split('"').next().unwrap().parse().unwrap()
+        };
+        let tags = svg.split("<text").skip(1);
+        let tags = tags.filter(|t| t.split('>').nth(1).is_some_and(|t| t.starts_with(wanted)));
+        tags.map(|t| (number(t, "x"), number(t, "y"))).collect()
+    }
+
+    #[test]
+    fn hits_lie_on_the_falling_diagonal_beside_their_class() {
+        let classes = ["a", "b", "c"].map(String::from);
+        let p = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0];
+        let report = Report::new("test", &classes, &p, &[0, 1, 2]);
+        let picture = confusion_matrix(&report).unwrap();
+        let mut ones = texts(&picture.svg, "1.00");
+        ones.sort_by(|a, b| a.1.total_cmp(&b.1));
+        // Rows a, b, c from the top; columns a, b, b.
+        assert_eq!(ones.len(), 3);
+        assert!(ones[0].0 < ones[1].0 && (ones[1].0 - ones[2].0).abs() < 1.0, "{ones:?}");
+        let mut labels = texts(&picture.svg, "a");
+        labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!((labels[0].1 - ones[0].1).abs() < 12.0, "{labels:?} {ones:?}");
+        assert!(picture.png.starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn many_classes_and_single_epochs_can_be_drawn() {
+        let classes: Vec<String> = (0..120).map(|i| format!("class {i}")).collect();
+        let p = vec![1.0 / 120.0; 120];
+        confusion_matrix(&Report::new("test", &classes, &p, &[3])).unwrap();
+        let epoch = EpochRecord {
+            epoch: 1,
+            phase: PhaseName::FineTune,
+            seconds: 1.0,
+            images_per_second: 1.0,
+            loss: 0.0,
+            accuracy: 0.0,
+            val_loss: None,
+            val_accuracy: None,
+            learning_rate: 1e-4,
+        };
+        let history = History { epochs: vec![epoch] };
+        for figure in [Figure::Accuracy, Figure::Loss] {
+            assert!(curves(&history, figure).unwrap().svg.contains("train"));
+        }
+    }
 }
