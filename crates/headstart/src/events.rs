@@ -22,7 +22,7 @@ pub enum Event {
         frontier: Vec<String>,
         /// Whether those outputs are kept for all epochs.
         cached: bool,
-        /// Bytes they take, or would take.
+        /// Bytes they take, or would take; 0 where no layer that computes is frozen.
         cache_bytes: u64,
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,

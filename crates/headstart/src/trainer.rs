@@ -266,7 +266,8 @@ impl<'t, 'a> Run<'t, 'a> {
         let sources = if has_prefix { frontier(graph, &trainable) } else { vec![0] };
         let elements: usize = sources.iter().map(|&s| graph.nodes[s].shape.elements()).sum();
         let images = data.train.len() + data.validation.as_ref().map_or(0, Subset::len);
-        let cache_bytes = (elements * size_of::<f32>()) as u64 * images as u64;
+        let each = if has_prefix { elements * size_of::<f32>() } else { 0 };
+        let cache_bytes = each as u64 * images as u64;
         let cached = has_prefix && cache_bytes <= settings.cache_memory;
         let request = Request {
             batch: settings.batch_size,
