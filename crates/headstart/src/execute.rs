@@ -144,7 +144,7 @@ impl Executor {
             }
         };
         match self.plan.groups[group].main {
-            Main::Conv { node, norm } => {
+            Main::Conv { node, norm, .. } => {
                 let shape = self.conv_shape(group, node, self.plan.request.batch);
                 let n = shape.out_channels;
                 let kernel = get(node, Role::Kernel, shape.kernel_len())?;
@@ -346,6 +346,10 @@ impl Executor {
 
     fn conv_shape(&self, group: usize, node: NodeId, batch: usize) -> ConvShape {
         let input = self.graph.nodes[self.plan.groups[group].inputs[0]].shape;
+        let extra = match self.plan.groups[group].main {
+            Main::Conv { padding, .. } => padding,
+            _ => 0,
+        };
         match (self.graph.nodes[node].op, input) {
             (
                 Op::Conv2D { filters, kernel, stride, padding, .. },
@@ -358,7 +362,7 @@ impl Executor {
                 out_channels: filters,
                 kernel,
                 stride,
-                padding,
+                padding: padding + extra,
             },
             (_, input) => {
                 let outputs = self.graph.nodes[node].shape.elements();

@@ -174,7 +174,8 @@ fn label(graph: &Graph, group: &Group) -> String {
             parts.extend((factor > 1).then(|| format!("upsample x{factor}")));
             parts.extend((padding > 0).then(|| "pad".to_string()));
         }
-        Main::Conv { node, norm } => {
+        Main::Conv { node, norm, padding } => {
+            parts.extend((padding > 0).then(|| "pad".to_string()));
             let op = graph.nodes[node].op;
             parts.push(match op {
                 Op::Conv2D { kernel, stride, .. } if stride > 1 => {

@@ -102,6 +102,8 @@ pub enum Op {
         epsilon: f32,
         /// Share of the old moving average that is kept (Keras's sense).
         momentum: f32,
+        /// Whether the moving variance follows the batch's unbiased variance, as in PyTorch.
+        unbiased: bool,
     },
     /// `max(x, 0)`.
     Relu,

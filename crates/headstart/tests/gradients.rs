@@ -10,7 +10,9 @@ use headstart::init;
 use headstart::parameters::{Parameters, Role};
 use headstart::plan::{Plan, Request, frontier};
 use headstart::preprocess::Preprocess;
-use headstart::resnet::{Block, FreezePoint, Net, Recipe, Stage, Stem, Surroundings};
+use headstart::resnet::{
+    Activation, Block, FreezePoint, Naming, Net, Recipe, Stage, Stem, Stride, Surroundings,
+};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::table::Compute;
 use oracle::{Reference, assert_within, distance, random, reference};
@@ -24,6 +26,10 @@ fn recipe(stem: Stem, block: Block, bias: bool) -> Recipe {
     let stage = |filters, blocks, stride| Stage { filters, blocks, stride };
     Recipe {
         name: "small".into(),
+        naming: Naming::Keras,
+        activation: Activation::After,
+        stride: Stride::First,
+        unbiased: false,
         stem,
         stem_filters: 5,
         block,
@@ -36,15 +42,18 @@ fn recipe(stem: Stem, block: Block, bias: bool) -> Recipe {
     }
 }
 
-fn net(stem: Stem, block: Block, bias: bool) -> Net {
-    let around = Surroundings {
+fn around() -> Surroundings {
+    Surroundings {
         height: 9,
         width: 8,
         preprocess: Some(Preprocess::Torch),
         upsample: 2,
         classes: Some(3),
-    };
-    Net::new(&recipe(stem, block, bias), &around).unwrap()
+    }
+}
+
+fn net(stem: Stem, block: Block, bias: bool) -> Net {
+    Net::new(&recipe(stem, block, bias), &around()).unwrap()
 }
 
 /// Weights none of which is a special value.
@@ -135,7 +144,11 @@ fn check(case: &Case, trainable: &[bool], batch: usize, compute: &Arc<Compute>, 
     }
     for (id, statistics) in r.statistics.iter().enumerate() {
         let Some((mean, variance)) = statistics else { continue };
-        let Op::BatchNorm { momentum, .. } = graph.nodes[id].op else { unreachable!() };
+        let Op::BatchNorm { momentum, unbiased, .. } = graph.nodes[id].op else { unreachable!() };
+        let (height, width) = graph.nodes[id].shape.spatial();
+        let rows = (labels.len() * height * width) as f64;
+        let factor = if unbiased { rows / (rows - 1.0) } else { 1.0 };
+        let variance = &variance.iter().map(|v| v * factor).collect();
         for (role, batch) in [(Role::MovingMean, mean), (Role::MovingVariance, variance)] {
             let before = parameters.get(id, role).unwrap();
             let keep = f64::from(momentum);
@@ -169,6 +182,35 @@ fn every_freeze_point_of_small_nets() {
         for from in 0..=net.base_layers() {
             let trainable = net.trainable(FreezePoint(from));
             let what = format!("{stem:?} {block:?} from {from}");
+            check(&case, &trainable, 5, &c, &what);
+        }
+    }
+}
+
+#[test]
+fn every_freeze_point_of_the_other_families() {
+    let c = compute();
+    let v2 = Recipe {
+        activation: Activation::Before,
+        stride: Stride::Middle,
+        stages: vec![
+            Stage { filters: 3, blocks: 2, stride: 2 },
+            Stage { filters: 4, blocks: 2, stride: 1 },
+        ],
+        ..recipe(Stem::Imagenet, Block::Bottleneck, false)
+    };
+    let torch = |block| Recipe {
+        naming: Naming::Torchvision,
+        stride: Stride::Middle,
+        unbiased: true,
+        ..recipe(Stem::Imagenet, block, false)
+    };
+    for recipe in [v2, torch(Block::Bottleneck), torch(Block::Basic)] {
+        let net = Net::new(&recipe, &around()).unwrap();
+        let case = case(&net, 5);
+        for from in 0..=net.base_layers() {
+            let trainable = net.trainable(FreezePoint(from));
+            let what = format!("{:?} {:?} from {from}", recipe.activation, recipe.block);
             check(&case, &trainable, 5, &c, &what);
         }
     }

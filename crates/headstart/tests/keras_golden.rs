@@ -12,7 +12,9 @@ use headstart::optimizer::{Optimizer, Rule};
 use headstart::parameters::{Parameter, Parameters, Role};
 use headstart::plan::{Plan, Request};
 use headstart::preprocess::Preprocess;
-use headstart::resnet::{Block, FreezePoint, Net, Recipe, Stage, Stem, Surroundings};
+use headstart::resnet::{
+    Activation, Block, FreezePoint, Naming, Net, Recipe, Stage, Stem, Stride, Surroundings,
+};
 use oracle::{assert_within, distance};
 use safetensors::SafeTensors;
 
@@ -59,6 +61,10 @@ impl Golden {
 fn net() -> Net {
     let recipe = Recipe {
         name: "small".into(),
+        naming: Naming::Keras,
+        activation: Activation::After,
+        stride: Stride::First,
+        unbiased: false,
         stem: Stem::Imagenet,
         stem_filters: 64,
         block: Block::Bottleneck,

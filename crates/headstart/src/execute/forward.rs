@@ -58,7 +58,10 @@ impl Executor {
                 }
             }
             Main::Norm { node, training } => {
-                let Op::BatchNorm { epsilon, momentum } = self.graph.nodes[node].op else { return };
+                let Op::BatchNorm { epsilon, momentum, unbiased } = self.graph.nodes[node].op
+                else {
+                    return;
+                };
                 if let (true, Some(parameters)) = (training, parameters) {
                     norm::batch_norm_statistics(
                         c,
@@ -67,12 +70,19 @@ impl Executor {
                         &mut state.mean,
                         &mut state.variance,
                     );
+                    let rows = x.len() / channels;
+                    let moving = &mut state.shift;
+                    moving.copy_from_slice(&state.variance);
+                    if unbiased && rows > 1 {
+                        let factor = rows as f32 / (rows - 1) as f32;
+                        moving.iter_mut().for_each(|v| *v *= factor);
+                    }
                     for (role, batch) in
-                        [(Role::MovingMean, &state.mean), (Role::MovingVariance, &state.variance)]
+                        [(Role::MovingMean, &state.mean), (Role::MovingVariance, &*moving)]
                     {
                         if let Some(i) = parameters.index(node, role) {
-                            let moving = &mut parameters.tensors[i].values;
-                            norm::batch_norm_moving(batch, momentum, moving);
+                            let values = &mut parameters.tensors[i].values;
+                            norm::batch_norm_moving(batch, momentum, values);
                         }
                     }
                 }

@@ -24,6 +24,8 @@ pub enum Main {
         node: NodeId,
         /// A batch norm folded into its kernel and bias.
         norm: Option<NodeId>,
+        /// Zeros around its input, beside those of the layer itself.
+        padding: usize,
     },
     /// Batch norm as a pass of its own.
     Norm {
@@ -156,19 +158,7 @@ impl Fuser<'_> {
             Op::Normalize(_) | Op::Upsample { .. } | Op::ZeroPadding { .. } => {
                 self.frame(&mut group);
             }
-            Op::Conv2D { .. } | Op::Dense { .. } => {
-                let mut norm = None;
-                if let Some(next) =
-                    self.next(id).filter(|&n| matches!(self.op(n), Op::BatchNorm { .. }))
-                    && !self.trains(next)
-                    && !self.trains(id)
-                {
-                    norm = Some(next);
-                    self.take(&mut group, next);
-                }
-                group.main = Main::Conv { node: id, norm };
-                self.finish(&mut group);
-            }
+            Op::Conv2D { .. } | Op::Dense { .. } => self.conv(&mut group, id, 0),
             Op::BatchNorm { .. } => {
                 group.main = Main::Norm { node: id, training: self.trains(id) };
                 self.finish(&mut group);
@@ -199,8 +189,22 @@ impl Fuser<'_> {
         self.done[node] = true;
     }
 
+    /// A convolution with a frozen batch norm after it, a residual and a ReLU.
+    fn conv(&mut self, group: &mut Group, id: NodeId, padding: usize) {
+        let mut norm = None;
+        if let Some(next) = self.next(id).filter(|&n| matches!(self.op(n), Op::BatchNorm { .. }))
+            && !self.trains(next)
+            && !self.trains(id)
+        {
+            norm = Some(next);
+            self.take(group, next);
+        }
+        group.main = Main::Conv { node: id, norm, padding };
+        self.finish(group);
+    }
+
     /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; padding
-    /// before a max pooling joins the pooling.
+    /// before a max pooling joins the pooling, and before a 3x3 convolution the convolution.
     fn frame(&mut self, group: &mut Group) {
         let (mut map, mut factor, mut padding) = (None, 1, 0);
         let mut rank = 0;
@@ -220,6 +224,14 @@ impl Fuser<'_> {
                     if let (0, Some(node)) = (rank, pool) {
                         group.main = Main::MaxPool { node, padding: p };
                         self.take(group, node);
+                        return;
+                    }
+                    let conv = self.next(id).filter(|&n| {
+                        matches!(self.op(n), Op::Conv2D { kernel: 3, padding: 0, .. })
+                    });
+                    if let (0, Some(node)) = (rank, conv) {
+                        self.take(group, node);
+                        self.conv(group, node, p);
                         return;
                     }
                     padding = p;
