@@ -2,6 +2,7 @@
 
 mod keras_h5;
 pub mod model_file;
+mod torch;
 
 use std::fmt;
 use std::fs::File;
@@ -108,14 +109,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
     if start.len() > 8 && start[8] == b'{' {
         return model_file::read(path);
     }
-    let found = match (length, start) {
-        (0, _) => "an empty file".to_string(),
-        (_, s) if s.starts_with(b"PK\x03\x04") => "a zip archive (PyTorch or .keras)".into(),
-        (n, _) => format!("{n} bytes of something else"),
+    // A zip archive, or a pickle of protocol 2 as torch.save wrote before 1.6.
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02]) {
+        return torch::read(path);
+    }
+    let found = match length {
+        0 => "an empty file".to_string(),
+        n => format!("{n} bytes of something else"),
     };
     Err(Error::format(
         path,
-        "Keras .h5 or .safetensors weights",
+        "Keras .h5, PyTorch .pth or .safetensors weights",
         found,
         "a file cut short by a broken download looks like this too",
     ))

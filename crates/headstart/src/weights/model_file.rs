@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
-use super::{Tensor, WeightFile};
+use super::{Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
@@ -124,6 +124,14 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
             Some(rest) => optimizer.push(Tensor { name: rest.to_string(), shape, values }),
             None => tensors.push(Tensor { name: name.to_string(), shape, values }),
         }
+    }
+    if card.is_none() && torch::is_state_dict(tensors.iter().map(|t: &Tensor| t.name.as_str())) {
+        let raw = tensors.into_iter().map(|t| torch::Raw {
+            name: t.name,
+            shape: t.shape,
+            values: t.values,
+        });
+        tensors = torch::convert(path, raw.collect())?;
     }
     Ok(WeightFile { path: path.to_path_buf(), tensors, card, optimizer })
 }
