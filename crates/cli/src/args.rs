@@ -206,9 +206,9 @@ pub struct Features {
     /// Weights, where MODEL names a net
     #[arg(long, value_name = "FILE|none")]
     pub weights: Option<String>,
-    /// Layer whose output is written
-    #[arg(long, value_name = "NAME", default_value = "avg_pool")]
-    pub layer: String,
+    /// Layer whose output is written [default: the global average pooling]
+    #[arg(long, value_name = "NAME")]
+    pub layer: Option<String>,
     /// Which images
     #[arg(long, value_enum, default_value_t = Split::All)]
     pub split: Split,

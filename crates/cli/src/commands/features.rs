@@ -3,6 +3,7 @@
 use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::export::{Columns, write_features};
+use headstart::graph::Op;
 use headstart::inference::features;
 use headstart::job::{build_model, open_data};
 use headstart::model::Model;
@@ -66,11 +67,17 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         false => build_model(&config, &data)?.0,
     };
     let graph = &model.net.graph;
-    let node = graph.find(&args.layer).filter(|&n| n > 0).ok_or_else(|| {
+    let node = match &args.layer {
+        None => graph.nodes.iter().position(|n| n.op == Op::GlobalAveragePool),
+        Some(name) => graph.find(name).filter(|&n| n > 0),
+    };
+    let node = node.ok_or_else(|| {
         let names = graph.nodes.iter().skip(1).map(|n| n.name.as_str());
-        let hint = did_you_mean(&args.layer, names);
-        Failure::Usage(Error::invalid("--layer", "a layer of the net", &args.layer, hint))
+        let name = args.layer.as_deref().unwrap_or("none");
+        let hint = did_you_mean(name, names);
+        Failure::Usage(Error::invalid("--layer", "a layer of the net", name, hint))
     })?;
+    let layer = graph.nodes[node].name.clone();
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut columns = Columns { classes: data.classes.clone(), ..Columns::default() };
@@ -89,7 +96,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     write_features(&args.out, &columns)?;
     let written = Written {
         file: args.out.display().to_string(),
-        layer: args.layer.clone(),
+        layer,
         images: columns.labels.len(),
         features: columns.width,
         classes: columns.classes,
