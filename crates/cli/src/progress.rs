@@ -112,7 +112,9 @@ impl Progress {
 
     fn count(&mut self, title: &str, done: usize, total: usize, rate: f64) {
         let rate = if rate > 0.0 { format!("{rate:.1} img/s") } else { String::new() };
-        if !self.terminal && (done == total || self.last_line.elapsed() > INTERVAL) {
+        // Without a bar: a line now and then, and one at the end of what has a speed worth keeping.
+        let end = done == total && !rate.is_empty();
+        if !self.terminal && (end || self.last_line.elapsed() > INTERVAL) {
             self.last_line = Instant::now();
             eprintln!("{title}: {} of {} images  {rate}", grouped(done), grouped(total));
         }

@@ -12,7 +12,7 @@ use crate::explain::Explanation;
 use crate::inference::executor;
 use crate::model::Model;
 use crate::optimizer::{Optimizer, Rule};
-use crate::plan::{Plan, Request, frontier, prefix};
+use crate::plan::{Plan, Request, sources};
 use crate::resnet::FreezePoint;
 use crate::split::RandomState;
 
@@ -91,11 +91,8 @@ impl Work {
                 forward = Some(executor(&model, &compute, batch, &[0], &[model.output()])?);
             }
             Some(trainable) => {
-                let frozen = prefix(&graph, &trainable);
-                let works = (0..graph.nodes.len()).any(|id| {
-                    frozen[id] && matches!(graph.nodes[id].op, crate::graph::Op::Conv2D { .. })
-                });
-                let sources = if works { frontier(&graph, &trainable) } else { vec![0] };
+                let sources = sources(&graph, &trainable);
+                let works = sources != [0];
                 if works && !cached {
                     forward = Some(executor(&model, &compute, batch, &[0], &sources)?);
                 } else if works {

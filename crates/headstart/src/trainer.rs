@@ -10,14 +10,14 @@ use crate::dataset::{Dataset, Subset};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::execute::{Executor, Gradients};
-use crate::graph::{NodeId, Op};
+use crate::graph::NodeId;
 use crate::history::{EpochRecord, History, PhaseName};
 use crate::inference::{Control, Features, evaluate, executor, features};
 use crate::metrics::{Report, Totals};
 use crate::model::Model;
 use crate::optimizer::{Optimizer, Rule};
 use crate::parameters::Parameters;
-use crate::plan::{Plan, Request, frontier, prefix};
+use crate::plan::{Plan, Request, sources};
 use crate::resnet::FreezePoint;
 use crate::run_folder::RunFolder;
 use crate::weights::model_file::Progress;
@@ -260,10 +260,8 @@ impl<'t, 'a> Run<'t, 'a> {
             None => model.net.head_only(),
             Some(point) => model.net.trainable(point),
         };
-        let frozen = prefix(graph, &trainable);
-        let works = |id: usize| frozen[id] && matches!(graph.nodes[id].op, Op::Conv2D { .. });
-        let has_prefix = (0..graph.nodes.len()).any(works);
-        let sources = if has_prefix { frontier(graph, &trainable) } else { vec![0] };
+        let sources = sources(graph, &trainable);
+        let has_prefix = sources != [0];
         let elements: usize = sources.iter().map(|&s| graph.nodes[s].shape.elements()).sum();
         let images = data.train.len() + data.validation.as_ref().map_or(0, Subset::len);
         let each = if has_prefix { elements * size_of::<f32>() } else { 0 };

@@ -1,6 +1,6 @@
 //! The frozen prefix: what nothing trainable precedes, and so is the same in every epoch.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Op};
 use crate::parameters::layer_shapes;
 
 /// For every node whether it and all that precedes it is frozen.
@@ -28,4 +28,12 @@ pub fn frontier(graph: &Graph, trainable: &[bool]) -> Vec<NodeId> {
         list.push(graph.output());
     }
     list
+}
+
+/// What training reads: the frontier, or the images (node 0) where no frozen layer does any work worth
+/// keeping.
+pub fn sources(graph: &Graph, trainable: &[bool]) -> Vec<NodeId> {
+    let frozen = prefix(graph, trainable);
+    let works = |id: NodeId| frozen[id] && matches!(graph.nodes[id].op, Op::Conv2D { .. });
+    if (0..graph.nodes.len()).any(works) { frontier(graph, trainable) } else { vec![0] }
 }

@@ -11,7 +11,7 @@ mod frontier;
 mod memory;
 
 pub use fold::{Group, Main};
-pub use frontier::{frontier, prefix};
+pub use frontier::{frontier, prefix, sources};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op};
