@@ -154,3 +154,34 @@ fn a_progress_line_per_epoch_goes_to_stderr_and_results_to_stdout() {
     assert!(done.err.contains("16x16x3, 3 classes"), "{}", done.err);
     assert!(done.out.contains("run folder: run") && !done.out.contains("epoch 1/"));
 }
+
+#[test]
+fn flags_reach_the_run() {
+    let place = Place::new();
+    place.data(8);
+    let line = TRAIN.replace("--image-size 16", "--upsample 2").replace("--epochs 2", "--epochs 0");
+    let line = format!(
+        "{line} --preprocess unit --optimizer sgd --momentum 0.9 --nesterov --head-init zeros \
+         --fine-tune-at conv2_block2_1_conv --fine-tune-epochs 1"
+    );
+    place.run(&format!("{line} --no-shuffle")).ok();
+    let first_loss = |run: &str| {
+        let events = fs::read_to_string(place.path(run).join("events.jsonl")).unwrap();
+        let line = events.lines().find(|l| l.contains("\"step\":1,")).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["batch_loss"].as_f64().unwrap()
+    };
+    // A head of zeros gives every class the same probability.
+    let difference = (first_loss("run") - 3f64.ln()).abs();
+    assert!(difference <= 1e-6, "{difference}");
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    for part in ["upsample = 2", "preprocess = \"unit\"", "nesterov = true", "shuffle = false"] {
+        assert!(config.contains(part), "no {part} in {config}");
+    }
+    let card = fs::read(place.path("run/weights/last.safetensors")).unwrap();
+    let card = String::from_utf8_lossy(&card[..40_000]).into_owned();
+    assert!(card.contains("unit") && card.contains("upsample"));
+    place.run(&line.replace("--out run", "--out shuffled")).ok();
+    assert!(weights(&place, "run") != weights(&place, "shuffled"));
+    place.run(&line.replace("--nesterov", "--no-shuffle").replace("--out run", "--out plain")).ok();
+    assert!(weights(&place, "run") != weights(&place, "plain"));
+}

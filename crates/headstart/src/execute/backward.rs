@@ -54,54 +54,64 @@ impl Executor {
                 }
             }
             Step::Norm { group, gradient, input } => {
-                let node = self.plan.groups[group].inputs[0];
-                let Main::Norm { node: layer, training } = self.plan.groups[group].main else {
-                    return;
-                };
-                let Op::BatchNorm { epsilon, .. } = self.graph.nodes[layer].op else { return };
-                let channels = self.graph.nodes[layer].shape.channels();
-                let compute = Arc::clone(&self.compute);
-                let mut own = std::mem::take(&mut self.states[group]);
-                let state = NormState {
-                    mean: &own.mean,
-                    variance: &own.variance,
-                    gamma: &own.gamma,
-                    epsilon,
-                };
-                let write = self.range(gradient, count);
-                let (x, d) = self.read_write(node, inputs, count, write);
-                let index = |role| parameters.index(layer, role);
-                match (training, index(Role::Gamma), index(Role::Beta)) {
-                    (true, Some(gamma), Some(beta)) => {
-                        let mut dgamma = std::mem::take(&mut gradients.tensors[gamma]);
-                        let dbeta = &mut gradients.tensors[beta];
-                        norm::batch_norm_parameter_gradients(
-                            &compute,
-                            channels,
-                            x,
-                            d,
-                            state,
-                            &mut dgamma,
-                            dbeta,
-                        );
-                        if input {
-                            norm::batch_norm_input_gradient(
-                                &compute, channels, x, state, &dgamma, dbeta, d,
-                            );
-                        }
-                        gradients.tensors[gamma] = dgamma;
-                    }
-                    _ if input => {
-                        norm::batch_norm_frozen_input_gradient(&compute, channels, state, d);
-                    }
-                    _ => {}
-                }
-                std::mem::swap(&mut self.states[group], &mut own);
+                self.norm_gradient(group, gradient, input, inputs, count, parameters, gradients);
             }
             Step::Input { group, gradient, output, accumulate, mask } => {
                 self.input_gradient(group, gradient, output, accumulate, mask, inputs, count);
             }
         }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn norm_gradient(
+        &mut self,
+        group: usize,
+        gradient: usize,
+        input: bool,
+        inputs: &[&[f32]],
+        count: usize,
+        parameters: &Parameters,
+        gradients: &mut Gradients,
+    ) {
+        let node = self.plan.groups[group].inputs[0];
+        let Main::Norm { node: layer, training } = self.plan.groups[group].main else {
+            return;
+        };
+        let Op::BatchNorm { epsilon, .. } = self.graph.nodes[layer].op else { return };
+        let channels = self.graph.nodes[layer].shape.channels();
+        let compute = Arc::clone(&self.compute);
+        let mut own = std::mem::take(&mut self.states[group]);
+        let state =
+            NormState { mean: &own.mean, variance: &own.variance, gamma: &own.gamma, epsilon };
+        let write = self.range(gradient, count);
+        let (x, d) = self.read_write(node, inputs, count, write);
+        let index = |role| parameters.index(layer, role);
+        match (training, index(Role::Gamma), index(Role::Beta)) {
+            (true, Some(gamma), Some(beta)) => {
+                let mut dgamma = std::mem::take(&mut gradients.tensors[gamma]);
+                let dbeta = &mut gradients.tensors[beta];
+                norm::batch_norm_parameter_gradients(
+                    &compute,
+                    channels,
+                    x,
+                    d,
+                    state,
+                    &mut dgamma,
+                    dbeta,
+                );
+                if input {
+                    norm::batch_norm_input_gradient(
+                        &compute, channels, x, state, &dgamma, dbeta, d,
+                    );
+                }
+                gradients.tensors[gamma] = dgamma;
+            }
+            _ if input => {
+                norm::batch_norm_frozen_input_gradient(&compute, channels, state, d);
+            }
+            _ => {}
+        }
+        std::mem::swap(&mut self.states[group], &mut own);
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -58,43 +58,9 @@ impl Executor {
                 }
             }
             Main::Norm { node, training } => {
-                let Op::BatchNorm { epsilon, momentum, unbiased } = self.graph.nodes[node].op
-                else {
-                    return;
-                };
-                if let (true, Some(parameters)) = (training, parameters) {
-                    norm::batch_norm_statistics(
-                        c,
-                        channels,
-                        x,
-                        &mut state.mean,
-                        &mut state.variance,
-                    );
-                    let rows = x.len() / channels;
-                    let moving = &mut state.shift;
-                    moving.copy_from_slice(&state.variance);
-                    if unbiased && rows > 1 {
-                        let factor = rows as f32 / (rows - 1) as f32;
-                        moving.iter_mut().for_each(|v| *v *= factor);
-                    }
-                    for (role, batch) in
-                        [(Role::MovingMean, &state.mean), (Role::MovingVariance, &*moving)]
-                    {
-                        if let Some(i) = parameters.index(node, role) {
-                            let values = &mut parameters.tensors[i].values;
-                            norm::batch_norm_moving(batch, momentum, values);
-                        }
-                    }
-                }
-                norm::batch_norm_fold(
-                    &state.gamma,
-                    &state.beta,
-                    &state.mean,
-                    &state.variance,
-                    epsilon,
-                    &mut state.scale,
-                    &mut state.shift,
-                );
+                let layer = (node, self.graph.nodes[node].op);
+                let parameters = parameters.filter(|_| training);
+                normalize(c, layer, state, parameters, x);
                 let (scale, shift) = (&state.scale, &state.shift);
                 norm::batch_norm_apply(c, channels, x, scale, shift, residual, g.relu, y);
             }
@@ -114,4 +80,41 @@ impl Executor {
             Main::Softmax => loss::softmax(c, channels, x, y),
         }
     }
+}
+
+/// Fills a batch norm's scale and shift: from the batch `x`, whose statistics then move the averages in
+/// `parameters`, or without `parameters` from the statistics at hand.
+fn normalize(
+    c: &Compute,
+    (node, op): (NodeId, Op),
+    state: &mut State,
+    parameters: Option<&mut Parameters>,
+    x: &[f32],
+) {
+    let Op::BatchNorm { epsilon, momentum, unbiased } = op else { return };
+    let channels = state.gamma.len();
+    if let Some(parameters) = parameters {
+        norm::batch_norm_statistics(c, channels, x, &mut state.mean, &mut state.variance);
+        let rows = x.len() / channels;
+        let moving = &mut state.shift;
+        moving.copy_from_slice(&state.variance);
+        if unbiased && rows > 1 {
+            let factor = rows as f32 / (rows - 1) as f32;
+            moving.iter_mut().for_each(|v| *v *= factor);
+        }
+        for (role, batch) in [(Role::MovingMean, &state.mean), (Role::MovingVariance, &*moving)] {
+            if let Some(i) = parameters.index(node, role) {
+                norm::batch_norm_moving(batch, momentum, &mut parameters.tensors[i].values);
+            }
+        }
+    }
+    norm::batch_norm_fold(
+        &state.gamma,
+        &state.beta,
+        &state.mean,
+        &state.variance,
+        epsilon,
+        &mut state.scale,
+        &mut state.shift,
+    );
 }
