@@ -1,0 +1,109 @@
+//! What flags can name, and what the library calls it.
+
+use clap::ValueEnum;
+use headstart::config::{OptimizerName, Precision};
+use headstart::image::Interpolation;
+use headstart::init::HeadInit;
+use headstart::preprocess::Preprocess;
+
+/// Which images of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// The test images, or all where there are none.
+    Auto,
+    /// Training images.
+    Train,
+    /// Validation images.
+    Validation,
+    /// Test images.
+    Test,
+    /// All of them.
+    All,
+}
+
+/// Which part of the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseArg {
+    /// Inference.
+    Forward,
+    /// Frozen net, training head.
+    Head,
+    /// Training from a layer on.
+    FineTune,
+    /// Training everything.
+    Full,
+}
+
+impl PhaseArg {
+    /// The name as the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            PhaseArg::Forward => "forward",
+            PhaseArg::Head => "head",
+            PhaseArg::FineTune => "fine-tune",
+            PhaseArg::Full => "full",
+        }
+    }
+}
+
+/// Declares a flag's choices and what they stand for in the library.
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$item:meta])* $variant:ident => $value:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub enum $name { $($(#[$item])* $variant,)* }
+
+        impl From<$name> for $target {
+            fn from(choice: $name) -> $target {
+                match choice { $($name::$variant => $value,)* }
+            }
+        }
+    };
+}
+
+choices! {
+    /// Update rules.
+    Optimizer => OptimizerName {
+        Rmsprop => OptimizerName::Rmsprop,
+        Sgd => OptimizerName::Sgd,
+    }
+}
+choices! {
+    /// How images are resized.
+    Interp => Interpolation {
+        Nearest => Interpolation::Nearest,
+        Bilinear => Interpolation::Bilinear,
+        Bicubic => Interpolation::Bicubic,
+    }
+}
+choices! {
+    /// Pixel normalisations.
+    Pre => Option<Preprocess> {
+        /// What the weights expect.
+        Auto => None,
+        /// BGR minus the ImageNet means, as Keras's v1 nets.
+        Caffe => Some(Preprocess::Caffe),
+        /// RGB minus mean over deviation, as torchvision.
+        Torch => Some(Preprocess::Torch),
+        /// -1 to 1, as Keras's v2 nets.
+        Tf => Some(Preprocess::Tf),
+        /// 0 to 1, as the article.
+        Unit => Some(Preprocess::Unit),
+    }
+}
+choices! {
+    /// How the head's kernel starts.
+    Head => HeadInit {
+        GlorotUniform => HeadInit::GlorotUniform,
+        Zeros => HeadInit::Zeros,
+    }
+}
+choices! {
+    /// Arithmetic.
+    Prec => Precision {
+        /// The best for this machine.
+        Auto => Precision::Auto,
+        /// 32-bit floats.
+        F32 => Precision::F32,
+    }
+}

@@ -1,0 +1,88 @@
+//! Flags of the commands that show what a net is and does.
+
+use clap::Args;
+
+use super::choices::{PhaseArg, Prec};
+
+/// Settings of a listing.
+#[derive(Debug, Args)]
+pub struct Summary {
+    /// Net
+    pub model: String,
+    /// Freeze the layers before this one, and add enlargement and head as the article does
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub fine_tune_at: Option<String>,
+    /// Add a head for so many classes [default with --fine-tune-at: 10]
+    #[arg(long, value_name = "N")]
+    pub classes: Option<usize>,
+    /// Height and width of the images that enter the net [default: what it was trained on]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Add an enlargement before the net
+    #[arg(long, value_name = "FACTOR")]
+    pub upsample: Option<usize>,
+    /// Print a JSON array of layers
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of an explanation.
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub work: Work,
+    /// Run it and add milliseconds and the share of the machine's measured peak
+    #[arg(long)]
+    pub measure: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of a measurement.
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(flatten)]
+    pub work: Work,
+    /// Repetitions; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub repeat: usize,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which work to explain or measure.
+#[derive(Debug, Args)]
+pub struct Work {
+    /// Net
+    #[arg(long, value_name = "NAME", default_value = "resnet50")]
+    pub model: String,
+    /// Which part of the job
+    #[arg(long, value_enum, default_value_t = PhaseArg::Forward)]
+    pub phase: PhaseArg,
+    /// First layer that trains, in the fine-tune phase
+    #[arg(long, value_name = "INDEX|NAME", default_value = "100")]
+    pub fine_tune_at: String,
+    /// Leave out the frozen layers, as if their outputs were kept
+    #[arg(long)]
+    pub cached: bool,
+    /// Images a step
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub batch_size: usize,
+    /// Height and width of images before enlargement
+    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
+    pub image_size: usize,
+    /// Enlargement
+    #[arg(long, value_name = "FACTOR", default_value_t = 7)]
+    pub upsample: usize,
+    /// Classes of the head
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub classes: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+}

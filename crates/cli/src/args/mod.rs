@@ -1,0 +1,43 @@
+//! The command line: one file a kind of command, `choices` for what flags can name.
+
+mod choices;
+mod inspect;
+mod train;
+mod use_model;
+
+use clap::{Parser, Subcommand};
+
+pub use choices::{PhaseArg, Split};
+pub use inspect::{Bench, Explain, Summary, Work};
+pub use train::{Plot, Train};
+pub use use_model::{Evaluate, Features, Predict};
+
+/// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.
+#[derive(Debug, Parser)]
+#[command(name = "headstart", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a classifier on labelled images: the head first, then the net from a layer on
+    Train(Box<Train>),
+    /// Evaluate a model file on labelled images
+    Evaluate(Evaluate),
+    /// Classify images
+    Predict(Predict),
+    /// Write what the net makes of images, one vector each, to a file
+    Features(Features),
+    /// List a net's layers
+    Summary(Summary),
+    /// List the steps that a net runs, with shapes, operations and bytes
+    Explain(Explain),
+    /// Measure how fast a net runs
+    Bench(Bench),
+    /// Draw a run's curves and confusion matrix anew
+    Plot(Plot),
+}

@@ -1,0 +1,112 @@
+//! Flags of the commands that train and draw what was trained.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::choices::{Head, Interp, Optimizer, Pre, Prec};
+
+/// Settings of a run. What is not given is taken from --config, then from the defaults.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
+    /// --test-split), CIFAR-10's binary files, or synthetic:CLASSESxIMAGESxSIZE
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<String>,
+    /// Net [default: resnet50]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Weights to start from: a Keras .h5 or headstart .safetensors file, or none
+    #[arg(long, value_name = "FILE|none")]
+    pub weights: Option<String>,
+    /// Epochs of the head over the frozen net [default: 5]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// First layer to fine-tune, as `headstart summary` lists them [default: do not fine-tune]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub fine_tune_at: Option<String>,
+    /// Epochs of fine-tuning [default: 5]
+    #[arg(long, value_name = "N")]
+    pub fine_tune_epochs: Option<usize>,
+    /// Images a step [default: 20]
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Update rule [default: rmsprop]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<Optimizer>,
+    /// SGD's momentum [default: 0]
+    #[arg(long, value_name = "M")]
+    pub momentum: Option<f32>,
+    /// Nesterov's variant of momentum
+    #[arg(long)]
+    pub nesterov: bool,
+    /// RMSprop's share of the old mean square [default: 0.9]
+    #[arg(long, value_name = "RHO")]
+    pub rho: Option<f32>,
+    /// Step size of the head's epochs [default: 1e-4]
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f32>,
+    /// Step size of fine-tuning [default: 1e-4]
+    #[arg(long, value_name = "RATE")]
+    pub fine_tune_learning_rate: Option<f32>,
+    /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
+    /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
+    /// head on 4,000 images: 0.79 instead of 0.69)
+    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
+    pub upsample: Option<usize>,
+    /// Resize images to this height and width [default: what the net was trained on]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// How images are resized [default: bilinear]
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interp>,
+    /// Pixel normalisation [default: auto, what the weights expect]
+    #[arg(long, value_enum)]
+    pub preprocess: Option<Pre>,
+    /// Take images in the same order every epoch
+    #[arg(long)]
+    pub no_shuffle: bool,
+    /// How the head's kernel starts [default: glorot-uniform]
+    #[arg(long, value_enum)]
+    pub head_init: Option<Head>,
+    /// Share of the training images held out for validation [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub validation_split: Option<f64>,
+    /// Share of the images split off for testing, where the data has no test images [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub test_split: Option<f64>,
+    /// What every random choice follows from [default: 42]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
+    /// Train on so many images only, every class in proportion
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Arithmetic [default: auto]
+    #[arg(long, value_enum)]
+    pub precision: Option<Prec>,
+    /// Threads; results do not depend on it [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Most megabytes for the kept outputs of frozen layers [default: half of the free memory]
+    #[arg(long, value_name = "MB")]
+    pub cache_memory: Option<u64>,
+    /// Folder for what the run leaves [default: runs/train, then runs/train2, ...]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Use the folder even if it has files in it
+    #[arg(long, requires = "out")]
+    pub exist_ok: bool,
+    /// Read settings from a file, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of drawing.
+#[derive(Debug, Args)]
+pub struct Plot {
+    /// Folder of a run
+    pub run: PathBuf,
+}

@@ -1,0 +1,106 @@
+//! Flags of the commands that put images through a model.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::choices::{Interp, Pre, Split};
+
+/// Settings of an evaluation.
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// Model file
+    pub model: PathBuf,
+    /// Images, as for train
+    #[arg(long, value_name = "PATH")]
+    pub data: String,
+    /// Which images
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Share that --split validation holds out
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub validation_split: f64,
+    /// Share that was split off for testing
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub test_split: f64,
+    /// Seed of those splits
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u32,
+    /// Images that go through the net together
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch_size: usize,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of a prediction.
+#[derive(Debug, Args)]
+pub struct Predict {
+    /// Model file, or the name of a net whose ImageNet weights --weights gives
+    pub model: String,
+    /// Image files, or folders of them
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    pub images: Vec<PathBuf>,
+    /// ImageNet weights, with their 1000-class head
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Classes to print for each image
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub top_k: usize,
+    /// How images are resized [default: as in training]
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interp>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Print one JSON object per image
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of feature extraction.
+#[derive(Debug, Args)]
+pub struct Features {
+    /// Model file, or the name of a net whose weights --weights gives
+    pub model: String,
+    /// Images, as for train
+    #[arg(long, value_name = "PATH")]
+    pub data: String,
+    /// File to write: .safetensors, .npy or .csv
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Weights, where MODEL names a net
+    #[arg(long, value_name = "FILE|none")]
+    pub weights: Option<String>,
+    /// Layer whose output is written [default: the global average pooling]
+    #[arg(long, value_name = "NAME")]
+    pub layer: Option<String>,
+    /// Which images
+    #[arg(long, value_enum, default_value_t = Split::All)]
+    pub split: Split,
+    /// Enlarge images by this factor, where MODEL names a net
+    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
+    pub upsample: Option<usize>,
+    /// Resize images to this size, where MODEL names a net
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// How images are resized, where MODEL names a net
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interp>,
+    /// Pixel normalisation, where MODEL names a net
+    #[arg(long, value_enum)]
+    pub preprocess: Option<Pre>,
+    /// At most so many images
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+}
