@@ -34,7 +34,8 @@ pub(crate) fn run(
         grad_kernel.fill(0.0);
         return;
     }
-    let nr = compute.record.wide.nr;
+    let tiles = compute.record.gradient(columns);
+    let nr = tiles.nr;
     let panels = columns.div_ceil(nr);
     let chunks = (pixels / CHUNK).clamp(1, TASKS.div_ceil(panels));
     // Ranges of the reduction rows: groups of taps, or parts of a single tap's run.
@@ -73,7 +74,7 @@ pub(crate) fn run(
             for tap in 0..taps {
                 let mut k = range.offset;
                 while k < range.offset + range.run {
-                    let mr = compute.record.gradient.len().min(range.offset + range.run - k);
+                    let mr = tiles.run.len().min(range.offset + range.run - k);
                     let row = base + (range.taps.start + tap) * g.run + k;
                     // SAFETY: tasks own disjoint (chunk, panel, rows) parts of the partial sums.
                     let output = unsafe { partial.slice(row * nr, mr * nr) };
@@ -90,7 +91,7 @@ pub(crate) fn run(
                     // SAFETY: `rows` holds `count * taps` checked pointers to rows of `g.run`
                     // floats, `k + mr` lies within a row, `block` holds `count * nr` floats and
                     // `output` `mr * nr`. The record's ISA was found available.
-                    unsafe { (compute.record.gradient[mr - 1])(&args) };
+                    unsafe { (tiles.run[mr - 1])(&args) };
                     k += mr;
                 }
             }

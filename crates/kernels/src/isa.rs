@@ -107,8 +107,14 @@ pub(crate) struct Tile {
     pub run: unsafe fn(&TileArgs),
 }
 
-/// The tiles of the kernel gradient: entry `i` handles `i + 1` rows of the kernel.
-pub(crate) type GradientTiles = &'static [unsafe fn(&GradientArgs)];
+/// The tiles of the kernel gradient for panels of one width. They need the record's instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GradientTiles {
+    /// Columns of the kernel gradient (channels), also the width of a panel.
+    pub nr: usize,
+    /// Entry `i` computes `i + 1` rows.
+    pub run: &'static [unsafe fn(&GradientArgs)],
+}
 
 /// Everything one instruction set provides; sizes and functions cannot be mixed between sets.
 #[derive(Debug)]
@@ -119,8 +125,16 @@ pub(crate) struct Record {
     pub wide: Tile,
     /// For outputs of few channels.
     pub narrow: Tile,
-    /// Kernel gradient over panels of `wide.nr` columns.
-    pub gradient: GradientTiles,
+    /// Kernel gradient, the narrowest panels first.
+    pub gradient: &'static [GradientTiles],
     /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
     pub peak: unsafe fn(u64) -> u64,
+}
+
+impl Record {
+    /// The tiles of the kernel gradient that waste least on `columns` columns.
+    pub fn gradient(&self, columns: usize) -> GradientTiles {
+        let fits = self.gradient.iter().find(|tiles| columns <= tiles.nr);
+        *fits.unwrap_or(&self.gradient[self.gradient.len() - 1])
+    }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
-use super::{Isa, Record, Tile};
+use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
 struct F32x8(__m256);
@@ -67,13 +67,16 @@ pub(super) static RECORD: Record = Record {
     isa: Isa::Avx2,
     wide: Tile { mr: 6, nr: 16, run: wide },
     narrow: Tile { mr: 6, nr: 16, run: wide },
-    gradient: &[
-        gradient_rows::<1>,
-        gradient_rows::<2>,
-        gradient_rows::<3>,
-        gradient_rows::<4>,
-        gradient_rows::<5>,
-        gradient_rows::<6>,
-    ],
+    gradient: &[GradientTiles {
+        nr: 16,
+        run: &[
+            gradient_rows::<1>,
+            gradient_rows::<2>,
+            gradient_rows::<3>,
+            gradient_rows::<4>,
+            gradient_rows::<5>,
+            gradient_rows::<6>,
+        ],
+    }],
     peak: peak_loop,
 };

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
-use super::{Isa, Record, Tile};
+use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
 struct F32x16(__m512);
@@ -61,9 +61,9 @@ unsafe fn narrow(t: &TileArgs) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
+unsafe fn gradient_rows<const MR: usize, const NV: usize>(t: &GradientArgs) {
     // SAFETY: as above.
-    unsafe { gradient::<F32x16, MR, 4>(t) }
+    unsafe { gradient::<F32x16, MR, NV>(t) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
@@ -77,12 +77,55 @@ pub(super) static RECORD: Record = Record {
     wide: Tile { mr: 6, nr: 64, run: wide },
     narrow: Tile { mr: 14, nr: 16, run: narrow },
     gradient: &[
-        gradient_rows::<1>,
-        gradient_rows::<2>,
-        gradient_rows::<3>,
-        gradient_rows::<4>,
-        gradient_rows::<5>,
-        gradient_rows::<6>,
+        GradientTiles {
+            nr: 16,
+            run: &[
+                gradient_rows::<1, 1>,
+                gradient_rows::<2, 1>,
+                gradient_rows::<3, 1>,
+                gradient_rows::<4, 1>,
+                gradient_rows::<5, 1>,
+                gradient_rows::<6, 1>,
+                gradient_rows::<7, 1>,
+                gradient_rows::<8, 1>,
+                gradient_rows::<9, 1>,
+                gradient_rows::<10, 1>,
+                gradient_rows::<11, 1>,
+                gradient_rows::<12, 1>,
+                gradient_rows::<13, 1>,
+                gradient_rows::<14, 1>,
+                gradient_rows::<15, 1>,
+                gradient_rows::<16, 1>,
+            ],
+        },
+        GradientTiles {
+            nr: 32,
+            run: &[
+                gradient_rows::<1, 2>,
+                gradient_rows::<2, 2>,
+                gradient_rows::<3, 2>,
+                gradient_rows::<4, 2>,
+                gradient_rows::<5, 2>,
+                gradient_rows::<6, 2>,
+                gradient_rows::<7, 2>,
+                gradient_rows::<8, 2>,
+                gradient_rows::<9, 2>,
+                gradient_rows::<10, 2>,
+                gradient_rows::<11, 2>,
+                gradient_rows::<12, 2>,
+            ],
+        },
+        GradientTiles {
+            nr: 64,
+            run: &[
+                gradient_rows::<1, 4>,
+                gradient_rows::<2, 4>,
+                gradient_rows::<3, 4>,
+                gradient_rows::<4, 4>,
+                gradient_rows::<5, 4>,
+                gradient_rows::<6, 4>,
+            ],
+        },
     ],
     peak: peak_loop,
 };

@@ -1,7 +1,7 @@
 //! Tiles in plain Rust.
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
-use super::{Isa, Record, Tile};
+use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
 struct F32x4([f32; 4]);
@@ -60,6 +60,9 @@ pub(super) static RECORD: Record = Record {
     isa: Isa::Portable,
     wide: Tile { mr: 4, nr: 8, run: wide },
     narrow: Tile { mr: 4, nr: 8, run: wide },
-    gradient: &[gradient_rows::<1>, gradient_rows::<2>, gradient_rows::<3>, gradient_rows::<4>],
+    gradient: &[GradientTiles {
+        nr: 8,
+        run: &[gradient_rows::<1>, gradient_rows::<2>, gradient_rows::<3>, gradient_rows::<4>],
+    }],
     peak: peak_loop,
 };
