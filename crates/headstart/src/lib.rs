@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod augment;
 pub mod batches;
 pub mod bench;
 pub mod config;
@@ -59,6 +60,7 @@ pub mod preprocess;
 pub mod report;
 pub mod resnet;
 pub mod run_folder;
+pub mod schedule;
 pub mod split;
 pub mod summary;
 pub mod trainer;

@@ -2,7 +2,7 @@
 
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
 use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::optim::{self, RmsProp, Sgd};
+use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{loss, table::Compute};
 
@@ -386,5 +386,27 @@ fn optimizers_follow_their_formulas() {
             }
             close("sgd", &w, &want, 2e-6);
         }
+        let (rate, beta_1, beta_2, epsilon) = (1e-2, 0.9, 0.999, 1e-7);
+        let (mut w, mut m, mut v) = (start.clone(), vec![0.0; n], vec![0.0; n]);
+        let (mut want, mut mean, mut square) = (wide(&start), vec![0.0f64; n], vec![0.0f64; n]);
+        for (g, step) in steps.iter().zip(1..) {
+            let s = Adam { learning_rate: rate, beta_1, beta_2, epsilon, step };
+            optim::adam(c, s, &mut w, g, &mut m, &mut v);
+            let [rate, beta_1, beta_2, epsilon] = [rate, beta_1, beta_2, epsilon].map(f64::from);
+            let (first, second) = (1.0 - beta_1.powi(step as i32), 1.0 - beta_2.powi(step as i32));
+            for i in 0..n {
+                let g = f64::from(g[i]);
+                mean[i] = beta_1 * mean[i] + (1.0 - beta_1) * g;
+                square[i] = beta_2 * square[i] + (1.0 - beta_2) * g * g;
+                // Keras's epsilon is added before the bias is taken off.
+                let root = (square[i] / second).sqrt() + epsilon / second.sqrt();
+                want[i] -= rate * (mean[i] / first) / root;
+            }
+        }
+        close("adam", &w, &want, 1e-6);
+        let mut w = start.clone();
+        optim::weight_decay(c, 0.1, 0.3, &mut w);
+        let want: Vec<f64> = start.iter().map(|&w| f64::from(w) * (1.0 - 0.03)).collect();
+        close("weight decay", &w, &want, 1e-6);
     });
 }

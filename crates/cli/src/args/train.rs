@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::augment::Augmentation;
 
-use super::choices::{Head, Interp, Optimizer, Pre, Prec};
+use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults.
 #[derive(Debug, Args)]
@@ -19,7 +20,8 @@ pub struct Train {
     /// Weights to start from: a Keras .h5 or headstart .safetensors file, or none
     #[arg(long, value_name = "FILE|none")]
     pub weights: Option<String>,
-    /// Epochs of the head over the frozen net [default: 5]
+    /// Epochs of the head over the frozen net, or of everything with --weights none and no
+    /// --fine-tune-at [default: 5]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// First layer to fine-tune, as `headstart summary` lists them [default: do not fine-tune]
@@ -43,12 +45,38 @@ pub struct Train {
     /// RMSprop's share of the old mean square [default: 0.9]
     #[arg(long, value_name = "RHO")]
     pub rho: Option<f32>,
-    /// Step size of the head's epochs [default: 1e-4]
+    /// Adam's share of the old mean gradient [default: 0.9]
+    #[arg(long = "beta-1", value_name = "BETA")]
+    pub beta_1: Option<f32>,
+    /// Adam's share of the old mean square [default: 0.999]
+    #[arg(long = "beta-2", value_name = "BETA")]
+    pub beta_2: Option<f32>,
+    /// Share of the step size by which weights shrink at each step, as Keras's optimizers have it
+    /// [default: 0.004 for adamw, else 0]
+    #[arg(long, value_name = "RATE")]
+    pub weight_decay: Option<f32>,
+    /// What weight decay shrinks [default: all]
+    #[arg(long, value_enum)]
+    pub decay_of: Option<Decay>,
+    /// Step size of the first phase [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f32>,
     /// Step size of fine-tuning [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub fine_tune_learning_rate: Option<f32>,
+    /// How the step size changes over each phase, from that largest one [default: constant]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Sched>,
+    /// Epochs of each phase in which a cosine schedule goes up from 0 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub warmup_epochs: Option<f32>,
+    /// Where a cosine schedule ends, as a share of the largest step size [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub schedule_alpha: Option<f32>,
+    /// Change training images at random, in this order: flip (left and right), crop:PIXELS (move by
+    /// up to so many pixels, over black). Frozen layers then run in every epoch [default: none]
+    #[arg(long, value_name = "flip,crop:4", value_delimiter = ',')]
+    pub augment: Option<Vec<Augmentation>>,
     /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
     /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
     /// head on 4,000 images: 0.79 instead of 0.69)

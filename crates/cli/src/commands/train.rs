@@ -9,7 +9,7 @@ use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
 use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
-use headstart::trainer::{Outcome, Phase, Settings, Trainer, default_cache_memory};
+use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
 use serde::Serialize;
 
 use super::compute;
@@ -45,6 +45,12 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         Some(report) => eprintln!("weights {}: {report}", config.weights),
         None => eprintln!("weights: none, the net starts from random numbers"),
     }
+    if config.from_scratch() {
+        eprintln!(
+            "a frozen net of random numbers is of little use: everything trains for --epochs; \
+             --fine-tune-at has the head go first"
+        );
+    }
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
     eprintln!(
@@ -65,6 +71,8 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     let settings = Settings {
         batch_size: config.batch_size,
         rule: config.rule(),
+        weight_decay: config.weight_decay(),
+        augment: config.augment.clone(),
         shuffle: config.shuffle,
         seed: config.seed,
         cache_memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
@@ -103,14 +111,10 @@ fn phases(
     from: Option<FreezePoint>,
     path: &Path,
 ) -> Result<Option<Report>, Failure> {
-    let mut list = vec![Phase::head(config.epochs, config.learning_rate)];
-    if let Some(from) = from {
-        let (epochs, rate) = (config.fine_tune_epochs, config.fine_tune_learning_rate);
-        list.push(Phase::fine_tune(from, epochs, rate));
-    }
+    let list = config.phases(from);
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
     let mut report = None;
-    for phase in list.iter().filter(|p| p.epochs > 0) {
+    for phase in &list {
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
         draw(trainer, path, None)?;
@@ -163,6 +167,13 @@ fn settings(args: &Train) -> Result<TrainConfig, Failure> {
         optimizer,
         momentum,
         rho,
+        beta_1,
+        beta_2,
+        decay_of,
+        schedule,
+        warmup_epochs,
+        schedule_alpha,
+        augment,
         learning_rate,
         fine_tune_learning_rate,
         preprocess,
@@ -176,7 +187,7 @@ fn settings(args: &Train) -> Result<TrainConfig, Failure> {
     macro_rules! take_some {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = Some(value.into()); })* };
     }
-    take_some!(fine_tune_at, limit, cache_memory, interpolation);
+    take_some!(fine_tune_at, weight_decay, limit, cache_memory, interpolation);
     if let Some(factor) = args.upsample {
         (c.upsample, c.image_size) = (Some(factor), None);
     }
