@@ -144,7 +144,7 @@ impl DataOptions {
 ///   and `test` folders of class folders;
 /// - a `.tar` or `.tar.gz` of such a folder.
 ///
-/// Kinds are told by content. Images are JPEG or PNG; files that are not, or are damaged, are
+/// Kinds are told by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
 /// image, there is only one class, or validation or test images have a class of their own.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
@@ -295,10 +295,10 @@ fn check_classes(
             None => "none".to_string(),
         }
     };
-    let hint = "remove the folder or put JPEG or PNG images into it";
+    let hint = "remove the folder or put images (JPEG, PNG, WebP, GIF, BMP) into it";
     if labels.is_empty() {
         let all = unreadable(&|_| true);
-        return Err(Error::format(&found.root, "JPEG or PNG images in class folders", all, hint));
+        return Err(Error::format(&found.root, "images in class folders", all, hint));
     }
     let mut present = vec![false; found.folders.len()];
     for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
