@@ -96,7 +96,7 @@ fn broken_images_are_refused_with_a_reason() {
     assert!(reason(&huge).contains("65536x65536"), "{}", reason(&huge));
     // Every encoding with a header that promises a hundred thousand pixels a side or more.
     let mut giants =
-        vec![png.clone(), sample("bmp rgb"), sample("gif palette"), sample("webp orientation")];
+        [png.clone(), sample("bmp rgb"), sample("gif palette"), sample("webp orientation")];
     giants[0][16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
     giants[1][18..26].copy_from_slice(&[0xa0, 0x86, 1, 0, 0xa0, 0x86, 1, 0]);
     giants[2][6..10].fill(0xff);
