@@ -1,5 +1,14 @@
 //! Images as RGB bytes: recognising, decoding (JPEG, PNG, WebP, GIF, BMP), turning upright and
 //! resizing them.
+//!
+//! ```
+//! use headstart::image::{Interpolation, Rgb8, resize};
+//!
+//! let checker = Rgb8::new(2, 2, vec![0, 0, 0, 255, 255, 255, 255, 255, 255, 0, 0, 0])?;
+//! let large = resize(&checker, 224, 224, Interpolation::Bicubic)?;
+//! assert_eq!((large.height, large.width, large.pixels.len()), (224, 224, 224 * 224 * 3));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 mod decode;
 mod header;

@@ -1,6 +1,31 @@
 //! Convolution as implicit GEMM on NHWC: forward, backward to input and backward to the kernel.
 //!
 //! A dense layer is the 1x1 convolution of a 1x1 map.
+//!
+//! ```
+//! use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+//! use headstart_kernels::table::Compute;
+//!
+//! let compute = Compute::new(0)?;
+//! let shape = ConvShape {
+//!     batch: 1,
+//!     height: 8,
+//!     width: 8,
+//!     in_channels: 3,
+//!     out_channels: 16,
+//!     kernel: 3,
+//!     stride: 1,
+//!     padding: 1,
+//! };
+//! let mut packed = Packed::default();
+//! conv::pack_forward(&compute, &shape, &vec![0.1; shape.kernel_len()], None, &mut packed);
+//! let mut output = vec![0.0; shape.out_len()];
+//! let epilogue = Epilogue { relu: true, ..Epilogue::default() };
+//! conv::forward(&compute, &shape, &vec![1.0; shape.in_len()], &packed, epilogue, &mut output);
+//! // The middle sees 3x3 pixels of 3 channels.
+//! assert!((output[(8 * 4 + 4) * 16] - 2.7).abs() < 1e-5);
+//! # Ok::<(), String>(())
+//! ```
 
 use crate::buffer::Buffer;
 use crate::gather::Gather;
