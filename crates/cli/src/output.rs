@@ -7,8 +7,13 @@ use serde::Serialize;
 
 /// Prints a line of text. A reader that went away, as `head` does, is no error.
 pub fn line(text: impl std::fmt::Display) -> Result<(), Error> {
+    self::text(format_args!("{text}\n"))
+}
+
+/// Prints text as it is.
+pub fn text(text: impl std::fmt::Display) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.map_err(Error::io("write", "standard output")),
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::Place;
+use support::{Place, list};
 
 #[test]
 fn summary_lists_kerass_layers_and_totals() {
@@ -74,4 +74,29 @@ fn bench_prints_its_fields() {
         }
         assert!(json["images_per_second"].as_f64().unwrap() > 0.0);
     }
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command_and_flag() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = place.run(&format!("completions {shell}")).ok().out;
+        assert!(["evaluate", "fine-tune-at"].iter().all(|w| script.contains(w)), "{shell}");
+    }
+    place.run("completions tcsh").fails(2, &["tcsh", "bash"]);
+    let pages = place.run("man pages/man1").ok().out;
+    assert_eq!(pages.lines().count(), list(&place.path("pages/man1")).len());
+    let help = place.run("--help").ok().out;
+    let commands = help.lines().skip_while(|l| !l.starts_with("Commands:")).skip(1);
+    let commands = commands.take_while(|l| !l.is_empty());
+    let names = commands.filter_map(|l| l.split_whitespace().next()).filter(|&c| c != "help");
+    for name in names.filter(|n| n.len() > 2) {
+        let page = format!("headstart-{name}.1");
+        assert!(pages.contains(&page), "{page}");
+        assert!(place.path("pages/man1").join(page).is_file());
+    }
+    let page = std::fs::read_to_string(place.path("pages/man1/headstart-train.1")).unwrap();
+    assert!(page.contains(r"\-\-fine\-tune\-at"), "{page}");
+    std::fs::write(place.path("file"), "").unwrap();
+    place.run("man file/below").fails(1, &["cannot create file/below"]);
 }

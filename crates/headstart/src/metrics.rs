@@ -1,4 +1,14 @@
 //! What a classifier's answers are worth.
+//!
+//! ```
+//! use headstart::metrics::Report;
+//!
+//! let classes = ["cat".to_string(), "dog".to_string()];
+//! // One row of probabilities an image.
+//! let report = Report::new("test", &classes, &[0.9, 0.1, 0.4, 0.6, 0.7, 0.3], &[0, 1, 1]);
+//! assert_eq!(report.confusion_matrix, [[1, 0], [1, 1]]);
+//! assert!((report.accuracy - 2.0 / 3.0).abs() < 1e-9);
+//! ```
 
 use std::fmt;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::export::tensorboard::TensorBoard;
 use crate::history::History;
 use crate::metrics::Report;
 
@@ -22,6 +23,7 @@ pub struct RunFolder {
     path: PathBuf,
     events: File,
     last_step: Option<Instant>,
+    tensorboard: Option<TensorBoard>,
 }
 
 impl RunFolder {
@@ -85,12 +87,19 @@ impl RunFolder {
         let mut options = OpenOptions::new();
         let options = options.create(true).write(true).truncate(truncate).append(!truncate);
         let events = options.open(&file).map_err(Error::io("create", &file))?;
-        Ok(RunFolder { path: path.to_path_buf(), events, last_step: None })
+        Ok(RunFolder { path: path.to_path_buf(), events, last_step: None, tensorboard: None })
     }
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Also writes TensorBoard's event files from now on, below `tensorboard`.
+    #[must_use]
+    pub fn with_tensorboard(mut self) -> RunFolder {
+        self.tensorboard = Some(TensorBoard::new(self.path.join("tensorboard")));
+        self
     }
 
     /// Path of the best weights.
@@ -108,6 +117,9 @@ impl RunFolder {
     /// # Errors
     /// If the file cannot be written.
     pub fn record(&mut self, event: &Event) -> Result<()> {
+        if let Some(board) = &mut self.tensorboard {
+            board.record(event)?;
+        }
         match event {
             Event::Step { step, steps, .. } if step < steps && *steps > FEW_STEPS => {
                 let now = Instant::now();

@@ -108,6 +108,13 @@ pub struct Split {
 /// `sklearn.model_selection.train_test_split(range(n), test_size=.., random_state=seed)`.
 ///
 /// Fails when `test_size` is not in (0, 1) or when a side would be empty.
+/// ```
+/// // sklearn.model_selection.train_test_split(np.arange(10), test_size=0.3, random_state=42)
+/// let split = headstart::split::train_test_split(10, 0.3, 42)?;
+/// assert_eq!(split.test, [8, 1, 5]);
+/// assert_eq!(split.train, [0, 7, 2, 9, 4, 3, 6]);
+/// # Ok::<(), headstart::Error>(())
+/// ```
 pub fn train_test_split(n: usize, test_size: f64, seed: u32) -> Result<Split> {
     if !(test_size > 0.0 && test_size < 1.0) {
         return Err(Error::invalid(

@@ -1,4 +1,18 @@
 //! What a net looks like: its layers as Keras lists them, with parameter counts.
+//!
+//! ```
+//! use headstart::resnet::{Net, Recipe, Surroundings};
+//! use headstart::summary::Summary;
+//!
+//! let recipe = Recipe::named("resnet20")?;
+//! let around =
+//!     Surroundings { height: 32, width: 32, preprocess: None, upsample: 1, classes: Some(10) };
+//! let net = Net::new(&recipe, &around)?;
+//! let summary = Summary::new(&net, &net.head_only());
+//! assert_eq!(summary.trainable(), 64 * 10 + 10);
+//! println!("{summary}");
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::fmt;
 

@@ -230,7 +230,7 @@ fn layouts_that_cannot_be_meant_are_refused() {
             write(d, "a/x.png", b"");
             write(d, "b/x.png", b"");
         },
-        &["JPEG or PNG", "2 in all", "an empty file"],
+        &["images in class folders", "2 in all", "an empty file"],
     );
     check(
         &|d| {

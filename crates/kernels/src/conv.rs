@@ -1,6 +1,31 @@
 //! Convolution as implicit GEMM on NHWC: forward, backward to input and backward to the kernel.
 //!
 //! A dense layer is the 1x1 convolution of a 1x1 map.
+//!
+//! ```
+//! use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+//! use headstart_kernels::table::Compute;
+//!
+//! let compute = Compute::new(0)?;
+//! let shape = ConvShape {
+//!     batch: 1,
+//!     height: 8,
+//!     width: 8,
+//!     in_channels: 3,
+//!     out_channels: 16,
+//!     kernel: 3,
+//!     stride: 1,
+//!     padding: 1,
+//! };
+//! let mut packed = Packed::default();
+//! conv::pack_forward(&compute, &shape, &vec![0.1; shape.kernel_len()], None, &mut packed);
+//! let mut output = vec![0.0; shape.out_len()];
+//! let epilogue = Epilogue { relu: true, ..Epilogue::default() };
+//! conv::forward(&compute, &shape, &vec![1.0; shape.in_len()], &packed, epilogue, &mut output);
+//! // The middle sees 3x3 pixels of 3 channels.
+//! assert!((output[(8 * 4 + 4) * 16] - 2.7).abs() < 1e-5);
+//! # Ok::<(), String>(())
+//! ```
 
 use crate::buffer::Buffer;
 use crate::gather::Gather;
@@ -8,6 +33,7 @@ use crate::gemm::{self, Finish};
 use crate::gradient;
 use crate::isa::Tile;
 use crate::table::Compute;
+use crate::winograd;
 
 /// Sizes of one convolution over a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +167,15 @@ pub fn pack_forward(
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
     let tile = tile(compute, columns);
+    if winograd::suits(shape) {
+        let run = shape.in_channels;
+        packed.prepare(compute, shape, false, winograd::packed_len(tile, run, columns));
+        let at = |tap: usize, k: usize, n: usize| {
+            kernel[(tap * run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
+        };
+        winograd::pack(compute, tile, run, columns, at, &mut packed.data);
+        return;
+    }
     let depth = Gather::forward(shape).depth();
     packed.prepare(compute, shape, false, gemm::packed_len(tile, depth, columns));
     let at = |k: usize, n: usize| kernel[k * columns + n] * scale.map_or(1.0, |s| s[n]);
@@ -160,6 +195,13 @@ pub fn pack_backward_input(
     let (columns, run) = (shape.in_channels, shape.out_channels);
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     let tile = tile(compute, columns);
+    if winograd::suits(shape) {
+        packed.prepare(compute, shape, true, winograd::packed_len(tile, run, columns));
+        // The kernel turned by half a turn.
+        let at = |tap: usize, k: usize, n: usize| kernel[((8 - tap) * columns + n) * run + k];
+        winograd::pack(compute, tile, run, columns, at, &mut packed.data);
+        return;
+    }
     let parts = Gather::backward(shape);
     let len = parts.iter().map(|(g, _)| gemm::packed_len(tile, g.depth(), columns)).sum();
     packed.prepare(compute, shape, true, len);
@@ -191,8 +233,14 @@ pub fn forward(
     packed.check(compute, shape, false);
     let Epilogue { bias, residual, relu } = epilogue;
     let finish = Finish { bias, residual, relu, ..Finish::default() };
-    let (g, n) = (Gather::forward(shape), shape.out_channels);
-    gemm::run(compute, tile(compute, n), &g, input, &packed.data, n, &finish, output);
+    let n = shape.out_channels;
+    let tile = tile(compute, n);
+    if winograd::suits(shape) {
+        let channels = [shape.in_channels, n];
+        winograd::run(compute, tile, shape, channels, input, &packed.data, &finish, output);
+        return;
+    }
+    gemm::run(compute, tile, &Gather::forward(shape), input, &packed.data, n, &finish, output);
 }
 
 /// Gradient with respect to the input, `[batch, height, width, in]`.
@@ -215,6 +263,11 @@ pub fn backward_input(
     let n = shape.in_channels;
     let tile = tile(compute, n);
     let finish = Finish { accumulate, mask, ..Finish::default() };
+    if winograd::suits(shape) {
+        let (channels, packed) = ([shape.out_channels, n], &packed.data);
+        winograd::run(compute, tile, shape, channels, grad_output, packed, &finish, grad_input);
+        return;
+    }
     let mut rest = &packed.data[..];
     for (g, _) in &Gather::backward(shape) {
         let (part, after) = rest.split_at(gemm::packed_len(tile, g.depth(), n));
@@ -235,6 +288,10 @@ pub fn backward_kernel(
     grad_kernel: &mut [f32],
 ) {
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
+    if winograd::suits(shape) {
+        winograd::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
+        return;
+    }
     let g = Gather::forward(shape);
     gradient::run(compute, &g, input, grad_output, shape.out_channels, grad_kernel);
 }

@@ -180,7 +180,7 @@ pub(crate) fn run(
     });
 }
 
-fn pointer(slice: Option<&[f32]>, column: usize) -> *const f32 {
+pub(crate) fn pointer(slice: Option<&[f32]>, column: usize) -> *const f32 {
     slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(column))
 }
 

@@ -8,8 +8,10 @@ mod avx2;
 mod avx512;
 mod portable;
 mod tile;
+mod winograd;
 
 pub(crate) use tile::{GradientArgs, TileArgs};
+pub(crate) use winograd::{CollectArgs, OUTSIDE, SpreadArgs, Transforms};
 
 /// An instruction set headstart has kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +129,8 @@ pub(crate) struct Record {
     pub narrow: Tile,
     /// Kernel gradient, the narrowest panels first.
     pub gradient: &'static [GradientTiles],
+    /// Transforms of 3x3 convolutions.
+    pub winograd: Transforms,
     /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
     pub peak: unsafe fn(u64) -> u64,
 }

@@ -20,3 +20,4 @@ pub mod pool;
 mod simd;
 pub mod table;
 pub mod threads;
+mod winograd;

@@ -34,6 +34,10 @@ fn shapes() -> Vec<ConvShape> {
     list.push(s(2, 6, 7, 1100, 64, 1, 1, 0));
     list.push(s(1, 40, 56, 8, 64, 3, 1, 1));
     list.push(s(5, 30, 31, 64, 20, 1, 2, 0));
+    list.push(s(1, 9, 8, 40, 16, 3, 1, 1));
+    list.extend([(4, 4), (7, 7), (8, 11), (14, 12)].map(|(h, w)| s(2, h, w, 64, 128, 3, 1, 1)));
+    list.push(s(1, 3, 3, 1088, 64, 3, 1, 1));
+    list.push(s(40, 7, 8, 64, 64, 3, 1, 1));
     list.push(ConvShape::dense(7, 2048, 10));
     list.push(ConvShape::dense(1, 33, 1000));
     list

@@ -1,6 +1,7 @@
 //! The command line: one file a kind of command, `choices` for what flags can name.
 
 mod choices;
+mod generate;
 mod inspect;
 mod train;
 mod use_model;
@@ -8,6 +9,7 @@ mod use_model;
 use clap::{Parser, Subcommand};
 
 pub use choices::{PhaseArg, Split};
+pub use generate::{Completions, Man};
 pub use inspect::{Bench, Explain, Summary, Work};
 pub use train::{Plot, Train};
 pub use use_model::{Evaluate, Features, Predict};
@@ -40,4 +42,8 @@ pub enum Command {
     Bench(Bench),
     /// Draw a run's curves and confusion matrix anew
     Plot(Plot),
+    /// Print a shell's completion script
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
 }

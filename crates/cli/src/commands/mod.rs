@@ -4,6 +4,7 @@ mod bench;
 mod evaluate;
 mod explain;
 mod features;
+mod generate;
 mod plot;
 mod predict;
 mod summary;
@@ -29,6 +30,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
     }
 }
 

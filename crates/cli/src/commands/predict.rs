@@ -144,7 +144,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     }
     if files.is_empty() {
         let found = "folders without any";
-        return Err(Error::invalid("images", "JPEG or PNG files", found, ""));
+        return Err(Error::invalid("images", "JPEG, PNG, WebP, GIF or BMP files", found, ""));
     }
     Ok(files)
 }

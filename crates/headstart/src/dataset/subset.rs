@@ -21,7 +21,7 @@ pub(crate) struct Samples {
 pub(crate) enum Store {
     /// Decoded RGB bytes; image `i` starts at `offsets[i]`.
     Packed { pixels: Vec<u8>, offsets: Vec<usize> },
-    /// JPEG or PNG files held in memory, decoded on every access.
+    /// Image files held in memory, decoded on every access.
     Encoded(Vec<Box<[u8]>>),
     /// Files on disk, read and decoded on every access.
     Files(Vec<FileRef>),

@@ -4,6 +4,34 @@
 //! A plan is made once from a graph, what is trainable and the batch size, by small passes:
 //! `fold` fuses nodes into groups, `backward` derives the gradients that trainable weights need,
 //! `memory` turns lifetimes into offsets.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use headstart::Compute;
+//! use headstart::execute::Executor;
+//! use headstart::init;
+//! use headstart::plan::{Plan, Request};
+//! use headstart::resnet::{Net, Recipe, Surroundings};
+//!
+//! let recipe = Recipe::named("resnet20")?;
+//! let around =
+//!     Surroundings { height: 32, width: 32, preprocess: None, upsample: 1, classes: Some(10) };
+//! let net = Net::new(&recipe, &around)?;
+//! let graph = Arc::clone(&net.graph);
+//! let request =
+//!     Request { batch: 4, sources: vec![0], outputs: vec![graph.output()], trainable: None };
+//! let plan = Plan::new(&graph, request)?;
+//! println!("{} steps in {} bytes", plan.steps.len(), plan.arena_bytes());
+//!
+//! let parameters = init::initial(&graph, 42);
+//! let compute = Arc::new(Compute::new(0)?);
+//! let mut executor = Executor::new(graph, plan, compute, &parameters, 0)?;
+//! executor.forward(&[&vec![0.5; 2 * 32 * 32 * 3]], 2)?;
+//! let probabilities = executor.output(0, 2);
+//! assert!((probabilities[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod backward;
 mod fold;

@@ -1,6 +1,25 @@
 //! The residual nets, every one from a row of a table.
 //!
 //! `table` says what a net is made of, `build` turns that into layers.
+//!
+//! ```
+//! use headstart::resnet::{Net, Recipe, Surroundings};
+//!
+//! let recipe = Recipe::named("resnet50")?;
+//! let around = Surroundings {
+//!     height: 32,
+//!     width: 32,
+//!     preprocess: Some(recipe.preprocess),
+//!     upsample: 7,
+//!     classes: Some(10),
+//! };
+//! let net = Net::new(&recipe, &around)?;
+//! assert_eq!(net.base_layers(), 175);
+//! let from = net.freeze_point("conv5_block1_1_conv")?;
+//! assert_eq!(net.layer_name(from), Some("conv5_block1_1_conv"));
+//! assert!(net.freeze_point("conv5_blok1_1_conv").unwrap_err().hint().unwrap().contains("did you mean"));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 mod build;
 mod table;

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
 use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
@@ -58,6 +59,24 @@ unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
 }
 
 #[target_feature(enable = "avx2,fma")]
+unsafe fn winograd_input(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::input::<F32x8>(t) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn winograd_gradient(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::gradient::<F32x8>(t) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn winograd_output(t: &CollectArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::output::<F32x8>(t) }
+}
+
+#[target_feature(enable = "avx2,fma")]
 unsafe fn peak_loop(rounds: u64) -> u64 {
     // SAFETY: as above.
     unsafe { peak::<F32x8, 12>(rounds) }
@@ -78,5 +97,10 @@ pub(super) static RECORD: Record = Record {
             gradient_rows::<6>,
         ],
     }],
+    winograd: Transforms {
+        input: winograd_input,
+        gradient: winograd_gradient,
+        output: winograd_output,
+    },
     peak: peak_loop,
 };

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
 use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
@@ -67,6 +68,24 @@ unsafe fn gradient_rows<const MR: usize, const NV: usize>(t: &GradientArgs) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn winograd_input(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::input::<F32x16>(t) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn winograd_gradient(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::gradient::<F32x16>(t) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+unsafe fn winograd_output(t: &CollectArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::output::<F32x16>(t) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 unsafe fn peak_loop(rounds: u64) -> u64 {
     // SAFETY: as above.
     unsafe { peak::<F32x16, 24>(rounds) }
@@ -127,5 +146,10 @@ pub(super) static RECORD: Record = Record {
             ],
         },
     ],
+    winograd: Transforms {
+        input: winograd_input,
+        gradient: winograd_gradient,
+        output: winograd_output,
+    },
     peak: peak_loop,
 };

@@ -1,6 +1,7 @@
 //! Tiles in plain Rust.
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
 use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
@@ -51,6 +52,21 @@ unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
     unsafe { gradient::<F32x4, MR, 2>(t) }
 }
 
+unsafe fn winograd_input(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::input::<F32x4>(t) }
+}
+
+unsafe fn winograd_gradient(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::gradient::<F32x4>(t) }
+}
+
+unsafe fn winograd_output(t: &CollectArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::output::<F32x4>(t) }
+}
+
 unsafe fn peak_loop(rounds: u64) -> u64 {
     // SAFETY: plain Rust runs everywhere.
     unsafe { peak::<F32x4, 12>(rounds) }
@@ -64,5 +80,10 @@ pub(super) static RECORD: Record = Record {
         nr: 8,
         run: &[gradient_rows::<1>, gradient_rows::<2>, gradient_rows::<3>, gradient_rows::<4>],
     }],
+    winograd: Transforms {
+        input: winograd_input,
+        gradient: winograd_gradient,
+        output: winograd_output,
+    },
     peak: peak_loop,
 };

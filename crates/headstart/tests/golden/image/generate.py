@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 HERE = pathlib.Path(__file__).parent
 
@@ -50,7 +50,7 @@ images = []
 
 def add(name, data, rgb=None):
     if rgb is None:
-        rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        rgb = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     height, width, _ = rgb.shape
     images.append(
         {"name": name, "width": width, "height": height, "file": data.hex(), "rgb": rgb.tobytes().hex()}
@@ -87,6 +87,44 @@ add("png rgb 16", png(8, 1, 16, 2, [np.repeat(deep, 3).astype(">u2").tobytes()])
 # Adam7: a 2x2 image has passes 1 (pixel 0,0), 6 (pixel 1,0) and 7 (row 1).
 quad = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]], dtype=np.uint8)
 add("png interlaced", png(2, 2, 8, 2, [quad[0, 0].tobytes(), quad[0, 1].tobytes(), quad[1].tobytes()], 1))
+
+tiny = Image.fromarray(small)
+see_through = Image.fromarray(np.dstack([small, alpha]))
+for name, image, options in [
+    ("lossless", tiny, {"lossless": True}),
+    ("lossless alpha", see_through, {"lossless": True, "exact": True}),
+    ("lossy", rgb, {"quality": 80}),
+    ("lossy odd", odd, {"quality": 60}),
+    ("lossy alpha", see_through.resize((17, 13)), {"quality": 75}),
+    ("animated", tiny, {"lossless": True, "save_all": True, "append_images": [Image.fromarray(picture(9, 7, 4))]}),
+]:
+    add(f"webp {name}", save(image, "WEBP", **options))
+paletted = tiny.quantize(16)
+add("gif palette", save(paletted, "GIF"))
+add("gif transparency", save(paletted, "GIF", transparency=3))
+add("gif grey", save(tiny.convert("L"), "GIF"))
+add("gif interlaced", save(paletted, "GIF", interlace=1))
+frames = [Image.fromarray(picture(9, 7, 4)).quantize(16)]
+add("gif animated", save(paletted, "GIF", save_all=True, append_images=frames))
+add("bmp rgb", save(tiny, "BMP"))
+add("bmp rgba", save(see_through, "BMP"))
+add("bmp palette", save(paletted, "BMP"))
+add("bmp grey", save(tiny.convert("L"), "BMP"))
+add("bmp 1 bit", save(tiny.convert("1"), "BMP"))
+header = struct.pack("<2sIHHI", b"BM", 14 + 40 + 63 * 4, 0, 0, 54)
+down = struct.pack("<IiiHHIIiiII", 40, 9, -7, 1, 32, 0, 0, 0, 0, 0, 0)
+add("bmp top down", header + down + np.dstack([small[..., ::-1], alpha]).tobytes())
+
+# A phone's photo: two colours at the top, two at the bottom, turned as its EXIF says.
+corners = Image.fromarray(np.repeat(np.repeat(picture(2, 3, 5), 8, 0), 8, 1))
+for orientation in range(1, 9):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    add(f"jpeg orientation {orientation}", save(corners, "JPEG", quality=95, subsampling=0, exif=exif))
+exif = Image.Exif()
+exif[0x0112] = 6
+add("png orientation 6", save(tiny, "PNG", exif=exif))
+add("webp orientation 6", save(tiny, "WEBP", lossless=True, exif=exif))
 
 (HERE / "images.json").write_text(json.dumps({"pillow": PIL.__version__, "images": images}, indent=1) + "\n")
 

@@ -1,0 +1,42 @@
+//! `headstart completions` and `headstart man`.
+
+use std::fs;
+
+use clap::CommandFactory;
+use headstart::Error;
+use headstart::atomic::write_bytes;
+
+use crate::args::{Cli, Completions, Man};
+use crate::failure::Failure;
+use crate::output;
+
+/// Prints a completion script.
+pub fn completions(args: &Completions) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "headstart", &mut script);
+    output::text(String::from_utf8_lossy(&script))?;
+    Ok(())
+}
+
+/// Writes a page for the program and one for each command, and prints their paths.
+pub fn man(args: &Man) -> Result<(), Failure> {
+    fs::create_dir_all(&args.folder).map_err(Error::io("create", &args.folder))?;
+    let mut program = Cli::command();
+    program.build();
+    for page in with_subcommands(&program) {
+        let name = page.get_display_name().unwrap_or(page.get_name()).to_string();
+        let path = args.folder.join(format!("{name}.1"));
+        let mut text = Vec::new();
+        let page = clap_mangen::Man::new(page).title(name.to_uppercase());
+        page.render(&mut text).map_err(Error::io("write", &path))?;
+        write_bytes(&path, &text)?;
+        output::line(path.display())?;
+    }
+    Ok(())
+}
+
+/// A command and all below it, but for clap's own `help`.
+fn with_subcommands(command: &clap::Command) -> Vec<clap::Command> {
+    let below = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+    std::iter::once(command.clone()).chain(below.flat_map(with_subcommands)).collect()
+}

@@ -1,0 +1,121 @@
+//! From an encoded image to upright RGB bytes, one function an encoding.
+
+use std::io::Cursor;
+
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::{Format, Header};
+
+/// Decodes `bytes`, whose header is `header`, to `height * width * 3` bytes.
+pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    let stored = match header.format {
+        Format::Jpeg => decode_jpeg(bytes, header),
+        Format::Png => decode_png(bytes, header),
+        Format::WebP => decode_other(bytes, header, ImageFormat::WebP),
+        Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
+        Format::Bmp => decode_other(bytes, header, ImageFormat::Bmp),
+    }?;
+    if header.orientation == Orientation::NoTransforms {
+        return Ok(stored);
+    }
+    let (width, height) = header.stored();
+    let short = || format!("fewer pixels than {width}x{height}");
+    let image = RgbImage::from_raw(width as u32, height as u32, stored).ok_or_else(short)?;
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(header.orientation);
+    Ok(image.into_rgb8().into_raw())
+}
+
+/// The first picture of a file in one of the `image` crate's formats.
+fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Vec<u8>, String> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    // Decoders hold the picture, a previous frame and rows of their own.
+    limits.max_alloc = Some(header.pixels() as u64 * 16 + (1 << 20));
+    reader.limits(limits);
+    let name = header.format;
+    let image = reader.decode().map_err(|error| match error {
+        ImageError::IoError(_) => format!("a {name} that ends too early"),
+        ImageError::Limits(_) => format!("a {name} that takes more memory than its size says"),
+        other => format!("a corrupt {name} ({other})"),
+    })?;
+    let size = (image.width() as usize, image.height() as usize);
+    if size != header.stored() {
+        return Err(format!("a {name} of {}x{} pixels in a larger frame", size.0, size.1));
+    }
+    Ok(image.into_rgb8().into_raw())
+}
+
+fn decode_jpeg(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    use jpeg_decoder::PixelFormat;
+    let failed = |error| match error {
+        jpeg_decoder::Error::Io(_) => "a JPEG that ends too early".to_string(),
+        other => format!("a corrupt JPEG ({other})"),
+    };
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.set_max_decoding_buffer_size(header.pixels() * 4);
+    let data = decoder.decode().map_err(failed)?;
+    let info = decoder.info().ok_or("a JPEG without a frame")?;
+    if (usize::from(info.width), usize::from(info.height)) != header.stored() {
+        return Err("a JPEG whose frames differ in size".to_string());
+    }
+    Ok(match info.pixel_format {
+        PixelFormat::RGB24 => data,
+        PixelFormat::L8 => data.iter().flat_map(|&v| [v; 3]).collect(),
+        // Samples are native-endian; their depth is the frame's precision.
+        PixelFormat::L16 => {
+            let shift = header.precision.saturating_sub(8);
+            data.as_chunks::<2>()
+                .0
+                .iter()
+                .flat_map(|&s| [(u16::from_ne_bytes(s) >> shift).min(255) as u8; 3])
+                .collect()
+        }
+        PixelFormat::CMYK32 => {
+            data.as_chunks::<4>().0.iter().flat_map(|&ink| cmyk_to_rgb(ink)).collect()
+        }
+    })
+}
+
+/// Pillow's `cmyk2rgb` (`Convert.c`): 255 - K - C (255 - K) / 255, per colour.
+fn cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    let light = 255 - u32::from(k);
+    [c, m, y].map(|ink| {
+        let t = u32::from(ink) * light + 128;
+        light.saturating_sub(((t >> 8) + t) >> 8) as u8
+    })
+}
+
+fn decode_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    use png::{ColorType, Transformations};
+    let failed = |error: png::DecodingError| match error {
+        png::DecodingError::IoError(_) => "a PNG that ends too early".to_string(),
+        other => format!("a corrupt PNG ({other})"),
+    };
+    // 8 bytes a pixel is the widest PNG there is (RGBA, 16 bits).
+    let limits = png::Limits { bytes: header.pixels() * 8 + (1 << 20) };
+    let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), limits);
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let mut reader = decoder.read_info().map_err(failed)?;
+    let size = reader.output_buffer_size().ok_or("a PNG too large for memory")?;
+    let mut data = vec![0; size];
+    let frame = reader.next_frame(&mut data).map_err(failed)?;
+    if (frame.width as usize, frame.height as usize) != header.stored() {
+        return Err("an animated PNG whose first picture is smaller than the file says".into());
+    }
+    data.truncate(frame.buffer_size());
+    Ok(match frame.color_type {
+        ColorType::Rgb => data,
+        ColorType::Rgba => {
+            data.as_chunks::<4>().0.iter().flat_map(|p| [p[0], p[1], p[2]]).collect()
+        }
+        ColorType::Grayscale => data.iter().flat_map(|&v| [v; 3]).collect(),
+        ColorType::GrayscaleAlpha => {
+            data.as_chunks::<2>().0.iter().flat_map(|p| [p[0]; 3]).collect()
+        }
+        ColorType::Indexed => return Err("a PNG with an unexpanded palette".to_string()),
+    })
+}

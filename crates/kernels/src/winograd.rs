@@ -1,0 +1,485 @@
+//! 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): 36 products for a 4x4 tile of outputs where the
+//! direct sum needs 144. The transforms of a tile are the instruction set's; blocking, threads and edges
+//! are here.
+//!
+//! A block of tiles goes through three steps: its 6x6 tiles of inputs are transformed, 36 GEMMs over the
+//! channels multiply them with the transformed kernel, and the products are transformed to outputs. The
+//! kernel gradient runs the same way: 36 GEMMs over the tiles, and the kernel's transform turned round.
+//!
+//! Which convolutions run so follows from their shape without the batch, so that an image's values
+//! do not depend on the images beside it.
+
+use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
+use std::sync::PoisonError;
+
+use crate::buffer::Buffer;
+use crate::conv::ConvShape;
+use crate::gemm::{Finish, packed_len as panel_len, pointer};
+use crate::isa::{CollectArgs, GradientArgs, OUTSIDE, SpreadArgs, Tile, TileArgs};
+use crate::simd::vectorize;
+use crate::table::Compute;
+use crate::threads::Shared;
+
+/// Products of a tile.
+const PRODUCTS: usize = 36;
+/// Floats of transformed tiles and products that a block holds.
+const BLOCK: usize = 3 << 20;
+/// Depth of the reduction kept in the second-level cache at a time, in floats.
+const DEPTH: usize = 512;
+/// Tiles that one task transforms.
+const TASK: usize = 8;
+/// Tiles of a block whose sum for the kernel gradient stays in registers.
+const SUM: usize = 128;
+/// Lanes of the kernel's transform.
+const LANES: usize = 8;
+
+/// Whether a convolution and its gradients run this way: at least 1.6 times fewer products than the
+/// direct sum has, and channels that fill every panel.
+pub(crate) fn suits(s: &ConvShape) -> bool {
+    let tiles = s.height.div_ceil(4) * s.width.div_ceil(4);
+    let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height * s.width;
+    let full = |channels: usize| channels > 0 && channels.is_multiple_of(64);
+    s.kernel == 3
+        && s.stride == 1
+        && s.padding == 1
+        && full(s.in_channels)
+        && full(s.out_channels)
+        && pays
+}
+
+/// The maps a convolution reads and writes, cut into tiles.
+#[derive(Clone, Copy)]
+struct Tiles {
+    height: usize,
+    width: usize,
+    down: usize,
+    across: usize,
+    count: usize,
+}
+
+impl Tiles {
+    fn new(s: &ConvShape) -> Tiles {
+        let (down, across) = (s.height.div_ceil(4), s.width.div_ceil(4));
+        let count = s.batch * down * across;
+        Tiles { height: s.height, width: s.width, down, across, count }
+    }
+
+    /// Numbers of the `side x side` pixels of a tile that starts `before` pixels up and left of its
+    /// outputs; `None` outside of the map.
+    fn pixels(
+        self,
+        tile: usize,
+        before: usize,
+        side: usize,
+    ) -> impl Iterator<Item = Option<usize>> {
+        let (row, x) = (tile / self.across, tile % self.across * 4);
+        let (image, y) = (row / self.down, row % self.down * 4);
+        (0..side * side).map(move |i| {
+            let (y, x) = (y + i / side, x + i % side);
+            let inside = y >= before && x >= before;
+            let (y, x) = (y.wrapping_sub(before), x.wrapping_sub(before));
+            (inside && y < self.height && x < self.width)
+                .then(|| (image * self.height + y) * self.width + x)
+        })
+    }
+
+    /// Pointers to the channels of those pixels, or to `zeros`.
+    ///
+    /// # Panics
+    /// If `source` or `zeros` is too short.
+    fn rows(
+        self,
+        tile: usize,
+        before: usize,
+        side: usize,
+        source: &[f32],
+        zeros: &[f32],
+    ) -> [*const f32; PRODUCTS] {
+        let channels = zeros.len();
+        let mut rows = [zeros.as_ptr(); PRODUCTS];
+        for (row, pixel) in rows.iter_mut().zip(self.pixels(tile, before, side)) {
+            if let Some(pixel) = pixel {
+                *row = source[pixel * channels..][..channels].as_ptr();
+            }
+        }
+        rows
+    }
+
+    /// Tiles in a block whose tiles take `floats` each in all products: whole register tiles.
+    fn block(self, floats: usize, mr: usize) -> usize {
+        (BLOCK / (PRODUCTS * floats)).max(4 * mr).min(self.count).next_multiple_of(mr)
+    }
+}
+
+/// Length of a packed kernel from `depth` to `columns` channels.
+pub(crate) fn packed_len(tile: Tile, depth: usize, columns: usize) -> usize {
+    PRODUCTS * panel_len(tile, depth, columns)
+}
+
+/// `G g G^T`, packed into panels product by product, from the kernel `at(tap, from channel, to channel)`.
+///
+/// # Panics
+/// If `packed` has not the length [`packed_len`] says.
+pub(crate) fn pack(
+    compute: &Compute,
+    tile: Tile,
+    depth: usize,
+    columns: usize,
+    at: impl Fn(usize, usize, usize) -> f32 + Sync,
+    packed: &mut [f32],
+) {
+    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed length");
+    let panels = columns / tile.nr;
+    let packed = Shared::new(packed);
+    compute.threads.run(panels * depth.div_ceil(16), |task| {
+        let (panel, first) = (task % panels, task / panels * 16);
+        vectorize(compute.isa(), || {
+            for k in first..depth.min(first + 16) {
+                for lane in (0..tile.nr).step_by(LANES) {
+                    let taps: [[f64; LANES]; 9] = std::array::from_fn(|tap| {
+                        std::array::from_fn(|j| f64::from(at(tap, k, panel * tile.nr + lane + j)))
+                    });
+                    for (product, values) in kernel_products(&taps).iter().enumerate() {
+                        let at = ((product * panels + panel) * depth + k) * tile.nr + lane;
+                        // SAFETY: tasks own disjoint (panel, row) parts of every product.
+                        let to = unsafe { packed.slice(at, LANES) };
+                        to.iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// `G g`, with the factors that `B^T` leaves out.
+#[inline(always)]
+fn kernel_line(g: [[f64; LANES]; 3]) -> [[f64; LANES]; 6] {
+    let mut line = [[0.0; LANES]; 6];
+    for j in 0..LANES {
+        let [a, b, c] = [g[0][j], g[1][j], g[2][j]];
+        line[0][j] = a;
+        line[1][j] = (a + P * b + 0.5 * c) / -1.5;
+        line[2][j] = (a - P * b + 0.5 * c) / -1.5;
+        line[3][j] = (a + Q * b + 2.0 * c) / 6.0;
+        line[4][j] = (a - Q * b + 2.0 * c) / 6.0;
+        line[5][j] = c;
+    }
+    line
+}
+
+#[inline(always)]
+fn kernel_products(taps: &[[f64; LANES]; 9]) -> [[f64; LANES]; PRODUCTS] {
+    let mut products = [[0.0; LANES]; PRODUCTS];
+    let columns = [0, 1, 2].map(|x| kernel_line([taps[x], taps[3 + x], taps[6 + x]]));
+    for y in 0..6 {
+        let line = kernel_line([columns[0][y], columns[1][y], columns[2][y]]);
+        products[y * 6..(y + 1) * 6].copy_from_slice(&line);
+    }
+    products
+}
+
+/// `output = finish(source convolved with the packed kernel)`; `shape` gives batch and map.
+///
+/// # Panics
+/// If a slice has not the length that the sizes give it.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn run(
+    compute: &Compute,
+    tile: Tile,
+    shape: &ConvShape,
+    [depth, columns]: [usize; 2],
+    source: &[f32],
+    packed: &[f32],
+    finish: &Finish<'_>,
+    output: &mut [f32],
+) {
+    let pixels = shape.batch * shape.height * shape.width;
+    assert_eq!(source.len(), pixels * depth, "source length");
+    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed kernel length");
+    assert_eq!(output.len(), pixels * columns, "output length");
+    assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
+    assert!(finish.residual.is_none_or(|r| r.len() == output.len()), "residual length");
+    assert!(finish.mask.is_none_or(|m| m.len() == output.len()), "mask length");
+    assert!(columns.is_multiple_of(tile.nr) && depth.is_multiple_of(16), "channels");
+    let tiles = Tiles::new(shape);
+    if tiles.count == 0 {
+        return;
+    }
+    let block = tiles.block(depth + columns, tile.mr);
+    let zeros = vec![0.0; depth];
+    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let (spread, products) = halves(&mut scratch, block * depth, block * columns);
+    let (spread, products) = (Shared::new(spread), Shared::new(products));
+    let output = Shared::new(output);
+    for first in (0..tiles.count).step_by(block) {
+        let count = block.min(tiles.count - first);
+        spread_tiles(compute, count, |i| {
+            let rows = tiles.rows(first + i, 1, 6, source, &zeros);
+            let args = SpreadArgs {
+                pixels: rows.as_ptr(),
+                offset: 0,
+                channels: depth,
+                output: spread.pointer().wrapping_add(i * depth),
+                stride: block * depth,
+            };
+            // SAFETY: `rows` holds 36 checked pointers to `depth` floats; tile `i < block` has its
+            // own row of `depth` floats in each of the 36 parts of `spread`, whose length `halves`
+            // gave. The record's ISA was found available; so below.
+            unsafe { (compute.record.winograd.input)(&args) };
+        });
+        // SAFETY: nothing writes `spread` until the next block.
+        let transformed = unsafe { spread.slice(0, PRODUCTS * block * depth) };
+        multiply(compute, tile, [depth, columns], [block, count], transformed, packed, &products);
+        spread_tiles(compute, count, |i| {
+            let mut rows = [OUTSIDE; 16];
+            for (row, pixel) in rows.iter_mut().zip(tiles.pixels(first + i, 0, 4)) {
+                *row = pixel.map_or(OUTSIDE, |p| p * columns);
+            }
+            let args = CollectArgs {
+                products: products.pointer().wrapping_add(i * columns),
+                stride: block * columns,
+                channels: columns,
+                output: output.pointer(),
+                rows: rows.as_ptr(),
+                accumulate: finish.accumulate,
+                bias: pointer(finish.bias, 0),
+                residual: pointer(finish.residual, 0),
+                relu: finish.relu,
+                mask: pointer(finish.mask, 0),
+            };
+            // SAFETY: reads tile `i`'s rows of the products; every pixel within the map has
+            // `columns` floats in output, residual and mask, and belongs to one tile.
+            unsafe { (compute.record.winograd.output)(&args) };
+        });
+    }
+}
+
+/// Runs `f` for each tile of a block.
+fn spread_tiles(compute: &Compute, count: usize, f: impl Fn(usize) + Sync) {
+    compute.threads.run(count.div_ceil(TASK), |task| {
+        (task * TASK..count.min((task + 1) * TASK)).for_each(&f);
+    });
+}
+
+/// Two parts of the scratch memory, for all products of `first` and `second` floats each.
+fn halves(scratch: &mut Buffer, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
+    let (first, second) = (PRODUCTS * first, PRODUCTS * second);
+    if scratch.len() < first + second {
+        *scratch = Buffer::zeros(first + second);
+    }
+    scratch[..first + second].split_at_mut(first)
+}
+
+/// `products[p] = transformed[p] x packed[p]` for every product `p` and the `count` tiles of a block.
+fn multiply(
+    compute: &Compute,
+    tile: Tile,
+    [depth, columns]: [usize; 2],
+    [block, count]: [usize; 2],
+    transformed: &[f32],
+    packed: &[f32],
+    products: &Shared<'_, f32>,
+) {
+    let panels = columns / tile.nr;
+    let groups = panels.min(4);
+    let starts: Vec<usize> = (0..block).map(|i| i * columns).collect();
+    compute.threads.run(PRODUCTS * groups, |task| {
+        let (product, group) = (task / groups, task % groups);
+        let part = &transformed[product * block * depth..][..block * depth];
+        let rows: Vec<*const f32> = part.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
+        for panel in group * panels / groups..(group + 1) * panels / groups {
+            for offset in (0..depth).step_by(DEPTH) {
+                let run = DEPTH.min(depth - offset);
+                let start = ((product * panels + panel) * depth + offset) * tile.nr;
+                let weights = &packed[start..][..run * tile.nr];
+                for first in (0..count).step_by(tile.mr) {
+                    let args = TileArgs {
+                        rows: rows[first..][..tile.mr].as_ptr(),
+                        taps: 1,
+                        offset,
+                        run,
+                        panel: weights.as_ptr(),
+                        output: products
+                            .pointer()
+                            .wrapping_add(product * block * columns + panel * tile.nr),
+                        output_rows: starts[first..][..tile.mr].as_ptr(),
+                        accumulate: offset > 0,
+                        bias: std::ptr::null(),
+                        residual: std::ptr::null(),
+                        relu: false,
+                        mask: std::ptr::null(),
+                    };
+                    // SAFETY: `mr` rows of `depth` floats, `offset + run` of which are read; `block`,
+                    // a multiple of `mr`, rows of `columns` floats in each product are there to be
+                    // written, and tasks own disjoint products or columns.
+                    unsafe { (tile.run)(&args) };
+                }
+            }
+        }
+    });
+}
+
+/// `grad_kernel[tap][k][n]`, as `gradient::run` computes it.
+///
+/// # Panics
+/// If a slice has not the length that `shape` gives it.
+pub(crate) fn kernel_gradient(
+    compute: &Compute,
+    shape: &ConvShape,
+    source: &[f32],
+    grad_output: &[f32],
+    grad_kernel: &mut [f32],
+) {
+    let (depth, columns) = (shape.in_channels, shape.out_channels);
+    assert_eq!(source.len(), shape.in_len(), "source length");
+    assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
+    assert_eq!(grad_kernel.len(), shape.kernel_len(), "kernel gradient length");
+    let tiles = Tiles::new(shape);
+    if tiles.count == 0 {
+        grad_kernel.fill(0.0);
+        return;
+    }
+    let nr = compute.record.gradient(columns).nr;
+    assert!(columns.is_multiple_of(nr) && depth.is_multiple_of(16), "channels");
+    let panels = columns / nr;
+    let block = tiles.block(depth + columns, 1);
+    let (zeros, no_gradient) = (vec![0.0; depth], vec![0.0; columns]);
+    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let (work, sums) = halves(&mut scratch, block * (depth + columns), depth * columns);
+    let (spread, gradients) = work.split_at_mut(PRODUCTS * block * depth);
+    let (spread, gradients) = (Shared::new(spread), Shared::new(gradients));
+    let sums = Shared::new(sums);
+    for first in (0..tiles.count).step_by(block) {
+        let count = block.min(tiles.count - first);
+        spread_tiles(compute, count, |i| {
+            let rows = tiles.rows(first + i, 1, 6, source, &zeros);
+            let args = SpreadArgs {
+                pixels: rows.as_ptr(),
+                offset: 0,
+                channels: depth,
+                output: spread.pointer().wrapping_add(i * depth),
+                stride: block * depth,
+            };
+            // SAFETY: as in `run`.
+            unsafe { (compute.record.winograd.input)(&args) };
+            let rows = tiles.rows(first + i, 0, 4, grad_output, &no_gradient);
+            for panel in 0..panels {
+                let args = SpreadArgs {
+                    pixels: rows.as_ptr(),
+                    offset: panel * nr,
+                    channels: nr,
+                    output: gradients.pointer().wrapping_add((panel * block + i) * nr),
+                    stride: block * columns,
+                };
+                // SAFETY: 16 checked pointers to `columns` floats; a product's part is
+                // `panels x block x nr`, in which tile `i` has its own `nr` floats in each panel.
+                unsafe { (compute.record.winograd.gradient)(&args) };
+            }
+        });
+        // SAFETY: nothing writes these until the next block.
+        let (transformed, gradients) = unsafe {
+            let lengths = [depth, columns].map(|channels| PRODUCTS * block * channels);
+            (spread.slice(0, lengths[0]), gradients.slice(0, lengths[1]))
+        };
+        let sizes = [depth, columns, block, count];
+        sum(compute, sizes, first > 0, transformed, gradients, &sums);
+    }
+    // SAFETY: all tasks that write it are done.
+    let sums = unsafe { sums.slice(0, PRODUCTS * depth * columns) };
+    collect_kernel(compute, depth, columns, sums, grad_kernel);
+}
+
+/// `sums[p][k][n] (+)= sum over tiles of transformed[p][tile][k] * gradients[p][tile][n]`
+fn sum(
+    compute: &Compute,
+    [depth, columns, block, count]: [usize; 4],
+    accumulate: bool,
+    transformed: &[f32],
+    gradients: &[f32],
+    sums: &Shared<'_, f32>,
+) {
+    let tiles = compute.record.gradient(columns);
+    let nr = tiles.nr;
+    let panels = columns / nr;
+    compute.threads.run(PRODUCTS * panels, |task| {
+        let (product, panel) = (task / panels, task % panels);
+        let part = &transformed[product * block * depth..][..block * depth];
+        let rows: Vec<*const f32> = part.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
+        for first in (0..count).step_by(SUM) {
+            let pixels = SUM.min(count - first);
+            let at = ((product * panels + panel) * block + first) * nr;
+            let gradients = &gradients[at..][..pixels * nr];
+            let mut k = 0;
+            while k < depth {
+                let mr = tiles.run.len().min(depth - k);
+                let row = (product * depth + k) * columns + panel * nr;
+                let args = GradientArgs {
+                    rows: rows[first..][..pixels].as_ptr(),
+                    stride: 1,
+                    offset: k,
+                    pixels,
+                    panel: gradients.as_ptr(),
+                    output: sums.pointer().wrapping_add(row),
+                    output_stride: columns,
+                    accumulate: accumulate || first > 0,
+                };
+                // SAFETY: `pixels` rows of `depth` floats, of which `k + mr` exist, and as many of
+                // `nr` gradients; `mr` rows of `nr` floats, `columns` apart, exist in the product's
+                // sums, and tasks own disjoint products or columns.
+                unsafe { (tiles.run[mr - 1])(&args) };
+                k += mr;
+            }
+        }
+    });
+}
+
+/// `G^T u`, with the factors that `B^T` leaves out.
+#[inline(always)]
+fn gradient_line(u: [f32; 6]) -> [f32; 3] {
+    let (p, q) = (P as f32, Q as f32);
+    let (ps, pd, qs, qd) = (u[1] + u[2], u[1] - u[2], u[3] + u[4], u[3] - u[4]);
+    [
+        u[0] - ps * (2.0 / 3.0) + qs * (1.0 / 6.0),
+        qd * (q / 6.0) - pd * (p * (2.0 / 3.0)),
+        u[5] + (qs - ps) * (1.0 / 3.0),
+    ]
+}
+
+/// `G^T sums G` for every pair of channels.
+fn collect_kernel(
+    compute: &Compute,
+    depth: usize,
+    columns: usize,
+    sums: &[f32],
+    grad_kernel: &mut [f32],
+) {
+    let grad_kernel = Shared::new(grad_kernel);
+    compute.threads.run(depth.div_ceil(4), |task| {
+        for k in task * 4..depth.min(task * 4 + 4) {
+            for n in (0..columns).step_by(LANES) {
+                let mut taps = [[0.0f32; LANES]; 9];
+                vectorize(compute.isa(), || {
+                    let u: [&[f32]; PRODUCTS] = std::array::from_fn(|product| {
+                        &sums[(product * depth + k) * columns + n..][..LANES]
+                    });
+                    for j in 0..LANES {
+                        let half: [[f32; 3]; 6] = std::array::from_fn(|x| {
+                            gradient_line(std::array::from_fn(|y| u[y * 6 + x][j]))
+                        });
+                        for y in 0..3 {
+                            let line = gradient_line(std::array::from_fn(|x| half[x][y]));
+                            for x in 0..3 {
+                                taps[y * 3 + x][j] = line[x];
+                            }
+                        }
+                    }
+                });
+                for (tap, values) in taps.iter().enumerate() {
+                    // SAFETY: tasks own disjoint rows of every tap.
+                    let to = unsafe { grad_kernel.slice((tap * depth + k) * columns + n, LANES) };
+                    to.copy_from_slice(values);
+                }
+            }
+        }
+    });
+}
