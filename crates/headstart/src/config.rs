@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augmentation;
+use crate::dataset;
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
 use crate::init::HeadInit;
@@ -13,6 +14,7 @@ use crate::preprocess::Preprocess;
 use crate::resnet::FreezePoint;
 use crate::schedule::Schedule;
 use crate::trainer::Phase;
+use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 
 /// The settings of `headstart train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct TrainConfig {
     pub data: String,
     /// Name of the net.
     pub model: String,
-    /// A weight file, or "none".
+    /// A weight file, "imagenet", "cifar10" (inside the program) or "none".
     pub weights: String,
     /// Epochs of the head over the frozen net.
     pub epochs: usize,
@@ -135,6 +137,7 @@ pub enum Precision {
     F32,
 }
 
+/// The article's job, for data of one's own.
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
@@ -177,20 +180,79 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Reads a config.toml; what it leaves out has its default.
+    /// The job that needs no network: the digits inside the program on the net inside the program, a
+    /// head, then everything from its second stage on, in about a minute on two cores.
+    pub fn sample() -> TrainConfig {
+        TrainConfig {
+            data: dataset::SAMPLE.into(),
+            model: CIFAR10_MODEL.into(),
+            weights: CIFAR10.into(),
+            epochs: 30,
+            fine_tune_at: Some("conv3_block1_1_conv".into()),
+            fine_tune_epochs: 8,
+            batch_size: 32,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 1e-2,
+            fine_tune_learning_rate: 1e-3,
+            schedule: ScheduleName::Cosine,
+            image_size: Some(32),
+            interpolation: Some(Interpolation::Bicubic),
+            ..TrainConfig::default()
+        }
+    }
+
+    /// What is not set otherwise, for the data and the net that are: [`TrainConfig::sample`] where both
+    /// are its own or left out, else the article's job (with the weights inside the program for their net).
+    pub fn defaults(data: Option<&str>, model: Option<&str>) -> TrainConfig {
+        let sample = TrainConfig::sample();
+        let own = |given: Option<&str>, own: &str| given.is_none_or(|text| text == own);
+        if own(data, &sample.data) && own(model, &sample.model) {
+            return sample;
+        }
+        let article = TrainConfig::default();
+        match model {
+            Some(CIFAR10_MODEL) => TrainConfig { weights: CIFAR10.into(), ..article },
+            _ => article,
+        }
+    }
+
+    /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
+    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which go before it.
     ///
     /// # Errors
     /// If it cannot be read or has a setting that does not exist.
-    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+    pub fn read_for(
+        path: impl AsRef<Path>,
+        data: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<TrainConfig> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        toml::from_str(&text).map_err(|e: toml::de::Error| {
+        let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
             let start = e.span().map_or(0, |s| s.start.min(text.len()));
             let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
             let found = format!("{message} (line {line})");
             Error::format(path, "settings of `headstart train`", found, "")
-        })
+        };
+        let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
+        let file: toml::Table = toml::from_str(&text).map_err(bad)?;
+        if file.contains_key("model") {
+            return Ok(config);
+        }
+        let data = data.or(file.get("data").and_then(toml::Value::as_str));
+        let mut whole: toml::Table =
+            toml::from_str(&TrainConfig::defaults(data, model).to_toml()?).map_err(bad)?;
+        whole.extend(file);
+        whole.try_into().map_err(bad)
+    }
+
+    /// [`TrainConfig::read_for`] without anything that goes before the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+        TrainConfig::read_for(path, None, None)
     }
 
     /// The text of config.toml.
@@ -344,13 +406,35 @@ mod tests {
             augment: vec![Augmentation::Flip, Augmentation::Crop { padding: 3 }],
             ..TrainConfig::default()
         };
-        for config in [TrainConfig::default(), full] {
+        for config in [TrainConfig::default(), TrainConfig::sample(), full] {
             std::fs::write(&path, config.to_toml().unwrap()).unwrap();
             assert_eq!(TrainConfig::read(&path).unwrap(), config);
         }
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err().to_string();
         assert!(error.contains("epoch") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_follows_from_its_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let read = |text: &str, data, model| {
+            std::fs::write(&path, text).unwrap();
+            TrainConfig::read_for(&path, data, model).unwrap()
+        };
+        let sample = TrainConfig { epochs: 3, ..TrainConfig::sample() };
+        let article = TrainConfig { epochs: 3, ..TrainConfig::default() };
+        assert_eq!(read("epochs = 3", None, None), sample);
+        assert_eq!(read("epochs = 3\ndata = \"sample\"", None, None), sample);
+        let photos = TrainConfig { data: "photos".into(), ..article.clone() };
+        assert_eq!(read("epochs = 3\ndata = \"photos\"", None, None), photos);
+        // The flags' data and model are put over the file by the caller.
+        assert_eq!(read("epochs = 3", Some("photos"), None), article);
+        assert_eq!(read("epochs = 3", None, Some("resnet50")), article);
+        // A file with everything in it is taken as it is, also what it leaves open.
+        let open = TrainConfig { fine_tune_at: None, image_size: None, ..sample };
+        assert_eq!(read(&open.to_toml().unwrap(), None, None), open);
     }
 
     #[test]

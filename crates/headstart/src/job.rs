@@ -93,7 +93,7 @@ pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
             "imagenet, which this version cannot fetch yet",
             "give Keras's resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 with --weights FILE",
         )),
-        path => weights::read(path).map(Some),
+        name => weights::open(name).map(Some),
     }
 }
 

@@ -7,18 +7,22 @@ use headstart::augment::Augmentation;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched};
 
-/// Settings of a run. What is not given is taken from --config, then from the defaults.
+/// Settings of a run. What is not given is taken from --config, then from the defaults. Without
+/// --data and --model these are settings of their own for the digits inside the program, which train in
+/// about a minute.
 #[derive(Debug, Args)]
 pub struct Train {
     /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
-    /// --test-split), CIFAR-10's binary files, or synthetic:CLASSESxIMAGESxSIZE
+    /// --test-split), CIFAR-10's binary files, synthetic:CLASSESxIMAGESxSIZE, or sample: handwritten
+    /// digits inside the program [default: sample]
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
-    /// Net [default: resnet50]
+    /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from: a Keras .h5 or headstart .safetensors file, or none
-    #[arg(long, value_name = "FILE|none")]
+    /// Weights to start from: a Keras .h5 or headstart .safetensors file, cifar10 (a resnet20 inside the
+    /// program), or none [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "FILE|cifar10|none")]
     pub weights: Option<String>,
     /// Epochs of the head over the frozen net, or of everything with --weights none and no
     /// --fine-tune-at [default: 5]

@@ -9,8 +9,12 @@ use super::choices::{Interp, Pre, Split};
 /// Settings of an evaluation.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// Model file
-    pub model: PathBuf,
+    /// Model file, or the name of a net whose ImageNet weights --weights gives
+    pub model: String,
+    /// Weights with their head, where MODEL names a net [default for resnet20: cifar10, which is
+    /// inside the program]
+    #[arg(long, value_name = "FILE|cifar10")]
+    pub weights: Option<String>,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
     pub data: String,
@@ -45,9 +49,10 @@ pub struct Predict {
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
-    /// ImageNet weights, with their 1000-class head
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
+    /// Weights with their head, where MODEL names a net [default for resnet20: cifar10, which is
+    /// inside the program]
+    #[arg(long, value_name = "FILE|cifar10")]
+    pub weights: Option<String>,
     /// Classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub top_k: usize,
@@ -74,7 +79,7 @@ pub struct Features {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Weights, where MODEL names a net
-    #[arg(long, value_name = "FILE|none")]
+    #[arg(long, value_name = "FILE|cifar10|none")]
     pub weights: Option<String>,
     /// Layer whose output is written [default: the global average pooling]
     #[arg(long, value_name = "NAME")]

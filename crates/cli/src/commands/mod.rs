@@ -5,6 +5,7 @@ mod evaluate;
 mod explain;
 mod features;
 mod generate;
+mod guide;
 mod plot;
 mod predict;
 mod summary;
@@ -14,6 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headstart::dataset::{Dataset, Subset};
+use headstart::model::Model;
+use headstart::resnet::Recipe;
+use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
+use headstart::weights::{self, Scope};
 use headstart::{Compute, Error};
 
 use crate::args::{Command, Split};
@@ -51,6 +56,45 @@ fn compute(threads: usize) -> Result<Arc<Compute>, Failure> {
 fn is_file(text: &str) -> bool {
     let path = Path::new(text);
     path.exists() || path.components().count() > 1 || path.extension().is_some()
+}
+
+/// The classifier that MODEL and --weights mean: a model file, or a net by name with a file of its
+/// ImageNet weights or the weights inside the program.
+fn open_model(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
+    if is_file(model) {
+        if weights.is_none() {
+            return Ok(Model::open(model)?);
+        }
+        return Err(Failure::Usage(Error::invalid(
+            "--weights",
+            "the name of a net before it",
+            format!("the model file {model}, which has weights"),
+            "leave --weights out",
+        )));
+    }
+    Recipe::named(model).map_err(Failure::Usage)?;
+    let own = (model == CIFAR10_MODEL).then_some(CIFAR10);
+    let Some(name) = weights.or(own) else {
+        return Err(Failure::Usage(Error::invalid(
+            model,
+            "its ImageNet weights",
+            "no --weights",
+            "give Keras's .h5 file, with the top, by --weights FILE",
+        )));
+    };
+    let file = weights::open(name)?;
+    if let Some(card) = file.card.clone() {
+        if card.architecture != model {
+            let expected = format!("weights of {model}");
+            let found = format!("weights of {}", card.architecture);
+            return Err(Error::invalid(name, expected, found, "").into());
+        }
+        return Ok(Model::from_file(file)?);
+    }
+    let mut model = Model::imagenet(model).map_err(Failure::Usage)?;
+    let report = model.load(&file, Scope::All)?;
+    eprintln!("weights {name}: {report}");
+    Ok(model)
 }
 
 /// The parts of a data set that `--split` means, with their names.

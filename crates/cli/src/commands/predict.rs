@@ -7,11 +7,9 @@ use headstart::image::{decode, resize};
 use headstart::inference::executor;
 use headstart::metrics::top;
 use headstart::model::Model;
-use headstart::resnet::Recipe;
-use headstart::weights::{self, Scope};
 use serde::Serialize;
 
-use super::{compute, is_file};
+use super::{compute, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output;
@@ -38,7 +36,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if args.top_k == 0 {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
     }
-    let mut model = open(args)?;
+    let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
@@ -103,33 +101,6 @@ fn print(args: &Predict, model: &Model, file: &Path, p: &[f32]) -> Result<(), Fa
         output::line(format!("  {probability:.4}  {class}"))?;
     }
     Ok(())
-}
-
-fn open(args: &Predict) -> Result<Model, Failure> {
-    let Some(path) = &args.weights else {
-        if !is_file(&args.model) {
-            Recipe::named(&args.model).map_err(Failure::Usage)?;
-            return Err(Failure::Usage(Error::invalid(
-                args.model.clone(),
-                "its ImageNet weights",
-                "no --weights",
-                "give Keras's .h5 file, with the top, by --weights FILE",
-            )));
-        }
-        return Ok(Model::open(&args.model)?);
-    };
-    if is_file(&args.model) {
-        return Err(Failure::Usage(Error::invalid(
-            "--weights",
-            "the name of a net before it",
-            format!("the model file {}, which has weights", args.model),
-            "leave --weights out",
-        )));
-    }
-    let mut model = Model::imagenet(&args.model).map_err(Failure::Usage)?;
-    let report = model.load(&weights::read(path)?, Scope::All)?;
-    eprintln!("weights {}: {report}", path.display());
-    Ok(model)
 }
 
 /// All files of the arguments: folders give their files, in order, and those below.

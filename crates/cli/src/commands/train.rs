@@ -4,6 +4,7 @@ use std::path::Path;
 
 use headstart::Error;
 use headstart::config::TrainConfig;
+use headstart::history::PhaseName;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
@@ -12,7 +13,7 @@ use headstart::run_folder::RunFolder;
 use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
 use serde::Serialize;
 
-use super::compute;
+use super::{compute, guide};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -87,7 +88,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     eprintln!("run folder: {}", path.display());
     trainer.record_in(folder);
     interrupt::watch();
-    let report = phases(&mut trainer, &config, from, &path)?;
+    let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
     let best_epoch = trainer.history.best().map(|e| e.epoch);
     let epochs = trainer.history.epochs.len();
     if args.json {
@@ -101,19 +102,23 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         output::line(format!("best epoch: {best} of {epochs}"))?;
         output::line(format!("run folder: {}", path.display()))?;
     }
+    guide::print(&config, &data, &accuracies, &path);
     Ok(())
 }
 
-/// Both phases, each evaluated; the report is that of the last.
+/// Reports and accuracies of phases.
+type Results = (Option<Report>, Vec<(PhaseName, f64)>);
+
+/// All phases, each evaluated; the report is that of the last, the accuracies those of all.
 fn phases(
     trainer: &mut Trainer<'_>,
     config: &TrainConfig,
     from: Option<FreezePoint>,
     path: &Path,
-) -> Result<Option<Report>, Failure> {
+) -> Result<Results, Failure> {
     let list = config.phases(from);
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
-    let mut report = None;
+    let (mut report, mut accuracies) = (None, Vec::new());
     for phase in &list {
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
@@ -126,9 +131,10 @@ fn phases(
         if report.is_none() && interrupt::control() == Control::Stop {
             return Err(stopped(path));
         }
+        accuracies.extend(report.as_ref().map(|r| (phase.name, r.accuracy)));
         draw(trainer, path, report.as_ref())?;
     }
-    Ok(report)
+    Ok((report, accuracies))
 }
 
 fn stopped(path: &Path) -> Failure {
@@ -146,9 +152,10 @@ fn draw(trainer: &Trainer<'_>, path: &Path, report: Option<&Report>) -> Result<(
 
 /// Flags over --config over defaults.
 fn settings(args: &Train) -> Result<TrainConfig, Failure> {
+    let (data, model) = (args.data.as_deref(), args.model.as_deref());
     let mut c = match &args.config {
-        Some(path) => TrainConfig::read(path)?,
-        None => TrainConfig::default(),
+        Some(path) => TrainConfig::read_for(path, data, model)?,
+        None => TrainConfig::defaults(data, model),
     };
     let usage = |what: &str, expected: &str, found: &str| {
         Err(Failure::Usage(Error::invalid(what, expected, found, "")))
@@ -190,6 +197,16 @@ fn settings(args: &Train) -> Result<TrainConfig, Failure> {
     take_some!(fine_tune_at, weight_decay, limit, cache_memory, interpolation);
     if let Some(factor) = args.upsample {
         (c.upsample, c.image_size) = (Some(factor), None);
+        // What the default data is resized by says nothing about enlargement.
+        if args.config.is_none() && args.interpolation.is_none() {
+            c.interpolation = None;
+        }
+    }
+    if args.weights.as_deref() == Some("none")
+        && args.config.is_none()
+        && args.fine_tune_at.is_none()
+    {
+        c.fine_tune_at = None;
     }
     if let Some(size) = args.image_size {
         (c.upsample, c.image_size) = (None, Some(size));

@@ -21,6 +21,7 @@ mod cifar;
 mod describe;
 mod folder;
 mod load;
+mod sample;
 mod subset;
 mod synthetic;
 mod tree;
@@ -36,6 +37,7 @@ use crate::split::train_test_split;
 
 pub use describe::{Description, PartSummary};
 use load::Loaded;
+pub use sample::NAME as SAMPLE;
 pub use subset::Subset;
 pub use synthetic::Synthetic;
 use tree::Part;
@@ -150,7 +152,8 @@ impl DataOptions {
 
 /// Opens a data set.
 ///
-/// `source` is `synthetic` or `synthetic:CLASSESxCOUNTxSIZE`, or the path of
+/// `source` is `sample` (1,797 handwritten digits inside the program, a fifth of them for testing),
+/// `synthetic` or `synthetic:CLASSESxCOUNTxSIZE`, or the path of
 /// - the CIFAR-10 binary archive or its unpacked folder;
 /// - a folder of class folders, or one with `train` and optionally `validation` (`val`, `valid`)
 ///   and `test` folders of class folders;
@@ -178,6 +181,15 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             let spec: Synthetic = text.parse()?;
             let loaded = spec.load(options.seed, &options.limits)?;
             return finish("synthetic".to_string(), spec.class_names(), loaded, None, options);
+        }
+        if text == sample::NAME {
+            return finish(
+                text.into_owned(),
+                sample::class_names(),
+                sample::load()?,
+                None,
+                options,
+            );
         }
         return Err(missing(path, &text));
     }
@@ -235,10 +247,9 @@ fn missing(path: &Path, text: &str) -> Error {
         "cifar10" => {
             "download cifar-10-binary.tar.gz and give its path; it need not be unpacked".to_string()
         }
-        "sample" => "give the path of an image folder, or synthetic".to_string(),
         _ => match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
             Some(parent) => format!("{} does not exist either", parent.display()),
-            None => "check the spelling; synthetic needs no files".to_string(),
+            None => "check the spelling; sample and synthetic need no files".to_string(),
         },
     };
     Error::invalid("data", "an image folder or archive that exists", text, hint)

@@ -1,5 +1,6 @@
 //! Weight files: reading them, and putting what they hold into a net.
 
+pub mod embedded;
 mod keras_h5;
 pub mod model_file;
 mod torch;
@@ -77,6 +78,18 @@ impl fmt::Display for LoadReport {
             self.unused.len(),
             list(&self.unused)
         )
+    }
+}
+
+/// The weights that a user means: those inside the program by their name ([`embedded::CIFAR10`]), or
+/// a file's.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(name: &str) -> Result<WeightFile> {
+    match name {
+        embedded::CIFAR10 if !Path::new(name).exists() => embedded::cifar10(),
+        path => read(path),
     }
 }
 

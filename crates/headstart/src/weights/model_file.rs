@@ -95,30 +95,32 @@ pub fn write(
 /// Reads a safetensors file with tensors named as headstart names them.
 ///
 /// # Errors
-/// If the file is damaged, holds other than 32-bit floats, or its card is of a later version.
+/// If the file is damaged, holds other than floats of 32 or 16 bits, or its card is of a later version.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    parse(path, &fs::read(path).map_err(Error::io("read", path))?)
+}
+
+/// [`read`] for the bytes of a file.
+///
+/// # Errors
+/// As there.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     let damaged = |found: String| {
         let hint = "the file may be cut short; copy or fetch it again";
         Error::format(path, "a whole safetensors file", found, hint)
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
     let card = match header.metadata().as_ref().and_then(|m| m.get(KEY)) {
         None => None,
         Some(text) => Some(card(path, text)?),
     };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     let (mut tensors, mut optimizer) = (Vec::new(), Vec::new());
     for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
-            let expected = format!("32-bit floats in {name}");
-            return Err(Error::format(path, expected, format!("{:?}", view.dtype()), ""));
-        }
-        let values = view
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        let values = floats(view.dtype(), view.data()).ok_or_else(|| {
+            let expected = format!("floats of 32 or 16 bits in {name}");
+            Error::format(path, expected, format!("{:?}", view.dtype()), "")
+        })?;
         let shape = view.shape().to_vec();
         match name.strip_prefix(OPTIMIZER) {
             Some(rest) => optimizer.push(Tensor { name: rest.to_string(), shape, values }),
@@ -134,6 +136,19 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
         tensors = torch::convert(path, raw.collect())?;
     }
     Ok(WeightFile { path: path.to_path_buf(), tensors, card, optimizer })
+}
+
+fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let two = |f: fn([u8; 2]) -> f32| bytes.chunks_exact(2).map(|b| f([b[0], b[1]])).collect();
+    match dtype {
+        Dtype::F32 => {
+            let four = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            Some(four.collect())
+        }
+        Dtype::F16 => Some(two(torch::half)),
+        Dtype::BF16 => Some(two(torch::brain)),
+        _ => None,
+    }
 }
 
 fn card(path: &Path, text: &str) -> Result<ModelCard> {

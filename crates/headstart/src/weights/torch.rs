@@ -62,16 +62,18 @@ fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
             Some(eight.collect())
         }
         DType::F16 => Some(bytes.chunks_exact(2).map(|b| half([b[0], b[1]])).collect()),
-        DType::BF16 => {
-            let two = bytes.chunks_exact(2).map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]));
-            Some(two.collect())
-        }
+        DType::BF16 => Some(bytes.chunks_exact(2).map(|b| brain([b[0], b[1]])).collect()),
         _ => None,
     }
 }
 
+/// bfloat16.
+pub(super) fn brain(bytes: [u8; 2]) -> f32 {
+    f32::from_le_bytes([0, 0, bytes[0], bytes[1]])
+}
+
 /// IEEE 754 half precision.
-fn half(bytes: [u8; 2]) -> f32 {
+pub(super) fn half(bytes: [u8; 2]) -> f32 {
     let bits = u32::from(u16::from_le_bytes(bytes));
     let (sign, exponent, mantissa) = (bits >> 15, (bits >> 10) & 31, bits & 0x3ff);
     let magnitude = match exponent {
