@@ -10,14 +10,16 @@ use super::choices::{Head, Interp, Optimizer, Pre, Prec};
 #[derive(Debug, Args)]
 pub struct Train {
     /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
-    /// --test-split), CIFAR-10's binary files, or synthetic:CLASSESxIMAGESxSIZE
-    #[arg(long, value_name = "PATH")]
+    /// --test-split), CIFAR-10's binary files, cifar10, which is downloaded once, or
+    /// synthetic:CLASSESxIMAGESxSIZE
+    #[arg(long, value_name = "cifar10|PATH")]
     pub data: Option<String>,
     /// Net [default: resnet50]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from: a Keras .h5 or headstart .safetensors file, or none
-    #[arg(long, value_name = "FILE|none")]
+    /// Weights to start from: imagenet, which is downloaded once (torchvision's nets have imagenet-v1 and
+    /// imagenet-v2), a Keras .h5, PyTorch .pth or .safetensors file, or none [default: imagenet]
+    #[arg(long, value_name = "imagenet|FILE|none")]
     pub weights: Option<String>,
     /// Epochs of the head over the frozen net [default: 5]
     #[arg(long, value_name = "N")]

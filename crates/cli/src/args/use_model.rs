@@ -40,14 +40,14 @@ pub struct Evaluate {
 /// Settings of a prediction.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model file, or the name of a net whose ImageNet weights --weights gives
+    /// Model file, or the name of a net, which then names ImageNet's classes
     pub model: String,
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
-    /// ImageNet weights, with their 1000-class head
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
+    /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
+    #[arg(long, value_name = "imagenet|FILE")]
+    pub weights: Option<String>,
     /// Classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub top_k: usize,
@@ -65,7 +65,7 @@ pub struct Predict {
 /// Settings of feature extraction.
 #[derive(Debug, Args)]
 pub struct Features {
-    /// Model file, or the name of a net whose weights --weights gives
+    /// Model file, or the name of a net
     pub model: String,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
@@ -73,8 +73,8 @@ pub struct Features {
     /// File to write: .safetensors, .npy or .csv
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Weights, where MODEL names a net
-    #[arg(long, value_name = "FILE|none")]
+    /// Weights, where MODEL names a net, as for train [default: imagenet]
+    #[arg(long, value_name = "imagenet|FILE|none")]
     pub weights: Option<String>,
     /// Layer whose output is written [default: the global average pooling]
     #[arg(long, value_name = "NAME")]

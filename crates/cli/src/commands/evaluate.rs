@@ -7,7 +7,7 @@ use headstart::job::labels_for;
 use headstart::metrics::Report;
 use headstart::model::Model;
 
-use super::{compute, parts};
+use super::{compute, hub, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -28,7 +28,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         threads: args.threads,
         ..DataOptions::default()
     };
-    let data = dataset::open(&args.data, &options)?;
+    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }

@@ -5,6 +5,7 @@ mod evaluate;
 mod explain;
 mod features;
 mod generate;
+mod hub;
 mod plot;
 mod predict;
 mod summary;
@@ -30,6 +31,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Weights(args) => hub::weights(&args),
+        Command::Data(args) => hub::data(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

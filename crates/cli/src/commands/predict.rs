@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use headstart::Error;
+use headstart::hub::sources;
 use headstart::image::{decode, resize};
 use headstart::inference::executor;
 use headstart::metrics::top;
 use headstart::model::Model;
-use headstart::resnet::Recipe;
 use headstart::weights::{self, Scope};
 use serde::Serialize;
 
-use super::{compute, is_file};
+use super::{compute, hub, is_file};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output;
@@ -38,11 +38,11 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if args.top_k == 0 {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
     }
+    let files = files(&args.images)?;
     let mut model = open(args)?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
-    let files = files(&args.images)?;
     let compute = compute(args.threads)?;
     let batch = BATCH.min(files.len());
     let mut executor = executor(&model, &compute, batch, &[0], &[model.output()])?;
@@ -106,28 +106,24 @@ fn print(args: &Predict, model: &Model, file: &Path, p: &[f32]) -> Result<(), Fa
 }
 
 fn open(args: &Predict) -> Result<Model, Failure> {
-    let Some(path) = &args.weights else {
-        if !is_file(&args.model) {
-            Recipe::named(&args.model).map_err(Failure::Usage)?;
+    if is_file(&args.model) {
+        if args.weights.is_some() {
             return Err(Failure::Usage(Error::invalid(
-                args.model.clone(),
-                "its ImageNet weights",
-                "no --weights",
-                "give Keras's .h5 file, with the top, by --weights FILE",
+                "--weights",
+                "the name of a net before it",
+                format!("the model file {}, which has weights", args.model),
+                "leave --weights out",
             )));
         }
         return Ok(Model::open(&args.model)?);
-    };
-    if is_file(&args.model) {
-        return Err(Failure::Usage(Error::invalid(
-            "--weights",
-            "the name of a net before it",
-            format!("the model file {}, which has weights", args.model),
-            "leave --weights out",
-        )));
     }
     let mut model = Model::imagenet(&args.model).map_err(Failure::Usage)?;
-    let report = model.load(&weights::read(path)?, Scope::All)?;
+    let name = args.weights.as_deref().unwrap_or(sources::IMAGENET);
+    let path = match sources::is_variant(name) {
+        true => hub::fetch(&hub::published(&args.model, name, true)?)?,
+        false => PathBuf::from(name),
+    };
+    let report = model.load(&weights::read(&path)?, Scope::All)?;
     eprintln!("weights {}: {report}", path.display());
     Ok(model)
 }
