@@ -345,6 +345,20 @@ fn wrong_bytes_are_refused() {
     place.fails("a web page as a log-in portal or a proxy sends", &[]);
 }
 
+/// Progress without end: a megabyte and more at each try, and then another file.
+#[test]
+fn a_server_that_starts_anew_for_ever_is_given_up() {
+    let mut place = place();
+    place.file = vec![1; 3 << 20];
+    place.asset.size = 3 << 20;
+    let server = place.serve(|request, out, file| match request.range {
+        None => serve_part(request, out, file, 2 << 20),
+        Some(_) => serve(request, out, file),
+    });
+    place.fails("several times over", &["net.bin.part"]);
+    assert!(server.requests().len() < 20);
+}
+
 #[test]
 fn statuses() {
     for (status, reason) in [

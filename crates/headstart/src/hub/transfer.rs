@@ -17,6 +17,8 @@ use crate::inference::Control;
 
 /// A try that brings so many bytes is no failed one.
 const PROGRESS: u64 = 1 << 20;
+/// How often a file may have to start anew.
+const TIMES: u64 = 4;
 /// Longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -31,12 +33,12 @@ pub(crate) struct Transfer<'a, 'w> {
     watch: &'a mut Watch<'w>,
     /// Bytes in the part.
     done: u64,
+    /// Bytes that this run has received.
+    received: u64,
     /// Whether the part holds bytes of an earlier connection.
     resumed: bool,
     /// Whether the server can be asked for the rest of a file.
     ranges: bool,
-    /// Whether this run has received anything.
-    reached: bool,
     /// The server's name for this version of the file.
     etag: Option<String>,
     /// Length of the file, if the server said so.
@@ -74,9 +76,9 @@ impl<'a, 'w> Transfer<'a, 'w> {
             agent,
             watch,
             done,
+            received: 0,
             resumed: done > 0,
             ranges: true,
-            reached: false,
             etag: None,
             total: None,
             url,
@@ -109,7 +111,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
                     failed += 1;
                     let again = match failure.cause {
                         Cause::Broken => true,
-                        Cause::Unreachable => self.reached,
+                        Cause::Unreachable => self.received > 0,
                         Cause::Final => false,
                     };
                     if !again || failed >= self.hub.attempts {
@@ -148,7 +150,11 @@ impl<'a, 'w> Transfer<'a, 'w> {
                     Err(failure) => return Ok(Err(failure)),
                 },
                 Ok(Message::Chunk(bytes)) => {
-                    self.reached = true;
+                    self.received += bytes.len() as u64;
+                    if self.received > TIMES * self.limit() {
+                        let reason = "the file has come several times over, and never whole";
+                        return Ok(Err(Failure::new(Cause::Final, reason)));
+                    }
                     if self.done + bytes.len() as u64 > self.limit() {
                         return Ok(Err(self.too_long(left)));
                     }
