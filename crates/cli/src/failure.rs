@@ -17,7 +17,10 @@ pub enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Failed(error)
+        match error {
+            Error::Stopped(what) => Failure::Interrupted(what),
+            error => Failure::Failed(error),
+        }
     }
 }
 

@@ -241,7 +241,6 @@ fn contradictory_flags() {
     place.run(&line("--modl resnet20")).fails(2, &["--model"]);
     place.run(&line("").replace("resnet20", "resnet21")).fails(2, &["did you mean resnet20"]);
     place.run("bench --phase forward --cached").fails(2, &["--cached"]);
-    place.run("predict resnet50 x.png").fails(2, &["--weights"]);
     place
         .run("features resnet20 --data data --out f.txt")
         .fails(2, &[".safetensors, .npy or .csv"]);

@@ -1,13 +1,16 @@
 //! The article's job through the library: ResNet-50 with ImageNet weights on CIFAR-10, the head first,
 //! then everything from layer 100 on.
 //!
-//!     cargo run --release --example cifar10 -- DATA WEIGHTS.h5 [TRAINING_IMAGES]
+//!     cargo run --release --example cifar10 -- [DATA WEIGHTS.h5 [TRAINING_IMAGES]]
+//!
+//! Without arguments, data and weights are downloaded, once.
 
 use std::sync::Arc;
 
 use headstart::Compute;
 use headstart::dataset::{self, DataOptions};
 use headstart::events::Event;
+use headstart::hub::{self, Hub, sources};
 use headstart::image::Interpolation;
 use headstart::inference::Control;
 use headstart::model::Model;
@@ -20,8 +23,15 @@ use headstart::weights::{self, Scope};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(data), Some(weights)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: cifar10 DATA WEIGHTS.h5 [TRAINING_IMAGES]".into());
+    let (data, weights) = match (arguments.next(), arguments.next()) {
+        (Some(data), Some(weights)) => (data.into(), weights.into()),
+        _ => {
+            let hub = Hub::from_env()?;
+            let images = sources::data(sources::CIFAR10).ok_or("CIFAR-10 has no source")?;
+            let weights = sources::weights("resnet50", sources::IMAGENET, false)?;
+            let mut go_on = |_event: &hub::Event<'_>| Control::Continue;
+            (hub.fetch(&images, &mut go_on)?, hub.fetch_any(&weights, &mut go_on)?)
+        }
     };
     let limit = arguments.next().map(|n| n.parse()).transpose()?;
 

@@ -30,16 +30,20 @@ pub fn write_atomic(
         fill(&mut file)?;
         file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&temporary, path)?;
-        // The rename itself lasts once the folder is on disk; not every system lets one ask for that.
-        if let Ok(folder) = File::open(&folder) {
-            let _ = folder.sync_all();
-        }
+        sync_folder(&folder);
         Ok(())
     };
     write().map_err(|source| {
         let _ = fs::remove_file(&temporary);
         Error::Io { action: "write", path: path.to_path_buf(), source }
     })
+}
+
+/// Makes a rename in `folder` last, which it does once the folder is on disk; not every system lets one ask for that.
+pub(crate) fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
 }
 
 /// [`write_atomic`] of bytes at hand.

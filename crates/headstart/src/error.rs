@@ -46,6 +46,24 @@ pub enum Error {
         /// What would mend it.
         hint: String,
     },
+    /// A file could not be downloaded.
+    #[error("cannot get {file} from {url}: {reason}")]
+    Download {
+        /// Name of the file.
+        file: String,
+        /// Where it was asked for.
+        url: String,
+        /// What went wrong.
+        reason: String,
+        /// How to get it in another way.
+        hint: String,
+    },
+    /// The caller asked to stop.
+    #[error("{0}")]
+    Stopped(
+        /// What is left of the work.
+        String,
+    ),
     /// Training produced a loss that is not a finite number.
     #[error("the loss became {loss} at step {step} of epoch {epoch} ({phase})")]
     Diverged {
@@ -64,10 +82,10 @@ impl Error {
     /// What the user can do about it, or `None` when the message says all.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Error::Io { .. } => None,
-            Error::Format { hint, .. } | Error::Invalid { hint, .. } => {
-                (!hint.is_empty()).then_some(hint)
-            }
+            Error::Io { .. } | Error::Stopped(_) => None,
+            Error::Format { hint, .. }
+            | Error::Invalid { hint, .. }
+            | Error::Download { hint, .. } => (!hint.is_empty()).then_some(hint),
             Error::Diverged { .. } => {
                 Some("lower --learning-rate; the weights of the last good epoch are kept")
             }

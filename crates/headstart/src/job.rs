@@ -1,19 +1,24 @@
 //! From settings to data and model: what every training run starts with.
 
+use std::path::Path;
+
 use crate::config::TrainConfig;
 use crate::dataset::{self, DataOptions, Dataset, Subset};
 use crate::error::{Error, Result};
+use crate::hub::{Hub, sources};
 use crate::image::Interpolation;
+use crate::inference::Control;
 use crate::model::Model;
 use crate::nearest::did_you_mean;
 use crate::resnet::Recipe;
+use crate::weights::embedded::CIFAR10;
 use crate::weights::model_file::{ModelCard, VERSION};
 use crate::weights::{self, LoadReport, Scope, WeightFile};
 
-/// The data set that `config` names, split as it says.
+/// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.
 ///
 /// # Errors
-/// If it cannot be read or split.
+/// If it cannot be had, read or split.
 pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
     let options = DataOptions {
         validation_split: config.validation_split,
@@ -23,7 +28,13 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
         threads: config.threads,
         ..DataOptions::default()
     };
-    dataset::open(&config.data, &options)
+    match sources::data(&config.data) {
+        Some(asset) => {
+            let path = Hub::from_env()?.fetch(&asset, &mut |_| Control::Continue)?;
+            dataset::open(path, &options)
+        }
+        None => dataset::open(&config.data, &options),
+    }
 }
 
 /// How images enter a net.
@@ -80,19 +91,28 @@ fn is_nearest(interpolation: Interpolation) -> bool {
     interpolation == Interpolation::Nearest
 }
 
-/// The weight file that `config` names; `None` for no weights.
+/// The weight file that `config` names; `None` for no weights. Published weights are downloaded, unless they are on
+/// this machine.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be had or read.
 pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
     match config.weights.as_str() {
         "none" => Ok(None),
-        "imagenet" => Err(Error::invalid(
-            "--weights imagenet",
-            "a file, or none",
-            "imagenet, which this version cannot fetch yet",
-            "give Keras's resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 with --weights FILE",
-        )),
+        name if sources::is_variant(name) => {
+            let assets = sources::weights(&config.model, name, false)?;
+            let path = Hub::from_env()?.fetch_any(&assets, &mut |_| Control::Continue)?;
+            weights::read(path).map(Some)
+        }
+        // A word that is nearly the name of weights is rather that than a file.
+        name if name != CIFAR10
+            && !Path::new(name).exists()
+            && !name.contains(['.', '/', '\\']) =>
+        {
+            let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain([CIFAR10, "none"]));
+            let expected = "imagenet, cifar10, none or a weight file";
+            Err(Error::invalid("weights", expected, name, hint))
+        }
         name => weights::open(name).map(Some),
     }
 }

@@ -45,6 +45,7 @@ pub mod explain;
 pub mod export;
 pub mod graph;
 pub mod history;
+pub mod hub;
 pub mod image;
 pub mod imagenet;
 pub mod inference;

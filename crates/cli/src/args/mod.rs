@@ -2,6 +2,7 @@
 
 mod choices;
 mod generate;
+mod hub;
 mod inspect;
 mod train;
 mod use_model;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub use choices::{PhaseArg, Split};
 pub use generate::{Completions, Man};
+pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Explain, Summary, Work};
 pub use train::{Plot, Train};
 pub use use_model::{Evaluate, Features, Predict};
@@ -42,6 +44,10 @@ pub enum Command {
     Bench(Bench),
     /// Draw a run's curves and confusion matrix anew
     Plot(Plot),
+    /// List and get published weights
+    Weights(Weights),
+    /// Get published data sets
+    Data(Data),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

@@ -13,16 +13,17 @@ use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched};
 #[derive(Debug, Args)]
 pub struct Train {
     /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
-    /// --test-split), CIFAR-10's binary files, synthetic:CLASSESxIMAGESxSIZE, or sample: handwritten
-    /// digits inside the program [default: sample]
-    #[arg(long, value_name = "PATH")]
+    /// --test-split), CIFAR-10's binary files, cifar10, which is downloaded once,
+    /// synthetic:CLASSESxIMAGESxSIZE, or sample: handwritten digits inside the program [default: sample]
+    #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: Option<String>,
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from: a Keras .h5 or headstart .safetensors file, cifar10 (a resnet20 inside the
-    /// program), or none [default: imagenet; for resnet20 cifar10]
-    #[arg(long, value_name = "FILE|cifar10|none")]
+    /// Weights to start from: imagenet, which is downloaded once (torchvision's nets have imagenet-v1 and
+    /// imagenet-v2), cifar10 (of resnet20, inside the program), a Keras .h5, PyTorch .pth or .safetensors
+    /// file, or none [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Epochs of the head over the frozen net, or of everything with --weights none and no
     /// --fine-tune-at [default: 5]

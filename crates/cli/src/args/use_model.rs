@@ -9,11 +9,11 @@ use super::choices::{Interp, Pre, Split};
 /// Settings of an evaluation.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// Model file, or the name of a net whose ImageNet weights --weights gives
+    /// Model file, or the name of a net whose weights --weights gives
     pub model: String,
-    /// Weights with their head, where MODEL names a net [default for resnet20: cifar10, which is
-    /// inside the program]
-    #[arg(long, value_name = "FILE|cifar10")]
+    /// Weights with their head, where MODEL names a net [default: imagenet, downloaded once; for
+    /// resnet20 cifar10, inside the program]
+    #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
@@ -44,14 +44,14 @@ pub struct Evaluate {
 /// Settings of a prediction.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model file, or the name of a net whose ImageNet weights --weights gives
+    /// Model file, or the name of a net, which then names ImageNet's classes
     pub model: String,
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
-    /// Weights with their head, where MODEL names a net [default for resnet20: cifar10, which is
-    /// inside the program]
-    #[arg(long, value_name = "FILE|cifar10")]
+    /// Weights with their head, where MODEL names a net [default: imagenet, downloaded once; for
+    /// resnet20 cifar10, inside the program]
+    #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5)]
@@ -70,7 +70,7 @@ pub struct Predict {
 /// Settings of feature extraction.
 #[derive(Debug, Args)]
 pub struct Features {
-    /// Model file, or the name of a net whose weights --weights gives
+    /// Model file, or the name of a net
     pub model: String,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
@@ -78,8 +78,8 @@ pub struct Features {
     /// File to write: .safetensors, .npy or .csv
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Weights, where MODEL names a net
-    #[arg(long, value_name = "FILE|cifar10|none")]
+    /// Weights, where MODEL names a net, as for train [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Layer whose output is written [default: the global average pooling]
     #[arg(long, value_name = "NAME")]

@@ -6,7 +6,7 @@ use headstart::inference::probabilities;
 use headstart::job::labels_for;
 use headstart::metrics::Report;
 
-use super::{compute, open_model, parts};
+use super::{compute, hub, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         threads: args.threads,
         ..DataOptions::default()
     };
-    let data = dataset::open(&args.data, &options)?;
+    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }

@@ -4,6 +4,7 @@ use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::export::{Columns, write_features};
 use headstart::graph::Op;
+use headstart::hub::sources;
 use headstart::inference::features;
 use headstart::job::{build_model, open_data};
 use headstart::model::Model;
@@ -11,7 +12,7 @@ use headstart::nearest::did_you_mean;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{compute, is_file, parts};
+use super::{compute, hub, is_file, parts};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -62,6 +63,10 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     };
     config.check().map_err(Failure::Usage)?;
     let compute = compute(args.threads)?;
+    if !is_file(&args.model) && sources::is_variant(&config.weights) {
+        hub::published(&config.model, &config.weights, false)?;
+    }
+    hub::fetch_data(&config.data)?;
     let data = open_data(&config)?;
     eprintln!("{}", data.describe());
     for skipped in &data.skipped {
@@ -69,7 +74,10 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     }
     let model = match is_file(&args.model) {
         true => Model::open(&args.model)?,
-        false => build_model(&config, &data)?.0,
+        false => {
+            hub::fetch_weights(&config)?;
+            build_model(&config, &data)?.0
+        }
     };
     let graph = &model.net.graph;
     let node = match &args.layer {

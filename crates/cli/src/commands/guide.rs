@@ -38,23 +38,12 @@ pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64
     for (what, command) in [
         ("use it", format!("headstart predict {best} IMAGE.png")),
         ("evaluate it", format!("headstart evaluate {best} --data sample")),
-        ("CIFAR-10 with this net", format!("headstart train --data {CIFAR10} {SMALL}")),
-        ("CIFAR-10 as the article", format!("headstart train --data {CIFAR10} {ARTICLE}")),
-        ("your own photos", format!("headstart train --data photos --test-split 0.1 {ARTICLE}")),
+        ("CIFAR-10 with ResNet-50", "headstart train --data cifar10 --fine-tune-at 100".into()),
+        ("your own photos", PHOTOS.into()),
     ] {
         eprintln!("  {:<25}{command}", format!("{what}:"));
     }
-    eprintln!(
-        "CIFAR-10's file is at https://www.cs.toronto.edu/~kriz/cifar.html, WEIGHTS.h5 is Keras's"
-    );
-    eprintln!(
-        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5; photos has a folder for each class"
-    );
+    eprintln!("these two download once what they need; photos is a folder with one for each class");
 }
 
-/// The archive as its authors call it.
-const CIFAR10: &str = "cifar-10-binary.tar.gz";
-/// The net inside the program.
-const SMALL: &str = "--model resnet20 --fine-tune-at conv3_block1_1_conv";
-/// The article's settings, most of which are the defaults.
-const ARTICLE: &str = "--weights WEIGHTS.h5 --fine-tune-at 100";
+const PHOTOS: &str = "headstart train --data photos --test-split 0.1 --fine-tune-at 100";

@@ -6,6 +6,7 @@ mod explain;
 mod features;
 mod generate;
 mod guide;
+mod hub;
 mod plot;
 mod predict;
 mod summary;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headstart::dataset::{Dataset, Subset};
+use headstart::hub::sources;
 use headstart::model::Model;
 use headstart::resnet::Recipe;
 use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
@@ -35,6 +37,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Weights(args) => hub::weights(&args),
+        Command::Data(args) => hub::data(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }
@@ -58,11 +62,11 @@ fn is_file(text: &str) -> bool {
     path.exists() || path.components().count() > 1 || path.extension().is_some()
 }
 
-/// The classifier that MODEL and --weights mean: a model file, or a net by name with a file of its
-/// ImageNet weights or the weights inside the program.
-fn open_model(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
+/// The classifier that MODEL and --weights mean: a model file, or a net by name with its published
+/// weights, a file's, or those inside the program.
+fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
     if is_file(model) {
-        if weights.is_none() {
+        if given.is_none() {
             return Ok(Model::open(model)?);
         }
         return Err(Failure::Usage(Error::invalid(
@@ -73,16 +77,12 @@ fn open_model(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
         )));
     }
     Recipe::named(model).map_err(Failure::Usage)?;
-    let own = (model == CIFAR10_MODEL).then_some(CIFAR10);
-    let Some(name) = weights.or(own) else {
-        return Err(Failure::Usage(Error::invalid(
-            model,
-            "its ImageNet weights",
-            "no --weights",
-            "give Keras's .h5 file, with the top, by --weights FILE",
-        )));
+    let own = if model == CIFAR10_MODEL { CIFAR10 } else { sources::IMAGENET };
+    let name = given.unwrap_or(own);
+    let file = match sources::is_variant(name) {
+        true => weights::read(hub::fetch(&hub::published(model, name, true)?)?)?,
+        false => weights::open(name)?,
     };
-    let file = weights::open(name)?;
     if let Some(card) = file.card.clone() {
         if card.architecture != model {
             let expected = format!("weights of {model}");
@@ -93,7 +93,7 @@ fn open_model(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
     }
     let mut model = Model::imagenet(model).map_err(Failure::Usage)?;
     let report = model.load(&file, Scope::All)?;
-    eprintln!("weights {name}: {report}");
+    eprintln!("weights {}: {report}", file.path.display());
     Ok(model)
 }
 

@@ -36,11 +36,11 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if args.top_k == 0 {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
     }
+    let files = files(&args.images)?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
-    let files = files(&args.images)?;
     let compute = compute(args.threads)?;
     let batch = BATCH.min(files.len());
     let mut executor = executor(&model, &compute, batch, &[0], &[model.output()])?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::history::PhaseName;
+use headstart::hub::sources;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
@@ -13,7 +14,7 @@ use headstart::run_folder::RunFolder;
 use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
 use serde::Serialize;
 
-use super::{compute, guide};
+use super::{compute, guide, hub};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -35,12 +36,17 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     config.check().map_err(Failure::Usage)?;
     let from = freeze_point(&config).map_err(Failure::Usage)?;
     let compute = compute(config.threads)?;
+    if sources::is_variant(&config.weights) {
+        hub::published(&config.model, &config.weights, false)?;
+    }
+    hub::fetch_data(&config.data)?;
     let data = open_data(&config)?;
     eprintln!("{}", data.describe());
     for skipped in data.skipped.iter().take(10) {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
     eprintln!("classes: {}", shorten(&data.classes));
+    hub::fetch_weights(&config)?;
     let (mut model, loaded) = build_model(&config, &data)?;
     match loaded {
         Some(report) => eprintln!("weights {}: {report}", config.weights),

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 use crate::split::train_test_split;
 
 pub use describe::{Description, PartSummary};
@@ -245,11 +246,16 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 fn missing(path: &Path, text: &str) -> Error {
     let hint = match text {
         "cifar10" => {
-            "download cifar-10-binary.tar.gz and give its path; it need not be unpacked".to_string()
+            "`headstart data get cifar10` gets it; give the path that it prints".to_string()
         }
         _ => match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
             Some(parent) => format!("{} does not exist either", parent.display()),
-            None => "check the spelling; sample and synthetic need no files".to_string(),
+            None => match did_you_mean(text, ["cifar10", "sample", "synthetic"]) {
+                near if near.is_empty() => {
+                    "check the spelling; sample and synthetic need no files".to_string()
+                }
+                near => near,
+            },
         },
     };
     Error::invalid("data", "an image folder or archive that exists", text, hint)

@@ -1,0 +1,123 @@
+//! `headstart weights list`, `headstart weights get`, `headstart data get`, and what other commands fetch.
+
+use std::path::{Path, PathBuf};
+
+use headstart::Error;
+use headstart::config::TrainConfig;
+use headstart::hub::{Algorithm, Asset, Content, Hub, sources};
+use headstart::inference::Control;
+use headstart::nearest::did_you_mean;
+use serde::Serialize;
+
+use crate::args::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
+use crate::download::Download;
+use crate::failure::Failure;
+use crate::{interrupt, output};
+
+#[derive(Serialize)]
+struct Row {
+    model: String,
+    variant: String,
+    /// Whether the head of 1000 classes is in it.
+    top: bool,
+    file: String,
+    url: String,
+    /// About how many bytes it has.
+    size: u64,
+    /// `md5:` or `sha256:` and its digits, or the first of them.
+    hash: String,
+    /// Where it is on this machine, with the right hash.
+    path: Option<PathBuf>,
+}
+
+/// Runs `headstart weights`.
+pub fn weights(args: &Weights) -> Result<(), Failure> {
+    match &args.command {
+        WeightsCommand::List(args) => list(args),
+        WeightsCommand::Get(args) => get(args),
+    }
+}
+
+/// Runs `headstart data`.
+pub fn data(args: &Data) -> Result<(), Failure> {
+    let DataCommand::Get(args) = &args.command;
+    let Some(asset) = sources::data(&args.name) else {
+        let hint = did_you_mean(&args.name, [sources::CIFAR10]);
+        let (expected, name) = (sources::CIFAR10, args.name.clone());
+        return Err(Failure::Usage(Error::invalid("data set", expected, name, hint)));
+    };
+    output::line(fetch(&[asset])?.display())?;
+    Ok(())
+}
+
+fn get(args: &WeightsGet) -> Result<(), Failure> {
+    let assets = published(&args.model, &args.variant, args.top)?;
+    // Without --top the file without the head is meant, not any that would do.
+    output::line(fetch(&assets[..1])?.display())?;
+    Ok(())
+}
+
+fn list(args: &WeightsList) -> Result<(), Failure> {
+    let hub = Hub::from_env()?;
+    let mut rows = Vec::new();
+    for asset in sources::all() {
+        let path = hub.locate(&asset, &mut |_| Control::Continue)?;
+        let url = hub.url(&asset);
+        let Asset { file, digest, size, content, .. } = asset;
+        let Content::Weights { model, variant, top } = content else { continue };
+        let algorithm = match digest.algorithm {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha256 => "sha256",
+        };
+        let hash = format!("{algorithm}:{}", digest.hex);
+        rows.push(Row { model, variant, top, file, url, size, hash, path });
+    }
+    if args.json {
+        output::json(&rows)?;
+        return Ok(());
+    }
+    output::line(format!("{:21}  {:11}  {:>6}  file and hash", "model", "variant", "MB"))?;
+    for row in rows {
+        let Row { model, variant, file, size, hash, path, .. } = row;
+        output::line(format!("{model:21}  {variant:11}  {:>6}  {file}", size.div_ceil(1_000_000)))?;
+        output::line(format!("{:44}{hash}", ""))?;
+        if let Some(path) = path {
+            output::line(format!("{:44}in {}", "", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The published weights of that name; without `top` those without a head come first.
+pub fn published(model: &str, variant: &str, top: bool) -> Result<Vec<Asset>, Failure> {
+    sources::weights(model, variant, top).map_err(Failure::Usage)
+}
+
+/// The path of the first of `assets` that is on this machine, else of the first, downloaded.
+pub fn fetch(assets: &[Asset]) -> Result<PathBuf, Failure> {
+    let hub = Hub::from_env()?;
+    let mut download = Download::new();
+    let path = hub.fetch_any(assets, &mut |event| download.show(event));
+    download.end();
+    let path = path?;
+    match interrupt::control() {
+        Control::Continue => Ok(path),
+        Control::Stop => Err(Failure::Interrupted("the file is in the cache".into())),
+    }
+}
+
+/// Gets the data set that `--data` names; a path is left as it is.
+pub fn fetch_data(source: &str) -> Result<PathBuf, Failure> {
+    match sources::data(source) {
+        Some(asset) => fetch(&[asset]),
+        None => Ok(Path::new(source).to_path_buf()),
+    }
+}
+
+/// Gets the weights that a run starts from, where they are published ones.
+pub fn fetch_weights(config: &TrainConfig) -> Result<(), Failure> {
+    if sources::is_variant(&config.weights) {
+        fetch(&published(&config.model, &config.weights, false)?)?;
+    }
+    Ok(())
+}

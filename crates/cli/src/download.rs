@@ -1,0 +1,116 @@
+//! What is seen of a download: a bar where a person looks at it, lines where not.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use headstart::hub::Event;
+use headstart::inference::Control;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt;
+use crate::progress::bytes;
+
+/// How often a long download says so where there is no bar.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Shows the events of one download.
+pub struct Download {
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    /// The last line, which repeated events must not repeat.
+    said: String,
+    started: Option<(Instant, String, u64)>,
+    last_line: Instant,
+    done: u64,
+}
+
+impl Download {
+    pub fn new() -> Download {
+        Download {
+            bar: None,
+            terminal: std::io::stderr().is_terminal(),
+            said: String::new(),
+            started: None,
+            last_line: Instant::now(),
+            done: 0,
+        }
+    }
+
+    /// Shows one event and says whether to go on.
+    pub fn show(&mut self, event: &Event<'_>) -> Control {
+        // Only what takes long is worth stopping in good order.
+        if self.said.is_empty() {
+            interrupt::watch();
+        }
+        match *event {
+            Event::Distrusted { path, expected, found } => {
+                let path = path.display();
+                self.say(format!("{path} is not used: expected {expected}, found {found}"));
+            }
+            Event::Waiting { file } => {
+                self.say(format!("waiting: another process is downloading {file}"));
+            }
+            Event::Retrying { file, reason, pause } => {
+                let pause = pause.as_secs_f64();
+                self.say(format!("{file}: {reason}; trying again in {pause:.0} s"));
+            }
+            Event::Downloading { file, url, done, total } => {
+                self.downloading(file, url, done, total);
+            }
+        }
+        interrupt::control()
+    }
+
+    fn downloading(&mut self, file: &str, url: &str, done: u64, total: Option<u64>) {
+        if self.started.is_none() {
+            let from = if done > 0 { format!(", {} are here", bytes(done)) } else { String::new() };
+            self.say(format!("downloading {file} from {url}{from}"));
+            self.started = Some((Instant::now(), file.to_string(), done));
+        }
+        self.done = done;
+        let of = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
+        if !self.terminal {
+            if self.last_line.elapsed() > INTERVAL {
+                self.say(format!("{file}: {}{of}", bytes(done)));
+            }
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(total.unwrap_or(0));
+            let template = "{prefix} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(file.to_string());
+            bar.set_position(done);
+            bar.reset_eta();
+            bar
+        });
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+
+    fn say(&mut self, line: String) {
+        if line != self.said {
+            match &self.bar {
+                Some(bar) => bar.println(&line),
+                None => eprintln!("{line}"),
+            }
+            self.last_line = Instant::now();
+            self.said = line;
+        }
+    }
+
+    /// Takes the bar away and says how it went.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        if let Some((start, file, before)) = self.started.take() {
+            let (new, seconds) = (self.done.saturating_sub(before), start.elapsed().as_secs_f64());
+            eprintln!("{file}: {} in {seconds:.1} s", bytes(new));
+        }
+    }
+}
