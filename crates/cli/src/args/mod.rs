@@ -1,5 +1,6 @@
 //! The command line: one file a kind of command, `choices` for what flags can name.
 
+mod cache;
 mod choices;
 mod generate;
 mod hub;
@@ -9,6 +10,7 @@ mod use_model;
 
 use clap::{Parser, Subcommand};
 
+pub use cache::{Cache, CacheAction};
 pub use choices::{PhaseArg, Split};
 pub use generate::{Completions, Man};
 pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
@@ -48,6 +50,8 @@ pub enum Command {
     Weights(Weights),
     /// Get published data sets
     Data(Data),
+    /// List or remove the outputs of frozen layers that are kept for later runs
+    Cache(Cache),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod cache;
 mod evaluate;
 mod explain;
 mod features;
@@ -9,6 +10,7 @@ mod guide;
 mod hub;
 mod plot;
 mod predict;
+mod resume;
 mod summary;
 mod train;
 
@@ -39,6 +41,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

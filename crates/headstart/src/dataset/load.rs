@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
@@ -103,7 +104,8 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
             (Some((_, offsets)), _) => kept_offsets.push(offsets[i]),
             (None, Origin::Memory(bytes)) => blobs.push(bytes),
             (None, Origin::Disk(path)) => {
-                files.push(FileRef { path, bytes: one.bytes, modified: one.modified });
+                let Found { bytes, modified, .. } = one;
+                files.push(FileRef { path, bytes, modified, hash: OnceLock::new() });
             }
         }
     }

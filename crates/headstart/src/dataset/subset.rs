@@ -1,8 +1,9 @@
 //! Labelled images and where their bytes are: decoded, encoded in memory, or on disk.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub(crate) struct FileRef {
     pub bytes: u64,
     /// Nanoseconds since 1970 of the last change, as far as the file system keeps it.
     pub modified: u128,
+    /// SHA-256 of the content, once it was asked for; from then on other content is an error.
+    pub hash: OnceLock<[u8; 32]>,
 }
 
 /// Some rows of a data set, in order. Cheap to clone.
@@ -107,9 +110,51 @@ impl Subset {
                 decode_bytes(&files[row]).map_err(|reason| unreadable(self.name(i), reason))
             }
             Store::Files(files) => {
-                let path = &files[row].path;
+                let FileRef { path, hash, .. } = &files[row];
                 let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+                if hash.get().is_some_and(|hash| *hash != file_hash(&bytes)) {
+                    let hint = "start again, so that the file as it is now is used";
+                    return Err(Error::format(path, "the image it was before", "another", hint));
+                }
                 decode_bytes(&bytes).map_err(|reason| unreadable(path, reason))
+            }
+        }
+    }
+
+    /// SHA-256 of what each image is decoded from: its pixels, or the bytes of its file. Images on disk
+    /// are read for it; should one of them change later, [`Self::image`] fails.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn content_hashes(&self, threads: &Threads) -> Result<Vec<[u8; 32]>> {
+        let mut hashes: Vec<Result<[u8; 32]>> = self.rows.iter().map(|_| Ok([0; 32])).collect();
+        threads.chunks(&mut hashes, 64, |chunk, out| {
+            for (k, hash) in out.iter_mut().enumerate() {
+                *hash = self.content_hash(self.rows[chunk * 64 + k]);
+            }
+        });
+        hashes.into_iter().collect()
+    }
+
+    fn content_hash(&self, row: usize) -> Result<[u8; 32]> {
+        match &self.samples.store {
+            Store::Packed { pixels, offsets } => {
+                let (height, width) = self.samples.sizes[row];
+                let mut hash = Sha256::new();
+                hash.update(b"pixels");
+                hash.update((height as u64).to_le_bytes());
+                hash.update((width as u64).to_le_bytes());
+                hash.update(&pixels[offsets[row]..][..height * width * 3]);
+                Ok(hash.finalize().into())
+            }
+            Store::Encoded(files) => Ok(file_hash(&files[row])),
+            Store::Files(files) => {
+                let FileRef { path, hash, .. } = &files[row];
+                if let Some(hash) = hash.get() {
+                    return Ok(*hash);
+                }
+                let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+                Ok(*hash.get_or_init(|| file_hash(&bytes)))
             }
         }
     }
@@ -171,4 +216,11 @@ impl Subset {
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
     }
+}
+
+fn file_hash(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"file");
+    hash.update(bytes);
+    hash.finalize().into()
 }

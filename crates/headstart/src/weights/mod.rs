@@ -149,6 +149,32 @@ pub fn apply(
     parameters: &mut Parameters,
     scope: Scope,
 ) -> Result<LoadReport> {
+    let (copies, report) = matching(file, net, parameters, scope)?;
+    for (i, at) in copies {
+        parameters.tensors[i].values.copy_from_slice(&file.tensors[at].values);
+    }
+    Ok(report)
+}
+
+/// As [`apply`] of all tensors, taking them out of the file instead of copying.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn adopt(mut file: WeightFile, net: &Net, parameters: &mut Parameters) -> Result<()> {
+    let (moves, _) = matching(&file, net, parameters, Scope::All)?;
+    for (i, at) in moves {
+        parameters.tensors[i].values = std::mem::take(&mut file.tensors[at].values);
+    }
+    Ok(())
+}
+
+/// Which tensor of `parameters` is which of the file.
+fn matching(
+    file: &WeightFile,
+    net: &Net,
+    parameters: &Parameters,
+    scope: Scope,
+) -> Result<(Vec<(usize, usize)>, LoadReport)> {
     let last = net.base_output();
     let mut report = LoadReport::default();
     let mut copies = Vec::new();
@@ -178,12 +204,9 @@ pub fn apply(
         copies.push((i, at));
         report.applied.push(want.name.clone());
     }
-    for (i, at) in copies {
-        parameters.tensors[i].values.copy_from_slice(&file.tensors[at].values);
-    }
     let rest = file.tensors.iter().zip(used).filter(|(_, used)| !used);
     report.unused = rest.map(|(t, _)| t.name.clone()).collect();
-    Ok(report)
+    Ok((copies, report))
 }
 
 fn absent(file: &WeightFile, name: &str, shape: &[usize]) -> Error {
