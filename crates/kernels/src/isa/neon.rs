@@ -3,7 +3,8 @@
 use std::arch::aarch64::*;
 
 use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
-use super::{Isa, Record, Tile};
+use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
+use super::{GradientTiles, Isa, Record, Tile};
 
 #[derive(Clone, Copy)]
 struct F32x4(float32x4_t);
@@ -60,6 +61,24 @@ unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
 }
 
 #[target_feature(enable = "neon")]
+unsafe fn winograd_input(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::input::<F32x4>(t) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn winograd_gradient(t: &SpreadArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::gradient::<F32x4>(t) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn winograd_output(t: &CollectArgs) {
+    // SAFETY: as above.
+    unsafe { winograd::output::<F32x4>(t) }
+}
+
+#[target_feature(enable = "neon")]
 unsafe fn peak_loop(rounds: u64) -> u64 {
     // SAFETY: as above.
     unsafe { peak::<F32x4, 24>(rounds) }
@@ -69,13 +88,21 @@ pub(super) static RECORD: Record = Record {
     isa: Isa::Neon,
     wide: Tile { mr: 6, nr: 16, run: wide },
     narrow: Tile { mr: 6, nr: 16, run: wide },
-    gradient: &[
-        gradient_rows::<1>,
-        gradient_rows::<2>,
-        gradient_rows::<3>,
-        gradient_rows::<4>,
-        gradient_rows::<5>,
-        gradient_rows::<6>,
-    ],
+    gradient: &[GradientTiles {
+        nr: 16,
+        run: &[
+            gradient_rows::<1>,
+            gradient_rows::<2>,
+            gradient_rows::<3>,
+            gradient_rows::<4>,
+            gradient_rows::<5>,
+            gradient_rows::<6>,
+        ],
+    }],
+    winograd: Transforms {
+        input: winograd_input,
+        gradient: winograd_gradient,
+        output: winograd_output,
+    },
     peak: peak_loop,
 };
