@@ -3,9 +3,11 @@
 mod bench;
 mod evaluate;
 mod explain;
+mod export;
 mod features;
 mod generate;
 mod hub;
+mod inspect;
 mod plot;
 mod predict;
 mod summary;
@@ -33,6 +35,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
+        Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

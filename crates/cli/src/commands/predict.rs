@@ -8,7 +8,7 @@ use headstart::image::{decode, resize};
 use headstart::inference::executor;
 use headstart::metrics::top;
 use headstart::model::Model;
-use headstart::weights::{self, Scope};
+use headstart::weights::Scope;
 use serde::Serialize;
 
 use super::{compute, hub, is_file};
@@ -39,7 +39,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
     }
     let files = files(&args.images)?;
-    let mut model = open(args)?;
+    let mut model = open(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
@@ -105,27 +105,28 @@ fn print(args: &Predict, model: &Model, file: &Path, p: &[f32]) -> Result<(), Fa
     Ok(())
 }
 
-fn open(args: &Predict) -> Result<Model, Failure> {
-    if is_file(&args.model) {
-        if args.weights.is_some() {
+/// The model that MODEL and `--weights` mean: a model file, or a net with ImageNet weights.
+pub(super) fn open(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
+    if is_file(model) {
+        if weights.is_some() {
             return Err(Failure::Usage(Error::invalid(
                 "--weights",
                 "the name of a net before it",
-                format!("the model file {}, which has weights", args.model),
+                format!("the model file {model}, which has weights"),
                 "leave --weights out",
             )));
         }
-        return Ok(Model::open(&args.model)?);
+        return Ok(Model::open(model)?);
     }
-    let mut model = Model::imagenet(&args.model).map_err(Failure::Usage)?;
-    let name = args.weights.as_deref().unwrap_or(sources::IMAGENET);
+    let mut net = Model::imagenet(model).map_err(Failure::Usage)?;
+    let name = weights.unwrap_or(sources::IMAGENET);
     let path = match sources::is_variant(name) {
-        true => hub::fetch(&hub::published(&args.model, name, true)?)?,
+        true => hub::fetch(&hub::published(model, name, true)?)?,
         false => PathBuf::from(name),
     };
-    let report = model.load(&weights::read(&path)?, Scope::All)?;
+    let report = net.load(&headstart::weights::read(&path)?, Scope::All)?;
     eprintln!("weights {}: {report}", path.display());
-    Ok(model)
+    Ok(net)
 }
 
 /// All files of the arguments: folders give their files, in order, and those below.
