@@ -9,7 +9,7 @@ use crate::init::{self, HeadInit};
 use crate::parameters::{Parameters, Role};
 use crate::resnet::{Net, Recipe, Surroundings};
 use crate::weights::model_file::{self, ModelCard, Progress};
-use crate::weights::{LoadReport, Scope, Tensor, WeightFile, adopt, apply, read};
+use crate::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
 
 /// An image classifier: a residual net, a dense softmax head, and how images enter it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ impl Model {
             ));
         };
         let mut model = Model::blank(card)?;
-        adopt(file, &model.net, &mut model.parameters)?;
+        apply(&file, &model.net, &mut model.parameters, Scope::All)?;
         Ok(model)
     }
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod choices;
+mod export;
 mod generate;
 mod hub;
 mod inspect;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 pub use cache::{Cache, CacheAction};
 pub use choices::{PhaseArg, Split};
+pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Explain, Summary, Work};
@@ -46,12 +48,14 @@ pub enum Command {
     Bench(Bench),
     /// Draw a run's curves and confusion matrix anew
     Plot(Plot),
-    /// List and get published weights
+    /// List, get and inspect weights
     Weights(Weights),
     /// Get published data sets
     Data(Data),
     /// List or remove the outputs of frozen layers that are kept for later runs
     Cache(Cache),
+    /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
+    Export(Export),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

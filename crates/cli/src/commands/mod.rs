@@ -4,10 +4,12 @@ mod bench;
 mod cache;
 mod evaluate;
 mod explain;
+mod export;
 mod features;
 mod generate;
 mod guide;
 mod hub;
+mod inspect;
 mod plot;
 mod predict;
 mod resume;
@@ -42,6 +44,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }
