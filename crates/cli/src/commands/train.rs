@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headstart::Error;
 use headstart::cache::{CacheSettings, DISK};
-use headstart::config::TrainConfig;
+use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::Dataset;
 use headstart::history::PhaseName;
 use headstart::hub::sources;
@@ -36,13 +36,14 @@ struct Outcomes<'a> {
 
 /// Trains, evaluates, draws.
 pub fn run(args: &Train) -> Result<(), Failure> {
-    let config = match &args.resume {
+    let mut config = match &args.resume {
         Some(run) => resume::settings(run, |config| settings(args, config))?,
         None => settings(args, base(args)?)?,
     };
     config.check().map_err(Failure::Usage)?;
     let from = freeze_point(&config).map_err(Failure::Usage)?;
-    let compute = compute(config.threads)?;
+    let compute = compute(config.threads, config.precision)?;
+    config.precision = Precision::exactly(compute.dtype);
     if args.resume.is_none() && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -69,11 +70,12 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
     eprintln!(
-        "images enter {} at {}x{}, {} preprocessing",
+        "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
         card.architecture,
         height * factor,
         width * factor,
-        card.preprocess.name()
+        card.preprocess.name(),
+        compute.dtype.name()
     );
     if factor > 1 && earlier.is_none() {
         eprintln!(

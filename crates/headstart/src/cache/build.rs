@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use headstart_kernels::element::Values;
+
+use super::element::{copy, decode, encode, fit, part as slice};
 use super::folder::{About, make_room};
 use super::{Emit, Frozen, Hash, Keeping, Layout, Part, Rows, Store};
 use crate::batches::{Loader, LoaderOptions};
@@ -44,11 +47,11 @@ impl Frozen {
             return Ok(Control::Continue);
         }
         let count = subset.len();
-        let elements = &self.layout.elements;
-        let features = (keeping == Keeping::Memory).then(|| Features {
-            tensors: elements.iter().map(|n| vec![0.0; n * count]).collect(),
-            elements: elements.clone(),
-            count,
+        let features = (keeping == Keeping::Memory).then(|| {
+            let elements: Vec<usize> = self.layout.tensors.iter().map(|t| t.1).collect();
+            let mut tensors = Vec::new();
+            fit_all(&self.layout, count, &mut tensors);
+            Features { elements, tensors, count }
         });
         let mut build = Build { part, subset, images: Vec::new(), store: None, features };
         if self.open(&mut build, emit)? == Control::Stop {
@@ -203,9 +206,9 @@ impl Frozen {
             executor.forward(&[&batch.images], batch.count)?;
             if let Some(features) = &mut build.features {
                 for (t, &n) in features.elements.iter().enumerate() {
-                    let output = executor.output(t, batch.count).chunks_exact(n);
-                    for (&i, values) in batch.indices.iter().zip(output) {
-                        features.tensors[t][i * n..][..n].copy_from_slice(values);
+                    let output = executor.stored_output(t, batch.count);
+                    for (b, &i) in batch.indices.iter().enumerate() {
+                        copy(slice(output, b * n, n), &mut features.tensors[t], i * n);
                     }
                 }
             }
@@ -228,9 +231,8 @@ impl Frozen {
         rows.clear();
         let Some(executor) = &self.executor else { return };
         for i in 0..count {
-            for (t, &n) in self.layout.elements.iter().enumerate() {
-                let values = &executor.output(t, count)[i * n..][..n];
-                self.layout.element.encode(values, rows);
+            for (t, &(_, n)) in self.layout.tensors.iter().enumerate() {
+                encode(slice(executor.stored_output(t, count), i * n, n), rows);
             }
         }
     }
@@ -245,7 +247,7 @@ impl Frozen {
         model: &Model,
         (part, subset): (Part, &Subset),
         indices: &[usize],
-        out: &mut Vec<Vec<f32>>,
+        out: &mut Vec<Values>,
     ) -> Result<bool> {
         let layout = self.layout.clone();
         let (store, images) = match self.slot(part) {
@@ -256,16 +258,17 @@ impl Frozen {
             }
             Some(Rows::Disk { store, images }) => (store, images),
         };
-        out.resize(layout.elements.len(), Vec::new());
-        out.iter_mut().for_each(Vec::clear);
+        fit_all(&layout, indices.len(), out);
         let (mut row, mut missing) = (vec![0; layout.row_bytes()], Vec::new());
         for (k, &i) in indices.iter().enumerate() {
             if !store.read(&images[i], &mut row) {
                 missing.push((k, i));
-                row.fill(0);
+                continue;
             }
-            for (tensor, bytes) in out.iter_mut().zip(layout.split(&row)) {
-                layout.element.decode(bytes, tensor);
+            for ((tensor, bytes), (_, n)) in
+                out.iter_mut().zip(layout.split(&row)).zip(&layout.tensors)
+            {
+                decode(bytes, tensor, k * n);
             }
         }
         let order = missing.iter().map(|&(_, i)| i).collect();
@@ -276,9 +279,9 @@ impl Frozen {
             let executor = self.executor(model)?;
             executor.forward(&[&batch.images], batch.count)?;
             for (b, k) in places.by_ref().take(batch.count).enumerate() {
-                for (t, &n) in layout.elements.iter().enumerate() {
-                    let values = &executor.output(t, batch.count)[b * n..][..n];
-                    out[t][k * n..][..n].copy_from_slice(values);
+                for (t, &(_, n)) in layout.tensors.iter().enumerate() {
+                    let values = slice(executor.stored_output(t, batch.count), b * n, n);
+                    copy(values, &mut out[t], k * n);
                 }
             }
         }
@@ -306,12 +309,16 @@ fn add(build: &mut Build<'_>, at: &[usize], rows: &[u8], emit: &mut Emit<'_>) ->
 
 /// Copies a row to image `i`'s place.
 fn place(layout: &Layout, row: &[u8], features: &mut Features, i: usize) {
-    let mut values = Vec::new();
     for (t, bytes) in layout.split(row).enumerate() {
-        values.clear();
-        layout.element.decode(bytes, &mut values);
-        let n = features.elements[t];
-        features.tensors[t][i * n..][..n].copy_from_slice(&values);
+        decode(bytes, &mut features.tensors[t], i * features.elements[t]);
+    }
+}
+
+/// Makes room for the rows of `count` images.
+fn fit_all(layout: &Layout, count: usize, tensors: &mut Vec<Values>) {
+    tensors.resize(layout.tensors.len(), Values::default());
+    for (tensor, &(dtype, n)) in tensors.iter_mut().zip(&layout.tensors) {
+        fit(tensor, dtype, n * count);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use headstart_kernels::element::Slice;
 use headstart_kernels::table::Compute;
 use sha2::{Digest, Sha256};
 
-use super::element::Layout;
+use super::element::{Layout, encode, part};
 use super::store::{Hash, VERSION};
 use crate::error::Result;
 use crate::execute::Executor;
@@ -14,6 +15,8 @@ use crate::image::{Rgb8, resize};
 use crate::model::Model;
 use crate::split::RandomState;
 
+/// Values that are hashed together.
+const PART: usize = 1024;
 /// Raised when image files decode to other pixels than before.
 const DECODING: u32 = 1;
 
@@ -44,17 +47,18 @@ pub fn key(
         &mut hash,
         &format!("headstart {} features {VERSION} {DECODING}", env!("CARGO_PKG_VERSION")),
     );
-    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {}", model.target(), compute.isa()));
+    let (isa, dtype) = (compute.isa(), compute.dtype.name());
+    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {isa} {dtype}", model.target()));
     for (node, _) in graph.nodes.iter().zip(&needed).filter(|(_, needed)| **needed) {
         text(&mut hash, &format!("{node:?}"));
     }
     for tensor in model.parameters.tensors.iter().filter(|t| needed[t.node]) {
         text(&mut hash, &format!("{} {:?}", tensor.name, tensor.shape));
-        update(&mut hash, &tensor.values);
+        update(&mut hash, Slice::F32(&tensor.values));
     }
     let pixels = made_up(model)?;
     executor.forward(&[&pixels], 1)?;
-    (0..nodes.len()).for_each(|i| update(&mut hash, executor.output(i, 1)));
+    (0..nodes.len()).for_each(|i| update(&mut hash, executor.stored_output(i, 1)));
     Ok(hash.finalize().into())
 }
 
@@ -63,13 +67,12 @@ fn text(hash: &mut Sha256, what: &str) {
     hash.update(what);
 }
 
-fn update(hash: &mut Sha256, values: &[f32]) {
-    let mut bytes = [0; 4096];
-    for part in values.chunks(bytes.len() / 4) {
-        for (to, v) in bytes.chunks_exact_mut(4).zip(part) {
-            to.copy_from_slice(&v.to_le_bytes());
-        }
-        hash.update(&bytes[..part.len() * 4]);
+fn update(hash: &mut Sha256, values: Slice<'_>) {
+    let mut bytes = Vec::with_capacity(PART * size_of::<f32>());
+    for start in (0..values.len()).step_by(PART) {
+        bytes.clear();
+        encode(part(values, start, PART.min(values.len() - start)), &mut bytes);
+        hash.update(&bytes);
     }
 }
 

@@ -14,9 +14,10 @@ mod store;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use headstart_kernels::element::Slice;
 use headstart_kernels::table::Compute;
 
-pub use element::{Element, Layout};
+pub use element::Layout;
 pub use store::{Hash, Store};
 
 use crate::error::Result;
@@ -120,9 +121,10 @@ impl Frozen {
         batch: usize,
         settings: &CacheSettings,
     ) -> Result<Frozen> {
-        let elements = nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
-        let layout = Layout { element: Element::F32, elements };
         let mut executor = executor(model, compute, batch, &[0], nodes)?;
+        let dtypes = &executor.plan().dtypes;
+        let shapes = nodes.iter().map(|&n| (dtypes[n], model.net.graph.nodes[n].shape.elements()));
+        let layout = Layout { tensors: shapes.collect() };
         Ok(Frozen {
             nodes: nodes.to_vec(),
             key: key::key(model, nodes, &layout, compute, &mut executor)?,
@@ -149,19 +151,17 @@ impl Frozen {
         }
     }
 
-    /// Bytes that the outputs for so many images take in memory.
+    /// Bytes that the outputs for so many images take.
     pub fn bytes(&self, images: usize) -> u64 {
-        let each = self.layout.elements.iter().sum::<usize>() * size_of::<f32>();
-        each as u64 * images as u64
+        self.layout.row_bytes() as u64 * images as u64
     }
 
     /// Where the outputs for so many more images can be kept.
     pub fn keeping(&self, images: usize) -> Keeping {
         let bytes = self.bytes(images);
-        let on_disk = (images * self.layout.row_bytes()) as u64;
         if self.used.saturating_add(bytes) <= self.settings.memory {
             Keeping::Memory
-        } else if self.settings.folder.is_some() && on_disk <= self.settings.disk {
+        } else if self.settings.folder.is_some() && bytes <= self.settings.disk {
             Keeping::Disk
         } else {
             Keeping::Nowhere
@@ -198,9 +198,9 @@ impl Frozen {
     }
 
     /// Outputs for the `count` images that the frozen layers ran on last, one tensor per layer.
-    pub fn outputs(&self, count: usize) -> Vec<&[f32]> {
+    pub fn outputs(&self, count: usize) -> Vec<Slice<'_>> {
         let tensors = self.executor.iter();
-        tensors.flat_map(|e| (0..self.nodes.len()).map(|i| e.output(i, count))).collect()
+        tensors.flat_map(|e| (0..self.nodes.len()).map(|i| e.stored_output(i, count))).collect()
     }
 
     /// Itself, unless `model`'s frozen layers are others by now.

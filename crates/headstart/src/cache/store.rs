@@ -253,7 +253,7 @@ fn header(key: &Hash, layout: &Layout) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[12..16].copy_from_slice(&layout.element.code().to_le_bytes());
+    header[12..16].copy_from_slice(&layout.code().to_le_bytes());
     header[16..24].copy_from_slice(&(layout.row_bytes() as u64).to_le_bytes());
     header[24..56].copy_from_slice(key);
     let sum = crc32c::crc32c(&header[..56]);
@@ -288,11 +288,12 @@ fn entry_checksum(content: &[u8], slot: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use headstart_kernels::element::DType;
+
     use super::*;
-    use crate::cache::element::Element;
 
     fn layout() -> Layout {
-        Layout { element: Element::F32, elements: vec![3, 2] }
+        Layout { tensors: vec![(DType::F32, 3), (DType::F32, 2)] }
     }
 
     fn image(i: u8) -> Hash {
@@ -410,7 +411,7 @@ mod tests {
         };
         assert!(again([8; 32], &layout()).contains("other weights"));
         fs::remove_dir_all(path.join(name(&[8; 32]))).unwrap();
-        let bf16 = Layout { element: Element::Bf16, elements: vec![6, 4] };
+        let bf16 = Layout { tensors: vec![(DType::Bf16, 6), (DType::Bf16, 4)] };
         assert!(again([7; 32], &bf16).contains("precision"));
         drop(filled(path));
         let mut bytes = fs::read(file(path, "index")).unwrap();

@@ -1,5 +1,7 @@
 //! What the plans of a phase read, batch by batch.
 
+use headstart_kernels::element::{Slice, Values};
+
 use crate::augment::Augment;
 use crate::batches::{Batch, Loader, LoaderOptions};
 use crate::cache::{Frozen, Part};
@@ -13,7 +15,7 @@ pub(super) struct Inputs<'s> {
     part: (Part, &'s Subset),
     /// The order and all labels, where outputs are kept.
     kept: Option<(Vec<usize>, Vec<usize>)>,
-    rows: Vec<Vec<f32>>,
+    rows: Vec<Values>,
     labels: Vec<u32>,
     loader: Option<Loader>,
     batch: Batch,
@@ -74,10 +76,10 @@ impl<'s> Inputs<'s> {
         &'b self,
         frozen: Option<&'b Frozen>,
         count: usize,
-    ) -> (Vec<&'b [f32]>, &'b [u32]) {
+    ) -> (Vec<Slice<'b>>, &'b [u32]) {
         match (&self.kept, frozen) {
-            (Some(_), _) => (self.rows.iter().map(|r| &r[..]).collect(), &self.labels),
-            (None, None) => (vec![&self.batch.images[..]], &self.batch.labels),
+            (Some(_), _) => (self.rows.iter().map(Values::as_slice).collect(), &self.labels),
+            (None, None) => (vec![Slice::F32(&self.batch.images)], &self.batch.labels),
             (None, Some(frozen)) => (frozen.outputs(count), &self.batch.labels),
         }
     }

@@ -104,6 +104,7 @@ impl<'t, 'a> Run<'t, 'a> {
             sources: sources.clone(),
             outputs: vec![],
             trainable: Some(trainable.clone()),
+            dtype: compute.dtype,
         };
         let plan = Plan::new(graph, request)?;
         let arena_bytes = plan.arena_bytes() as u64;
