@@ -110,7 +110,9 @@ impl Download {
         }
         if let Some((start, file, before)) = self.started.take() {
             let (new, seconds) = (self.done.saturating_sub(before), start.elapsed().as_secs_f64());
-            eprintln!("{file}: {} in {seconds:.1} s", bytes(new));
+            if new > 0 {
+                eprintln!("{file}: {} in {seconds:.1} s", bytes(new));
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod tile;
 mod winograd;
@@ -18,6 +20,8 @@ pub(crate) use winograd::{CollectArgs, OUTSIDE, SpreadArgs, Transforms};
 pub enum Isa {
     /// Plain Rust, vectorised by the compiler for the build's baseline.
     Portable,
+    /// NEON, of 64-bit Arm.
+    Neon,
     /// AVX2 with FMA.
     Avx2,
     /// AVX-512F.
@@ -26,12 +30,13 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// Its name, as `HEADSTART_ISA` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -41,6 +46,8 @@ impl Isa {
     pub fn available(self) -> bool {
         match self {
             Isa::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -51,7 +58,6 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && Isa::Avx2.available()
             }
-            #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
     }
@@ -81,12 +87,12 @@ impl Isa {
 
     pub(crate) fn record(self) -> &'static Record {
         match self {
-            Isa::Portable => &portable::RECORD,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &neon::RECORD,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::RECORD,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::RECORD,
-            #[cfg(not(target_arch = "x86_64"))]
             _ => &portable::RECORD,
         }
     }

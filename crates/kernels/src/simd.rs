@@ -6,14 +6,13 @@ use crate::isa::Isa;
 #[inline(always)]
 pub(crate) fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     match isa {
-        Isa::Portable => f(),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Compute` exists only for instruction sets that the CPU runs.
         Isa::Avx2 => unsafe { avx2(f) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512 => unsafe { avx512(f) },
-        #[cfg(not(target_arch = "x86_64"))]
+        // The baseline of 64-bit Arm has NEON.
         _ => f(),
     }
 }
