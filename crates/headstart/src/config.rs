@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use headstart_kernels::element::DType;
+use headstart_kernels::isa::Isa;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -90,11 +92,34 @@ pub enum OptimizerName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// The best for this machine: f32 so far.
+    /// bf16 where the CPU multiplies it by itself, else f32.
     #[default]
     Auto,
     /// 32-bit floats.
     F32,
+    /// Feature maps, their gradients and packed weights in bfloat16; sums, weights, statistics and the
+    /// optimizer's memory in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// What plans store on a CPU of this instruction set.
+    pub fn dtype(self, isa: Isa) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+            Precision::Auto if isa.multiplies_bf16() => DType::Bf16,
+            Precision::Auto => DType::F32,
+        }
+    }
+
+    /// The choice that is sure to mean `dtype`.
+    pub fn exactly(dtype: DType) -> Precision {
+        match dtype {
+            DType::F32 => Precision::F32,
+            DType::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 impl Default for TrainConfig {
@@ -250,6 +275,17 @@ mod tests {
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err().to_string();
         assert!(error.contains("epoch") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn auto_is_bf16_only_where_the_cpu_multiplies_it() {
+        for isa in Isa::ALL {
+            let auto = Precision::Auto.dtype(isa);
+            assert_eq!(auto == DType::Bf16, isa == Isa::Avx512Bf16, "{isa}");
+            for dtype in [DType::F32, DType::Bf16] {
+                assert_eq!(Precision::exactly(dtype).dtype(isa), dtype);
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use headstart_kernels::element::{Slice, Values};
 use headstart_kernels::table::Compute;
 
 use crate::batches::{Batch, Loader, LoaderOptions, epoch_order};
@@ -262,18 +263,19 @@ impl<'t, 'a> Run<'t, 'a> {
         };
         let sources = sources(graph, &trainable);
         let has_prefix = sources != [0];
-        let elements: usize = sources.iter().map(|&s| graph.nodes[s].shape.elements()).sum();
         let images = data.train.len() + data.validation.as_ref().map_or(0, Subset::len);
-        let each = if has_prefix { elements * size_of::<f32>() } else { 0 };
-        let cache_bytes = each as u64 * images as u64;
-        let cached = has_prefix && cache_bytes <= settings.cache_memory;
         let request = Request {
             batch: settings.batch_size,
             sources: sources.clone(),
             outputs: vec![],
             trainable: Some(trainable.clone()),
+            dtype: compute.dtype,
         };
         let plan = Plan::new(graph, request)?;
+        let bytes = |s: &NodeId| graph.nodes[*s].shape.elements() * plan.dtypes[*s].bytes();
+        let each = if has_prefix { sources.iter().map(bytes).sum() } else { 0 };
+        let cache_bytes = each as u64 * images as u64;
+        let cached = has_prefix && cache_bytes <= settings.cache_memory;
         let arena_bytes = plan.arena_bytes() as u64;
         let train = Executor::new(
             Arc::clone(graph),
@@ -499,7 +501,7 @@ fn trainable_parameters(parameters: &Parameters, trainable: &[bool]) -> usize {
 /// what the frozen layers make of images.
 struct Inputs<'f> {
     kept: Option<(&'f Features, Vec<u32>, Vec<usize>)>,
-    rows: Vec<Vec<f32>>,
+    rows: Vec<Values>,
     labels: Vec<u32>,
     loader: Option<Loader>,
     batch: Batch,
@@ -557,13 +559,13 @@ impl<'f> Inputs<'f> {
         &'s self,
         prefix: Option<&'s Executor>,
         count: usize,
-    ) -> (Vec<&'s [f32]>, &'s [u32]) {
+    ) -> (Vec<Slice<'s>>, &'s [u32]) {
         match (&self.kept, prefix) {
-            (Some(_), _) => (self.rows.iter().map(|r| &r[..]).collect(), &self.labels),
-            (None, None) => (vec![&self.batch.images[..]], &self.batch.labels),
+            (Some(_), _) => (self.rows.iter().map(Values::as_slice).collect(), &self.labels),
+            (None, None) => (vec![Slice::F32(&self.batch.images)], &self.batch.labels),
             (None, Some(prefix)) => {
                 let outputs = prefix.plan().request.outputs.len();
-                let tensors = (0..outputs).map(|i| prefix.output(i, count)).collect();
+                let tensors = (0..outputs).map(|i| prefix.stored_output(i, count)).collect();
                 (tensors, &self.batch.labels)
             }
         }
