@@ -14,6 +14,7 @@ use headstart::execute::{Executor, Gradients};
 use headstart::model::Model;
 use headstart::plan::{Plan, Request};
 use headstart::{Compute, Error};
+use headstart_kernels::element::DType;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 fn main() {
@@ -39,7 +40,13 @@ fn run(model: &str, data: &str, from: &str, batch: usize, out: &str) -> Result<(
 
     let trainable = model.net.trainable(model.net.freeze_point(from)?);
     let graph = Arc::clone(&model.net.graph);
-    let request = Request { batch, sources: vec![0], outputs: vec![], trainable: Some(trainable) };
+    let request = Request {
+        batch,
+        sources: vec![0],
+        outputs: vec![],
+        trainable: Some(trainable),
+        dtype: DType::F32,
+    };
     let plan = Plan::new(&graph, request)?;
     let compute = Arc::new(Compute::new(0).map_err(|e| Error::invalid("compute", "some", e, ""))?);
     let mut executor = Executor::new(graph, plan, compute, &model.parameters, 0)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use headstart_kernels::element::{Bf16, DType, Element, Slice, Values};
 use headstart_kernels::table::Compute;
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub struct Work {
     gradients: Gradients,
     images: Vec<f32>,
     /// What the training plan reads where the frozen layers are left out.
-    features: Vec<Vec<f32>>,
+    features: Vec<Values>,
     labels: Vec<u32>,
 }
 
@@ -91,17 +92,33 @@ impl Work {
                 forward = Some(executor(&model, &compute, batch, &[0], &[model.output()])?);
             }
             Some(trainable) => {
+                let mut made_up = false;
                 let sources = sources(&graph, &trainable);
                 let works = sources != [0];
                 if works && !cached {
                     forward = Some(executor(&model, &compute, batch, &[0], &sources)?);
                 } else if works {
-                    let elements = sources.iter().map(|&s| graph.nodes[s].shape.elements());
-                    features = elements.map(|n| uniform(batch * n)).collect();
+                    made_up = true;
                 }
-                let request =
-                    Request { batch, sources, outputs: vec![], trainable: Some(trainable) };
+                let (outputs, trainable) = (vec![], Some(trainable));
+                let request = Request { batch, sources, outputs, trainable, dtype: compute.dtype };
                 let plan = Plan::new(&graph, request)?;
+                if made_up {
+                    features = plan
+                        .request
+                        .sources
+                        .iter()
+                        .map(|&s| {
+                            let values = uniform(batch * graph.nodes[s].shape.elements());
+                            match plan.dtypes[s] {
+                                DType::F32 => Values::F32(values),
+                                DType::Bf16 => {
+                                    Values::Bf16(values.into_iter().map(Bf16::from_f32).collect())
+                                }
+                            }
+                        })
+                        .collect();
+                }
                 let compute = Arc::clone(&compute);
                 train = Some(Executor::new(graph, plan, compute, &model.parameters, 0)?);
             }
@@ -121,13 +138,13 @@ impl Work {
             forward.forward(&[&self.images], count)?;
         }
         let Some(train) = &mut self.train else { return Ok(()) };
-        let inputs: Vec<&[f32]> = match &self.forward {
+        let inputs: Vec<Slice<'_>> = match &self.forward {
             Some(prefix) => {
                 let outputs = prefix.plan().request.outputs.len();
-                (0..outputs).map(|i| prefix.output(i, count)).collect()
+                (0..outputs).map(|i| prefix.stored_output(i, count)).collect()
             }
-            None if self.features.is_empty() => vec![&self.images],
-            None => self.features.iter().map(|f| &f[..]).collect(),
+            None if self.features.is_empty() => vec![Slice::F32(&self.images)],
+            None => self.features.iter().map(Values::as_slice).collect(),
         };
         let parameters = &mut self.model.parameters;
         train.train_step(&inputs, &self.labels, parameters, &mut self.gradients)?;
@@ -141,13 +158,13 @@ impl Work {
     /// As [`Self::run`].
     pub fn measure(&mut self, repeat: usize) -> Result<Measurement> {
         self.run()?;
-        let mut peak = self.compute.measure_peak(0.2);
+        let mut peak = self.measure_peak(0.2);
         let mut seconds = Vec::new();
         for _ in 0..repeat.max(1) {
             let start = Instant::now();
             self.run()?;
             seconds.push(start.elapsed().as_secs_f64());
-            peak = peak.max(self.compute.measure_peak(0.1));
+            peak = peak.max(self.measure_peak(0.1));
         }
         seconds.sort_by(f64::total_cmp);
         let batch = self.labels.len() as f64;
@@ -165,6 +182,10 @@ impl Work {
         })
     }
 
+    fn measure_peak(&self, seconds: f64) -> f64 {
+        self.compute.measure_peak(self.compute.dtype, seconds)
+    }
+
     /// Lists the plans it runs, frozen layers first.
     pub fn explain(&self) -> Vec<Explanation> {
         let graph = &self.model.net.graph;
@@ -178,7 +199,7 @@ impl Work {
     /// As [`Self::run`].
     pub fn explain_measured(&mut self) -> Result<Vec<Explanation>> {
         self.run()?;
-        let peak = self.compute.measure_peak(0.5);
+        let peak = self.measure_peak(0.5);
         let mut best: Vec<Vec<f64>> = Vec::new();
         self.forward.iter_mut().chain(&mut self.train).for_each(Executor::measure);
         for _ in 0..3 {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use headstart_kernels::element::DType;
+use headstart_kernels::isa::Isa;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augmentation;
@@ -130,11 +132,34 @@ pub enum ScheduleName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// The best for this machine: f32 so far.
+    /// bf16 where the CPU multiplies it by itself, else f32.
     #[default]
     Auto,
     /// 32-bit floats.
     F32,
+    /// Feature maps, their gradients and packed weights in bfloat16; sums, weights, statistics and the
+    /// optimizer's memory in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// What plans store on a CPU of this instruction set.
+    pub fn dtype(self, isa: Isa) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+            Precision::Auto if isa.multiplies_bf16() => DType::Bf16,
+            Precision::Auto => DType::F32,
+        }
+    }
+
+    /// The choice that is sure to mean `dtype`.
+    pub fn exactly(dtype: DType) -> Precision {
+        match dtype {
+            DType::F32 => Precision::F32,
+            DType::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// The article's job, for data of one's own.
@@ -435,6 +460,17 @@ mod tests {
         // A file with everything in it is taken as it is, also what it leaves open.
         let open = TrainConfig { fine_tune_at: None, image_size: None, ..sample };
         assert_eq!(read(&open.to_toml().unwrap(), None, None), open);
+    }
+
+    #[test]
+    fn auto_is_bf16_only_where_the_cpu_multiplies_it() {
+        for isa in Isa::ALL {
+            let auto = Precision::Auto.dtype(isa);
+            assert_eq!(auto == DType::Bf16, isa == Isa::Avx512Bf16, "{isa}");
+            for dtype in [DType::F32, DType::Bf16] {
+                assert_eq!(Precision::exactly(dtype).dtype(isa), dtype);
+            }
+        }
     }
 
     #[test]

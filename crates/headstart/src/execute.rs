@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use headstart_kernels::buffer::Buffer;
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::element::{Bf16, DType, Element, Slice};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
 use headstart_kernels::loss;
 use headstart_kernels::norm::{self, NormState};
@@ -143,6 +144,7 @@ impl Executor {
                 None => Err(Error::invalid(name(), "a tensor", "none", "")),
             }
         };
+        let dtype = self.dtype(group);
         match self.plan.groups[group].main {
             Main::Conv { node, norm, .. } => {
                 let shape = self.conv_shape(group, node, self.plan.request.batch);
@@ -174,13 +176,15 @@ impl Executor {
                         *b = *b * a + s;
                     }
                 }
-                conv::pack_forward(
-                    &self.compute,
-                    &shape,
-                    kernel,
-                    scale.as_deref(),
-                    &mut state.forward,
-                );
+                let (c, scale_by) = (&*self.compute, scale.as_deref());
+                match dtype {
+                    DType::F32 => {
+                        conv::pack_forward::<f32>(c, &shape, kernel, scale_by, &mut state.forward);
+                    }
+                    DType::Bf16 => {
+                        conv::pack_forward::<Bf16>(c, &shape, kernel, scale_by, &mut state.forward);
+                    }
+                }
                 let backward = |s: &Step| matches!(*s, Step::Input { group: g, .. } if g == group);
                 if self.plan.steps.iter().any(backward) {
                     // Through a folded batch norm the gradient passes scaled as the kernel is.
@@ -188,7 +192,11 @@ impl Executor {
                         kernel.iter().enumerate().map(|(i, w)| w * a[i % n]).collect::<Vec<f32>>()
                     });
                     let kernel = scaled.as_deref().unwrap_or(kernel);
-                    conv::pack_backward_input(&self.compute, &shape, kernel, &mut state.backward);
+                    let packed = &mut state.backward;
+                    match dtype {
+                        DType::F32 => conv::pack_backward_input::<f32>(c, &shape, kernel, packed),
+                        DType::Bf16 => conv::pack_backward_input::<Bf16>(c, &shape, kernel, packed),
+                    }
                 }
             }
             Main::Norm { node, training } => {
@@ -213,9 +221,13 @@ impl Executor {
     /// Computes the outputs for `count` images; `inputs` in the order of the plan's sources.
     ///
     /// # Errors
-    /// If `count` is 0 or above the plan's batch, an input has not the length it should, or the plan
-    /// is for training.
-    pub fn forward(&mut self, inputs: &[&[f32]], count: usize) -> Result<()> {
+    /// If `count` is 0 or above the plan's batch, an input has not the length or type it should, or the
+    /// plan is for training.
+    pub fn forward<'a, S>(&mut self, inputs: &[S], count: usize) -> Result<()>
+    where
+        S: Copy + Into<Slice<'a>>,
+    {
+        let inputs: &[Slice<'_>] = &inputs.iter().map(|&s| s.into()).collect::<Vec<_>>();
         self.check(inputs, count)?;
         if self.plan.request.trainable.is_some() {
             return Err(Error::invalid("plan", "one made for inference", "one for training", ""));
@@ -231,13 +243,24 @@ impl Executor {
         Ok(())
     }
 
-    /// Value of the `index`th output for the `count` images of the last run; an empty slice where
-    /// the output is a source.
+    /// Value of the `index`th output for the `count` images of the last run, where it is stored as floats;
+    /// an empty slice where it is not, or is a source.
     pub fn output(&self, index: usize, count: usize) -> &[f32] {
+        self.stored_output(index, count).f32()
+    }
+
+    /// As [`Self::output`], of any type.
+    pub fn stored_output(&self, index: usize, count: usize) -> Slice<'_> {
         let node = self.plan.request.outputs.get(index).copied();
         match node.and_then(|n| self.plan.values[n]) {
-            Some(Place::Buffer(buffer)) => &self.arena[self.range(buffer, count)],
-            _ => &[],
+            Some(Place::Buffer(buffer)) => {
+                let (at, spec) = (self.at(buffer, count), self.plan.buffers[buffer]);
+                match spec.dtype {
+                    DType::F32 => Slice::F32(at.of(&self.arena)),
+                    DType::Bf16 => Slice::Bf16(at.of(&self.arena)),
+                }
+            }
+            _ => Slice::F32(&[]),
         }
     }
 
@@ -246,13 +269,17 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Executor::forward`]; if the plan is not for training; if a label is out of range.
-    pub fn train_step(
+    pub fn train_step<'a, S>(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[S],
         labels: &[u32],
         parameters: &mut Parameters,
         gradients: &mut Gradients,
-    ) -> Result<StepResult> {
+    ) -> Result<StepResult>
+    where
+        S: Copy + Into<Slice<'a>>,
+    {
+        let inputs: &[Slice<'_>] = &inputs.iter().map(|&s| s.into()).collect::<Vec<_>>();
         let count = labels.len();
         self.check(inputs, count)?;
         if self.plan.request.trainable.is_none() {
@@ -273,7 +300,7 @@ impl Executor {
                 Step::Forward { group } => {
                     self.run_forward(group, inputs, count, Some(parameters));
                     if self.plan.groups[group].output == output {
-                        let p = self.value(output, inputs, count);
+                        let p = self.value::<f32>(output, inputs, count);
                         total = Some(loss::cross_entropy(classes, p, labels));
                     }
                 }
@@ -293,8 +320,9 @@ impl Executor {
         if cfg!(debug_assertions) {
             for i in 0..self.plan.buffers.len() {
                 if self.plan.buffers[i].first == step {
-                    let range = self.range(i, self.plan.request.batch);
-                    self.arena[range].fill(f32::NAN);
+                    let at = self.at(i, self.plan.request.batch);
+                    // Each half of this NaN is a bfloat16 NaN.
+                    self.arena[at.floats].fill(f32::from_bits(0x7fc0_7fc0));
                 }
             }
         }
@@ -308,7 +336,7 @@ impl Executor {
         }
     }
 
-    fn check(&self, inputs: &[&[f32]], count: usize) -> Result<()> {
+    fn check(&self, inputs: &[Slice<'_>], count: usize) -> Result<()> {
         let request = &self.plan.request;
         if count == 0 || count > request.batch {
             let expected = format!("1 to {} images", request.batch);
@@ -318,8 +346,12 @@ impl Executor {
             let expected = format!("{} inputs", request.sources.len());
             return Err(Error::invalid("batch", expected, inputs.len().to_string(), ""));
         }
-        for (input, &node) in inputs.iter().zip(&request.sources) {
-            let node = &self.graph.nodes[node];
+        for (input, &id) in inputs.iter().zip(&request.sources) {
+            let node = &self.graph.nodes[id];
+            if input.dtype() != self.plan.dtypes[id] {
+                let (expected, found) = (self.plan.dtypes[id].name(), input.dtype().name());
+                return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
+            }
             let expected = node.shape.elements() * count;
             if input.len() != expected {
                 let expected = format!("{expected} values ({count} x {})", node.shape);
@@ -330,18 +362,39 @@ impl Executor {
         Ok(())
     }
 
-    fn range(&self, buffer: usize, count: usize) -> Range<usize> {
+    fn at(&self, buffer: usize, count: usize) -> At {
         let spec = self.plan.buffers[buffer];
-        spec.offset..spec.offset + spec.elements * count
+        let floats = spec.offset..spec.offset + spec.floats(count);
+        At { floats, elements: spec.elements * count }
+    }
+
+    /// Where a node's value is: a source, or a part of the arena.
+    fn find(&self, node: NodeId, count: usize) -> Result<At, usize> {
+        match self.plan.values[node] {
+            Some(Place::Source(i)) => Err(i),
+            Some(Place::Buffer(b)) => Ok(self.at(b, count)),
+            None => Ok(At { floats: 0..0, elements: 0 }),
+        }
     }
 
     /// A node's value where nothing is written at the same time.
-    fn value<'a>(&'a self, node: NodeId, inputs: &[&'a [f32]], count: usize) -> &'a [f32] {
-        match self.plan.values[node] {
-            Some(Place::Source(i)) => inputs[i],
-            Some(Place::Buffer(buffer)) => &self.arena[self.range(buffer, count)],
-            None => &[],
+    fn value<'a, E: Element>(
+        &'a self,
+        node: NodeId,
+        inputs: &[Slice<'a>],
+        count: usize,
+    ) -> &'a [E] {
+        match self.find(node, count) {
+            Err(source) => E::of(inputs[source]),
+            Ok(at) => at.of(&self.arena),
         }
+    }
+
+    /// What a group computes on: bfloat16 if it reads or writes any.
+    fn dtype(&self, group: usize) -> DType {
+        let g = &self.plan.groups[group];
+        let half = |n: NodeId| self.plan.dtypes[n] == DType::Bf16;
+        if half(g.output) || g.inputs.iter().any(|&n| half(n)) { DType::Bf16 } else { DType::F32 }
     }
 
     fn conv_shape(&self, group: usize, node: NodeId, batch: usize) -> ConvShape {
@@ -392,29 +445,60 @@ impl Executor {
     }
 }
 
+/// Part of the arena.
+#[derive(Clone, Debug)]
+struct At {
+    floats: Range<usize>,
+    /// Elements of its type.
+    elements: usize,
+}
+
+impl At {
+    fn of<'a, E: Element>(&self, arena: &'a [f32]) -> &'a [E] {
+        &E::view(&arena[self.floats.clone()])[..self.elements]
+    }
+}
+
 /// The part of the arena that a step writes, and the rest to read from.
 struct Split<'a> {
     before: &'a [f32],
     write: &'a mut [f32],
+    /// Elements of the part that is written.
+    elements: usize,
     after: &'a [f32],
     /// Where `after` starts.
     end: usize,
 }
 
 impl<'a> Split<'a> {
-    fn new(arena: &'a mut [f32], write: Range<usize>) -> Split<'a> {
-        let (before, rest) = arena.split_at_mut(write.start);
-        let (part, after) = rest.split_at_mut(write.end - write.start);
-        Split { before, write: part, after, end: write.end }
+    fn new(arena: &'a mut [f32], write: At) -> Split<'a> {
+        let At { floats, elements } = write;
+        let (before, rest) = arena.split_at_mut(floats.start);
+        let (part, after) = rest.split_at_mut(floats.end - floats.start);
+        Split { before, write: part, elements, after, end: floats.end }
     }
 
     /// A part that does not overlap what is written.
-    fn read(&self, range: Range<usize>) -> &'a [f32] {
-        if range.end <= self.before.len() {
-            &self.before[range]
+    fn read<E: Element>(&self, at: &At) -> &'a [E] {
+        if at.floats.end <= self.before.len() {
+            at.of(self.before)
         } else {
-            &self.after[range.start - self.end..range.end - self.end]
+            let floats = at.floats.start - self.end..at.floats.end - self.end;
+            At { floats, elements: at.elements }.of(self.after)
         }
+    }
+
+    /// A value found by [`Executor::find`].
+    fn value<E: Element>(&self, inputs: &[Slice<'a>], place: &Result<At, usize>) -> &'a [E] {
+        match place {
+            Err(source) => E::of(inputs[*source]),
+            Ok(at) => self.read(at),
+        }
+    }
+
+    /// The part that is written.
+    fn write<E: Element>(self) -> &'a mut [E] {
+        &mut E::view_mut(self.write)[..self.elements]
     }
 }
 

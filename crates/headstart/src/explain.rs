@@ -65,35 +65,32 @@ impl Explanation {
                 row
             })
             .collect();
-        let elements: usize = plan
-            .buffers
-            .iter()
-            .filter(|b| b.first != usize::MAX)
-            .map(|b| b.elements * plan.request.batch)
-            .sum();
+        let used = plan.buffers.iter().filter(|b| b.first != usize::MAX);
+        let floats: usize = used.map(|b| b.floats(plan.request.batch)).sum();
         Explanation {
             batch: plan.request.batch,
             flops: steps.iter().map(|s| s.flops).sum(),
             steps,
             arena_bytes: plan.arena_bytes() as u64,
-            unshared_bytes: (elements * size_of::<f32>()) as u64,
+            unshared_bytes: (floats * size_of::<f32>()) as u64,
         }
     }
 }
 
 fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
     let batch = plan.request.batch as u64;
-    let size = |node: NodeId| graph.nodes[node].shape.elements() as u64 * batch;
+    let bytes = |node: NodeId| plan.dtypes[node].bytes() as u64;
+    let size = |node: NodeId| graph.nodes[node].shape.elements() as u64 * batch * bytes(node);
     let weights = |node: NodeId| -> u64 {
         let shapes = layer_shapes(graph, node);
-        shapes.iter().map(|(_, s)| s.iter().product::<usize>() as u64).sum()
+        shapes.iter().map(|(_, s)| s.iter().product::<usize>() as u64 * bytes(node)).sum()
     };
-    let of = |kind: String, node: NodeId, flops: u64, elements: u64| StepRow {
+    let of = |kind: String, node: NodeId, flops: u64, bytes: u64| StepRow {
         kind,
         name: graph.nodes[node].name.clone(),
         shape: graph.nodes[node].shape.to_string(),
         flops,
-        bytes: 4 * elements,
+        bytes,
         milliseconds: None,
         fraction_of_peak: None,
     };
@@ -122,14 +119,15 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
         }
         Step::Mask { group: g, .. } => of("d relu".into(), output(g), 0, 3 * size(output(g))),
         Step::Accumulate { from, .. } | Step::Copy { from, .. } => {
-            let elements = plan.buffers[from].elements as u64 * batch;
+            let buffer = plan.buffers[from];
+            let bytes = (buffer.elements * buffer.dtype.bytes()) as u64 * batch;
             let copy = matches!(step, Step::Copy { .. });
             StepRow {
                 kind: if copy { "d copy" } else { "d add" }.into(),
                 name: String::new(),
                 shape: plan.buffers[from].elements.to_string(),
                 flops: 0,
-                bytes: 4 * elements * if copy { 2 } else { 3 },
+                bytes: bytes * if copy { 2 } else { 3 },
                 milliseconds: None,
                 fraction_of_peak: None,
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headstart_kernels::element::Values;
 use headstart_kernels::table::Compute;
 
 use crate::batches::{Loader, LoaderOptions};
@@ -28,18 +29,17 @@ pub struct Features {
     /// Elements per image of each node.
     pub elements: Vec<usize>,
     /// One tensor per node, `[images, elements]` row-major.
-    pub tensors: Vec<Vec<f32>>,
+    pub tensors: Vec<Values>,
     /// Number of images.
     pub count: usize,
 }
 
 impl Features {
     /// Copies the rows of some images, one tensor per node.
-    pub fn gather(&self, indices: &[usize], rows: &mut Vec<Vec<f32>>) {
-        rows.resize(self.tensors.len(), Vec::new());
+    pub fn gather(&self, indices: &[usize], rows: &mut Vec<Values>) {
+        rows.resize(self.tensors.len(), Values::default());
         for ((out, tensor), &n) in rows.iter_mut().zip(&self.tensors).zip(&self.elements) {
-            out.clear();
-            indices.iter().for_each(|&i| out.extend_from_slice(&tensor[i * n..][..n]));
+            tensor.gather(n, indices, out);
         }
     }
 }
@@ -55,8 +55,13 @@ pub fn executor(
     sources: &[NodeId],
     outputs: &[NodeId],
 ) -> Result<Executor> {
-    let request =
-        Request { batch, sources: sources.to_vec(), outputs: outputs.to_vec(), trainable: None };
+    let request = Request {
+        batch,
+        sources: sources.to_vec(),
+        outputs: outputs.to_vec(),
+        trainable: None,
+        dtype: compute.dtype,
+    };
     let graph = Arc::clone(&model.net.graph);
     let plan = Plan::new(&graph, request)?;
     Executor::new(graph, plan, Arc::clone(compute), &model.parameters, 0)
@@ -81,7 +86,11 @@ pub fn features(
         nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
     let count = subset.len();
     let mut features = Features {
-        tensors: elements.iter().map(|n| Vec::with_capacity(n * count)).collect(),
+        tensors: nodes
+            .iter()
+            .zip(&elements)
+            .map(|(&node, n)| Values::with_capacity(executor.plan().dtypes[node], n * count))
+            .collect(),
         elements,
         count,
     };
@@ -92,7 +101,7 @@ pub fn features(
         let batch = batch?;
         executor.forward(&[&batch.images], batch.count)?;
         for (i, tensor) in features.tensors.iter_mut().enumerate() {
-            tensor.extend_from_slice(executor.output(i, batch.count));
+            tensor.extend(executor.stored_output(i, batch.count));
         }
         done += batch.count;
         loader.recycle(batch);
@@ -115,7 +124,7 @@ pub fn probabilities(
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Vec<f32>>> {
     let features = features(model, subset, &[model.output()], compute, batch, progress)?;
-    Ok(features.map(|mut f| f.tensors.swap_remove(0)))
+    Ok(features.map(|f| f.tensors[0].as_slice().to_f32()))
 }
 
 /// Evaluates a model on images with `labels`, indices of the model's classes; `split` names the

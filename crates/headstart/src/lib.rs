@@ -68,4 +68,5 @@ pub mod trainer;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;

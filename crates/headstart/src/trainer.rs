@@ -250,19 +250,20 @@ impl<'t, 'a> Run<'t, 'a> {
         };
         let sources = sources(graph, &trainable);
         let has_prefix = sources != [0];
-        let elements: usize = sources.iter().map(|&s| graph.nodes[s].shape.elements()).sum();
         let images = data.train.len() + data.validation.as_ref().map_or(0, Subset::len);
-        let each = if has_prefix { elements * size_of::<f32>() } else { 0 };
-        let cache_bytes = each as u64 * images as u64;
-        let changed = !settings.augment.is_empty();
-        let cached = has_prefix && !changed && cache_bytes <= settings.cache_memory;
         let request = Request {
             batch: settings.batch_size,
             sources: sources.clone(),
             outputs: vec![],
             trainable: Some(trainable.clone()),
+            dtype: compute.dtype,
         };
         let plan = Plan::new(graph, request)?;
+        let bytes = |s: &NodeId| graph.nodes[*s].shape.elements() * plan.dtypes[*s].bytes();
+        let each = if has_prefix { sources.iter().map(bytes).sum() } else { 0 };
+        let cache_bytes = each as u64 * images as u64;
+        let changed = !settings.augment.is_empty();
+        let cached = has_prefix && !changed && cache_bytes <= settings.cache_memory;
         let arena_bytes = plan.arena_bytes() as u64;
         let train = Executor::new(
             Arc::clone(graph),

@@ -16,6 +16,7 @@ use headstart::resnet::{
     Activation, Block, FreezePoint, Naming, Net, Recipe, Stage, Stem, Stride, Surroundings,
 };
 use headstart::schedule::{CosineDecay, Rates};
+use headstart_kernels::element::DType;
 use oracle::{assert_within, distance};
 use safetensors::SafeTensors;
 
@@ -112,7 +113,7 @@ fn compute() -> Arc<Compute> {
 }
 
 fn plan(net: &Net, outputs: Vec<NodeId>, trainable: Option<Vec<bool>>) -> Plan {
-    let request = Request { batch: BATCH, sources: vec![0], outputs, trainable };
+    let request = Request { batch: BATCH, sources: vec![0], outputs, trainable, dtype: DType::F32 };
     Plan::new(&net.graph, request).unwrap()
 }
 

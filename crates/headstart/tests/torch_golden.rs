@@ -16,6 +16,7 @@ use headstart::resnet::{
     Activation, Block, FreezePoint, Naming, Net, Recipe, Stage, Stem, Stride, Surroundings,
 };
 use headstart::weights::{Scope, apply, read};
+use headstart_kernels::element::DType;
 use oracle::{assert_within, distance};
 use safetensors::SafeTensors;
 
@@ -124,7 +125,8 @@ fn both_formats_hold_the_same_net_and_it_computes_the_same() {
         assert_eq!(p, load(&net, &format!("{name}.safetensors")));
         let compute = Arc::new(Compute::new(2).unwrap());
         let outputs = vec![net.graph.output()];
-        let request = Request { batch: BATCH, sources: vec![0], outputs, trainable: None };
+        let request =
+            Request { batch: BATCH, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
         let plan = Plan::new(&net.graph, request).unwrap();
         let mut e = Executor::new(Arc::clone(&net.graph), plan, compute, &p, 0).unwrap();
         e.forward(&[&golden.narrow("images")], BATCH).unwrap();
@@ -140,7 +142,13 @@ fn gradients_and_three_steps_are_those_of_pytorch() {
         let mut p = load(&net, &format!("{name}.pth"));
         let compute = Arc::new(Compute::new(2).unwrap());
         let trainable = Some(net.trainable(FreezePoint(0)));
-        let request = Request { batch: BATCH, sources: vec![0], outputs: vec![], trainable };
+        let request = Request {
+            batch: BATCH,
+            sources: vec![0],
+            outputs: vec![],
+            trainable,
+            dtype: DType::F32,
+        };
         let plan = Plan::new(&net.graph, request).unwrap();
         let graph = Arc::clone(&net.graph);
         let mut e = Executor::new(graph, plan, Arc::clone(&compute), &p, 0).unwrap();

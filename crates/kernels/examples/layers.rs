@@ -1,6 +1,7 @@
 //! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak.
 
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::table::Compute;
 use std::time::Instant;
 
@@ -19,8 +20,14 @@ fn median(mut run: impl FnMut()) -> f64 {
 
 fn main() {
     let c = Compute::new(0).expect("threads");
-    let peak = c.measure_peak(0.5);
-    println!("{} on {} threads, peak {:.0} GFLOP/s", c.isa(), c.threads.count(), peak / 1e9);
+    layers::<f32>(&c);
+    layers::<Bf16>(&c);
+}
+
+fn layers<E: Element>(c: &Compute) {
+    let peak = c.measure_peak(E::DTYPE, 0.5);
+    let (isa, threads, dtype) = (c.isa(), c.threads.count(), E::DTYPE.name());
+    println!("{isa} on {threads} threads, {dtype}, peak {:.0} GFLOP/s", peak / 1e9);
     let batch = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(20);
     for (size, ci, co, kernel, stride) in [
         (230, 3, 64, 7, 2),
@@ -50,17 +57,17 @@ fn main() {
             stride,
             padding,
         };
-        let x = vec![0.5f32; s.in_len()];
+        let x = vec![E::from_f32(0.5); s.in_len()];
         let w = vec![0.25f32; s.kernel_len()];
-        let mut y = vec![0.0; s.out_len()];
-        let mut dx = vec![0.0; s.in_len()];
+        let mut y = vec![E::default(); s.out_len()];
+        let mut dx = vec![E::default(); s.in_len()];
         let mut dw = vec![0.0; s.kernel_len()];
         let (mut p, mut q) = (Packed::default(), Packed::default());
-        conv::pack_forward(&c, &s, &w, None, &mut p);
-        conv::pack_backward_input(&c, &s, &w, &mut q);
-        let f = median(|| conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y));
-        let b = median(|| conv::backward_input(&c, &s, &y, &q, false, None, &mut dx));
-        let k = median(|| conv::backward_kernel(&c, &s, &x, &y, &mut dw));
+        conv::pack_forward::<E>(c, &s, &w, None, &mut p);
+        conv::pack_backward_input::<E>(c, &s, &w, &mut q);
+        let f = median(|| conv::forward(c, &s, &x, &p, Epilogue::default(), &mut y));
+        let b = median(|| conv::backward_input(c, &s, &y, &q, false, None, &mut dx));
+        let k = median(|| conv::backward_kernel(c, &s, &x, &y, &mut dw));
         let share = |t: f64| s.flops() as f64 / t / peak * 100.0;
         println!(
             "{size:>4} {ci:>5} {co:>5} {kernel}x{kernel}/{stride}  forward {:5.1}%  input {:5.1}%  kernel {:5.1}%",

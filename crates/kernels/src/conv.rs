@@ -18,7 +18,8 @@
 //!     padding: 1,
 //! };
 //! let mut packed = Packed::default();
-//! conv::pack_forward(&compute, &shape, &vec![0.1; shape.kernel_len()], None, &mut packed);
+//! let kernel = vec![0.1; shape.kernel_len()];
+//! conv::pack_forward::<f32>(&compute, &shape, &kernel, None, &mut packed);
 //! let mut output = vec![0.0; shape.out_len()];
 //! let epilogue = Epilogue { relu: true, ..Epilogue::default() };
 //! conv::forward(&compute, &shape, &vec![1.0; shape.in_len()], &packed, epilogue, &mut output);
@@ -28,10 +29,11 @@
 //! ```
 
 use crate::buffer::Buffer;
+use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::gemm::{self, Finish};
 use crate::gradient;
-use crate::isa::Tile;
+use crate::isa::Isa;
 use crate::table::Compute;
 use crate::winograd;
 
@@ -107,56 +109,73 @@ impl ConvShape {
 /// A kernel in the layout the register tile reads.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
+    /// Elements of the type in `key`.
     data: Buffer,
-    /// What it was packed for, with the batch left out.
-    key: Option<(ConvShape, bool, crate::isa::Isa)>,
+    key: Option<Key>,
+}
+
+/// What a kernel was packed for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Key {
+    /// With the batch left out.
+    shape: ConvShape,
+    backward: bool,
+    isa: Isa,
+    dtype: DType,
 }
 
 impl Packed {
-    fn key(
+    fn key<E: Element>(compute: &Compute, shape: &ConvShape, backward: bool) -> Key {
+        // Height and width matter to the tap classes of the backward pass only.
+        let shape = ConvShape { batch: 0, ..*shape };
+        Key { shape, backward, isa: compute.isa(), dtype: E::DTYPE }
+    }
+
+    fn prepare<E: Element>(
+        &mut self,
         compute: &Compute,
         shape: &ConvShape,
         backward: bool,
-    ) -> (ConvShape, bool, crate::isa::Isa) {
-        // Height and width matter to the tap classes of the backward pass only.
-        (ConvShape { batch: 0, ..*shape }, backward, compute.isa())
-    }
-
-    fn prepare(&mut self, compute: &Compute, shape: &ConvShape, backward: bool, len: usize) {
-        if self.data.len() != len {
-            self.data = Buffer::zeros(len);
+        len: usize,
+    ) -> &mut [E] {
+        let floats = (len * E::DTYPE.bytes()).div_ceil(size_of::<f32>());
+        if self.data.len() != floats {
+            self.data = Buffer::zeros(floats);
         }
-        self.key = Some(Packed::key(compute, shape, backward));
+        self.key = Some(Packed::key::<E>(compute, shape, backward));
+        &mut E::view_mut(&mut self.data)[..len]
     }
 
-    fn check(&self, compute: &Compute, shape: &ConvShape, backward: bool) {
-        let key = Some(Packed::key(compute, shape, backward));
+    fn check<E: Element>(&self, compute: &Compute, shape: &ConvShape, backward: bool) -> &[E] {
+        let key = Some(Packed::key::<E>(compute, shape, backward));
         assert!(self.key == key, "the kernel was packed for {:?}, not {key:?}", self.key);
+        E::view(&self.data)
     }
 }
 
 /// What happens to each output element before it is stored, in this order.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a, E> {
     /// Added per output channel.
     pub bias: Option<&'a [f32]>,
     /// Added element by element; as long as the output.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [E]>,
     /// `max(x, 0)`.
     pub relu: bool,
 }
 
-/// The tile for outputs of `columns` channels.
-fn tile(compute: &Compute, columns: usize) -> Tile {
-    let record = compute.record;
-    if columns <= record.wide.nr / 2 { record.narrow } else { record.wide }
+impl<E> Default for Epilogue<'_, E> {
+    fn default() -> Self {
+        Epilogue { bias: None, residual: None, relu: false }
+    }
 }
 
-/// Packs `kernel` (h x w x in x out) for [`forward`], each output channel times `scale`.
+/// Packs `kernel` (h x w x in x out) for [`forward`] on elements `E`, each output channel times
+/// `scale`.
 ///
 /// # Panics
 /// If a slice has not the length `shape` gives it.
-pub fn pack_forward(
+pub fn pack_forward<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
     kernel: &[f32],
@@ -166,27 +185,28 @@ pub fn pack_forward(
     let columns = shape.out_channels;
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
-    let tile = tile(compute, columns);
-    if winograd::suits(shape) {
+    if winograd::suits::<E>(shape) {
         let run = shape.in_channels;
-        packed.prepare(compute, shape, false, winograd::packed_len(tile, run, columns));
+        let len = winograd::packed_len(run, columns);
         let at = |tap: usize, k: usize, n: usize| {
             kernel[(tap * run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
         };
-        winograd::pack(compute, tile, run, columns, at, &mut packed.data);
+        winograd::pack(compute, run, columns, at, packed.prepare(compute, shape, false, len));
         return;
     }
-    let depth = Gather::forward(shape).depth();
-    packed.prepare(compute, shape, false, gemm::packed_len(tile, depth, columns));
-    let at = |k: usize, n: usize| kernel[k * columns + n] * scale.map_or(1.0, |s| s[n]);
-    gemm::pack(compute, tile, depth, columns, at, &mut packed.data);
+    let g = Gather::forward(shape);
+    let len = gemm::packed_len::<E>(compute, &g, columns);
+    let at = |tap: usize, k: usize, n: usize| {
+        kernel[(tap * g.run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
+    };
+    gemm::pack(compute, &g, columns, at, packed.prepare::<E>(compute, shape, false, len));
 }
 
-/// Packs `kernel` (h x w x in x out) for [`backward_input`].
+/// Packs `kernel` (h x w x in x out) for [`backward_input`] on elements `E`.
 ///
 /// # Panics
 /// If `kernel` has not the length `shape` gives it.
-pub fn pack_backward_input(
+pub fn pack_backward_input<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
     kernel: &[f32],
@@ -194,26 +214,24 @@ pub fn pack_backward_input(
 ) {
     let (columns, run) = (shape.in_channels, shape.out_channels);
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
-    let tile = tile(compute, columns);
-    if winograd::suits(shape) {
-        packed.prepare(compute, shape, true, winograd::packed_len(tile, run, columns));
+    if winograd::suits::<E>(shape) {
+        let len = winograd::packed_len(run, columns);
         // The kernel turned by half a turn.
         let at = |tap: usize, k: usize, n: usize| kernel[((8 - tap) * columns + n) * run + k];
-        winograd::pack(compute, tile, run, columns, at, &mut packed.data);
+        winograd::pack(compute, run, columns, at, packed.prepare(compute, shape, true, len));
         return;
     }
     let parts = Gather::backward(shape);
-    let len = parts.iter().map(|(g, _)| gemm::packed_len(tile, g.depth(), columns)).sum();
-    packed.prepare(compute, shape, true, len);
-    let mut rest = &mut packed.data[..];
+    let len = parts.iter().map(|(g, _)| gemm::packed_len::<E>(compute, g, columns)).sum();
+    let mut rest = packed.prepare::<E>(compute, shape, true, len);
     for (g, taps) in &parts {
-        let (part, after) = rest.split_at_mut(gemm::packed_len(tile, g.depth(), columns));
+        let (part, after) = rest.split_at_mut(gemm::packed_len::<E>(compute, g, columns));
         rest = after;
-        let at = |k: usize, n: usize| {
-            let [i, j] = taps[k / run];
-            kernel[((i * shape.kernel + j) * columns + n) * run + k % run]
+        let at = |tap: usize, k: usize, n: usize| {
+            let [i, j] = taps[tap];
+            kernel[((i * shape.kernel + j) * columns + n) * run + k]
         };
-        gemm::pack(compute, tile, g.depth(), columns, at, part);
+        gemm::pack(compute, g, columns, at, part);
     }
 }
 
@@ -221,26 +239,27 @@ pub fn pack_backward_input(
 /// `[batch, out_height, out_width, out]`.
 ///
 /// # Panics
-/// If a slice has not the length `shape` gives it, or `packed` was packed for another shape.
-pub fn forward(
+/// If a slice has not the length `shape` gives it, or `packed` was packed for another shape or type.
+pub fn forward<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
-    input: &[f32],
+    input: &[E],
     packed: &Packed,
-    epilogue: Epilogue<'_>,
-    output: &mut [f32],
+    epilogue: Epilogue<'_, E>,
+    output: &mut [E],
 ) {
-    packed.check(compute, shape, false);
-    let Epilogue { bias, residual, relu } = epilogue;
-    let finish = Finish { bias, residual, relu, ..Finish::default() };
     let n = shape.out_channels;
-    let tile = tile(compute, n);
-    if winograd::suits(shape) {
+    let packed = packed.check::<E>(compute, shape, false);
+    let Epilogue { bias, residual, relu } = epilogue;
+    let finish = Finish { bias, residual, relu, ..Finish::nothing() };
+    if winograd::suits::<E>(shape) {
         let channels = [shape.in_channels, n];
-        winograd::run(compute, tile, shape, channels, input, &packed.data, &finish, output);
+        winograd::run(compute, shape, channels, input, packed, &finish, output);
         return;
     }
-    gemm::run(compute, tile, &Gather::forward(shape), input, &packed.data, n, &finish, output);
+    let g = Gather::forward(shape);
+    let packed = &packed[..gemm::packed_len::<E>(compute, &g, n)];
+    gemm::run(compute, &g, input, packed, n, &finish, output);
 }
 
 /// Gradient with respect to the input, `[batch, height, width, in]`.
@@ -249,30 +268,28 @@ pub fn forward(
 /// not positive become zero (`mask` is the ReLU output that was this convolution's input).
 ///
 /// # Panics
-/// If a slice has not the length `shape` gives it, or `packed` was packed for another shape.
-pub fn backward_input(
+/// If a slice has not the length `shape` gives it, or `packed` was packed for another shape or type.
+pub fn backward_input<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
-    grad_output: &[f32],
+    grad_output: &[E],
     packed: &Packed,
     accumulate: bool,
-    mask: Option<&[f32]>,
-    grad_input: &mut [f32],
+    mask: Option<&[E]>,
+    grad_input: &mut [E],
 ) {
-    packed.check(compute, shape, true);
+    let mut rest = packed.check::<E>(compute, shape, true);
     let n = shape.in_channels;
-    let tile = tile(compute, n);
-    let finish = Finish { accumulate, mask, ..Finish::default() };
-    if winograd::suits(shape) {
-        let (channels, packed) = ([shape.out_channels, n], &packed.data);
-        winograd::run(compute, tile, shape, channels, grad_output, packed, &finish, grad_input);
+    let finish = Finish { accumulate, mask, ..Finish::nothing() };
+    if winograd::suits::<E>(shape) {
+        let channels = [shape.out_channels, n];
+        winograd::run(compute, shape, channels, grad_output, rest, &finish, grad_input);
         return;
     }
-    let mut rest = &packed.data[..];
     for (g, _) in &Gather::backward(shape) {
-        let (part, after) = rest.split_at(gemm::packed_len(tile, g.depth(), n));
+        let (part, after) = rest.split_at(gemm::packed_len::<E>(compute, g, n));
         rest = after;
-        gemm::run(compute, tile, g, grad_output, part, n, &finish, grad_input);
+        gemm::run(compute, g, grad_output, part, n, &finish, grad_input);
     }
 }
 
@@ -280,15 +297,15 @@ pub fn backward_input(
 ///
 /// # Panics
 /// If a slice has not the length `shape` gives it.
-pub fn backward_kernel(
+pub fn backward_kernel<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
-    input: &[f32],
-    grad_output: &[f32],
+    input: &[E],
+    grad_output: &[E],
     grad_kernel: &mut [f32],
 ) {
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
-    if winograd::suits(shape) {
+    if winograd::suits::<E>(shape) {
         winograd::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
         return;
     }

@@ -1,67 +1,74 @@
 //! Passes over memory that no other kernel absorbed, with their gradients.
 
+use crate::element::Element;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
 /// Floats one task handles.
 const TASK: usize = 1 << 15;
 
-fn map1(c: &Compute, a: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+fn map1<E: Element>(c: &Compute, a: &[E], y: &mut [E], f: impl Fn(f32) -> f32 + Sync) {
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| {
         let a = &a[i * TASK..][..y.len()];
-        vectorize(c.isa(), || y.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a)));
+        vectorize(c.isa(), || {
+            y.iter_mut().zip(a).for_each(|(y, a)| *y = E::from_f32(f(a.to_f32())));
+        });
     });
 }
 
 /// `y = max(x, 0)`; NaN stays NaN.
-pub fn relu(c: &Compute, x: &[f32], y: &mut [f32]) {
+pub fn relu<E: Element>(c: &Compute, x: &[E], y: &mut [E]) {
     map1(c, x, y, |x| if x < 0.0 { 0.0 } else { x });
 }
 
 /// Zeroes the elements of `dy` whose ReLU output `y` is not positive.
-pub fn relu_backward(c: &Compute, y: &[f32], dy: &mut [f32]) {
+pub fn relu_backward<E: Element>(c: &Compute, y: &[E], dy: &mut [E]) {
     assert_eq!(y.len(), dy.len(), "lengths differ");
     c.threads.chunks(dy, TASK, |i, dy| {
         let y = &y[i * TASK..][..dy.len()];
         vectorize(c.isa(), || {
-            dy.iter_mut().zip(y).for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 });
+            let zero = E::default();
+            dy.iter_mut().zip(y).for_each(|(d, y)| *d = if y.to_f32() > 0.0 { *d } else { zero });
         });
     });
 }
 
 /// `y = a + b`, then `max(y, 0)` with `rectify`.
-pub fn add(c: &Compute, a: &[f32], b: &[f32], rectify: bool, y: &mut [f32]) {
+pub fn add<E: Element>(c: &Compute, a: &[E], b: &[E], rectify: bool, y: &mut [E]) {
     assert!(a.len() == y.len() && b.len() == y.len(), "lengths differ");
     let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
     c.threads.chunks(y, TASK, |i, y| {
         let (a, b) = (&a[i * TASK..][..y.len()], &b[i * TASK..][..y.len()]);
         vectorize(c.isa(), || {
             for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                let v = a + b;
-                *y = if v < floor { floor } else { v };
+                let v = a.to_f32() + b.to_f32();
+                *y = E::from_f32(if v < floor { floor } else { v });
             }
         });
     });
 }
 
 /// `y += a`
-pub fn accumulate(c: &Compute, a: &[f32], y: &mut [f32]) {
+pub fn accumulate<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| {
         let a = &a[i * TASK..][..y.len()];
-        vectorize(c.isa(), || y.iter_mut().zip(a).for_each(|(y, a)| *y += a));
+        vectorize(c.isa(), || {
+            y.iter_mut().zip(a).for_each(|(y, a)| *y = E::from_f32(y.to_f32() + a.to_f32()));
+        });
     });
 }
 
 /// `y = a`
-pub fn copy(c: &Compute, a: &[f32], y: &mut [f32]) {
-    map1(c, a, y, |a| a);
+pub fn copy<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
+    assert_eq!(a.len(), y.len(), "lengths differ");
+    c.threads.chunks(y, TASK, |i, y| y.copy_from_slice(&a[i * TASK..][..y.len()]));
 }
 
 /// Zeroes a share `rate` of the elements and divides the others by `1 - rate`. Which ones is a
 /// function of `seed` and position alone; the gradient is the same call on the gradient.
-pub fn dropout(c: &Compute, rate: f32, seed: u64, x: &[f32], y: &mut [f32]) {
+pub fn dropout<E: Element>(c: &Compute, rate: f32, seed: u64, x: &[E], y: &mut [E]) {
     assert_eq!(x.len(), y.len(), "lengths differ");
     assert!((0.0..1.0).contains(&rate), "dropout rate {rate} is not in 0..1");
     let scale = 1.0 / (1.0 - rate);
@@ -69,7 +76,7 @@ pub fn dropout(c: &Compute, rate: f32, seed: u64, x: &[f32], y: &mut [f32]) {
         let x = &x[task * TASK..][..y.len()];
         for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
             let keep = uniform(seed, (task * TASK + i) as u64) >= rate;
-            *y = if keep { x * scale } else { 0.0 };
+            *y = if keep { E::from_f32(x.to_f32() * scale) } else { E::default() };
         }
     });
 }
@@ -137,38 +144,46 @@ pub struct Affine {
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it, or `affine` meets other than three channels.
-pub fn frame(c: &Compute, s: &FrameShape, affine: Option<&Affine>, x: &[f32], y: &mut [f32]) {
+pub fn frame<I: Element, E: Element>(
+    c: &Compute,
+    s: &FrameShape,
+    affine: Option<&Affine>,
+    x: &[I],
+    y: &mut [E],
+) {
     assert!(x.len() == s.in_len() && y.len() == s.out_len(), "frame lengths");
     assert!(affine.is_none() || s.channels == 3, "pixel maps need three channels");
     assert!(affine.is_none_or(|a| a.source.iter().all(|&k| k < 3)), "source channel");
     let (n, row) = (s.channels, s.out_width() * s.channels);
     if row == 0 || x.is_empty() {
-        y.fill(0.0);
+        y.fill(E::default());
         return;
     }
     c.threads.chunks(y, row, |line, y| {
         let (image, line) = (line / s.out_height(), line % s.out_height());
         if line < s.padding || line - s.padding >= s.height * s.factor {
-            y.fill(0.0);
+            y.fill(E::default());
             return;
         }
         let from = (image * s.height + (line - s.padding) / s.factor) * s.width * n;
         let (left, inner) = y.split_at_mut(s.padding * n);
         let (inner, right) = inner.split_at_mut(s.width * s.factor * n);
-        left.fill(0.0);
-        right.fill(0.0);
+        left.fill(E::default());
+        right.fill(E::default());
         let pixels = x[from..from + s.width * n].chunks_exact(n);
         for (cells, pixel) in inner.chunks_exact_mut(s.factor * n).zip(pixels) {
-            for cell in cells.chunks_exact_mut(n) {
-                match affine {
-                    None => cell.copy_from_slice(pixel),
-                    Some(a) => {
-                        for k in 0..3 {
-                            cell[k] = pixel[a.source[k]] * a.scale[k] + a.offset[k];
-                        }
+            let (cell, others) = cells.split_at_mut(n);
+            match affine {
+                None => {
+                    cell.iter_mut().zip(pixel).for_each(|(y, x)| *y = E::from_f32(x.to_f32()));
+                }
+                Some(a) => {
+                    for (k, y) in cell.iter_mut().enumerate() {
+                        *y = E::from_f32(pixel[a.source[k]].to_f32() * a.scale[k] + a.offset[k]);
                     }
                 }
             }
+            others.chunks_exact_mut(n).for_each(|other| other.copy_from_slice(cell));
         }
     });
 }
@@ -177,7 +192,7 @@ pub fn frame(c: &Compute, s: &FrameShape, affine: Option<&Affine>, x: &[f32], y:
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it.
-pub fn frame_backward(c: &Compute, s: &FrameShape, dy: &[f32], dx: &mut [f32]) {
+pub fn frame_backward<E: Element>(c: &Compute, s: &FrameShape, dy: &[E], dx: &mut [E]) {
     assert!(dx.len() == s.in_len() && dy.len() == s.out_len(), "frame lengths");
     let (n, row) = (s.channels, s.width * s.channels);
     if row == 0 {
@@ -185,15 +200,16 @@ pub fn frame_backward(c: &Compute, s: &FrameShape, dy: &[f32], dx: &mut [f32]) {
     }
     c.threads.chunks(dx, row, |line, dx| {
         let (image, line) = (line / s.height, line % s.height);
-        dx.fill(0.0);
+        let mut sums = vec![0.0; dx.len()];
         for i in 0..s.factor {
             let from = (image * s.out_height() + s.padding + line * s.factor + i) * s.out_width();
             let dy = &dy[(from + s.padding) * n..][..s.width * s.factor * n];
-            for (x, cells) in dx.chunks_exact_mut(n).zip(dy.chunks_exact(s.factor * n)) {
+            for (x, cells) in sums.chunks_exact_mut(n).zip(dy.chunks_exact(s.factor * n)) {
                 for cell in cells.chunks_exact(n) {
-                    x.iter_mut().zip(cell).for_each(|(x, y)| *x += y);
+                    x.iter_mut().zip(cell).for_each(|(x, y)| *x += y.to_f32());
                 }
             }
         }
+        dx.iter_mut().zip(sums).for_each(|(x, sum)| *x = E::from_f32(sum));
     });
 }

@@ -1,6 +1,7 @@
 //! Which rows of the source each output pixel of a convolution reads, and where it is written.
 
 use crate::conv::ConvShape;
+use crate::element::Element;
 
 /// One implicit GEMM: output pixel `p` is the sum over taps of `source row(p, tap) x panel(tap)`.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub(crate) struct Gather {
     pub step: isize,
     /// Source row and column of each tap, relative to `step * output pixel`.
     pub taps: Vec<[isize; 2]>,
-    /// Floats read per tap; several pixels of the source where taps are neighbours in memory.
+    /// Elements read per tap; several pixels of the source where taps are neighbours in memory.
     pub run: usize,
     /// Rows and columns this GEMM computes.
     pub grid: [usize; 2],
@@ -117,15 +118,15 @@ impl Gather {
     /// # Panics
     /// If a row would not lie within `source`, or `zeros` is shorter than a row.
     #[allow(clippy::too_many_arguments)]
-    pub fn rows(
+    pub fn rows<E>(
         &self,
-        source: &[f32],
-        zeros: &[f32],
+        source: &[E],
+        zeros: &[E],
         first: usize,
         count: usize,
         taps: std::ops::Range<usize>,
         mr: usize,
-        rows: &mut Vec<*const f32>,
+        rows: &mut Vec<*const E>,
     ) {
         let [height, width, channels] = self.source;
         assert_eq!(source.len(), self.batch * height * width * channels, "source length");
@@ -153,11 +154,11 @@ impl Gather {
     }
 
     /// Zeros for [`Gather::rows`]; empty when every tap lies inside of the source.
-    pub fn zeros(&self) -> Vec<f32> {
+    pub fn zeros<E: Element>(&self) -> Vec<E> {
         let reach = |axis: usize| {
             let last = (self.grid[axis] as isize - 1) * self.step;
             self.taps.iter().any(|t| t[axis] < 0 || last + t[axis] >= self.source[axis] as isize)
         };
-        if reach(0) || reach(1) { vec![0.0; self.run] } else { Vec::new() }
+        if reach(0) || reach(1) { vec![E::default(); self.run] } else { Vec::new() }
     }
 }

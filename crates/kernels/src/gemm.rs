@@ -1,11 +1,13 @@
 //! Loops, blocking, threads and edges above the register tile.
 
+use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
 use crate::table::Compute;
 use crate::threads::Shared;
 
-/// Depth of the reduction kept in the second-level cache at a time, in floats.
+/// Depth of the reduction kept in the second-level cache at a time, in floats. Sums of a part rest
+/// in the output meanwhile, which only floats hold without loss: others are summed in one go.
 const DEPTH: usize = 512;
 /// Tiles along the pixels that one task computes.
 const TILES: usize = 32;
@@ -13,18 +15,18 @@ const TILES: usize = 32;
 const TASKS: usize = 16;
 
 /// What happens to each output element, in this order.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Finish<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a, E> {
     /// Add to what the output holds.
     pub accumulate: bool,
     /// Added per column.
     pub bias: Option<&'a [f32]>,
     /// Added element by element.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [E]>,
     /// `max(x, 0)`
     pub relu: bool,
     /// Zero where this is not positive.
-    pub mask: Option<&'a [f32]>,
+    pub mask: Option<&'a [E]>,
 }
 
 /// Part of the reduction: some taps, or a part of one.
@@ -37,23 +39,25 @@ struct Slab {
     start: usize,
 }
 
-fn slabs(g: &Gather) -> Vec<Slab> {
+fn slabs<E: Element>(g: &Gather, unit: usize) -> Vec<Slab> {
+    let most = if E::DTYPE == DType::F32 { DEPTH } else { usize::MAX };
+    let padded = g.run.next_multiple_of(unit);
     let mut list = Vec::new();
-    if g.run > DEPTH {
-        let pieces = g.run.div_ceil(DEPTH);
+    if g.run > most {
+        let pieces = g.run.div_ceil(most);
         let length = g.run.div_ceil(pieces);
         for tap in 0..g.taps.len() {
             for offset in (0..g.run).step_by(length) {
                 let run = length.min(g.run - offset);
-                let start = tap * g.run + offset;
+                let start = tap * padded + offset;
                 list.push(Slab { first_tap: tap, taps: 1, offset, run, start });
             }
         }
     } else {
-        let group = (DEPTH / g.run.max(1)).max(1);
+        let group = (most / g.run.max(1)).max(1);
         for tap in (0..g.taps.len()).step_by(group) {
             let taps = group.min(g.taps.len() - tap);
-            let start = tap * g.run;
+            let start = tap * padded;
             list.push(Slab { first_tap: tap, taps, offset: 0, run: g.run, start });
         }
     }
@@ -63,32 +67,41 @@ fn slabs(g: &Gather) -> Vec<Slab> {
     list
 }
 
-/// Length of a packed matrix of `depth` rows and `columns` columns.
-pub(crate) fn packed_len(tile: Tile, depth: usize, columns: usize) -> usize {
-    columns.div_ceil(tile.nr) * tile.nr * depth
+/// Length of the packed matrix of a GEMM with `columns` columns.
+pub(crate) fn packed_len<E: Element>(compute: &Compute, g: &Gather, columns: usize) -> usize {
+    let kernels = compute.kernels::<E>();
+    let nr = kernels.tile(columns).nr;
+    columns.div_ceil(nr) * nr * g.taps.len() * g.run.next_multiple_of(kernels.depth)
 }
 
-/// Packs the `depth x columns` matrix `at(row, column)` into panels of `nr` columns, zero-padded.
-pub(crate) fn pack(
+/// Packs the matrix `at(tap, k, column)` into panels of the tile's columns, zero-padded: in a panel, for
+/// each tap, groups of the arithmetic's depth of `k`, and in a group column by column.
+pub(crate) fn pack<E: Element>(
     compute: &Compute,
-    tile: Tile,
-    depth: usize,
+    g: &Gather,
     columns: usize,
-    at: impl Fn(usize, usize) -> f32 + Sync,
-    packed: &mut [f32],
+    at: impl Fn(usize, usize, usize) -> f32 + Sync,
+    packed: &mut [E],
 ) {
-    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed length");
+    assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed length");
     if packed.is_empty() {
         return;
     }
-    compute.threads.chunks(packed, depth * tile.nr, |panel, part| {
-        let first = panel * tile.nr;
-        let width = tile.nr.min(columns - first);
-        for (k, row) in part.chunks_exact_mut(tile.nr).enumerate() {
-            for (j, to) in row[..width].iter_mut().enumerate() {
-                *to = at(k, first + j);
+    let kernels = compute.kernels::<E>();
+    let (nr, unit) = (kernels.tile(columns).nr, kernels.depth);
+    let groups = g.run.div_ceil(unit);
+    compute.threads.chunks(packed, groups * unit * nr, |part, rows| {
+        let (panel, tap) = (part / g.taps.len(), part % g.taps.len());
+        let first = panel * nr;
+        let width = nr.min(columns - first);
+        for (group, row) in rows.chunks_exact_mut(unit * nr).enumerate() {
+            for i in 0..unit {
+                let k = group * unit + i;
+                for (j, to) in row.iter_mut().skip(i).step_by(unit).enumerate() {
+                    let inside = k < g.run && j < width;
+                    *to = E::from_f32(if inside { at(tap, k, first + j) } else { 0.0 });
+                }
             }
-            row[width..].fill(0.0);
         }
     });
 }
@@ -98,19 +111,20 @@ pub(crate) fn pack(
 ///
 /// # Panics
 /// If a slice has not the length that `g` and `columns` give it.
-pub(crate) fn run(
+pub(crate) fn run<E: Element>(
     compute: &Compute,
-    tile: Tile,
     g: &Gather,
-    source: &[f32],
-    packed: &[f32],
+    source: &[E],
+    packed: &[E],
     columns: usize,
-    finish: &Finish<'_>,
-    output: &mut [f32],
+    finish: &Finish<'_, E>,
+    output: &mut [E],
 ) {
-    let depth = g.depth();
+    let kernels = compute.kernels::<E>();
+    let (tile, unit) = (kernels.tile(columns), kernels.depth);
+    let depth = g.taps.len() * g.run.next_multiple_of(unit);
     let out_len = g.batch * g.output[0] * g.output[1] * columns;
-    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed kernel length");
+    assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed kernel length");
     assert_eq!(output.len(), out_len, "output length");
     assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
     assert!(finish.residual.is_none_or(|r| r.len() == out_len), "residual length");
@@ -120,7 +134,7 @@ pub(crate) fn run(
         return;
     }
     let zeros = g.zeros();
-    let slabs = slabs(g);
+    let slabs = slabs::<E>(g, unit);
     let span = TILES * tile.mr;
     let chunks = pixels.div_ceil(span);
     let panels = columns.div_ceil(tile.nr);
@@ -144,7 +158,7 @@ pub(crate) fn run(
                 let column = panel * tile.nr;
                 let width = tile.nr.min(columns - column);
                 let weights = &packed[(panel * depth + slab.start) * tile.nr..]
-                    [..slab.taps * slab.run * tile.nr];
+                    [..slab.taps * slab.run.next_multiple_of(unit) * tile.nr];
                 for t in 0..tiles {
                     let height = tile.mr.min(count - t * tile.mr);
                     let args = TileArgs {
@@ -172,7 +186,8 @@ pub(crate) fn run(
                         unsafe { (tile.run)(&args) };
                     } else {
                         let starts = &starts[t * tile.mr..][..height];
-                        edge.run(&args, starts, width, column, finish, end, &output);
+                        let finish = if end { *finish } else { Finish::nothing() };
+                        edge.run(&args, starts, width, column, &finish, &output);
                     }
                 }
             }
@@ -180,71 +195,83 @@ pub(crate) fn run(
     });
 }
 
-pub(crate) fn pointer(slice: Option<&[f32]>, column: usize) -> *const f32 {
+pub(crate) fn pointer<T>(slice: Option<&[T]>, column: usize) -> *const T {
     slice.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(column))
 }
 
-/// Computes tiles that stick out of the output, through a buffer of one whole tile.
-struct Edge {
-    tile: Tile,
-    buffer: Vec<f32>,
+impl<E> Finish<'_, E> {
+    /// The sums alone.
+    pub fn nothing() -> Self {
+        Finish { accumulate: false, bias: None, residual: None, relu: false, mask: None }
+    }
+}
+
+/// Computes tiles that stick out of the output, through buffers of one whole tile.
+struct Edge<E: Element> {
+    tile: &'static Tile<E>,
+    output: Vec<E>,
+    residual: Vec<E>,
+    mask: Vec<E>,
+    bias: Vec<f32>,
     rows: Vec<usize>,
 }
 
-impl Edge {
-    fn new(tile: Tile) -> Edge {
+impl<E: Element> Edge<E> {
+    fn new(tile: &'static Tile<E>) -> Edge<E> {
+        let whole = || vec![E::default(); tile.mr * tile.nr];
         Edge {
             tile,
-            buffer: vec![0.0; tile.mr * tile.nr],
+            output: whole(),
+            residual: whole(),
+            mask: whole(),
+            bias: vec![0.0; tile.nr],
             rows: (0..tile.mr).map(|r| r * tile.nr).collect(),
         }
     }
 
     /// As the tile would for the output rows in `starts` and `width` columns.
-    #[allow(clippy::too_many_arguments)]
     fn run(
         &mut self,
-        args: &TileArgs,
+        args: &TileArgs<E>,
         starts: &[usize],
         width: usize,
         column: usize,
-        finish: &Finish<'_>,
-        end: bool,
-        output: &Shared<'_, f32>,
+        finish: &Finish<'_, E>,
+        output: &Shared<'_, E>,
     ) {
+        let nr = self.tile.nr;
+        if let Some(bias) = finish.bias {
+            self.bias[..width].copy_from_slice(&bias[column..column + width]);
+        }
+        for (r, &start) in starts.iter().enumerate() {
+            let (here, there) = (r * nr..r * nr + width, start + column..start + column + width);
+            if args.accumulate {
+                // SAFETY: this task owns these columns of this pixel.
+                let held = unsafe { output.slice(there.start, width) };
+                self.output[here.clone()].copy_from_slice(held);
+            }
+            if let Some(residual) = finish.residual {
+                self.residual[here.clone()].copy_from_slice(&residual[there.clone()]);
+            }
+            if let Some(mask) = finish.mask {
+                self.mask[here].copy_from_slice(&mask[there]);
+            }
+        }
         let whole = TileArgs {
-            output: self.buffer.as_mut_ptr(),
+            output: self.output.as_mut_ptr(),
             output_rows: self.rows.as_ptr(),
-            accumulate: false,
-            bias: std::ptr::null(),
-            residual: std::ptr::null(),
-            relu: false,
-            mask: std::ptr::null(),
+            bias: pointer(finish.bias.and(Some(&self.bias[..])), 0),
+            residual: pointer(finish.residual.and(Some(&self.residual[..])), 0),
+            mask: pointer(finish.mask.and(Some(&self.mask[..])), 0),
             ..*args
         };
-        // SAFETY: reads as in `run`; writes go to the buffer, which holds a whole tile.
+        // SAFETY: reads of rows and panel as in `run`; everything else lies in buffers that hold a
+        // whole tile.
         unsafe { (self.tile.run)(&whole) };
         for (r, &start) in starts.iter().enumerate() {
-            let at = start + column;
             // SAFETY: this task owns these columns of this pixel.
-            let row = unsafe { output.slice(at, width) };
-            for (j, to) in row.iter_mut().enumerate() {
-                let mut x = self.buffer[r * self.tile.nr + j];
-                if args.accumulate {
-                    x += *to;
-                }
-                if end {
-                    x += finish.bias.map_or(0.0, |b| b[column + j]);
-                    x += finish.residual.map_or(0.0, |r| r[at + j]);
-                    if finish.relu && x < 0.0 {
-                        x = 0.0;
-                    }
-                    if finish.mask.is_some_and(|m| m[at + j].is_nan() || m[at + j] <= 0.0) {
-                        x = 0.0;
-                    }
-                }
-                *to = x;
-            }
+            let row = unsafe { output.slice(start + column, width) };
+            row.copy_from_slice(&self.output[r * nr..][..width]);
         }
     }
 }

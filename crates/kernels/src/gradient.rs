@@ -3,27 +3,31 @@
 use std::sync::PoisonError;
 
 use crate::buffer::Buffer;
+use crate::element::Element;
 use crate::gather::Gather;
-use crate::isa::GradientArgs;
+use crate::isa::{GradientArgs, Isa};
+use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
 
-/// Pixels whose output gradient is packed and kept in cache at a time.
+/// Pixels whose input and output gradient are packed and kept in cache at a time.
 const PIXELS: usize = 128;
 /// Pixels that are worth a partial sum of their own.
 const CHUNK: usize = 2048;
 /// Tasks the work is cut into, where its shape allows.
 const TASKS: usize = 16;
+/// Shorter parts of a tap spend more on packing the output gradient than on multiplying.
+const RUN: usize = 96;
 
 /// `grad_kernel[tap * run + k][n] = sum over pixels of source row(pixel, tap)[k] * grad_output[pixel][n]`.
 ///
 /// # Panics
 /// If a slice has not the length that `g` and `columns` give it.
-pub(crate) fn run(
+pub(crate) fn run<E: Element>(
     compute: &Compute,
     g: &Gather,
-    source: &[f32],
-    grad_output: &[f32],
+    source: &[E],
+    grad_output: &[E],
     columns: usize,
     grad_kernel: &mut [f32],
 ) {
@@ -34,13 +38,14 @@ pub(crate) fn run(
         grad_kernel.fill(0.0);
         return;
     }
-    let tiles = compute.record.gradient(columns);
+    let kernels = compute.kernels::<E>();
+    let (tiles, unit) = (kernels.gradient(columns), kernels.depth);
     let nr = tiles.nr;
     let panels = columns.div_ceil(nr);
     let chunks = (pixels / CHUNK).clamp(1, TASKS.div_ceil(panels));
-    // Ranges of the reduction rows: groups of taps, or parts of a single tap's run.
-    let wanted = TASKS.div_ceil(panels * chunks);
-    let ranges = ranges(g, wanted);
+    // Ranges of the reduction rows, groups of taps or parts of a single tap's run, then groups of panels.
+    let ranges = ranges(g, TASKS.div_ceil(chunks));
+    let groups = panels.min(TASKS.div_ceil(chunks * ranges.len()));
     let zeros = g.zeros();
 
     let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,49 +55,60 @@ pub(crate) fn run(
     }
     let partial = Shared::new(&mut scratch[..len]);
 
-    compute.threads.run(chunks * ranges.len() * panels, |task| {
-        let panel = task % panels;
-        let range = &ranges[task / panels % ranges.len()];
-        let chunk = task / panels / ranges.len();
+    compute.threads.run(chunks * ranges.len() * groups, |task| {
+        let group = task % groups;
+        let range = &ranges[task / groups % ranges.len()];
+        let chunk = task / groups / ranges.len();
         let (first, last) = (chunk * pixels / chunks, (chunk + 1) * pixels / chunks);
-        let column = panel * nr;
-        let width = nr.min(columns - column);
-        let base = (chunk * panels + panel) * depth;
+        let group = group * panels / groups..(group + 1) * panels / groups;
         let taps = range.taps.len();
         let mut rows = Vec::with_capacity(PIXELS * taps);
-        let mut block = Buffer::zeros(PIXELS * nr);
+        let mut input = Interleaved::input(range.run, unit);
+        let mut blocks: Vec<Interleaved<E>> =
+            group.clone().map(|_| Interleaved::panel(nr, unit)).collect();
         for start in (first..last).step_by(PIXELS) {
             let count = PIXELS.min(last - start);
-            for (to, from) in block
-                .chunks_exact_mut(nr)
-                .zip(grad_output[start * columns..(start + count) * columns].chunks_exact(columns))
-            {
-                to[..width].copy_from_slice(&from[column..column + width]);
+            for (panel, block) in group.clone().zip(&mut blocks) {
+                let part = panel * nr..columns.min((panel + 1) * nr);
+                let row = |i: usize| &grad_output[(start + i) * columns..][part.clone()];
+                block.fill(compute.isa(), count, row);
             }
             rows.clear();
             g.rows(source, &zeros, start, count, range.taps.clone(), 1, &mut rows);
             for tap in 0..taps {
-                let mut k = range.offset;
-                while k < range.offset + range.run {
-                    let mr = tiles.run.len().min(range.offset + range.run - k);
-                    let row = base + (range.taps.start + tap) * g.run + k;
-                    // SAFETY: tasks own disjoint (chunk, panel, rows) parts of the partial sums.
-                    let output = unsafe { partial.slice(row * nr, mr * nr) };
-                    let args = GradientArgs {
-                        rows: rows[tap..].as_ptr(),
-                        stride: taps,
-                        offset: k,
-                        pixels: count,
-                        panel: block.as_ptr(),
-                        output: output.as_mut_ptr(),
-                        output_stride: nr,
-                        accumulate: start > first,
-                    };
-                    // SAFETY: `rows` holds `count * taps` checked pointers to rows of `g.run`
-                    // floats, `k + mr` lies within a row, `block` holds `count * nr` floats and
-                    // `output` `mr * nr`. The record's ISA was found available.
-                    unsafe { (tiles.run[mr - 1])(&args) };
-                    k += mr;
+                input.fill(compute.isa(), count, |i| {
+                    // SAFETY: `Gather::rows` checked that `g.run` elements from each pointer on are
+                    // borrowed, and the range lies within the run.
+                    unsafe {
+                        std::slice::from_raw_parts(
+                            rows[i * taps + tap].add(range.offset),
+                            range.run,
+                        )
+                    }
+                });
+                for (panel, block) in group.clone().zip(&blocks) {
+                    let base = (chunk * panels + panel) * depth;
+                    let mut k = 0;
+                    while k < range.run {
+                        let mr = tiles.run.len().min(range.run - k);
+                        let row = base + (range.taps.start + tap) * g.run + range.offset + k;
+                        // SAFETY: tasks own disjoint (chunk, panel, rows) parts of the partial sums.
+                        let output = unsafe { partial.slice(row * nr, mr * nr) };
+                        let args = GradientArgs {
+                            steps: count.div_ceil(unit),
+                            input: input.view()[k * unit..].as_ptr(),
+                            stride: input.stride,
+                            panel: block.view().as_ptr(),
+                            output: output.as_mut_ptr(),
+                            output_stride: nr,
+                            accumulate: start > first,
+                        };
+                        // SAFETY: `input` and `block` hold that many steps of at least
+                        // `(k + mr) * unit` and `nr * unit` elements, and `output` `mr * nr` floats.
+                        // The record's ISA was found available.
+                        unsafe { (tiles.run[mr - 1])(&args) };
+                        k += mr;
+                    }
                 }
             }
         }
@@ -117,6 +133,65 @@ pub(crate) fn run(
     });
 }
 
+/// Rows of some pixels: single ones, or pairs of pixels with both values of a channel side by side.
+struct Interleaved<E> {
+    memory: Buffer,
+    zeros: Vec<E>,
+    unit: usize,
+    /// Elements from one pixel or pair to the next.
+    stride: usize,
+}
+
+impl<E: Element> Interleaved<E> {
+    fn new(width: usize, unit: usize, stride: usize) -> Interleaved<E> {
+        assert!(unit == 1 || unit == 2, "kernels take single pixels or pairs");
+        let elements = PIXELS.div_ceil(unit) * stride;
+        let memory = Buffer::zeros((elements * E::DTYPE.bytes()).div_ceil(size_of::<f32>()));
+        Interleaved { memory, zeros: vec![E::default(); width], unit, stride }
+    }
+
+    /// Room for [`PIXELS`] rows of the output gradient, as the tile reads them.
+    fn panel(nr: usize, unit: usize) -> Interleaved<E> {
+        Interleaved::new(nr, unit, nr * unit)
+    }
+
+    /// Room for [`PIXELS`] rows of `width` elements of the input.
+    fn input(width: usize, unit: usize) -> Interleaved<E> {
+        // An odd number of cache lines: with a power of two all pixels would share few cache sets.
+        let line = 64 / E::DTYPE.bytes();
+        Interleaved::new(width, unit, ((width * unit).div_ceil(line) | 1) * line)
+    }
+
+    fn view(&self) -> &[E] {
+        E::view(&self.memory)
+    }
+
+    /// Packs `count` rows; a last single pixel is paired with zeros. Elements beyond a short row keep
+    /// their zeros.
+    fn fill<'r>(&mut self, isa: Isa, count: usize, row: impl Fn(usize) -> &'r [E])
+    where
+        E: 'r,
+    {
+        let Interleaved { memory, zeros, unit, stride } = self;
+        let steps = E::view_mut(memory).chunks_exact_mut(*stride).take(count.div_ceil(*unit));
+        vectorize(isa, || {
+            for (i, to) in steps.enumerate() {
+                if *unit == 1 {
+                    let row = row(i);
+                    to[..row.len()].copy_from_slice(row);
+                } else {
+                    let first = row(2 * i);
+                    let second: &[E] = if 2 * i + 1 < count { row(2 * i + 1) } else { &zeros[..] };
+                    for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
+                        to[0] = a;
+                        to[1] = b;
+                    }
+                }
+            }
+        });
+    }
+}
+
 /// A part of the rows of the kernel gradient.
 struct Range {
     taps: std::ops::Range<usize>,
@@ -136,8 +211,7 @@ fn ranges(g: &Gather, wanted: usize) -> Vec<Range> {
             })
             .collect();
     }
-    // Parts shorter than this spend more on packing than on multiplying.
-    let pieces = wanted.div_ceil(taps).min(g.run.div_ceil(96)).max(1);
+    let pieces = wanted.div_ceil(taps).min(g.run.div_ceil(RUN)).max(1);
     let length = g.run.div_ceil(pieces);
     (0..taps)
         .flat_map(|tap| {

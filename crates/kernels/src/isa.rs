@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use crate::element::Bf16;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -26,11 +30,13 @@ pub enum Isa {
     Avx2,
     /// AVX-512F.
     Avx512,
+    /// AVX-512F with products of bfloat16.
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     /// Its name, as `HEADSTART_ISA` spells it.
     pub fn name(self) -> &'static str {
@@ -39,6 +45,7 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -58,8 +65,15 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && Isa::Avx2.available()
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => is_x86_feature_detected!("avx512bf16") && Isa::Avx512.available(),
             _ => false,
         }
+    }
+
+    /// Whether it multiplies bfloat16 by itself, twice as fast as floats.
+    pub fn multiplies_bf16(self) -> bool {
+        self == Isa::Avx512Bf16
     }
 
     /// The widest one this CPU runs.
@@ -93,6 +107,8 @@ impl Isa {
             Isa::Avx2 => &avx2::RECORD,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::RECORD,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &avx512bf16::RECORD,
             _ => &portable::RECORD,
         }
     }
@@ -105,23 +121,51 @@ impl fmt::Display for Isa {
 }
 
 /// A register tile with its sizes. `run` needs the record's instruction set.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
+#[derive(Debug)]
+pub(crate) struct Tile<E: 'static> {
     /// Rows of the output (pixels).
     pub mr: usize,
     /// Columns of the output (channels), also the width of a packed panel.
     pub nr: usize,
     /// Computes one tile.
-    pub run: unsafe fn(&TileArgs),
+    pub run: unsafe fn(&TileArgs<E>),
 }
 
 /// The tiles of the kernel gradient for panels of one width. They need the record's instruction set.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GradientTiles {
+#[derive(Debug)]
+pub(crate) struct GradientTiles<E: 'static> {
     /// Columns of the kernel gradient (channels), also the width of a panel.
     pub nr: usize,
     /// Entry `i` computes `i + 1` rows.
-    pub run: &'static [unsafe fn(&GradientArgs)],
+    pub run: &'static [unsafe fn(&GradientArgs<E>)],
+}
+
+/// The kernels of one instruction set for one type of element.
+#[derive(Debug)]
+pub(crate) struct Kernels<E: 'static> {
+    /// Neighbours in the reduction that stand together in packed operands.
+    pub depth: usize,
+    /// For outputs of many channels.
+    pub wide: Tile<E>,
+    /// For outputs of few channels.
+    pub narrow: Tile<E>,
+    /// Kernel gradient, the narrowest panels first.
+    pub gradient: &'static [GradientTiles<E>],
+    /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
+    pub peak: unsafe fn(u64) -> u64,
+}
+
+impl<E> Kernels<E> {
+    /// The tile for outputs of `columns` channels.
+    pub fn tile(&self, columns: usize) -> &Tile<E> {
+        if columns <= self.wide.nr / 2 { &self.narrow } else { &self.wide }
+    }
+
+    /// The tiles of the kernel gradient that waste least on `columns` columns.
+    pub fn gradient(&self, columns: usize) -> &GradientTiles<E> {
+        let fits = self.gradient.iter().find(|tiles| columns <= tiles.nr);
+        fits.unwrap_or(&self.gradient[self.gradient.len() - 1])
+    }
 }
 
 /// Everything one instruction set provides; sizes and functions cannot be mixed between sets.
@@ -129,22 +173,18 @@ pub(crate) struct GradientTiles {
 pub(crate) struct Record {
     /// The instruction set.
     pub isa: Isa,
-    /// For outputs of many channels.
-    pub wide: Tile,
-    /// For outputs of few channels.
-    pub narrow: Tile,
-    /// Kernel gradient, the narrowest panels first.
-    pub gradient: &'static [GradientTiles],
-    /// Transforms of 3x3 convolutions.
+    /// For floats.
+    pub f32: Kernels<f32>,
+    /// For bfloat16.
+    pub bf16: Kernels<Bf16>,
+    /// Transforms of 3x3 convolutions of floats.
     pub winograd: Transforms,
-    /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
-    pub peak: unsafe fn(u64) -> u64,
 }
 
-impl Record {
-    /// The tiles of the kernel gradient that waste least on `columns` columns.
-    pub fn gradient(&self, columns: usize) -> GradientTiles {
-        let fits = self.gradient.iter().find(|tiles| columns <= tiles.nr);
-        *fits.unwrap_or(&self.gradient[self.gradient.len() - 1])
-    }
+/// The gradient tiles `$run::<$arithmetic, rows, $vectors>` for the listed rows.
+macro_rules! gradient_tiles {
+    ($run:ident, $arithmetic:ty, $nr:literal = $vectors:literal vectors, rows $($rows:literal)*) => {
+        GradientTiles { nr: $nr, run: &[$($run::<$arithmetic, $rows, $vectors>),*] }
+    };
 }
+use gradient_tiles;

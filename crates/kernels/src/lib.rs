@@ -1,12 +1,14 @@
 //! Compute on slices and sizes: every kernel headstart's engine runs on the CPU.
 //!
-//! Activations are NHWC, convolution kernels height x width x in x out, all `f32`.
+//! Activations are NHWC, convolution kernels height x width x in x out, `f32` or bfloat16
+//! (`element`), with sums always in `f32`.
 //! `table` binds one register tile and its packing to each instruction set and is chosen at run
 //! time; `conv` and `dense` own loops, blocking, threads and edges above it. Work is cut by shape
 //! and reductions run in a fixed order, so results do not depend on the number of threads.
 
 pub mod buffer;
 pub mod conv;
+pub mod element;
 pub mod elementwise;
 mod gather;
 mod gemm;

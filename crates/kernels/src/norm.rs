@@ -3,6 +3,7 @@
 //! `x` is `[rows, channels]`, where rows are all pixels of all images; statistics and parameters
 //! are `[channels]`. Variances are biased, as Keras and PyTorch normalise with.
 
+use crate::element::Element;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -45,11 +46,11 @@ pub(crate) fn sums<const N: usize>(
 }
 
 /// Sum over the rows of `x`, for instance the gradient of a bias.
-pub fn column_sums(c: &Compute, channels: usize, x: &[f32], result: &mut [f32]) {
+pub fn column_sums<E: Element>(c: &Compute, channels: usize, x: &[E], result: &mut [f32]) {
     assert_eq!(result.len(), channels, "sums length");
     let [total] = sums(c, channels, x.len(), |first, rows, [sum]| {
         for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
-            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x.to_f32());
         }
     });
     result.iter_mut().zip(total).for_each(|(r, t)| *r = t as f32);
@@ -58,20 +59,20 @@ pub fn column_sums(c: &Compute, channels: usize, x: &[f32], result: &mut [f32]) 
 /// Mean and biased variance over the rows of `x`.
 ///
 /// Sums are taken of `x - x[0]`, so that a large mean does not drown the variance.
-pub fn batch_norm_statistics(
+pub fn batch_norm_statistics<E: Element>(
     c: &Compute,
     channels: usize,
-    x: &[f32],
+    x: &[E],
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
     assert!(mean.len() == channels && variance.len() == channels, "statistics length");
     assert!(x.len() >= channels, "statistics of no rows");
-    let shift = &x[..channels];
+    let shift: &Vec<f32> = &x[..channels].iter().map(|x| x.to_f32()).collect();
     let [s1, s2] = sums(c, channels, x.len(), |first, rows, [s1, s2]| {
         for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
             for (((s1, s2), x), shift) in s1.iter_mut().zip(&mut *s2).zip(row).zip(shift) {
-                let d = x - shift;
+                let d = x.to_f32() - shift;
                 *s1 += d;
                 *s2 += d * d;
             }
@@ -112,15 +113,15 @@ pub fn batch_norm_moving(batch: &[f32], momentum: f32, moving: &mut [f32]) {
 
 /// `y = x * scale + shift`, plus `residual`, then `max(y, 0)` with `relu`, in one pass.
 #[allow(clippy::too_many_arguments)]
-pub fn batch_norm_apply(
+pub fn batch_norm_apply<E: Element>(
     c: &Compute,
     channels: usize,
-    x: &[f32],
+    x: &[E],
     scale: &[f32],
     shift: &[f32],
-    residual: Option<&[f32]>,
+    residual: Option<&[E]>,
     relu: bool,
-    y: &mut [f32],
+    y: &mut [E],
 ) {
     assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
     assert!(scale.len() == channels && shift.len() == channels, "parameter length");
@@ -135,8 +136,8 @@ pub fn batch_norm_apply(
             None => {
                 for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
                     for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                        let v = x * a + b;
-                        *y = if v < floor { floor } else { v };
+                        let v = x.to_f32() * a + b;
+                        *y = E::from_f32(if v < floor { floor } else { v });
                     }
                 }
             }
@@ -144,8 +145,8 @@ pub fn batch_norm_apply(
                 let rows = x.chunks_exact(channels).zip(r.chunks_exact(channels));
                 for (y, (x, r)) in y.chunks_exact_mut(channels).zip(rows) {
                     for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(scale).zip(shift) {
-                        let v = x * a + b + r;
-                        *y = if v < floor { floor } else { v };
+                        let v = x.to_f32() * a + b + r.to_f32();
+                        *y = E::from_f32(if v < floor { floor } else { v });
                     }
                 }
             }
@@ -173,11 +174,11 @@ impl NormState<'_> {
 }
 
 /// Gradients of `gamma` and `beta`: `sum dy * (x - mean) / sqrt(variance + epsilon)` and `sum dy`.
-pub fn batch_norm_parameter_gradients(
+pub fn batch_norm_parameter_gradients<E: Element>(
     c: &Compute,
     channels: usize,
-    x: &[f32],
-    dy: &[f32],
+    x: &[E],
+    dy: &[E],
     state: NormState<'_>,
     dgamma: &mut [f32],
     dbeta: &mut [f32],
@@ -191,8 +192,9 @@ pub fn batch_norm_parameter_gradients(
         for (x, dy) in rows {
             let targets = sum.iter_mut().zip(&mut *product);
             for ((((s, p), x), dy), m) in targets.zip(x).zip(dy).zip(mean) {
+                let dy = dy.to_f32();
                 *s += dy;
-                *p += dy * (x - m);
+                *p += dy * (x.to_f32() - m);
             }
         }
     });
@@ -204,14 +206,14 @@ pub fn batch_norm_parameter_gradients(
 
 /// Gradient of the input of a training-mode batch norm, overwriting `dy`:
 /// `gamma / sd * (dy - dbeta / n - (x - mean) / sd * dgamma / n)`.
-pub fn batch_norm_input_gradient(
+pub fn batch_norm_input_gradient<E: Element>(
     c: &Compute,
     channels: usize,
-    x: &[f32],
+    x: &[E],
     state: NormState<'_>,
     dgamma: &[f32],
     dbeta: &[f32],
-    dy: &mut [f32],
+    dy: &mut [E],
 ) {
     assert_eq!(x.len(), dy.len(), "lengths differ");
     assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
@@ -229,7 +231,9 @@ pub fn batch_norm_input_gradient(
                 let (scale, offset, slope, mean) =
                     (&scale[..channels], &offset[..channels], &slope[..channels], mean);
                 for k in 0..channels {
-                    dy[k] = scale[k] * (dy[k] - offset[k] - (x[k] - mean[k]) * slope[k]);
+                    let (x, d) = (x[k].to_f32(), dy[k].to_f32());
+                    let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
+                    dy[k] = E::from_f32(d);
                 }
             }
         });
@@ -238,11 +242,11 @@ pub fn batch_norm_input_gradient(
 
 /// Gradient of the input of an inference-mode batch norm, overwriting `dy`:
 /// `dy * gamma / sqrt(variance + epsilon)`.
-pub fn batch_norm_frozen_input_gradient(
+pub fn batch_norm_frozen_input_gradient<E: Element>(
     c: &Compute,
     channels: usize,
     state: NormState<'_>,
-    dy: &mut [f32],
+    dy: &mut [E],
 ) {
     assert!(channels > 0 && dy.len().is_multiple_of(channels), "length is not rows of {channels}");
     let scale: Vec<f32> =
@@ -251,7 +255,7 @@ pub fn batch_norm_frozen_input_gradient(
     c.threads.chunks(dy, step, |_, dy| {
         vectorize(c.isa(), || {
             for row in dy.chunks_exact_mut(channels) {
-                row.iter_mut().zip(&scale).for_each(|(d, s)| *d *= s);
+                row.iter_mut().zip(&scale).for_each(|(d, s)| *d = E::from_f32(d.to_f32() * s));
             }
         });
     });

@@ -1,5 +1,6 @@
 //! Max pooling and global average pooling, NHWC, with their gradients.
 
+use crate::element::Element;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -63,7 +64,7 @@ impl PoolShape {
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it.
-pub fn max_pool(c: &Compute, s: &PoolShape, x: &[f32], y: &mut [f32]) {
+pub fn max_pool<E: Element>(c: &Compute, s: &PoolShape, x: &[E], y: &mut [E]) {
     assert!(x.len() == s.in_len() && y.len() == s.out_len(), "pooling lengths");
     let (n, row) = (s.channels, s.out_width() * s.channels);
     if row == 0 {
@@ -74,14 +75,18 @@ pub fn max_pool(c: &Compute, s: &PoolShape, x: &[f32], y: &mut [f32]) {
         let x = &x[image * s.height * s.width * n..][..s.height * s.width * n];
         vectorize(c.isa(), || {
             for (column, y) in y.chunks_exact_mut(n).enumerate() {
-                y.fill(f32::NEG_INFINITY);
+                y.fill(E::from_f32(f32::NEG_INFINITY));
                 s.window(line, column, |pixel| match pixel {
                     Some(pixel) => {
                         for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
-                            *y = if x > *y || x.is_nan() { x } else { *y };
+                            let value = x.to_f32();
+                            *y = if value > y.to_f32() || value.is_nan() { x } else { *y };
                         }
                     }
-                    None => y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y }),
+                    None => {
+                        let zero = E::default();
+                        y.iter_mut().for_each(|y| *y = if y.to_f32() < 0.0 { zero } else { *y });
+                    }
                 });
             }
         });
@@ -93,7 +98,7 @@ pub fn max_pool(c: &Compute, s: &PoolShape, x: &[f32], y: &mut [f32]) {
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it.
-pub fn max_pool_backward(c: &Compute, s: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[E], dx: &mut [E]) {
     assert!(x.len() == s.in_len() && dx.len() == s.in_len(), "pooling lengths");
     assert_eq!(dy.len(), s.out_len(), "pooling gradient length");
     let n = s.channels;
@@ -104,7 +109,7 @@ pub fn max_pool_backward(c: &Compute, s: &PoolShape, x: &[f32], dy: &[f32], dx: 
     c.threads.chunks(dx, pixels, |image, dx| {
         let x = &x[image * pixels..][..pixels];
         let dy = &dy[image * out..][..out];
-        dx.fill(0.0);
+        let mut sums = vec![0.0f32; pixels];
         let mut best = vec![f32::NEG_INFINITY; n];
         let mut at = vec![u32::MAX; n];
         for (i, dy) in dy.chunks_exact(n).enumerate() {
@@ -114,7 +119,8 @@ pub fn max_pool_backward(c: &Compute, s: &PoolShape, x: &[f32], dy: &[f32], dx: 
                 s.window(i / s.out_width(), i % s.out_width(), |pixel| match pixel {
                     Some(pixel) => {
                         let cells = best.iter_mut().zip(&mut at).zip(&x[pixel * n..][..n]);
-                        for ((best, at), &x) in cells {
+                        for ((best, at), x) in cells {
+                            let x = x.to_f32();
                             let better = x > *best || (x.is_nan() && !best.is_nan());
                             *best = if better { x } else { *best };
                             *at = if better { pixel as u32 } else { *at };
@@ -129,20 +135,27 @@ pub fn max_pool_backward(c: &Compute, s: &PoolShape, x: &[f32], dy: &[f32], dx: 
                     }
                 });
             });
-            for (k, (&at, &dy)) in at.iter().zip(dy).enumerate() {
+            for (k, (&at, dy)) in at.iter().zip(dy).enumerate() {
                 if at != u32::MAX {
-                    dx[at as usize * n + k] += dy;
+                    sums[at as usize * n + k] += dy.to_f32();
                 }
             }
         }
+        dx.iter_mut().zip(sums).for_each(|(x, sum)| *x = E::from_f32(sum));
     });
 }
 
-/// Mean over the pixels of each image; `[batch, pixels, channels]` to `[batch, channels]`.
+/// Mean over the pixels of each image; `[batch, pixels, channels]` to `[batch, channels]`, in floats.
 ///
 /// # Panics
 /// If a slice has not the length the sizes give it.
-pub fn global_average_pool(c: &Compute, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+pub fn global_average_pool<E: Element>(
+    c: &Compute,
+    pixels: usize,
+    channels: usize,
+    x: &[E],
+    y: &mut [f32],
+) {
     assert!(channels > 0 && y.len().is_multiple_of(channels), "pooling lengths");
     assert_eq!(x.len(), y.len() * pixels, "pooling lengths");
     c.threads.chunks(y, channels, |image, y| {
@@ -150,7 +163,7 @@ pub fn global_average_pool(c: &Compute, pixels: usize, channels: usize, x: &[f32
         vectorize(c.isa(), || {
             y.fill(0.0);
             for row in x.chunks_exact(channels) {
-                y.iter_mut().zip(row).for_each(|(y, x)| *y += x);
+                y.iter_mut().zip(row).for_each(|(y, x)| *y += x.to_f32());
             }
             let scale = 1.0 / pixels as f32;
             y.iter_mut().for_each(|y| *y *= scale);
@@ -162,12 +175,12 @@ pub fn global_average_pool(c: &Compute, pixels: usize, channels: usize, x: &[f32
 ///
 /// # Panics
 /// If a slice has not the length the sizes give it.
-pub fn global_average_pool_backward(
+pub fn global_average_pool_backward<E: Element>(
     c: &Compute,
     pixels: usize,
     channels: usize,
     dy: &[f32],
-    dx: &mut [f32],
+    dx: &mut [E],
 ) {
     assert!(channels > 0 && dy.len().is_multiple_of(channels), "pooling lengths");
     assert_eq!(dx.len(), dy.len() * pixels, "pooling lengths");
@@ -179,7 +192,7 @@ pub fn global_average_pool_backward(
         let scale = 1.0 / pixels as f32;
         vectorize(c.isa(), || {
             for row in dx.chunks_exact_mut(channels) {
-                row.iter_mut().zip(dy).for_each(|(x, y)| *x = y * scale);
+                row.iter_mut().zip(dy).for_each(|(x, y)| *x = E::from_f32(y * scale));
             }
         });
     });

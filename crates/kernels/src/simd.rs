@@ -12,6 +12,9 @@ pub(crate) fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512 => unsafe { avx512(f) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512Bf16 => unsafe { avx512(f) },
         // The baseline of 64-bit Arm has NEON.
         _ => f(),
     }

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use crate::buffer::Buffer;
-use crate::isa::{Isa, Record};
+use crate::element::{DType, Element};
+use crate::isa::{Isa, Kernels, Record};
 use crate::threads::Threads;
 
 /// What every kernel takes: threads to run on and the kernels of one instruction set.
@@ -11,6 +12,8 @@ use crate::threads::Threads;
 pub struct Compute {
     /// The threads.
     pub threads: Threads,
+    /// What plans made for this store activations and their gradients as.
+    pub dtype: DType,
     pub(crate) record: &'static Record,
     /// Memory for partial results, kept between calls.
     pub(crate) scratch: Mutex<Buffer>,
@@ -36,7 +39,17 @@ impl Compute {
             return Err(format!("this CPU does not run {isa}"));
         }
         let threads = Threads::new(threads).map_err(|e| format!("cannot start threads: {e}"))?;
-        Ok(Compute { threads, record: isa.record(), scratch: Mutex::default() })
+        Ok(Compute { threads, dtype: DType::F32, record: isa.record(), scratch: Mutex::default() })
+    }
+
+    /// The same, for plans that store activations and their gradients as `dtype`.
+    pub fn storing(self, dtype: DType) -> Compute {
+        Compute { dtype, ..self }
+    }
+
+    /// The kernels for a type of element.
+    pub(crate) fn kernels<E: Element>(&self) -> &'static Kernels<E> {
+        E::kernels(self.record)
     }
 
     /// The instruction set in use.
@@ -44,9 +57,13 @@ impl Compute {
         self.record.isa
     }
 
-    /// The multiply-add rate of all threads in FLOP/s, measured for about `seconds` by a loop that
+    /// The multiply-add rate of all threads on `dtype` in FLOP/s, measured for about `seconds` by a loop that
     /// touches registers only.
-    pub fn measure_peak(&self, seconds: f64) -> f64 {
+    pub fn measure_peak(&self, dtype: DType, seconds: f64) -> f64 {
+        let peak = match dtype {
+            DType::F32 => self.record.f32.peak,
+            DType::Bf16 => self.record.bf16.peak,
+        };
         let rounds = 1 << 16;
         let start = std::time::Instant::now();
         let total = std::sync::atomic::AtomicU64::new(0);
@@ -54,7 +71,7 @@ impl Compute {
         while start.elapsed().as_secs_f64() < seconds {
             self.threads.run(tasks, |_| {
                 // SAFETY: `with_isa` checked that the CPU runs the record's instruction set.
-                let done = unsafe { (self.record.peak)(rounds) };
+                let done = unsafe { peak(rounds) };
                 total.fetch_add(done, std::sync::atomic::Ordering::Relaxed);
             });
         }

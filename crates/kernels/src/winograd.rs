@@ -14,8 +14,9 @@ use std::sync::PoisonError;
 
 use crate::buffer::Buffer;
 use crate::conv::ConvShape;
-use crate::gemm::{Finish, packed_len as panel_len, pointer};
-use crate::isa::{CollectArgs, GradientArgs, OUTSIDE, SpreadArgs, Tile, TileArgs};
+use crate::element::{DType, Element};
+use crate::gemm::{Finish, pointer};
+use crate::isa::{CollectArgs, GradientArgs, OUTSIDE, SpreadArgs, TileArgs};
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
@@ -34,12 +35,14 @@ const SUM: usize = 128;
 const LANES: usize = 8;
 
 /// Whether a convolution and its gradients run this way: at least 1.6 times fewer products than the
-/// direct sum has, and channels that fill every panel.
-pub(crate) fn suits(s: &ConvShape) -> bool {
+/// direct sum has, channels that fill every panel, and floats, as the transforms would cost bfloat16 its
+/// few digits.
+pub(crate) fn suits<E: Element>(s: &ConvShape) -> bool {
     let tiles = s.height.div_ceil(4) * s.width.div_ceil(4);
     let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height * s.width;
     let full = |channels: usize| channels > 0 && channels.is_multiple_of(64);
-    s.kernel == 3
+    E::DTYPE == DType::F32
+        && s.kernel == 3
         && s.stride == 1
         && s.padding == 1
         && full(s.in_channels)
@@ -112,8 +115,8 @@ impl Tiles {
 }
 
 /// Length of a packed kernel from `depth` to `columns` channels.
-pub(crate) fn packed_len(tile: Tile, depth: usize, columns: usize) -> usize {
-    PRODUCTS * panel_len(tile, depth, columns)
+pub(crate) fn packed_len(depth: usize, columns: usize) -> usize {
+    PRODUCTS * depth * columns
 }
 
 /// `G g G^T`, packed into panels product by product, from the kernel `at(tap, from channel, to channel)`.
@@ -122,13 +125,14 @@ pub(crate) fn packed_len(tile: Tile, depth: usize, columns: usize) -> usize {
 /// If `packed` has not the length [`packed_len`] says.
 pub(crate) fn pack(
     compute: &Compute,
-    tile: Tile,
     depth: usize,
     columns: usize,
     at: impl Fn(usize, usize, usize) -> f32 + Sync,
     packed: &mut [f32],
 ) {
-    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed length");
+    let tile = compute.kernels::<f32>().tile(columns);
+    assert_eq!(packed.len(), packed_len(depth, columns), "packed length");
+    assert!(columns.is_multiple_of(tile.nr), "channels");
     let panels = columns / tile.nr;
     let packed = Shared::new(packed);
     compute.threads.run(panels * depth.div_ceil(16), |task| {
@@ -182,24 +186,26 @@ fn kernel_products(taps: &[[f64; LANES]; 9]) -> [[f64; LANES]; PRODUCTS] {
 ///
 /// # Panics
 /// If a slice has not the length that the sizes give it.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn run(
+pub(crate) fn run<E: Element>(
     compute: &Compute,
-    tile: Tile,
     shape: &ConvShape,
     [depth, columns]: [usize; 2],
-    source: &[f32],
-    packed: &[f32],
-    finish: &Finish<'_>,
-    output: &mut [f32],
+    source: &[E],
+    packed: &[E],
+    finish: &Finish<'_, E>,
+    output: &mut [E],
 ) {
+    let (source, packed) = (floats(source), floats(packed));
+    let residual = finish.residual.map(floats);
+    let (mask, output) = (finish.mask.map(floats), E::floats_mut(output).unwrap_or_default());
+    let tile = compute.kernels::<f32>().tile(columns);
     let pixels = shape.batch * shape.height * shape.width;
     assert_eq!(source.len(), pixels * depth, "source length");
-    assert_eq!(packed.len(), packed_len(tile, depth, columns), "packed kernel length");
+    assert_eq!(packed.len(), packed_len(depth, columns), "packed kernel length");
     assert_eq!(output.len(), pixels * columns, "output length");
     assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
-    assert!(finish.residual.is_none_or(|r| r.len() == output.len()), "residual length");
-    assert!(finish.mask.is_none_or(|m| m.len() == output.len()), "mask length");
+    assert!(residual.is_none_or(|r| r.len() == output.len()), "residual length");
+    assert!(mask.is_none_or(|m| m.len() == output.len()), "mask length");
     assert!(columns.is_multiple_of(tile.nr) && depth.is_multiple_of(16), "channels");
     let tiles = Tiles::new(shape);
     if tiles.count == 0 {
@@ -229,7 +235,7 @@ pub(crate) fn run(
         });
         // SAFETY: nothing writes `spread` until the next block.
         let transformed = unsafe { spread.slice(0, PRODUCTS * block * depth) };
-        multiply(compute, tile, [depth, columns], [block, count], transformed, packed, &products);
+        multiply(compute, [depth, columns], [block, count], transformed, packed, &products);
         spread_tiles(compute, count, |i| {
             let mut rows = [OUTSIDE; 16];
             for (row, pixel) in rows.iter_mut().zip(tiles.pixels(first + i, 0, 4)) {
@@ -243,15 +249,20 @@ pub(crate) fn run(
                 rows: rows.as_ptr(),
                 accumulate: finish.accumulate,
                 bias: pointer(finish.bias, 0),
-                residual: pointer(finish.residual, 0),
+                residual: pointer(residual, 0),
                 relu: finish.relu,
-                mask: pointer(finish.mask, 0),
+                mask: pointer(mask, 0),
             };
             // SAFETY: reads tile `i`'s rows of the products; every pixel within the map has
             // `columns` floats in output, residual and mask, and belongs to one tile.
             unsafe { (compute.record.winograd.output)(&args) };
         });
     }
+}
+
+/// Elements that [`suits`] found to be floats.
+fn floats<E: Element>(values: &[E]) -> &[f32] {
+    E::floats(values).unwrap_or_default()
 }
 
 /// Runs `f` for each tile of a block.
@@ -273,13 +284,13 @@ fn halves(scratch: &mut Buffer, first: usize, second: usize) -> (&mut [f32], &mu
 /// `products[p] = transformed[p] x packed[p]` for every product `p` and the `count` tiles of a block.
 fn multiply(
     compute: &Compute,
-    tile: Tile,
     [depth, columns]: [usize; 2],
     [block, count]: [usize; 2],
     transformed: &[f32],
     packed: &[f32],
     products: &Shared<'_, f32>,
 ) {
+    let tile = compute.kernels::<f32>().tile(columns);
     let panels = columns / tile.nr;
     let groups = panels.min(4);
     let starts: Vec<usize> = (0..block).map(|i| i * columns).collect();
@@ -323,13 +334,14 @@ fn multiply(
 ///
 /// # Panics
 /// If a slice has not the length that `shape` gives it.
-pub(crate) fn kernel_gradient(
+pub(crate) fn kernel_gradient<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
-    source: &[f32],
-    grad_output: &[f32],
+    source: &[E],
+    grad_output: &[E],
     grad_kernel: &mut [f32],
 ) {
+    let (source, grad_output) = (floats(source), floats(grad_output));
     let (depth, columns) = (shape.in_channels, shape.out_channels);
     assert_eq!(source.len(), shape.in_len(), "source length");
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
@@ -339,7 +351,7 @@ pub(crate) fn kernel_gradient(
         grad_kernel.fill(0.0);
         return;
     }
-    let nr = compute.record.gradient(columns).nr;
+    let nr = compute.kernels::<f32>().gradient(columns).nr;
     assert!(columns.is_multiple_of(nr) && depth.is_multiple_of(16), "channels");
     let panels = columns / nr;
     let block = tiles.block(depth + columns, 1);
@@ -398,13 +410,12 @@ fn sum(
     gradients: &[f32],
     sums: &Shared<'_, f32>,
 ) {
-    let tiles = compute.record.gradient(columns);
+    let tiles = compute.kernels::<f32>().gradient(columns);
     let nr = tiles.nr;
     let panels = columns / nr;
     compute.threads.run(PRODUCTS * panels, |task| {
         let (product, panel) = (task / panels, task % panels);
         let part = &transformed[product * block * depth..][..block * depth];
-        let rows: Vec<*const f32> = part.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
         for first in (0..count).step_by(SUM) {
             let pixels = SUM.min(count - first);
             let at = ((product * panels + panel) * block + first) * nr;
@@ -414,10 +425,9 @@ fn sum(
                 let mr = tiles.run.len().min(depth - k);
                 let row = (product * depth + k) * columns + panel * nr;
                 let args = GradientArgs {
-                    rows: rows[first..][..pixels].as_ptr(),
-                    stride: 1,
-                    offset: k,
-                    pixels,
+                    steps: pixels,
+                    input: part[first * depth + k..].as_ptr(),
+                    stride: depth,
                     panel: gradients.as_ptr(),
                     output: sums.pointer().wrapping_add(row),
                     output_stride: columns,

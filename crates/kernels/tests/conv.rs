@@ -1,12 +1,13 @@
 //! Every record of the kernel table against the f64 oracle, on edge shapes.
 
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::oracle;
 use headstart_kernels::table::Compute;
 
 mod support;
-use support::{close, noise};
+use support::{close, elements, near, noise};
 
 fn shapes() -> Vec<ConvShape> {
     let mut list = Vec::new();
@@ -61,106 +62,159 @@ fn each_isa(test: impl Fn(&Compute)) {
     assert!(ran > 0, "no instruction set was tested");
 }
 
+fn forward<E: Element>(c: &Compute) {
+    for (seed, s) in shapes().iter().enumerate() {
+        let seed = seed as u64;
+        let (x, xv) = elements::<E>(s.in_len(), seed + 1);
+        let w = noise(s.kernel_len(), seed + 2);
+        let bias = noise(s.out_channels, seed + 3);
+        let (residual, rv) = elements::<E>(s.out_len(), seed + 4);
+        let scale = noise(s.out_channels, seed + 5);
+        let scaled = w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels]);
+        let scaled: Vec<f32> = scaled.map(|w| E::from_f32(w).to_f32()).collect();
+        let mut packed = Packed::default();
+        conv::pack_forward::<E>(c, s, &w, Some(&scale), &mut packed);
+        let plain = oracle::conv_forward(s, &xv, &scaled);
+        let depth = s.kernel * s.kernel * s.in_channels;
+        for mode in 0..8 {
+            let epilogue = Epilogue {
+                bias: (mode & 1 > 0).then_some(&bias[..]),
+                residual: (mode & 2 > 0).then_some(&residual[..]),
+                relu: mode & 4 > 0,
+            };
+            let want: Vec<f64> = plain
+                .iter()
+                .enumerate()
+                .map(|(i, &y)| {
+                    let y = y
+                        + epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels]))
+                        + epilogue.residual.map_or(0.0, |_| f64::from(rv[i]));
+                    if epilogue.relu { y.max(0.0) } else { y }
+                })
+                .collect();
+            let mut y = vec![E::from_f32(f32::NAN); s.out_len()];
+            conv::forward(c, s, &x, &packed, epilogue, &mut y);
+            near(&format!("{} {s:?} mode {mode}", c.isa()), &y, &want, tolerance(depth));
+        }
+    }
+}
+
 #[test]
 fn forward_matches_the_oracle() {
-    each_isa(|c| {
-        for (seed, s) in shapes().iter().enumerate() {
-            let seed = seed as u64;
-            let (x, w) = (noise(s.in_len(), seed + 1), noise(s.kernel_len(), seed + 2));
-            let (bias, residual) = (noise(s.out_channels, seed + 3), noise(s.out_len(), seed + 4));
-            let scale = noise(s.out_channels, seed + 5);
-            let scaled: Vec<f32> =
-                w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels]).collect();
-            let mut packed = Packed::default();
-            conv::pack_forward(c, s, &w, Some(&scale), &mut packed);
-            let plain = oracle::conv_forward(s, &x, &scaled);
-            let depth = s.kernel * s.kernel * s.in_channels;
-            for mode in 0..8 {
-                let epilogue = Epilogue {
-                    bias: (mode & 1 > 0).then_some(&bias[..]),
-                    residual: (mode & 2 > 0).then_some(&residual[..]),
-                    relu: mode & 4 > 0,
-                };
-                let want: Vec<f64> = plain
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &y)| {
-                        let y = y
-                            + epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels]))
-                            + epilogue.residual.map_or(0.0, |r| f64::from(r[i]));
-                        if epilogue.relu { y.max(0.0) } else { y }
-                    })
-                    .collect();
-                let mut y = vec![f32::NAN; s.out_len()];
-                conv::forward(c, s, &x, &packed, epilogue, &mut y);
-                close(&format!("{} {s:?} mode {mode}", c.isa()), &y, &want, tolerance(depth));
-            }
+    each_isa(forward::<f32>);
+    each_isa(forward::<Bf16>);
+}
+
+fn backward_to_input<E: Element>(c: &Compute) {
+    for (seed, s) in shapes().iter().enumerate() {
+        let seed = seed as u64;
+        let (dy, dyv) = elements::<E>(s.out_len(), seed + 1);
+        let (_, w) = elements::<E>(s.kernel_len(), seed + 2);
+        let (held, hv) = elements::<E>(s.in_len(), seed + 3);
+        let (mask, mv) = elements::<E>(s.in_len(), seed + 4);
+        let mut packed = Packed::default();
+        conv::pack_backward_input::<E>(c, s, &w, &mut packed);
+        let plain = oracle::conv_backward_input(s, &dyv, &w);
+        let depth = s.kernel * s.kernel * s.out_channels;
+        for mode in 0..4 {
+            let (accumulate, masked) = (mode & 1 > 0, mode & 2 > 0);
+            let want: Vec<f64> = plain
+                .iter()
+                .enumerate()
+                .map(|(i, &g)| match masked && mv[i] <= 0.0 {
+                    true => 0.0,
+                    false => g + if accumulate { f64::from(hv[i]) } else { 0.0 },
+                })
+                .collect();
+            let nan = || vec![E::from_f32(f32::NAN); s.in_len()];
+            let mut dx = if accumulate { held.clone() } else { nan() };
+            let mask = masked.then_some(&mask[..]);
+            conv::backward_input(c, s, &dy, &packed, accumulate, mask, &mut dx);
+            near(&format!("{} {s:?} mode {mode}", c.isa()), &dx, &want, tolerance(depth));
         }
-    });
+    }
 }
 
 #[test]
 fn backward_to_input_matches_the_oracle() {
-    each_isa(|c| {
-        for (seed, s) in shapes().iter().enumerate() {
-            let seed = seed as u64;
-            let (dy, w) = (noise(s.out_len(), seed + 1), noise(s.kernel_len(), seed + 2));
-            let (held, mask) = (noise(s.in_len(), seed + 3), noise(s.in_len(), seed + 4));
-            let mut packed = Packed::default();
-            conv::pack_backward_input(c, s, &w, &mut packed);
-            let plain = oracle::conv_backward_input(s, &dy, &w);
-            let depth = s.kernel * s.kernel * s.out_channels;
-            for mode in 0..4 {
-                let (accumulate, masked) = (mode & 1 > 0, mode & 2 > 0);
-                let want: Vec<f64> = plain
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &g)| match masked && mask[i] <= 0.0 {
-                        true => 0.0,
-                        false => g + if accumulate { f64::from(held[i]) } else { 0.0 },
-                    })
-                    .collect();
-                let mut dx = if accumulate { held.clone() } else { vec![f32::NAN; s.in_len()] };
-                let mask = masked.then_some(&mask[..]);
-                conv::backward_input(c, s, &dy, &packed, accumulate, mask, &mut dx);
-                close(&format!("{} {s:?} mode {mode}", c.isa()), &dx, &want, tolerance(depth));
-            }
-        }
-    });
+    each_isa(backward_to_input::<f32>);
+    each_isa(backward_to_input::<Bf16>);
+}
+
+fn backward_to_kernel<E: Element>(c: &Compute) {
+    for (seed, s) in shapes().iter().enumerate() {
+        let seed = seed as u64;
+        let (x, xv) = elements::<E>(s.in_len(), seed + 1);
+        let (dy, dyv) = elements::<E>(s.out_len(), seed + 2);
+        let mut dw = vec![f32::NAN; s.kernel_len()];
+        conv::backward_kernel(c, s, &x, &dy, &mut dw);
+        let want = oracle::conv_backward_kernel(s, &xv, &dyv);
+        let pixels = s.batch * s.out_height() * s.out_width();
+        let what = format!("{} {s:?} {}", c.isa(), E::DTYPE.name());
+        close(&what, &dw, &want, tolerance(pixels));
+    }
 }
 
 #[test]
 fn backward_to_kernel_matches_the_oracle() {
-    each_isa(|c| {
-        for (seed, s) in shapes().iter().enumerate() {
-            let seed = seed as u64;
-            let (x, dy) = (noise(s.in_len(), seed + 1), noise(s.out_len(), seed + 2));
-            let mut dw = vec![f32::NAN; s.kernel_len()];
-            conv::backward_kernel(c, s, &x, &dy, &mut dw);
-            let want = oracle::conv_backward_kernel(s, &x, &dy);
-            let pixels = s.batch * s.out_height() * s.out_width();
-            close(&format!("{} {s:?}", c.isa()), &dw, &want, tolerance(pixels));
-        }
-    });
+    each_isa(backward_to_kernel::<f32>);
+    each_isa(backward_to_kernel::<Bf16>);
 }
 
-#[test]
-fn bits_do_not_depend_on_the_number_of_threads() {
+fn same_for_any_threads<E: Element>() {
     for s in shapes() {
-        let (x, w, dy) = (noise(s.in_len(), 1), noise(s.kernel_len(), 2), noise(s.out_len(), 3));
+        let (x, dy) = (elements::<E>(s.in_len(), 1).0, elements::<E>(s.out_len(), 3).0);
+        let w = noise(s.kernel_len(), 2);
         let results = [1, 2, 3].map(|threads| {
             let c = Compute::new(threads).unwrap();
             let (mut p, mut q) = (Packed::default(), Packed::default());
-            conv::pack_forward(&c, &s, &w, None, &mut p);
-            conv::pack_backward_input(&c, &s, &w, &mut q);
-            let mut y = vec![0.0; s.out_len()];
-            let mut dx = vec![0.0; s.in_len()];
+            conv::pack_forward::<E>(&c, &s, &w, None, &mut p);
+            conv::pack_backward_input::<E>(&c, &s, &w, &mut q);
+            let mut y = vec![E::default(); s.out_len()];
+            let mut dx = vec![E::default(); s.in_len()];
             let mut dw = vec![0.0; s.kernel_len()];
             conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y);
             conv::backward_input(&c, &s, &dy, &q, false, None, &mut dx);
             conv::backward_kernel(&c, &s, &x, &dy, &mut dw);
-            [y, dx, dw].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            let bits = |v: Vec<E>| v.iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>();
+            [bits(y), bits(dx), dw.into_iter().map(f32::to_bits).collect()]
         });
         assert!(results[0] == results[1] && results[1] == results[2], "{s:?}");
     }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    same_for_any_threads::<f32>();
+    same_for_any_threads::<Bf16>();
+}
+
+/// A pixel's value must not depend on where in a tile it falls.
+#[test]
+fn an_image_alone_has_the_bits_it_has_in_a_batch() {
+    fn check<E: Element>(c: &Compute) {
+        for s in shapes() {
+            let s = ConvShape { batch: 3, ..s };
+            let one = ConvShape { batch: 1, ..s };
+            let (x, residual) = (elements::<E>(s.in_len(), 1).0, elements::<E>(s.out_len(), 2).0);
+            let (w, bias) = (noise(s.kernel_len(), 3), noise(s.out_channels, 4));
+            let mut packed = Packed::default();
+            conv::pack_forward::<E>(c, &s, &w, None, &mut packed);
+            let run = |s: &ConvShape, from: usize| {
+                let mut y = vec![E::default(); s.out_len()];
+                let residual = Some(&residual[from * one.out_len()..][..s.out_len()]);
+                let epilogue = Epilogue { bias: Some(&bias), residual, relu: true };
+                let x = &x[from * one.in_len()..][..s.in_len()];
+                conv::forward(c, s, x, &packed, epilogue, &mut y);
+                y
+            };
+            let together = run(&s, 0);
+            for i in 0..3 {
+                let part = &together[i * one.out_len()..][..one.out_len()];
+                assert!(run(&one, i) == part, "{} {s:?} image {i}", c.isa());
+            }
+        }
+    }
+    each_isa(check::<f32>);
+    each_isa(check::<Bf16>);
 }

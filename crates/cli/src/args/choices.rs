@@ -123,9 +123,11 @@ choices! {
 choices! {
     /// Arithmetic.
     Prec => Precision {
-        /// The best for this machine.
+        /// bf16 where the CPU multiplies it by itself, else f32.
         Auto => Precision::Auto,
         /// 32-bit floats.
         F32 => Precision::F32,
+        /// bfloat16 with sums in 32 bits; slow where the CPU has no instruction for it.
+        Bf16 => Precision::Bf16,
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::choices::{Interp, Pre, Split};
+use super::choices::{Interp, Pre, Prec, Split};
 
 /// Settings of an evaluation.
 #[derive(Debug, Args)]
@@ -33,6 +33,9 @@ pub struct Evaluate {
     /// Images that go through the net together
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
@@ -59,6 +62,9 @@ pub struct Predict {
     /// How images are resized [default: as in training]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
@@ -102,6 +108,9 @@ pub struct Features {
     /// At most so many images
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,

@@ -24,13 +24,13 @@ struct Row<'a> {
 
 /// Measures a part of the job.
 pub fn run(args: &Bench) -> Result<(), Failure> {
-    let compute = compute(args.work.threads)?;
+    let compute = compute(args.work.threads, args.work.precision.into())?;
     let m = prepare(&args.work, &compute)?.measure(args.repeat)?;
     let row = Row {
         model: &args.work.model,
         phase: args.work.phase.name(),
         cached: args.work.cached,
-        precision: "f32",
+        precision: compute.dtype.name(),
         batch: args.work.batch_size,
         threads: compute.threads.count(),
         isa: compute.isa().name(),

@@ -17,7 +17,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     if args.batch_size == 0 {
         return Err(Failure::Usage(Error::invalid("--batch-size", "at least 1", "0", "")));
     }
-    let compute = compute(args.threads)?;
+    let compute = compute(args.threads, args.precision.into())?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let holds_out = matches!(args.split, Split::Validation | Split::Train);
     let options = DataOptions {

@@ -15,7 +15,7 @@ use crate::output;
 
 /// Lists the steps of a part of the job.
 pub fn run(args: &Explain) -> Result<(), Failure> {
-    let compute = compute(args.work.threads)?;
+    let compute = compute(args.work.threads, args.work.precision.into())?;
     let mut work = prepare(&args.work, &compute)?;
     let plans = if args.measure { work.explain_measured()? } else { work.explain() };
     if args.json {

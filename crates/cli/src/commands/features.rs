@@ -62,7 +62,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         ..TrainConfig::default()
     };
     config.check().map_err(Failure::Usage)?;
-    let compute = compute(args.threads)?;
+    let compute = compute(args.threads, args.precision.into())?;
     if !is_file(&args.model) && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -102,7 +102,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         columns.width = part.elements[0];
-        columns.values.extend_from_slice(&part.tensors[0]);
+        columns.values.extend(part.tensors[0].as_slice().to_f32());
         columns.labels.extend(subset.labels());
         columns.names.extend((0..total).map(|i| format!("{split}/{}", subset.name(i))));
     }

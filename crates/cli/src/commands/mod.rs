@@ -15,6 +15,7 @@ mod train;
 use std::path::Path;
 use std::sync::Arc;
 
+use headstart::config::Precision;
 use headstart::dataset::{Dataset, Subset};
 use headstart::hub::sources;
 use headstart::model::Model;
@@ -44,16 +45,18 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Threads and kernels; 0 threads are one per core.
-fn compute(threads: usize) -> Result<Arc<Compute>, Failure> {
+/// Threads, kernels and what they store; 0 threads are one per core.
+fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
     if threads > 1024 {
         let found = threads.to_string();
         return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
     }
-    Compute::new(threads).map(Arc::new).map_err(|message| {
+    let compute = Compute::new(threads).map_err(|message| {
         let expected = "threads and kernels that can start";
         Failure::Failed(Error::invalid("compute", expected, message, "unset HEADSTART_ISA"))
-    })
+    })?;
+    let dtype = precision.dtype(compute.isa());
+    Ok(Arc::new(compute.storing(dtype)))
 }
 
 /// Whether a MODEL argument means a file: it exists, or has a folder or a model file's ending in it.

@@ -41,7 +41,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
-    let compute = compute(args.threads)?;
+    let compute = compute(args.threads, args.precision.into())?;
     let batch = BATCH.min(files.len());
     let mut executor = executor(&model, &compute, batch, &[0], &[model.output()])?;
     let target = model.target();

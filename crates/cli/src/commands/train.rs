@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headstart::Error;
-use headstart::config::TrainConfig;
+use headstart::config::{Precision, TrainConfig};
 use headstart::history::PhaseName;
 use headstart::hub::sources;
 use headstart::inference::Control;
@@ -32,10 +32,11 @@ struct Outcomes<'a> {
 
 /// Trains, evaluates, draws.
 pub fn run(args: &Train) -> Result<(), Failure> {
-    let config = settings(args)?;
+    let mut config = settings(args)?;
     config.check().map_err(Failure::Usage)?;
     let from = freeze_point(&config).map_err(Failure::Usage)?;
-    let compute = compute(config.threads)?;
+    let compute = compute(config.threads, config.precision)?;
+    config.precision = Precision::exactly(compute.dtype);
     if sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -61,11 +62,12 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
     eprintln!(
-        "images enter {} at {}x{}, {} preprocessing",
+        "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
         card.architecture,
         height * factor,
         width * factor,
-        card.preprocess.name()
+        card.preprocess.name(),
+        compute.dtype.name()
     );
     if factor > 1 {
         eprintln!(

@@ -7,7 +7,30 @@ impl Executor {
     pub(super) fn run_backward(
         &mut self,
         step: Step,
-        inputs: &[&[f32]],
+        inputs: &[Slice<'_>],
+        labels: &[u32],
+        parameters: &Parameters,
+        gradients: &mut Gradients,
+    ) {
+        let dtype = match step {
+            Step::Forward { group } | Step::Loss { group, .. } => self.dtype(group),
+            Step::Mask { gradient, .. } => self.plan.buffers[gradient].dtype,
+            Step::Accumulate { from, .. } | Step::Copy { from, .. } => {
+                self.plan.buffers[from].dtype
+            }
+            Step::Kernel { group, .. } | Step::Norm { group, .. } => self.dtype(group),
+            Step::Input { group, .. } => self.dtype(group),
+        };
+        match dtype {
+            DType::F32 => self.backward_on::<f32>(step, inputs, labels, parameters, gradients),
+            DType::Bf16 => self.backward_on::<Bf16>(step, inputs, labels, parameters, gradients),
+        }
+    }
+
+    fn backward_on<E: Element>(
+        &mut self,
+        step: Step,
+        inputs: &[Slice<'_>],
         labels: &[u32],
         parameters: &Parameters,
         gradients: &mut Gradients,
@@ -18,33 +41,33 @@ impl Executor {
             Step::Loss { group, output } => {
                 let node = self.plan.groups[group].output;
                 let classes = self.graph.nodes[node].shape.elements();
-                let write = self.range(output, count);
+                let write = self.at(output, count);
                 let (p, d) = self.read_write(node, inputs, count, write);
                 loss::cross_entropy_gradient(classes, p, labels, d);
             }
             Step::Mask { group, gradient } => {
                 let node = self.plan.groups[group].output;
                 let compute = Arc::clone(&self.compute);
-                let write = self.range(gradient, count);
-                let (y, d) = self.read_write(node, inputs, count, write);
+                let write = self.at(gradient, count);
+                let (y, d) = self.read_write::<E>(node, inputs, count, write);
                 elementwise::relu_backward(&compute, y, d);
             }
             Step::Accumulate { from, to } | Step::Copy { from, to } => {
-                let (from, to) = (self.range(from, count), self.range(to, count));
+                let (from, to) = (self.at(from, count), self.at(to, count));
                 let c = &*self.compute;
                 let split = Split::new(&mut self.arena, to);
-                let from = split.read(from);
+                let from = split.read::<E>(&from);
                 match step {
-                    Step::Copy { .. } => elementwise::copy(c, from, split.write),
-                    _ => elementwise::accumulate(c, from, split.write),
+                    Step::Copy { .. } => elementwise::copy(c, from, split.write()),
+                    _ => elementwise::accumulate(c, from, split.write()),
                 }
             }
             Step::Kernel { group, gradient } => {
                 let g = &self.plan.groups[group];
                 let Main::Conv { node, .. } = g.main else { return };
                 let shape = self.conv_shape(group, node, count);
-                let x = self.value(g.inputs[0], inputs, count);
-                let d = &self.arena[self.range(gradient, count)];
+                let x = self.value::<E>(g.inputs[0], inputs, count);
+                let d = self.at(gradient, count).of::<E>(&self.arena);
                 if let Some(i) = parameters.index(node, Role::Kernel) {
                     conv::backward_kernel(&self.compute, &shape, x, d, &mut gradients.tensors[i]);
                 }
@@ -54,21 +77,23 @@ impl Executor {
                 }
             }
             Step::Norm { group, gradient, input } => {
-                self.norm_gradient(group, gradient, input, inputs, count, parameters, gradients);
+                self.norm_gradient::<E>(
+                    group, gradient, input, inputs, count, parameters, gradients,
+                );
             }
             Step::Input { group, gradient, output, accumulate, mask } => {
-                self.input_gradient(group, gradient, output, accumulate, mask, inputs, count);
+                self.input_gradient::<E>(group, gradient, output, accumulate, mask, inputs, count);
             }
         }
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn norm_gradient(
+    fn norm_gradient<E: Element>(
         &mut self,
         group: usize,
         gradient: usize,
         input: bool,
-        inputs: &[&[f32]],
+        inputs: &[Slice<'_>],
         count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
@@ -83,8 +108,8 @@ impl Executor {
         let mut own = std::mem::take(&mut self.states[group]);
         let state =
             NormState { mean: &own.mean, variance: &own.variance, gamma: &own.gamma, epsilon };
-        let write = self.range(gradient, count);
-        let (x, d) = self.read_write(node, inputs, count, write);
+        let write = self.at(gradient, count);
+        let (x, d) = self.read_write::<E>(node, inputs, count, write);
         let index = |role| parameters.index(layer, role);
         match (training, index(Role::Gamma), index(Role::Beta)) {
             (true, Some(gamma), Some(beta)) => {
@@ -115,14 +140,14 @@ impl Executor {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn input_gradient(
+    fn input_gradient<E: Element>(
         &mut self,
         group: usize,
         gradient: usize,
         output: usize,
         accumulate: bool,
         mask: bool,
-        inputs: &[&[f32]],
+        inputs: &[Slice<'_>],
         count: usize,
     ) {
         let g = self.plan.groups[group].clone();
@@ -136,20 +161,19 @@ impl Executor {
             _ => 0,
         };
         let input = self.graph.nodes[g.inputs[0]].shape;
-        let value = match self.plan.values[g.inputs[0]] {
-            Some(Place::Buffer(b)) => Ok(self.range(b, count)),
-            Some(Place::Source(i)) => Err(i),
-            None => Ok(0..0),
-        };
-        let (from, to) = (self.range(gradient, count), self.range(output, count));
+        let value = self.find(g.inputs[0], count);
+        let (from, to) = (self.at(gradient, count), self.at(output, count));
         let c = &*self.compute;
         let split = Split::new(&mut self.arena, to);
-        let dy = split.read(from);
-        let x = match value {
-            Ok(range) => split.read(range),
-            Err(source) => inputs[source],
-        };
-        let dx = split.write;
+        if g.main == Main::Average {
+            let (dy, (height, width)) = (split.read(&from), input.spatial());
+            let dx = split.write::<E>();
+            pool::global_average_pool_backward(c, height * width, input.channels(), dy, dx);
+            return;
+        }
+        let dy = split.read::<E>(&from);
+        let x = split.value::<E>(inputs, &value);
+        let dx = split.write::<E>();
         match g.main {
             Main::Conv { .. } => {
                 if let Some(shape) = conv {
@@ -162,38 +186,26 @@ impl Executor {
                     pool::max_pool_backward(c, &shape, x, dy, dx);
                 }
             }
-            Main::Average => {
-                let (height, width) = input.spatial();
-                pool::global_average_pool_backward(c, height * width, input.channels(), dy, dx);
-            }
             Main::Frame { .. } => {
                 if let Some((shape, _)) = frame {
                     elementwise::frame_backward(c, &shape, dy, dx);
                 }
             }
             Main::Dropout { rate, .. } => elementwise::dropout(c, rate, seed, dy, dx),
-            Main::Norm { .. } | Main::Identity | Main::Add | Main::Softmax => {}
+            Main::Norm { .. } | Main::Identity | Main::Add | Main::Average | Main::Softmax => {}
         }
     }
 
     /// A node's value to read beside a part of the arena to write.
-    fn read_write<'a>(
+    fn read_write<'a, E: Element>(
         &'a mut self,
         node: NodeId,
-        inputs: &[&'a [f32]],
+        inputs: &[Slice<'a>],
         count: usize,
-        write: Range<usize>,
-    ) -> (&'a [f32], &'a mut [f32]) {
-        let place = match self.plan.values[node] {
-            Some(Place::Buffer(b)) => Ok(self.range(b, count)),
-            Some(Place::Source(i)) => Err(i),
-            None => Ok(0..0),
-        };
+        write: At,
+    ) -> (&'a [E], &'a mut [E]) {
+        let place = self.find(node, count);
         let split = Split::new(&mut self.arena, write);
-        let read = match place {
-            Ok(range) => split.read(range),
-            Err(source) => inputs[source],
-        };
-        (read, split.write)
+        (split.value(inputs, &place), split.write())
     }
 }

@@ -7,7 +7,20 @@ impl Executor {
     pub(super) fn run_forward(
         &mut self,
         group: usize,
-        inputs: &[&[f32]],
+        inputs: &[Slice<'_>],
+        count: usize,
+        parameters: Option<&mut Parameters>,
+    ) {
+        match self.dtype(group) {
+            DType::F32 => self.forward_on::<f32>(group, inputs, count, parameters),
+            DType::Bf16 => self.forward_on::<Bf16>(group, inputs, count, parameters),
+        }
+    }
+
+    fn forward_on<E: Element>(
+        &mut self,
+        group: usize,
+        inputs: &[Slice<'_>],
         count: usize,
         parameters: Option<&mut Parameters>,
     ) {
@@ -18,39 +31,56 @@ impl Executor {
             _ => None,
         };
         let (pool, frame) = (self.pool_shape(&g, count), self.frame_shape(&g, count));
-        let write = self.range(output, count);
-        let range = |node: NodeId| match self.plan.values[node] {
-            Some(Place::Source(i)) => Err(i),
-            Some(Place::Buffer(b)) => Ok(self.range(b, count)),
-            None => Ok(0..0),
-        };
-        let places: Vec<_> = g.inputs.iter().chain(&g.residual).map(|&n| range(n)).collect();
+        let write = self.at(output, count);
+        let places: Vec<_> =
+            g.inputs.iter().chain(&g.residual).map(|&n| self.find(n, count)).collect();
         let seed = match g.main {
             Main::Dropout { node, .. } => self.dropout_seed(node),
             _ => 0,
         };
         let c = &*self.compute;
         let split = Split::new(&mut self.arena, write);
-        let read = |place: &Result<Range<usize>, usize>| match place {
-            Err(source) => inputs[*source],
-            Ok(range) => split.read(range.clone()),
-        };
-        let x = read(&places[0]);
-        let residual = g.residual.and(places.last()).map(read);
-        let second = places.get(1).map_or(x, read);
+        let read = |place: &Result<At, usize>| split.value::<E>(inputs, place);
         let pixels = |node: NodeId| {
             let (height, width) = self.graph.nodes[node].shape.spatial();
             height * width
         };
         let channels = self.graph.nodes[g.inputs[0]].shape.channels();
         let state = &mut self.states[group];
-        let y = split.write;
         match g.main {
             Main::Frame { .. } => {
-                if let Some((shape, affine)) = frame {
-                    elementwise::frame(c, &shape, affine.as_ref(), x, y);
+                let Some((shape, affine)) = frame else { return };
+                let affine = affine.as_ref();
+                match self.plan.dtypes[g.inputs[0]] {
+                    DType::F32 => {
+                        let x = split.value::<f32>(inputs, &places[0]);
+                        elementwise::frame(c, &shape, affine, x, split.write::<E>());
+                    }
+                    DType::Bf16 => {
+                        let x = read(&places[0]);
+                        elementwise::frame(c, &shape, affine, x, split.write::<E>());
+                    }
                 }
+                return;
             }
+            Main::Average => {
+                let x = read(&places[0]);
+                pool::global_average_pool(c, pixels(g.inputs[0]), channels, x, split.write());
+                return;
+            }
+            Main::Softmax => {
+                let x = split.value::<f32>(inputs, &places[0]);
+                loss::softmax(c, channels, x, split.write());
+                return;
+            }
+            _ => {}
+        }
+        let x = read(&places[0]);
+        let residual = g.residual.and(places.last()).map(read);
+        let second = places.get(1).map_or(x, read);
+        let y = split.write::<E>();
+        match g.main {
+            Main::Frame { .. } | Main::Average | Main::Softmax => {}
             Main::Conv { .. } => {
                 if let Some(shape) = shape {
                     let epilogue = Epilogue { bias: Some(&state.bias), residual, relu: g.relu };
@@ -72,24 +102,22 @@ impl Executor {
                     pool::max_pool(c, &shape, x, y);
                 }
             }
-            Main::Average => pool::global_average_pool(c, pixels(g.inputs[0]), channels, x, y),
             Main::Dropout { rate, .. } if parameters.is_some() => {
                 elementwise::dropout(c, rate, seed, x, y);
             }
             Main::Dropout { .. } => elementwise::copy(c, x, y),
-            Main::Softmax => loss::softmax(c, channels, x, y),
         }
     }
 }
 
 /// Fills a batch norm's scale and shift: from the batch `x`, whose statistics then move the averages in
 /// `parameters`, or without `parameters` from the statistics at hand.
-fn normalize(
+fn normalize<E: Element>(
     c: &Compute,
     (node, op): (NodeId, Op),
     state: &mut State,
     parameters: Option<&mut Parameters>,
-    x: &[f32],
+    x: &[E],
 ) {
     let Op::BatchNorm { epsilon, momentum, unbiased } = op else { return };
     let channels = state.gamma.len();

@@ -53,7 +53,7 @@ impl Backward<'_> {
     }
 
     fn buffer(&mut self, node: NodeId) -> usize {
-        self.plan.buffer(self.graph.nodes[node].shape.elements())
+        self.plan.buffer(self.graph, node)
     }
 
     fn group(&mut self, group: usize) {

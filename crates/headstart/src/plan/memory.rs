@@ -1,6 +1,6 @@
 //! Lifetimes to offsets: buffers that are never alive at the same time share memory.
 
-use super::{Place, Plan, Step};
+use super::{BufferSpec, Place, Plan, Step};
 use headstart_kernels::buffer::LINE;
 
 /// Fills in when each buffer is used and where it lies.
@@ -18,10 +18,10 @@ pub(super) fn assign(plan: &mut Plan) {
         }
     }
     // Largest first, each into the smallest gap between the neighbours in time that holds it.
-    let size = |elements: usize| (elements * plan.request.batch).next_multiple_of(LINE);
+    let size = |b: BufferSpec| b.floats(plan.request.batch).next_multiple_of(LINE);
     let mut order: Vec<usize> =
         (0..plan.buffers.len()).filter(|&i| plan.buffers[i].first != usize::MAX).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(plan.buffers[i].elements), i));
+    order.sort_by_key(|&i| (std::cmp::Reverse(size(plan.buffers[i])), i));
     let mut placed: Vec<usize> = Vec::new();
     for i in order {
         let this = plan.buffers[i];
@@ -29,10 +29,10 @@ pub(super) fn assign(plan: &mut Plan) {
             .iter()
             .map(|&j| plan.buffers[j])
             .filter(|other| other.first <= this.last && this.first <= other.last)
-            .map(|other| (other.offset, other.offset + size(other.elements)))
+            .map(|other| (other.offset, other.offset + size(other)))
             .collect();
         taken.sort_unstable();
-        let need = size(this.elements);
+        let need = size(this);
         let (mut end, mut best) = (0, None::<(usize, usize)>);
         for (start, stop) in taken {
             if start >= end + need && best.is_none_or(|(gap, _)| start - end < gap) {

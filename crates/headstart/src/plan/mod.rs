@@ -8,7 +8,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use headstart::Compute;
+//! use headstart::{Compute, DType};
 //! use headstart::execute::Executor;
 //! use headstart::init;
 //! use headstart::plan::{Plan, Request};
@@ -19,8 +19,8 @@
 //!     Surroundings { height: 32, width: 32, preprocess: None, upsample: 1, classes: Some(10) };
 //! let net = Net::new(&recipe, &around)?;
 //! let graph = Arc::clone(&net.graph);
-//! let request =
-//!     Request { batch: 4, sources: vec![0], outputs: vec![graph.output()], trainable: None };
+//! let (outputs, dtype) = (vec![graph.output()], DType::F32);
+//! let request = Request { batch: 4, sources: vec![0], outputs, trainable: None, dtype };
 //! let plan = Plan::new(&graph, request)?;
 //! println!("{} steps in {} bytes", plan.steps.len(), plan.arena_bytes());
 //!
@@ -42,7 +42,8 @@ pub use fold::{Group, Main};
 pub use frontier::{frontier, prefix, sources};
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op, Shape};
+use headstart_kernels::element::DType;
 
 /// What a plan is made for.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,9 @@ pub struct Request {
     /// Which nodes' weights are trained; `None` for inference. A training plan also computes the
     /// categorical cross-entropy of the graph's last node, a softmax, and gradients.
     pub trainable: Option<Vec<bool>>,
+    /// What feature maps and their gradients are stored as. Images, and vectors from the global average
+    /// pooling on, are floats.
+    pub dtype: DType,
 }
 
 /// Where a step finds a tensor.
@@ -70,14 +74,23 @@ pub enum Place {
 /// A buffer of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSpec {
-    /// Floats per image.
+    /// Elements per image.
     pub elements: usize,
+    /// What they are stored as.
+    pub dtype: DType,
     /// First step that uses it.
     pub first: usize,
     /// Last step that uses it; `usize::MAX` when it is read after the run.
     pub last: usize,
     /// Where it starts in the arena, in floats.
     pub offset: usize,
+}
+
+impl BufferSpec {
+    /// Floats of the arena that `count` images take.
+    pub fn floats(&self, count: usize) -> usize {
+        (self.elements * count * self.dtype.bytes()).div_ceil(size_of::<f32>())
+    }
 }
 
 /// One thing to do. `group` indexes [`Plan::groups`]; `gradient` is a buffer that holds the
@@ -162,6 +175,8 @@ pub struct Plan {
     pub buffers: Vec<BufferSpec>,
     /// Where each node's value is; `None` for nodes fused away or not computed.
     pub values: Vec<Option<Place>>,
+    /// What each node's value and its gradient are stored as.
+    pub dtypes: Vec<DType>,
     /// Floats of the arena.
     pub arena: usize,
 }
@@ -175,7 +190,12 @@ impl Plan {
     pub fn new(graph: &Graph, request: Request) -> Result<Plan> {
         check(graph, &request)?;
         let groups = fold::groups(graph, &request)?;
+        let dtypes = graph.nodes.iter().map(|node| match (node.op, node.shape) {
+            (Op::Input(_), _) | (_, Shape::Vector(_)) => DType::F32,
+            (_, Shape::Map { .. }) => request.dtype,
+        });
         let mut plan = Plan {
+            dtypes: dtypes.collect(),
             values: vec![None; graph.nodes.len()],
             steps: (0..groups.len()).map(|group| Step::Forward { group }).collect(),
             buffers: Vec::new(),
@@ -188,7 +208,7 @@ impl Plan {
         }
         for i in 0..plan.groups.len() {
             let node = plan.groups[i].output;
-            let buffer = plan.buffer(graph.nodes[node].shape.elements());
+            let buffer = plan.buffer(graph, node);
             plan.values[node] = Some(Place::Buffer(buffer));
         }
         if plan.request.trainable.is_some() {
@@ -208,8 +228,10 @@ impl Plan {
         self.request.trainable.as_ref().is_some_and(|t| t[node])
     }
 
-    fn buffer(&mut self, elements: usize) -> usize {
-        self.buffers.push(BufferSpec { elements, first: usize::MAX, last: 0, offset: 0 });
+    /// A buffer for a node's value or its gradient.
+    fn buffer(&mut self, graph: &Graph, node: NodeId) -> usize {
+        let (elements, dtype) = (graph.nodes[node].shape.elements(), self.dtypes[node]);
+        self.buffers.push(BufferSpec { elements, dtype, first: usize::MAX, last: 0, offset: 0 });
         self.buffers.len() - 1
     }
 }

@@ -1,5 +1,7 @@
 //! What the plans of a phase read, batch by batch.
 
+use headstart_kernels::element::{Slice, Values};
+
 use crate::augment::Augment;
 use crate::batches::{Batch, Loader, LoaderOptions};
 use crate::dataset::Subset;
@@ -12,7 +14,7 @@ use crate::model::Model;
 /// what the frozen layers make of images.
 pub(super) struct Inputs<'f> {
     kept: Option<(&'f Features, Vec<u32>, Vec<usize>)>,
-    rows: Vec<Vec<f32>>,
+    rows: Vec<Values>,
     labels: Vec<u32>,
     loader: Option<Loader>,
     batch: Batch,
@@ -71,13 +73,13 @@ impl<'f> Inputs<'f> {
         &'s self,
         prefix: Option<&'s Executor>,
         count: usize,
-    ) -> (Vec<&'s [f32]>, &'s [u32]) {
+    ) -> (Vec<Slice<'s>>, &'s [u32]) {
         match (&self.kept, prefix) {
-            (Some(_), _) => (self.rows.iter().map(|r| &r[..]).collect(), &self.labels),
-            (None, None) => (vec![&self.batch.images[..]], &self.batch.labels),
+            (Some(_), _) => (self.rows.iter().map(Values::as_slice).collect(), &self.labels),
+            (None, None) => (vec![Slice::F32(&self.batch.images)], &self.batch.labels),
             (None, Some(prefix)) => {
                 let outputs = prefix.plan().request.outputs.len();
-                let tensors = (0..outputs).map(|i| prefix.output(i, count)).collect();
+                let tensors = (0..outputs).map(|i| prefix.stored_output(i, count)).collect();
                 (tensors, &self.batch.labels)
             }
         }

@@ -5,6 +5,7 @@
 use headstart::graph::{Graph, NodeId, Op, Shape};
 use headstart::parameters::{Parameters, Role};
 use headstart::split::RandomState;
+use headstart_kernels::element::{Bf16, Element};
 
 pub struct Reference {
     /// Value of every node, `[count, ...]` row-major.
@@ -71,6 +72,36 @@ pub fn reference(
     training: &[bool],
     images: &[f32],
     labels: &[u32],
+) -> Reference {
+    stored(graph, p, training, images, labels, |v| v)
+}
+
+/// [`reference`] with every feature map, gradient of one and convolution kernel rounded to bfloat16:
+/// what storing them so does to exact arithmetic.
+pub fn rounded_reference(
+    graph: &Graph,
+    p: &Parameters,
+    training: &[bool],
+    images: &[f32],
+    labels: &[u32],
+) -> Reference {
+    let mut p = p.clone();
+    let half = |v: f32| Bf16::from_f32(v).to_f32();
+    for t in &mut p.tensors {
+        if matches!(graph.nodes[t.node].op, Op::Conv2D { .. }) && t.role == Role::Kernel {
+            t.values.iter_mut().for_each(|v| *v = half(*v));
+        }
+    }
+    stored(graph, &p, training, images, labels, |v| f64::from(half(v as f32)))
+}
+
+fn stored(
+    graph: &Graph,
+    p: &Parameters,
+    training: &[bool],
+    images: &[f32],
+    labels: &[u32],
+    store: impl Fn(f64) -> f64,
 ) -> Reference {
     let count = labels.len();
     let n = graph.nodes.len();
@@ -176,6 +207,9 @@ pub fn reference(
                 }
             }
         }
+        if matches!(node.shape, Shape::Map { .. }) && id > 0 {
+            y.iter_mut().for_each(|v| *v = store(*v));
+        }
         values.push(y);
     }
     let mut r = Reference {
@@ -185,7 +219,7 @@ pub fn reference(
         statistics,
         loss: 0.0,
     };
-    backward(graph, p, labels, &mut r);
+    backward(graph, p, labels, &mut r, store);
     r
 }
 
@@ -211,7 +245,13 @@ fn argmax(
     best.unwrap()
 }
 
-fn backward(graph: &Graph, p: &Parameters, labels: &[u32], r: &mut Reference) {
+fn backward(
+    graph: &Graph,
+    p: &Parameters,
+    labels: &[u32],
+    r: &mut Reference,
+    store: impl Fn(f64) -> f64,
+) {
     let count = labels.len();
     let last = graph.output();
     let classes = graph.nodes[last].shape.channels();
@@ -221,6 +261,9 @@ fn backward(graph: &Graph, p: &Parameters, labels: &[u32], r: &mut Reference) {
         r.grads[last][i] = -1.0 / r.values[last][i] / count as f64;
     }
     for (id, node) in graph.nodes.iter().enumerate().rev() {
+        if matches!(node.shape, Shape::Map { .. }) {
+            r.grads[id].iter_mut().for_each(|d| *d = store(*d));
+        }
         let dy = r.grads[id].clone();
         let y = &r.values[id];
         let Some(&input) = node.inputs.first() else { continue };

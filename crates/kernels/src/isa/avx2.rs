@@ -2,9 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::tile::{
+    Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
+};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Record, Tile};
+use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 
 #[derive(Clone, Copy)]
 struct F32x8(__m256);
@@ -47,15 +49,21 @@ impl Vector for F32x8 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn wide(t: &TileArgs) {
+unsafe fn tile<A: Arithmetic, const MR: usize, const NV: usize>(t: &TileArgs<A::Element>) {
     // SAFETY: the caller's contract; the features are enabled here.
-    unsafe { convolve::<F32x8, 6, 2>(t) }
+    unsafe { convolve::<A, MR, NV>(t) }
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
+unsafe fn rows<A: Arithmetic, const MR: usize, const NV: usize>(t: &GradientArgs<A::Element>) {
     // SAFETY: as above.
-    unsafe { gradient::<F32x8, MR, 2>(t) }
+    unsafe { gradient::<A, MR, NV>(t) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn registers<A: Arithmetic>(rounds: u64) -> u64 {
+    // SAFETY: as above.
+    unsafe { peak::<A, 12>(rounds) }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -76,31 +84,27 @@ unsafe fn winograd_output(t: &CollectArgs) {
     unsafe { winograd::output::<F32x8>(t) }
 }
 
-#[target_feature(enable = "avx2,fma")]
-unsafe fn peak_loop(rounds: u64) -> u64 {
-    // SAFETY: as above.
-    unsafe { peak::<F32x8, 12>(rounds) }
-}
+type F32 = Single<F32x8>;
+type Half = Widened<F32x8>;
+
+const WINOGRAD: Transforms =
+    Transforms { input: winograd_input, gradient: winograd_gradient, output: winograd_output };
 
 pub(super) static RECORD: Record = Record {
     isa: Isa::Avx2,
-    wide: Tile { mr: 6, nr: 16, run: wide },
-    narrow: Tile { mr: 6, nr: 16, run: wide },
-    gradient: &[GradientTiles {
-        nr: 16,
-        run: &[
-            gradient_rows::<1>,
-            gradient_rows::<2>,
-            gradient_rows::<3>,
-            gradient_rows::<4>,
-            gradient_rows::<5>,
-            gradient_rows::<6>,
-        ],
-    }],
-    winograd: Transforms {
-        input: winograd_input,
-        gradient: winograd_gradient,
-        output: winograd_output,
+    f32: Kernels {
+        depth: 1,
+        wide: Tile { mr: 6, nr: 16, run: tile::<F32, 6, 2> },
+        narrow: Tile { mr: 6, nr: 16, run: tile::<F32, 6, 2> },
+        gradient: &[gradient_tiles!(rows, F32, 16 = 2 vectors, rows 1 2 3 4 5 6)],
+        peak: registers::<F32>,
     },
-    peak: peak_loop,
+    bf16: Kernels {
+        depth: 1,
+        wide: Tile { mr: 6, nr: 16, run: tile::<Half, 6, 2> },
+        narrow: Tile { mr: 6, nr: 16, run: tile::<Half, 6, 2> },
+        gradient: &[gradient_tiles!(rows, Half, 16 = 2 vectors, rows 1 2 3 4 5 6)],
+        peak: registers::<Half>,
+    },
+    winograd: WINOGRAD,
 };

@@ -2,12 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::tile::{
+    Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
+};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Record, Tile};
+use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
+use crate::element::Bf16;
 
 #[derive(Clone, Copy)]
-struct F32x16(__m512);
+pub(super) struct F32x16(pub(super) __m512);
 
 // SAFETY of every method: the trait's contract gives the instruction set and the readable or
 // writable floats.
@@ -47,24 +50,31 @@ impl Vector for F32x16 {
             ))
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const Bf16) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            F32x16(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-unsafe fn wide(t: &TileArgs) {
+unsafe fn tile<A: Arithmetic, const MR: usize, const NV: usize>(t: &TileArgs<A::Element>) {
     // SAFETY: the caller's contract; the features are enabled here.
-    unsafe { convolve::<F32x16, 6, 4>(t) }
+    unsafe { convolve::<A, MR, NV>(t) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-unsafe fn narrow(t: &TileArgs) {
+unsafe fn rows<A: Arithmetic, const MR: usize, const NV: usize>(t: &GradientArgs<A::Element>) {
     // SAFETY: as above.
-    unsafe { convolve::<F32x16, 14, 1>(t) }
+    unsafe { gradient::<A, MR, NV>(t) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-unsafe fn gradient_rows<const MR: usize, const NV: usize>(t: &GradientArgs) {
+unsafe fn registers<A: Arithmetic>(rounds: u64) -> u64 {
     // SAFETY: as above.
-    unsafe { gradient::<F32x16, MR, NV>(t) }
+    unsafe { peak::<A, 24>(rounds) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
@@ -85,71 +95,38 @@ unsafe fn winograd_output(t: &CollectArgs) {
     unsafe { winograd::output::<F32x16>(t) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-unsafe fn peak_loop(rounds: u64) -> u64 {
-    // SAFETY: as above.
-    unsafe { peak::<F32x16, 24>(rounds) }
-}
+type F32 = Single<F32x16>;
+type Half = Widened<F32x16>;
+
+/// The kernels for floats, which every set above this one shares.
+pub(super) const SINGLE: Kernels<f32> = Kernels {
+    depth: 1,
+    wide: Tile { mr: 6, nr: 64, run: tile::<F32, 6, 4> },
+    narrow: Tile { mr: 14, nr: 16, run: tile::<F32, 14, 1> },
+    gradient: &[
+        gradient_tiles!(rows, F32, 16 = 1 vectors, rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+        gradient_tiles!(rows, F32, 32 = 2 vectors, rows 1 2 3 4 5 6 7 8 9 10 11 12),
+        gradient_tiles!(rows, F32, 64 = 4 vectors, rows 1 2 3 4 5 6),
+    ],
+    peak: registers::<F32>,
+};
+
+/// The transforms, which every set above this one shares.
+pub(super) const WINOGRAD: Transforms =
+    Transforms { input: winograd_input, gradient: winograd_gradient, output: winograd_output };
 
 pub(super) static RECORD: Record = Record {
     isa: Isa::Avx512,
-    wide: Tile { mr: 6, nr: 64, run: wide },
-    narrow: Tile { mr: 14, nr: 16, run: narrow },
-    gradient: &[
-        GradientTiles {
-            nr: 16,
-            run: &[
-                gradient_rows::<1, 1>,
-                gradient_rows::<2, 1>,
-                gradient_rows::<3, 1>,
-                gradient_rows::<4, 1>,
-                gradient_rows::<5, 1>,
-                gradient_rows::<6, 1>,
-                gradient_rows::<7, 1>,
-                gradient_rows::<8, 1>,
-                gradient_rows::<9, 1>,
-                gradient_rows::<10, 1>,
-                gradient_rows::<11, 1>,
-                gradient_rows::<12, 1>,
-                gradient_rows::<13, 1>,
-                gradient_rows::<14, 1>,
-                gradient_rows::<15, 1>,
-                gradient_rows::<16, 1>,
-            ],
-        },
-        GradientTiles {
-            nr: 32,
-            run: &[
-                gradient_rows::<1, 2>,
-                gradient_rows::<2, 2>,
-                gradient_rows::<3, 2>,
-                gradient_rows::<4, 2>,
-                gradient_rows::<5, 2>,
-                gradient_rows::<6, 2>,
-                gradient_rows::<7, 2>,
-                gradient_rows::<8, 2>,
-                gradient_rows::<9, 2>,
-                gradient_rows::<10, 2>,
-                gradient_rows::<11, 2>,
-                gradient_rows::<12, 2>,
-            ],
-        },
-        GradientTiles {
-            nr: 64,
-            run: &[
-                gradient_rows::<1, 4>,
-                gradient_rows::<2, 4>,
-                gradient_rows::<3, 4>,
-                gradient_rows::<4, 4>,
-                gradient_rows::<5, 4>,
-                gradient_rows::<6, 4>,
-            ],
-        },
-    ],
-    winograd: Transforms {
-        input: winograd_input,
-        gradient: winograd_gradient,
-        output: winograd_output,
+    f32: SINGLE,
+    bf16: Kernels {
+        depth: 1,
+        wide: Tile { mr: 6, nr: 64, run: tile::<Half, 6, 4> },
+        narrow: Tile { mr: 14, nr: 16, run: tile::<Half, 14, 1> },
+        gradient: &[
+            gradient_tiles!(rows, Half, 16 = 1 vectors, rows 1 2 3 4 5 6 7 8 9 10 11 12),
+            gradient_tiles!(rows, Half, 64 = 4 vectors, rows 1 2 3 4 5 6),
+        ],
+        peak: registers::<Half>,
     },
-    peak: peak_loop,
+    winograd: WINOGRAD,
 };

@@ -2,9 +2,11 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::tile::{
+    Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
+};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Record, Tile};
+use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 
 #[derive(Clone, Copy)]
 struct F32x4(float32x4_t);
@@ -49,15 +51,21 @@ impl Vector for F32x4 {
 
 // 24 of the 32 registers hold sums, 4 the panel's row, 1 the input's float.
 #[target_feature(enable = "neon")]
-unsafe fn wide(t: &TileArgs) {
+unsafe fn tile<A: Arithmetic, const MR: usize, const NV: usize>(t: &TileArgs<A::Element>) {
     // SAFETY: the caller's contract; the feature is enabled here.
-    unsafe { convolve::<F32x4, 6, 4>(t) }
+    unsafe { convolve::<A, MR, NV>(t) }
 }
 
 #[target_feature(enable = "neon")]
-unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
+unsafe fn rows<A: Arithmetic, const MR: usize, const NV: usize>(t: &GradientArgs<A::Element>) {
     // SAFETY: as above.
-    unsafe { gradient::<F32x4, MR, 4>(t) }
+    unsafe { gradient::<A, MR, NV>(t) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn registers<A: Arithmetic>(rounds: u64) -> u64 {
+    // SAFETY: as above.
+    unsafe { peak::<A, 24>(rounds) }
 }
 
 #[target_feature(enable = "neon")]
@@ -78,31 +86,27 @@ unsafe fn winograd_output(t: &CollectArgs) {
     unsafe { winograd::output::<F32x4>(t) }
 }
 
-#[target_feature(enable = "neon")]
-unsafe fn peak_loop(rounds: u64) -> u64 {
-    // SAFETY: as above.
-    unsafe { peak::<F32x4, 24>(rounds) }
-}
+type F32 = Single<F32x4>;
+type Half = Widened<F32x4>;
+
+const WINOGRAD: Transforms =
+    Transforms { input: winograd_input, gradient: winograd_gradient, output: winograd_output };
 
 pub(super) static RECORD: Record = Record {
     isa: Isa::Neon,
-    wide: Tile { mr: 6, nr: 16, run: wide },
-    narrow: Tile { mr: 6, nr: 16, run: wide },
-    gradient: &[GradientTiles {
-        nr: 16,
-        run: &[
-            gradient_rows::<1>,
-            gradient_rows::<2>,
-            gradient_rows::<3>,
-            gradient_rows::<4>,
-            gradient_rows::<5>,
-            gradient_rows::<6>,
-        ],
-    }],
-    winograd: Transforms {
-        input: winograd_input,
-        gradient: winograd_gradient,
-        output: winograd_output,
+    f32: Kernels {
+        depth: 1,
+        wide: Tile { mr: 6, nr: 16, run: tile::<F32, 6, 4> },
+        narrow: Tile { mr: 6, nr: 16, run: tile::<F32, 6, 4> },
+        gradient: &[gradient_tiles!(rows, F32, 16 = 4 vectors, rows 1 2 3 4 5 6)],
+        peak: registers::<F32>,
     },
-    peak: peak_loop,
+    bf16: Kernels {
+        depth: 1,
+        wide: Tile { mr: 6, nr: 16, run: tile::<Half, 6, 4> },
+        narrow: Tile { mr: 6, nr: 16, run: tile::<Half, 6, 4> },
+        gradient: &[gradient_tiles!(rows, Half, 16 = 4 vectors, rows 1 2 3 4 5 6)],
+        peak: registers::<Half>,
+    },
+    winograd: WINOGRAD,
 };

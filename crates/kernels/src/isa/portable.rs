@@ -1,8 +1,10 @@
 //! Tiles in plain Rust.
 
-use super::tile::{GradientArgs, TileArgs, Vector, convolve, gradient, peak};
+use super::tile::{
+    Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
+};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Record, Tile};
+use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 
 #[derive(Clone, Copy)]
 struct F32x4([f32; 4]);
@@ -42,14 +44,19 @@ impl Vector for F32x4 {
     }
 }
 
-unsafe fn wide(t: &TileArgs) {
+unsafe fn tile<A: Arithmetic, const MR: usize, const NV: usize>(t: &TileArgs<A::Element>) {
     // SAFETY: plain Rust runs everywhere; pointers by the caller's contract.
-    unsafe { convolve::<F32x4, 4, 2>(t) }
+    unsafe { convolve::<A, MR, NV>(t) }
 }
 
-unsafe fn gradient_rows<const MR: usize>(t: &GradientArgs) {
+unsafe fn rows<A: Arithmetic, const MR: usize, const NV: usize>(t: &GradientArgs<A::Element>) {
     // SAFETY: as above.
-    unsafe { gradient::<F32x4, MR, 2>(t) }
+    unsafe { gradient::<A, MR, NV>(t) }
+}
+
+unsafe fn registers<A: Arithmetic>(rounds: u64) -> u64 {
+    // SAFETY: plain Rust runs everywhere.
+    unsafe { peak::<A, 12>(rounds) }
 }
 
 unsafe fn winograd_input(t: &SpreadArgs) {
@@ -67,23 +74,27 @@ unsafe fn winograd_output(t: &CollectArgs) {
     unsafe { winograd::output::<F32x4>(t) }
 }
 
-unsafe fn peak_loop(rounds: u64) -> u64 {
-    // SAFETY: plain Rust runs everywhere.
-    unsafe { peak::<F32x4, 12>(rounds) }
-}
+type F32 = Single<F32x4>;
+type Half = Widened<F32x4>;
+
+const WINOGRAD: Transforms =
+    Transforms { input: winograd_input, gradient: winograd_gradient, output: winograd_output };
 
 pub(super) static RECORD: Record = Record {
     isa: Isa::Portable,
-    wide: Tile { mr: 4, nr: 8, run: wide },
-    narrow: Tile { mr: 4, nr: 8, run: wide },
-    gradient: &[GradientTiles {
-        nr: 8,
-        run: &[gradient_rows::<1>, gradient_rows::<2>, gradient_rows::<3>, gradient_rows::<4>],
-    }],
-    winograd: Transforms {
-        input: winograd_input,
-        gradient: winograd_gradient,
-        output: winograd_output,
+    f32: Kernels {
+        depth: 1,
+        wide: Tile { mr: 4, nr: 8, run: tile::<F32, 4, 2> },
+        narrow: Tile { mr: 4, nr: 8, run: tile::<F32, 4, 2> },
+        gradient: &[gradient_tiles!(rows, F32, 8 = 2 vectors, rows 1 2 3 4)],
+        peak: registers::<F32>,
     },
-    peak: peak_loop,
+    bf16: Kernels {
+        depth: 1,
+        wide: Tile { mr: 4, nr: 8, run: tile::<Half, 4, 2> },
+        narrow: Tile { mr: 4, nr: 8, run: tile::<Half, 4, 2> },
+        gradient: &[gradient_tiles!(rows, Half, 8 = 2 vectors, rows 1 2 3 4)],
+        peak: registers::<Half>,
+    },
+    winograd: WINOGRAD,
 };

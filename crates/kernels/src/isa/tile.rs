@@ -1,7 +1,15 @@
-//! One register tile for the convolutions and one for the kernel gradient, generic over the vector.
+//! One register tile for the convolutions and one for the kernel gradient, generic over how the
+//! instruction set multiplies elements.
 
 // Registers are indexed by constants once the loops are unrolled; iterators hide that.
 #![allow(clippy::needless_range_loop)]
+
+use std::marker::PhantomData;
+
+use crate::element::{Bf16, Element};
+
+/// Most lanes of any [`Vector`].
+const MOST_LANES: usize = 16;
 
 /// A register of floats. Its methods are inlined into functions compiled for its instruction set.
 pub(super) trait Vector: Copy {
@@ -22,22 +30,156 @@ pub(super) trait Vector: Copy {
     unsafe fn relu(self) -> Self;
     /// `self` where `mask > 0`, else zero.
     unsafe fn keep_where_positive(self, mask: Self) -> Self;
+
+    /// # Safety
+    /// `LANES` elements can be read at `from`.
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const Bf16) -> Self {
+        let mut floats = [0.0; MOST_LANES];
+        for i in 0..Self::LANES {
+            // SAFETY: by the caller's contract.
+            floats[i] = unsafe { from.add(i).read() }.to_f32();
+        }
+        // SAFETY: no vector has more lanes than the array.
+        unsafe { Self::load(floats.as_ptr()) }
+    }
+
+    /// # Safety
+    /// `LANES` elements can be written at `to`.
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut Bf16) {
+        let mut floats = [0.0; MOST_LANES];
+        // SAFETY: no vector has more lanes than the array.
+        unsafe { self.store(floats.as_mut_ptr()) };
+        for i in 0..Self::LANES {
+            // SAFETY: by the caller's contract.
+            unsafe { to.add(i).write(Bf16::from_f32(floats[i])) };
+        }
+    }
+}
+
+/// How elements are multiplied and summed: `DEPTH` of them at a time for each lane of the sum.
+pub(super) trait Arithmetic {
+    type Element: Element;
+    type Sum: Vector;
+    type Operand: Copy;
+    /// Neighbours in the reduction that one multiplication takes in.
+    const DEPTH: usize;
+
+    /// The same `DEPTH` elements in every lane.
+    ///
+    /// # Safety
+    /// The CPU runs the instruction set, and `DEPTH` elements can be read at `from`.
+    unsafe fn broadcast(from: *const Self::Element) -> Self::Operand;
+    /// The element at `from`, then zeros.
+    ///
+    /// # Safety
+    /// As above, for one element.
+    unsafe fn broadcast_one(from: *const Self::Element) -> Self::Operand;
+    /// `DEPTH` elements for each lane, lane by lane.
+    ///
+    /// # Safety
+    /// As above, for `Sum::LANES * DEPTH` elements.
+    unsafe fn panel(from: *const Self::Element) -> Self::Operand;
+    /// Adds the products of `a` and `b` to `sum`.
+    ///
+    /// # Safety
+    /// The CPU runs the instruction set.
+    unsafe fn multiply(sum: Self::Sum, a: Self::Operand, b: Self::Operand) -> Self::Sum;
+    /// # Safety
+    /// As above, and `Sum::LANES` elements can be read at `from`.
+    unsafe fn load(from: *const Self::Element) -> Self::Sum;
+    /// # Safety
+    /// As above, and `Sum::LANES` elements can be written at `to`.
+    unsafe fn store(sum: Self::Sum, to: *mut Self::Element);
+}
+
+/// Floats, multiplied as they are.
+pub(super) struct Single<V>(PhantomData<V>);
+
+// SAFETY of every method: the traits' contracts are the same.
+impl<V: Vector> Arithmetic for Single<V> {
+    type Element = f32;
+    type Sum = V;
+    type Operand = V;
+    const DEPTH: usize = 1;
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const f32) -> V {
+        unsafe { V::splat(*from) }
+    }
+    #[inline(always)]
+    unsafe fn broadcast_one(from: *const f32) -> V {
+        unsafe { V::splat(*from) }
+    }
+    #[inline(always)]
+    unsafe fn panel(from: *const f32) -> V {
+        unsafe { V::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn multiply(sum: V, a: V, b: V) -> V {
+        unsafe { sum.fma(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> V {
+        unsafe { V::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(sum: V, to: *mut f32) {
+        unsafe { sum.store(to) }
+    }
+}
+
+/// bfloat16 made floats before it is multiplied, for CPUs without an instruction for it.
+pub(super) struct Widened<V>(PhantomData<V>);
+
+// SAFETY of every method: the traits' contracts are the same.
+impl<V: Vector> Arithmetic for Widened<V> {
+    type Element = Bf16;
+    type Sum = V;
+    type Operand = V;
+    const DEPTH: usize = 1;
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const Bf16) -> V {
+        unsafe { V::splat((*from).to_f32()) }
+    }
+    #[inline(always)]
+    unsafe fn broadcast_one(from: *const Bf16) -> V {
+        unsafe { V::splat((*from).to_f32()) }
+    }
+    #[inline(always)]
+    unsafe fn panel(from: *const Bf16) -> V {
+        unsafe { V::load_bf16(from) }
+    }
+    #[inline(always)]
+    unsafe fn multiply(sum: V, a: V, b: V) -> V {
+        unsafe { sum.fma(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const Bf16) -> V {
+        unsafe { V::load_bf16(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(sum: V, to: *mut Bf16) {
+        unsafe { sum.store_bf16(to) }
+    }
 }
 
 /// What one convolution tile reads and writes.
-pub(crate) struct TileArgs {
+pub(crate) struct TileArgs<E> {
     /// `taps x MR` pointers to rows of the input.
-    pub rows: *const *const f32,
+    pub rows: *const *const E,
     /// Kernel taps.
     pub taps: usize,
-    /// Floats skipped at the start of every row.
+    /// Elements skipped at the start of every row.
     pub offset: usize,
-    /// Floats read from every row.
+    /// Elements read from every row.
     pub run: usize,
-    /// Packed kernel panel, `taps * run x NR`.
-    pub panel: *const f32,
+    /// Packed kernel panel: for each tap, `run` rounded up to the arithmetic's depth, times `NR`.
+    pub panel: *const E,
     /// Start of the output, and of `residual` and `mask`, at the tile's first column.
-    pub output: *mut f32,
+    pub output: *mut E,
     /// Where each of the MR output rows starts, counted from `output`.
     pub output_rows: *const usize,
     /// Whether the tile adds to what the output holds.
@@ -45,25 +187,23 @@ pub(crate) struct TileArgs {
     /// NR values added to every row, or null.
     pub bias: *const f32,
     /// Added element by element, laid out as the output, or null.
-    pub residual: *const f32,
+    pub residual: *const E,
     /// Whether negative results become zero.
     pub relu: bool,
     /// Results become zero where this is not positive; laid out as the output, or null.
-    pub mask: *const f32,
+    pub mask: *const E,
 }
 
 /// What one tile of the kernel gradient reads and writes.
-pub(crate) struct GradientArgs {
-    /// One pointer per pixel to its input row, `stride` apart.
-    pub rows: *const *const f32,
-    /// Distance between the pointers of consecutive pixels.
+pub(crate) struct GradientArgs<E> {
+    /// Steps of the reduction: pixels, or groups of the arithmetic's depth of them.
+    pub steps: usize,
+    /// Input of the first step at the tile's first row; for each row the step's pixels are neighbours.
+    pub input: *const E,
+    /// Elements between the inputs of two steps.
     pub stride: usize,
-    /// First float of the row that this tile uses.
-    pub offset: usize,
-    /// Pixels.
-    pub pixels: usize,
-    /// Output gradient, `pixels x NR`.
-    pub panel: *const f32,
+    /// Output gradient, `steps x NR`; for each column the step's pixels are neighbours.
+    pub panel: *const E,
     /// The tile's first row in the kernel gradient.
     pub output: *mut f32,
     /// Distance between rows of the kernel gradient.
@@ -75,25 +215,40 @@ pub(crate) struct GradientArgs {
 /// `MR x (NV * LANES)` outputs: `epilogue(rows * panel)`.
 ///
 /// # Safety
-/// The CPU runs V's instruction set; every pointer of `t` is valid for what its field says.
+/// The CPU runs the instruction set; every pointer of `t` is valid for what its field says.
 #[inline(always)]
-pub(super) unsafe fn convolve<V: Vector, const MR: usize, const NV: usize>(t: &TileArgs) {
+pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
+    t: &TileArgs<A::Element>,
+) {
     // SAFETY: all accesses are those the fields of `TileArgs` promise; see the caller's contract.
     unsafe {
-        let mut acc = [[V::splat(0.0); NV]; MR];
+        let lanes = A::Sum::LANES;
+        let mut acc = [[A::Sum::splat(0.0); NV]; MR];
         let mut panel = t.panel;
         for tap in 0..t.taps {
-            let rows: [*const f32; MR] =
+            let rows: [*const A::Element; MR] =
                 std::array::from_fn(|r| (*t.rows.add(tap * MR + r)).add(t.offset));
-            for k in 0..t.run {
-                let b: [V; NV] = std::array::from_fn(|v| V::load(panel.add(v * V::LANES)));
+            for k in 0..t.run / A::DEPTH {
+                let b: [A::Operand; NV] =
+                    std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
                 for r in 0..MR {
-                    let a = V::splat(*rows[r].add(k));
+                    let a = A::broadcast(rows[r].add(k * A::DEPTH));
                     for v in 0..NV {
-                        acc[r][v] = acc[r][v].fma(a, b[v]);
+                        acc[r][v] = A::multiply(acc[r][v], a, b[v]);
                     }
                 }
-                panel = panel.add(NV * V::LANES);
+                panel = panel.add(NV * lanes * A::DEPTH);
+            }
+            if t.run % A::DEPTH != 0 {
+                let b: [A::Operand; NV] =
+                    std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
+                for r in 0..MR {
+                    let a = A::broadcast_one(rows[r].add(t.run - 1));
+                    for v in 0..NV {
+                        acc[r][v] = A::multiply(acc[r][v], a, b[v]);
+                    }
+                }
+                panel = panel.add(NV * lanes * A::DEPTH);
             }
         }
         // Each register takes the same branches; unrolled, so that none of them is ever indexed.
@@ -102,7 +257,7 @@ pub(super) unsafe fn convolve<V: Vector, const MR: usize, const NV: usize>(t: &T
                 for r in 0..MR {
                     let row = *t.output_rows.add(r);
                     for $v in 0..NV {
-                        let $at = row + $v * V::LANES;
+                        let $at = row + $v * lanes;
                         let $x = acc[r][$v];
                         acc[r][$v] = $body;
                     }
@@ -110,25 +265,25 @@ pub(super) unsafe fn convolve<V: Vector, const MR: usize, const NV: usize>(t: &T
             };
         }
         if t.accumulate {
-            each!(|x, at, v| x.add(V::load(t.output.add(at))));
+            each!(|x, at, v| x.add(A::load(t.output.add(at))));
         }
         if !t.bias.is_null() {
-            let bias: [V; NV] = std::array::from_fn(|v| V::load(t.bias.add(v * V::LANES)));
+            let bias: [A::Sum; NV] = std::array::from_fn(|v| A::Sum::load(t.bias.add(v * lanes)));
             each!(|x, _at, v| x.add(bias[v]));
         }
         if !t.residual.is_null() {
-            each!(|x, at, v| x.add(V::load(t.residual.add(at))));
+            each!(|x, at, v| x.add(A::load(t.residual.add(at))));
         }
         if t.relu {
             each!(|x, _at, v| x.relu());
         }
         if !t.mask.is_null() {
-            each!(|x, at, v| x.keep_where_positive(V::load(t.mask.add(at))));
+            each!(|x, at, v| x.keep_where_positive(A::load(t.mask.add(at))));
         }
         for (r, acc) in acc.iter().enumerate() {
             let row = *t.output_rows.add(r);
-            for (v, acc) in acc.iter().enumerate() {
-                acc.store(t.output.add(row + v * V::LANES));
+            for (v, &acc) in acc.iter().enumerate() {
+                A::store(acc, t.output.add(row + v * lanes));
             }
         }
     }
@@ -139,28 +294,31 @@ pub(super) unsafe fn convolve<V: Vector, const MR: usize, const NV: usize>(t: &T
 /// # Safety
 /// As for [`convolve`].
 #[inline(always)]
-pub(super) unsafe fn gradient<V: Vector, const MR: usize, const NV: usize>(t: &GradientArgs) {
+pub(super) unsafe fn gradient<A: Arithmetic, const MR: usize, const NV: usize>(
+    t: &GradientArgs<A::Element>,
+) {
     // SAFETY: all accesses are those the fields of `GradientArgs` promise.
     unsafe {
-        let mut acc = [[V::splat(0.0); NV]; MR];
-        let mut panel = t.panel;
-        let mut rows = t.rows;
-        for _ in 0..t.pixels {
-            let row = (*rows).add(t.offset);
-            let b: [V; NV] = std::array::from_fn(|v| V::load(panel.add(v * V::LANES)));
+        let lanes = A::Sum::LANES;
+        let mut acc = [[A::Sum::splat(0.0); NV]; MR];
+        let (mut panel, mut input) = (t.panel, t.input);
+        for _ in 0..t.steps {
+            let b: [A::Operand; NV] =
+                std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
             for r in 0..MR {
-                let a = V::splat(*row.add(r));
+                let a = A::broadcast(input.add(r * A::DEPTH));
                 for v in 0..NV {
-                    acc[r][v] = acc[r][v].fma(a, b[v]);
+                    acc[r][v] = A::multiply(acc[r][v], a, b[v]);
                 }
             }
-            panel = panel.add(NV * V::LANES);
-            rows = rows.add(t.stride);
+            panel = panel.add(NV * lanes * A::DEPTH);
+            // Past the last step the pointer may leave the input; it is not read there.
+            input = input.wrapping_add(t.stride);
         }
         for (r, acc) in acc.iter().enumerate() {
             for (v, &acc) in acc.iter().enumerate() {
-                let to = t.output.add(r * t.output_stride + v * V::LANES);
-                let x = if t.accumulate { acc.add(V::load(to)) } else { acc };
+                let to = t.output.add(r * t.output_stride + v * lanes);
+                let x = if t.accumulate { acc.add(A::Sum::load(to)) } else { acc };
                 x.store(to);
             }
         }
@@ -170,26 +328,27 @@ pub(super) unsafe fn gradient<V: Vector, const MR: usize, const NV: usize>(t: &G
 /// Rounds of `N` independent multiply-adds; returns the floating-point operations done.
 ///
 /// # Safety
-/// The CPU runs V's instruction set.
+/// The CPU runs the instruction set.
 #[inline(always)]
-pub(super) unsafe fn peak<V: Vector, const N: usize>(rounds: u64) -> u64 {
-    // SAFETY: by the caller's contract.
+pub(super) unsafe fn peak<A: Arithmetic, const N: usize>(rounds: u64) -> u64 {
+    let elements = |x: f32| std::hint::black_box([A::Element::from_f32(x); 2 * MOST_LANES]);
+    let (a, b) = (elements(1.0), elements(1e-4));
+    // SAFETY: by the caller's contract; no operand has more elements than these arrays.
     unsafe {
-        let mut acc: [V; N] = std::array::from_fn(|i| V::splat(i as f32 * 1e-3));
-        let a = V::splat(std::hint::black_box(0.999_9));
-        let b = V::splat(std::hint::black_box(1e-4));
+        let (a, b) = (A::broadcast(a.as_ptr()), A::panel(b.as_ptr()));
+        let mut acc = [A::Sum::splat(0.0); N];
         for _ in 0..rounds {
             for x in &mut acc {
-                *x = b.fma(*x, a);
+                *x = A::multiply(*x, a, b);
             }
         }
         let mut sum = acc[0];
         for &x in &acc[1..] {
             sum = sum.add(x);
         }
-        let mut out = [0.0; 64];
+        let mut out = [0.0; MOST_LANES];
         sum.store(out.as_mut_ptr());
         std::hint::black_box(out);
     }
-    rounds * (N * V::LANES * 2) as u64
+    rounds * (N * A::Sum::LANES * A::DEPTH * 2) as u64
 }

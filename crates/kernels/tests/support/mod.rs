@@ -1,6 +1,7 @@
 //! Noise and comparison for the contract tests.
 #![allow(dead_code)]
 
+use headstart_kernels::element::{DType, Element};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::table::Compute;
 
@@ -24,6 +25,37 @@ pub fn close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
         let ok = (f64::from(g) - w).abs() <= tolerance;
         assert!(ok, "{what}: element {i} is {g}, expected {w} within {tolerance:e}");
+    }
+}
+
+/// Noise as elements, and what they stand for.
+pub fn elements<E: Element>(len: usize, seed: u64) -> (Vec<E>, Vec<f32>) {
+    let stored: Vec<E> = noise(len, seed).into_iter().map(E::from_f32).collect();
+    let values = stored.iter().map(|x| x.to_f32()).collect();
+    (stored, values)
+}
+
+/// Fails unless every element is within `tolerance` of `want`, and what rounding to an element adds.
+#[track_caller]
+pub fn near<E: Element>(what: &str, got: &[E], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let g = f64::from(g.to_f32());
+        let bound = tolerance + (w.abs() + tolerance) * unit_roundoff::<E>();
+        let dtype = E::DTYPE.name();
+        assert!(
+            (g - w).abs() <= bound,
+            "{what} {dtype}: element {i} is {g}, expected {w} within {bound:e}"
+        );
+    }
+}
+
+/// Largest relative error of rounding to an element: half the distance of 1 to its successor. Rounding
+/// a float to a float adds nothing.
+pub fn unit_roundoff<E: Element>() -> f64 {
+    match E::DTYPE {
+        DType::F32 => 0.0,
+        DType::Bf16 => 1.0 / 256.0,
     }
 }
 

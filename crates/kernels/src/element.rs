@@ -1,0 +1,346 @@
+//! What tensors are stored as: 32-bit floats, or bfloat16 where memory and multipliers are dear.
+
+use crate::isa::{Kernels, Record};
+
+/// A type of element by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float.
+    #[default]
+    F32,
+    /// The upper half of a 32-bit float: 8 bits of exponent, 8 significant bits.
+    Bf16,
+}
+
+impl DType {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::Bf16 => 2,
+        }
+    }
+}
+
+/// The upper half of an `f32`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+impl std::fmt::Debug for Bf16 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_f32().fmt(f)
+    }
+}
+
+/// An element of a tensor. Kernels compute in f32 and store what this makes of it.
+pub trait Element: Stored + Copy + Default + PartialEq + std::fmt::Debug + Send + Sync {
+    /// Which type it is.
+    const DTYPE: DType;
+
+    /// The nearest value, ties to even; NaN stays NaN.
+    fn from_f32(x: f32) -> Self;
+
+    /// The value, exactly.
+    fn to_f32(self) -> f32;
+
+    /// Memory of floats, read as elements.
+    fn view(floats: &[f32]) -> &[Self];
+
+    /// Memory of floats, written as elements.
+    fn view_mut(floats: &mut [f32]) -> &mut [Self];
+
+    /// The values themselves where they are floats.
+    fn floats(values: &[Self]) -> Option<&[f32]>;
+
+    /// As [`Self::floats`], to be written.
+    fn floats_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
+    /// The elements of a slice that holds this type; empty where it holds another.
+    fn of(slice: Slice<'_>) -> &[Self];
+
+    /// A slice whose type is known at run time only.
+    fn slice(values: &[Self]) -> Slice<'_>;
+}
+
+/// Seals [`Element`], and knows the kernels of its type.
+pub trait Stored: Sized + 'static {
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn kernels(record: &'static Record) -> &'static Kernels<Self>;
+}
+
+impl Stored for f32 {
+    #[allow(private_interfaces)]
+    fn kernels(record: &'static Record) -> &'static Kernels<f32> {
+        &record.f32
+    }
+}
+
+impl Stored for Bf16 {
+    #[allow(private_interfaces)]
+    fn kernels(record: &'static Record) -> &'static Kernels<Bf16> {
+        &record.bf16
+    }
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> f32 {
+        x
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn view(floats: &[f32]) -> &[f32] {
+        floats
+    }
+
+    fn view_mut(floats: &mut [f32]) -> &mut [f32] {
+        floats
+    }
+
+    fn floats(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn floats_mut(values: &mut [f32]) -> Option<&mut [f32]> {
+        Some(values)
+    }
+
+    fn of(slice: Slice<'_>) -> &[f32] {
+        slice.f32()
+    }
+
+    fn slice(values: &[f32]) -> Slice<'_> {
+        Slice::F32(values)
+    }
+}
+
+impl Element for Bf16 {
+    const DTYPE: DType = DType::Bf16;
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> Bf16 {
+        let bits = x.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        // Adding could carry a NaN into infinity; a quiet NaN is its upper half with this bit set.
+        let nan = bits >> 16 | 0x40;
+        Bf16(if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded } as u16)
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    fn view(floats: &[f32]) -> &[Bf16] {
+        // SAFETY: every bit pattern is a Bf16, of half a float's size and weaker alignment.
+        unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), 2 * floats.len()) }
+    }
+
+    fn view_mut(floats: &mut [f32]) -> &mut [Bf16] {
+        // SAFETY: as above, every bit pattern is a float too, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), 2 * floats.len()) }
+    }
+
+    fn floats(_: &[Bf16]) -> Option<&[f32]> {
+        None
+    }
+
+    fn floats_mut(_: &mut [Bf16]) -> Option<&mut [f32]> {
+        None
+    }
+
+    fn of(slice: Slice<'_>) -> &[Bf16] {
+        match slice {
+            Slice::F32(_) => &[],
+            Slice::Bf16(v) => v,
+        }
+    }
+
+    fn slice(values: &[Bf16]) -> Slice<'_> {
+        Slice::Bf16(values)
+    }
+}
+
+/// Elements of a type known at run time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Slice<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// bfloat16.
+    Bf16(&'a [Bf16]),
+}
+
+impl<'a, E: Element> From<&'a [E]> for Slice<'a> {
+    fn from(values: &'a [E]) -> Slice<'a> {
+        E::slice(values)
+    }
+}
+
+impl<'a, E: Element> From<&'a Vec<E>> for Slice<'a> {
+    fn from(values: &'a Vec<E>) -> Slice<'a> {
+        E::slice(values)
+    }
+}
+
+impl<'a, E: Element> From<&&'a [E]> for Slice<'a> {
+    fn from(values: &&'a [E]) -> Slice<'a> {
+        E::slice(values)
+    }
+}
+
+impl<'a> Slice<'a> {
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        match self {
+            Slice::F32(v) => v.len(),
+            Slice::Bf16(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which type they are.
+    pub fn dtype(self) -> DType {
+        match self {
+            Slice::F32(_) => DType::F32,
+            Slice::Bf16(_) => DType::Bf16,
+        }
+    }
+
+    /// The floats; empty where these are none.
+    pub fn f32(self) -> &'a [f32] {
+        match self {
+            Slice::F32(v) => v,
+            Slice::Bf16(_) => &[],
+        }
+    }
+
+    /// Their values as floats, which is exact.
+    pub fn to_f32(self) -> Vec<f32> {
+        match self {
+            Slice::F32(v) => v.to_vec(),
+            Slice::Bf16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        }
+    }
+}
+
+/// Owned elements of a type known at run time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// bfloat16.
+    Bf16(Vec<Bf16>),
+}
+
+impl Default for Values {
+    fn default() -> Values {
+        Values::F32(Vec::new())
+    }
+}
+
+impl Values {
+    /// None yet, with room for `capacity`.
+    pub fn with_capacity(dtype: DType, capacity: usize) -> Values {
+        match dtype {
+            DType::F32 => Values::F32(Vec::with_capacity(capacity)),
+            DType::Bf16 => Values::Bf16(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> Slice<'_> {
+        match self {
+            Values::F32(v) => Slice::F32(v),
+            Values::Bf16(v) => Slice::Bf16(v),
+        }
+    }
+
+    /// Appends values of the same type.
+    ///
+    /// # Panics
+    /// If they are of another type.
+    pub fn extend(&mut self, more: Slice<'_>) {
+        match (self, more) {
+            (Values::F32(v), Slice::F32(more)) => v.extend_from_slice(more),
+            (Values::Bf16(v), Slice::Bf16(more)) => v.extend_from_slice(more),
+            (held, more) => {
+                panic!("{} appended to {}", more.dtype().name(), held.as_slice().dtype().name())
+            }
+        }
+    }
+
+    /// The rows of `length` elements with these numbers, replacing what `rows` holds.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn gather(&self, length: usize, numbers: &[usize], rows: &mut Values) {
+        fn copy<E: Copy>(from: &[E], length: usize, numbers: &[usize], to: &mut Vec<E>) {
+            to.clear();
+            numbers.iter().for_each(|&i| to.extend_from_slice(&from[i * length..][..length]));
+        }
+        match (self, rows) {
+            (Values::F32(from), Values::F32(to)) => copy(from, length, numbers, to),
+            (Values::Bf16(from), Values::Bf16(to)) => copy(from, length, numbers, to),
+            (held, rows) => {
+                *rows = Values::with_capacity(held.as_slice().dtype(), length * numbers.len());
+                held.gather(length, numbers, rows);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_nearest_even() {
+        let round = |x: f32| Bf16::from_f32(x).to_f32();
+        for exact in [0.0, -0.0, 1.0, -1.5, 3.0e38, f32::INFINITY, f32::NEG_INFINITY, 1e-40] {
+            if f32::to_bits(exact) & 0xffff == 0 {
+                assert_eq!(round(exact).to_bits(), exact.to_bits());
+            }
+        }
+        // 1 and its successor 1 + 2^-7: half way goes to the even one, below and above to the nearest.
+        assert_eq!(round(1.0 + 1.0 / 256.0), 1.0);
+        assert_eq!(round(1.0 + 3.0 / 256.0), 1.0 + 1.0 / 64.0);
+        assert_eq!(round(1.0 + 1.1 / 256.0), 1.0 + 1.0 / 128.0);
+        assert_eq!(round(f32::MAX), f32::INFINITY);
+        for bits in [0x7f80_0001, 0x7fff_ffff, 0xffff_ffff, 0x7fc0_0000] {
+            assert!(round(f32::from_bits(bits)).is_nan());
+        }
+        for bits in 0..=u16::MAX {
+            let x = Bf16(bits);
+            let same = Bf16::from_f32(x.to_f32());
+            assert!(same == x || x.to_f32().is_nan() && same.to_f32().is_nan());
+        }
+    }
+
+    #[test]
+    fn floats_are_seen_as_twice_as_many_halves() {
+        let mut floats = [1.0f32, -2.0];
+        Bf16::view_mut(&mut floats)[0] = Bf16(1);
+        assert_eq!(Bf16::view(&floats).len(), 4);
+        assert_eq!(f32::view(&floats), floats);
+    }
+}
