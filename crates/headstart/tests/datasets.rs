@@ -274,7 +274,7 @@ fn layouts_that_cannot_be_meant_are_refused() {
 /// `load_digits` and `train_test_split(images, target, test_size=0.2, random_state=42)` of scikit-learn 1.9.1.
 #[test]
 fn the_sample_is_scikit_learns_digits_split_by_scikit_learn() {
-    let data = plain(Path::new("sample")).unwrap();
+    let data = plain(std::path::Path::new("sample")).unwrap();
     let test = data.test.as_ref().unwrap();
     assert_eq!((data.classes.len(), data.train.len(), test.len()), (10, 1437, 360));
     let names = |s: &Subset| (0..5).map(|i| s.name(i).to_string()).collect::<Vec<_>>();

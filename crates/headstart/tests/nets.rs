@@ -25,6 +25,8 @@ fn layers_are_those_of_keras() {
         ("resnet101", include_str!("reference/keras_resnet101_layers.tsv")),
         ("resnet152", include_str!("reference/keras_resnet152_layers.tsv")),
         ("resnet50v2", include_str!("reference/keras_resnet50v2_layers.tsv")),
+        ("resnet101v2", include_str!("reference/keras_resnet101v2_layers.tsv")),
+        ("resnet152v2", include_str!("reference/keras_resnet152v2_layers.tsv")),
     ] {
         let net = base(name);
         let all = vec![true; net.graph.nodes.len()];

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::export::WeightsInspect;
+
 /// What to do with weights.
 #[derive(Debug, Args)]
 pub struct Weights {
@@ -16,6 +18,8 @@ pub enum WeightsCommand {
     List(WeightsList),
     /// Get published weights, from this machine or by download, and print the path
     Get(WeightsGet),
+    /// Show what a weight file holds and which nets it fits
+    Inspect(WeightsInspect),
 }
 
 /// Settings of a listing.

@@ -1,6 +1,7 @@
 //! The command line: one file a kind of command, `choices` for what flags can name.
 
 mod choices;
+mod export;
 mod generate;
 mod hub;
 mod inspect;
@@ -10,6 +11,7 @@ mod use_model;
 use clap::{Parser, Subcommand};
 
 pub use choices::{PhaseArg, Split};
+pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Explain, Summary, Work};
@@ -44,10 +46,12 @@ pub enum Command {
     Bench(Bench),
     /// Draw a run's curves and confusion matrix anew
     Plot(Plot),
-    /// List and get published weights
+    /// List, get and inspect weights
     Weights(Weights),
     /// Get published data sets
     Data(Data),
+    /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
+    Export(Export),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

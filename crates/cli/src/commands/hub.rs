@@ -35,6 +35,7 @@ pub fn weights(args: &Weights) -> Result<(), Failure> {
     match &args.command {
         WeightsCommand::List(args) => list(args),
         WeightsCommand::Get(args) => get(args),
+        WeightsCommand::Inspect(args) => super::inspect::run(args),
     }
 }
 

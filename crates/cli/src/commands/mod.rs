@@ -3,10 +3,12 @@
 mod bench;
 mod evaluate;
 mod explain;
+mod export;
 mod features;
 mod generate;
 mod guide;
 mod hub;
+mod inspect;
 mod plot;
 mod predict;
 mod summary;
@@ -40,6 +42,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
+        Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

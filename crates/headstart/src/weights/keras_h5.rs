@@ -3,65 +3,59 @@
 
 use std::path::Path;
 
-use hdf5_pure::{File, Group};
-
-use super::{Tensor, WeightFile};
+use super::hdf5::{Source, damaged, strings, text};
+use super::{Format, Listed, Tensor, WeightFile, keras_config, old_names};
 use crate::error::{Error, Result};
+
+/// Most layers and weights that a file may list.
+const MANY: usize = 100_000;
 
 /// Reads every weight of the file.
 ///
 /// # Errors
 /// If the file is damaged or not of this layout.
-pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    let damaged = |e: hdf5_pure::Error| {
-        Error::format(
-            path,
-            "a whole HDF5 file of Keras weights",
-            e.to_string(),
-            "the file may be cut short; fetch it again and compare its size and md5",
-        )
-    };
-    let file = File::open(path).map_err(damaged)?;
-    let mut root = file.root();
+pub(super) fn read(path: &Path, mut source: Source<'_>) -> Result<WeightFile> {
+    let damaged = damaged(path);
+    let mut root = source.root();
+    let config = text(&root.attrs().map_err(&damaged)?, "model_config");
     if let Ok(inner) = root.group("model_weights") {
         root = inner;
     }
-    let Some(layers) = strings(&root, "layer_names").map_err(damaged)? else {
+    let Some(layers) = strings(&root, "layer_names").map_err(&damaged)? else {
         return Err(Error::format(
             path,
-            "an attribute layer_names, as Keras's save_weights(.h5) writes it",
-            "none",
-            "Keras 3's .weights.h5 layout is not this one: save with the extension .h5",
+            "Keras's weights: an attribute layer_names, or a group layers",
+            "neither",
+            "save them with save_weights(\"NAME.weights.h5\")",
         ));
     };
-    let mut tensors = Vec::new();
+    let mut out = WeightFile::bare(path, Format::KerasH5);
     for layer in &layers {
-        let group = root.group(layer).map_err(damaged)?;
-        for weight in strings(&group, "weight_names").map_err(damaged)?.unwrap_or_default() {
-            let set = group.dataset(&weight).map_err(damaged)?;
-            let shape: Vec<usize> =
-                set.shape().map_err(damaged)?.iter().map(|&d| d as usize).collect();
-            let values = set.read_f32().map_err(damaged)?;
-            if shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)) != Some(values.len()) {
-                let expected = format!("{weight} of shape {shape:?}");
-                return Err(Error::format(path, expected, format!("{} values", values.len()), ""));
+        let group = root.group(layer).map_err(&damaged)?;
+        for weight in strings(&group, "weight_names").map_err(&damaged)?.unwrap_or_default() {
+            if out.tensors.len() >= MANY {
+                return Err(Error::format(path, format!("at most {MANY} weights"), "more", ""));
             }
-            let role = weight.rsplit('/').next().unwrap_or(&weight);
+            let set = group.dataset(&weight).map_err(&damaged)?;
+            let values = source.read(&set, &weight)?;
+            // `conv1_conv/kernel:0`; below a model that is itself a layer, or in older files, the
+            // path has more parts, and the last two are the layer and the variable.
+            let mut parts = weight.rsplit('/');
+            let role = parts.next().unwrap_or(&weight);
             let role = role.split(':').next().unwrap_or(role);
-            tensors.push(Tensor { name: format!("{layer}/{role}"), shape, values });
+            let name = format!("{}/{role}", parts.next().unwrap_or(layer));
+            let shape = values.shape.clone();
+            out.listing.push(Listed {
+                name: format!("{layer}/{weight}"),
+                shape,
+                dtype: values.stored,
+            });
+            out.tensors.push(Tensor { name, shape: values.shape, values: values.values });
         }
     }
-    Ok(WeightFile { path: path.to_path_buf(), tensors, card: None, optimizer: Vec::new() })
-}
-
-/// An attribute of names, which Keras cuts into `name0`, `name1`, ... where it is long.
-fn strings(group: &Group, name: &str) -> Result<Option<Vec<String>>, hdf5_pure::Error> {
-    let attributes = group.attrs()?;
-    let list = |name: &str| attributes.get(name).and_then(|a| a.as_strings()).map(<[_]>::to_vec);
-    if let Some(names) = list(name) {
-        return Ok(Some(names));
+    if let Some(config) = config {
+        out.epsilon = keras_config::epsilons(&config).into_iter().collect();
     }
-    let parts: Vec<String> = (0..).map_while(|i| list(&format!("{name}{i}"))).flatten().collect();
-    let present = attributes.contains_key(name) || !parts.is_empty();
-    Ok(present.then_some(parts))
+    old_names::modernise(&mut out);
+    Ok(out)
 }

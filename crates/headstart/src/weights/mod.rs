@@ -1,20 +1,31 @@
 //! Weight files: reading them, and putting what they hold into a net.
 
+mod apply;
 pub mod embedded;
+mod floats;
+mod hdf5;
+mod inspect;
+mod keras3;
+mod keras_config;
 mod keras_h5;
+pub(crate) mod kinds;
 pub mod model_file;
+mod old_names;
+mod tfjs;
 mod torch;
 
-use std::fmt;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
-use crate::nearest::nearest;
-use crate::parameters::Parameters;
-use crate::resnet::Net;
 use model_file::ModelCard;
+
+pub use apply::{LoadReport, Scope, apply};
+pub use inspect::{Fit, Inspection, inspect};
 
 /// A tensor as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +36,61 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// Its values.
     pub values: Vec<f32>,
+}
+
+/// Kinds of weight files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Keras's `.h5`: `save_weights` before Keras 3, or a whole model saved as `.h5`.
+    KerasH5,
+    /// Keras 3's `.weights.h5`.
+    Keras3,
+    /// Keras 3's `.keras`.
+    KerasArchive,
+    /// `.safetensors` of any names.
+    Safetensors,
+    /// headstart's own `.safetensors`.
+    Model,
+    /// PyTorch's `.pth` or `.pt`.
+    Pytorch,
+    /// TensorFlow.js's `model.json` with its shards.
+    TensorflowJs,
+}
+
+impl Format {
+    /// The name that people know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::KerasH5 => "Keras .h5",
+            Format::Keras3 => "Keras 3 .weights.h5",
+            Format::KerasArchive => "Keras 3 .keras",
+            Format::Safetensors => "safetensors",
+            Format::Model => "headstart model (safetensors)",
+            Format::Pytorch => "PyTorch state dict",
+            Format::TensorflowJs => "TensorFlow.js layers model",
+        }
+    }
+}
+
+/// How a file's tensors are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// By their layer's name: `conv1_conv/kernel`.
+    Layers,
+    /// By their layer's class and number, as Keras 3 saves them: `conv2d_3/kernel`.
+    Kinds,
+}
+
+/// A tensor under the name and with the shape that its file gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its name there.
+    pub name: String,
+    /// Its shape there.
+    pub shape: Vec<usize>,
+    /// How its numbers are stored: f32, f16, bf16, f64, or quantized u8, u16.
+    pub dtype: &'static str,
 }
 
 /// What a weight file holds.
@@ -38,46 +104,29 @@ pub struct WeightFile {
     pub card: Option<ModelCard>,
     /// What resuming a run needs beside the weights, in headstart's own model files.
     pub optimizer: Vec<Tensor>,
+    /// Its kind.
+    pub format: Format,
+    /// How its tensors are called.
+    pub naming: Naming,
+    /// Its tensors as the file itself lists them.
+    pub listing: Vec<Listed>,
+    /// Batch norm layers' epsilons, by the layers' names in `tensors`, where the file says them.
+    pub epsilon: HashMap<String, f32>,
 }
 
-/// Which tensors a load must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of the net without its head; the head is left as it is.
-    Base,
-    /// All.
-    All,
-}
-
-/// What a load did, tensor by tensor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadReport {
-    /// Names found in the file and copied.
-    pub applied: Vec<String>,
-    /// Names the net has and the load left alone: those of the head, in [`Scope::Base`].
-    pub missing: Vec<String>,
-    /// Names the file has and the net has no use for.
-    pub unused: Vec<String>,
-}
-
-impl fmt::Display for LoadReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[String]| match names {
-            [] => String::new(),
-            [.., _] if names.len() > 4 => {
-                format!(" ({}, ... {})", names[..3].join(", "), names[names.len() - 1])
-            }
-            _ => format!(" ({})", names.join(", ")),
-        };
-        write!(
-            f,
-            "{} tensors applied, {} missing{}, {} unused{}",
-            self.applied.len(),
-            self.missing.len(),
-            list(&self.missing),
-            self.unused.len(),
-            list(&self.unused)
-        )
+impl WeightFile {
+    /// A file without tensors yet.
+    fn bare(path: &Path, format: Format) -> WeightFile {
+        WeightFile {
+            path: path.to_path_buf(),
+            tensors: Vec::new(),
+            card: None,
+            optimizer: Vec::new(),
+            format,
+            naming: Naming::Layers,
+            listing: Vec::new(),
+            epsilon: HashMap::new(),
+        }
     }
 }
 
@@ -116,11 +165,22 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
     drop(file);
     let start = &start[..have];
     if start.starts_with(b"\x89HDF\r\n\x1a\n") {
-        return keras_h5::read(path);
+        let source = hdf5::Source::open(path)?;
+        return match keras3::is(&source) {
+            true => keras3::read(path, source, None),
+            false => keras_h5::read(path, source),
+        };
+    }
+    // JSON has no zeros in it, a safetensors file's length has.
+    if start.starts_with(b"{") && !start.contains(&0) {
+        return tfjs::read(path);
     }
     // A safetensors file starts with the length of its JSON header.
     if start.len() > 8 && start[8] == b'{' {
         return model_file::read(path);
+    }
+    if start.starts_with(b"PK\x03\x04") && keras3::is_archive(path) {
+        return keras3::read_archive(path);
     }
     // A zip archive, or a pickle of protocol 2 as torch.save wrote before 1.6.
     if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02]) {
@@ -132,72 +192,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
     };
     Err(Error::format(
         path,
-        "Keras .h5, PyTorch .pth or .safetensors weights",
+        "Keras .h5 or .keras, PyTorch .pth, .safetensors or TensorFlow.js model.json weights",
         found,
         "a file cut short by a broken download looks like this too",
     ))
-}
-
-/// Copies `file`'s tensors into `parameters` of `net`.
-///
-/// # Errors
-/// If a tensor in scope is missing from the file or has another shape there; `parameters` are then
-/// unchanged.
-pub fn apply(
-    file: &WeightFile,
-    net: &Net,
-    parameters: &mut Parameters,
-    scope: Scope,
-) -> Result<LoadReport> {
-    let last = net.base_output();
-    let mut report = LoadReport::default();
-    let mut copies = Vec::new();
-    let mut used = vec![false; file.tensors.len()];
-    for (i, want) in parameters.tensors.iter().enumerate() {
-        if scope == Scope::Base && want.node > last {
-            report.missing.push(want.name.clone());
-            continue;
-        }
-        let Some(at) = file.tensors.iter().position(|t| t.name == want.name) else {
-            return Err(absent(file, &want.name, &want.shape));
-        };
-        let have = &file.tensors[at];
-        if have.shape != want.shape || have.values.len() != want.values.len() {
-            return Err(Error::format(
-                &file.path,
-                format!("{} of shape {:?}", want.name, want.shape),
-                format!("shape {:?}", have.shape),
-                "the weights are of another architecture or another number of classes",
-            ));
-        }
-        if let Some(bad) = have.values.iter().find(|v| !v.is_finite()) {
-            let expected = format!("finite numbers in {}", want.name);
-            return Err(Error::format(&file.path, expected, bad.to_string(), ""));
-        }
-        used[at] = true;
-        copies.push((i, at));
-        report.applied.push(want.name.clone());
-    }
-    for (i, at) in copies {
-        parameters.tensors[i].values.copy_from_slice(&file.tensors[at].values);
-    }
-    let rest = file.tensors.iter().zip(used).filter(|(_, used)| !used);
-    report.unused = rest.map(|(t, _)| t.name.clone()).collect();
-    Ok(report)
-}
-
-fn absent(file: &WeightFile, name: &str, shape: &[usize]) -> Error {
-    let names = || file.tensors.iter().map(|t| t.name.as_str());
-    let near = nearest(name, names(), 1);
-    let found = match near.first().and_then(|n| file.tensors.iter().find(|t| t.name == **n)) {
-        Some(t) => format!("no such tensor; the nearest is {} of shape {:?}", t.name, t.shape),
-        None if file.tensors.is_empty() => "no tensors".into(),
-        None => format!("no such tensor among {}", file.tensors.len()),
-    };
-    Error::format(
-        &file.path,
-        format!("{name} of shape {shape:?}"),
-        found,
-        "the weights are of another architecture; choose it with --model",
-    )
 }

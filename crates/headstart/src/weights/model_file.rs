@@ -7,7 +7,8 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
-use super::{Tensor, WeightFile, torch};
+use super::floats::Stored;
+use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
@@ -68,21 +69,36 @@ pub fn write(
     parameters: &Parameters,
     optimizer: &[Tensor],
 ) -> Result<()> {
-    let path = path.as_ref();
+    let own = parameters.tensors.iter();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+        own.map(|t| (t.name.clone(), t.shape.clone(), bytes(&t.values))).collect();
+    let state = optimizer.iter();
+    tensors.extend(
+        state.map(|t| (format!("{OPTIMIZER}{}", t.name), t.shape.clone(), bytes(&t.values))),
+    );
+    write_tensors(path.as_ref(), card, tensors)
+}
+
+/// Numbers as a file has them.
+pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Writes tensors, each a name, a shape and the bytes of 32-bit floats, and the card.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_tensors(
+    path: &Path,
+    card: &ModelCard,
+    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| {
         Error::format(path, "tensors that can be written", e.to_string(), "")
     };
-    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let mut data: Vec<(String, &[usize], Vec<u8>)> = parameters
-        .tensors
-        .iter()
-        .map(|t| (t.name.clone(), &t.shape[..], bytes(&t.values)))
-        .collect();
-    let state = optimizer.iter();
-    data.extend(state.map(|t| (format!("{OPTIMIZER}{}", t.name), &t.shape[..], bytes(&t.values))));
-    let mut views = Vec::with_capacity(data.len());
-    for (name, shape, bytes) in &data {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(|e| failed(&e))?;
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, shape, bytes) in &tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| failed(&e))?;
         views.push((name.as_str(), view));
     }
     let card = serde_json::to_string(card).map_err(|e| failed(&e))?;
@@ -95,7 +111,7 @@ pub fn write(
 /// Reads a safetensors file with tensors named as headstart names them.
 ///
 /// # Errors
-/// If the file is damaged, holds other than floats of 32 or 16 bits, or its card is of a later version.
+/// If the file is damaged, holds other than floats, or its card is of a later version.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
     parse(path, &fs::read(path).map_err(Error::io("read", path))?)
 }
@@ -115,38 +131,42 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
         Some(text) => Some(card(path, text)?),
     };
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-    let (mut tensors, mut optimizer) = (Vec::new(), Vec::new());
+    let format = if card.is_some() { Format::Model } else { Format::Safetensors };
+    let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
     for (name, view) in file.iter() {
-        let values = floats(view.dtype(), view.data()).ok_or_else(|| {
-            let expected = format!("floats of 32 or 16 bits in {name}");
+        if torch::is_counter(name) {
+            continue;
+        }
+        let stored = stored(view.dtype()).ok_or_else(|| {
+            let expected = format!("floats of 64, 32 or 16 bits in {name}");
             Error::format(path, expected, format!("{:?}", view.dtype()), "")
         })?;
-        let shape = view.shape().to_vec();
+        let (values, shape) = (stored.read(view.data()), view.shape().to_vec());
         match name.strip_prefix(OPTIMIZER) {
-            Some(rest) => optimizer.push(Tensor { name: rest.to_string(), shape, values }),
-            None => tensors.push(Tensor { name: name.to_string(), shape, values }),
+            Some(rest) => out.optimizer.push(Tensor { name: rest.to_string(), shape, values }),
+            None => {
+                let (name, dtype) = (name.to_string(), stored.name());
+                out.listing.push(Listed { name: name.clone(), shape: shape.clone(), dtype });
+                out.tensors.push(Tensor { name, shape, values });
+            }
         }
     }
-    if card.is_none() && torch::is_state_dict(tensors.iter().map(|t: &Tensor| t.name.as_str())) {
-        let raw = tensors.into_iter().map(|t| torch::Raw {
-            name: t.name,
-            shape: t.shape,
-            values: t.values,
-        });
-        tensors = torch::convert(path, raw.collect())?;
+    let names = out.tensors.iter().map(|t| t.name.as_str());
+    // What export writes for PyTorch has both its names and a card.
+    if torch::is_state_dict(names) {
+        let raw = out.tensors.into_iter();
+        let raw = raw.map(|t| torch::Raw { name: t.name, shape: t.shape, values: t.values });
+        out.tensors = torch::convert(path, raw.collect())?;
     }
-    Ok(WeightFile { path: path.to_path_buf(), tensors, card, optimizer })
+    Ok(out)
 }
 
-fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let two = |f: fn([u8; 2]) -> f32| bytes.chunks_exact(2).map(|b| f([b[0], b[1]])).collect();
+fn stored(dtype: Dtype) -> Option<Stored> {
     match dtype {
-        Dtype::F32 => {
-            let four = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            Some(four.collect())
-        }
-        Dtype::F16 => Some(two(torch::half)),
-        Dtype::BF16 => Some(two(torch::brain)),
+        Dtype::F32 => Some(Stored::F32),
+        Dtype::F64 => Some(Stored::F64),
+        Dtype::F16 => Some(Stored::F16),
+        Dtype::BF16 => Some(Stored::Bf16),
         _ => None,
     }
 }

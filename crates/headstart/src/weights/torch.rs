@@ -1,12 +1,17 @@
 //! PyTorch's state dicts, from `.pth`/`.pt` files (parsed, never executed) and from safetensors files
 //! with PyTorch's names, in headstart's names and layouts.
 
+use std::fs;
 use std::path::Path;
 
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, PickleValue, PytorchReader};
 
-use super::{Tensor, WeightFile};
+use super::floats::Stored;
+use super::{Format, Listed, Tensor, WeightFile};
 use crate::error::{Error, Result};
+
+/// How many times larger than the file its tensors may be; compressed ones are smaller than they.
+const LARGER: u64 = 64;
 
 /// A tensor as PyTorch names and lays it out.
 pub(super) struct Raw {
@@ -28,61 +33,77 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
             "save the weights alone: torch.save(net.state_dict(), path)",
         )
     };
+    if let Ok(value) = PytorchReader::read_pickle_data(path, None)
+        && let Some(stranger) = stranger(&value)
+    {
+        let hint = "do not open it elsewhere unless you trust it; nothing of it was run here";
+        let expected = "tensors and plain containers";
+        return Err(Error::format(path, expected, format!("an object of {stranger}"), hint));
+    }
     let reader = PytorchReader::new(path).map_err(|e| damaged(&e))?;
     let mut names = reader.keys();
     names.sort();
-    let mut raw = Vec::with_capacity(names.len());
+    let (mut raw, mut listing) = (Vec::with_capacity(names.len()), Vec::new());
+    // A tensor's shape can claim more than its storage holds, by steps of zero.
+    let mut left =
+        fs::metadata(path).map_err(Error::io("read", path))?.len().saturating_mul(LARGER);
     for name in names {
         let Some(tensor) = reader.get(&name) else { continue };
-        // Counters of batches, which nothing here uses.
-        if name.ends_with("num_batches_tracked") {
+        if is_counter(&name) {
             continue;
         }
-        let bytes = tensor.read().map_err(|e| damaged(&e))?;
-        let values = floats(tensor.dtype(), &bytes).ok_or_else(|| {
+        let stored = stored(tensor.dtype()).ok_or_else(|| {
             let found = format!("{:?}", tensor.dtype());
             Error::format(path, format!("floats in {name}"), found, "")
         })?;
-        raw.push(Raw { name, shape: tensor.shape().to_vec(), values });
+        left = left.checked_sub(tensor.byte_len() as u64).ok_or_else(|| {
+            let expected = format!("a shape of {name} that the file has room for");
+            Error::format(path, expected, format!("{:?}", tensor.shape()), "")
+        })?;
+        let values = stored.read(&tensor.read().map_err(|e| damaged(&e))?);
+        let shape = tensor.shape().to_vec();
+        listing.push(Listed { name: name.clone(), shape: shape.clone(), dtype: stored.name() });
+        raw.push(Raw { name, shape, values });
+    }
+    if raw.is_empty() {
+        return Err(damaged(&"no tensors"));
     }
     let tensors = convert(path, raw)?;
-    Ok(WeightFile { path: path.to_path_buf(), tensors, card: None, optimizer: Vec::new() })
+    Ok(WeightFile { tensors, listing, ..WeightFile::bare(path, Format::Pytorch) })
 }
 
-fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
-    let four = |f: fn([u8; 4]) -> f32| {
-        bytes.chunks_exact(4).map(|b| f([b[0], b[1], b[2], b[3]])).collect()
-    };
+fn stored(dtype: DType) -> Option<Stored> {
     match dtype {
-        DType::F32 => Some(four(f32::from_le_bytes)),
-        DType::F64 => {
-            let eight = bytes.chunks_exact(8).map(|b| {
-                f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
-            });
-            Some(eight.collect())
-        }
-        DType::F16 => Some(bytes.chunks_exact(2).map(|b| half([b[0], b[1]])).collect()),
-        DType::BF16 => Some(bytes.chunks_exact(2).map(|b| brain([b[0], b[1]])).collect()),
+        DType::F32 => Some(Stored::F32),
+        DType::F64 => Some(Stored::F64),
+        DType::F16 => Some(Stored::F16),
+        DType::BF16 => Some(Stored::Bf16),
         _ => None,
     }
 }
 
-/// bfloat16.
-pub(super) fn brain(bytes: [u8; 2]) -> f32 {
-    f32::from_le_bytes([0, 0, bytes[0], bytes[1]])
+/// A Python object in a pickle that is none of those that come with weights: settings and numbers.
+fn stranger(value: &PickleValue) -> Option<&str> {
+    const KNOWN: [&str; 5] = ["torch", "numpy", "collections", "argparse", "datetime"];
+    const BUILTINS: [&str; 6] = ["set", "frozenset", "complex", "slice", "range", "bytearray"];
+    match value {
+        PickleValue::Unsupported(name) => {
+            let known = match name.split_once('.') {
+                None => true,
+                Some(("builtins" | "__builtin__", name)) => BUILTINS.contains(&name),
+                Some((module, _)) => KNOWN.contains(&module),
+            };
+            (!known).then_some(name)
+        }
+        PickleValue::List(items) => items.iter().find_map(stranger),
+        PickleValue::Dict(items) => items.values().find_map(stranger),
+        _ => None,
+    }
 }
 
-/// IEEE 754 half precision.
-pub(super) fn half(bytes: [u8; 2]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let (sign, exponent, mantissa) = (bits >> 15, (bits >> 10) & 31, bits & 0x3ff);
-    let magnitude = match exponent {
-        0 => mantissa as f32 * 2f32.powi(-24),
-        31 if mantissa == 0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => f32::from_bits(((exponent + 112) << 23) | (mantissa << 13)),
-    };
-    if sign == 1 { -magnitude } else { magnitude }
+/// Whether this counts batches, which nothing here uses.
+pub(super) fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
 }
 
 /// Whether names look like a state dict's.
@@ -150,21 +171,6 @@ pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Vec<Tensor>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn half_precision_is_read_exactly() {
-        for (bits, value) in [
-            (0x3c00u16, 1.0f32),
-            (0xc000, -2.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x7bff, 65504.0),
-            (0x3555, 0.333_251_95),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(half(bits.to_le_bytes()), value);
-        }
-        assert!(half(0x7e00u16.to_le_bytes()).is_nan());
-    }
 
     #[test]
     fn kernels_are_turned_and_roles_follow_from_neighbours() {

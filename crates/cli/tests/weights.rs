@@ -1,0 +1,91 @@
+//! `export` and `weights inspect` on the real binary.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::{Done, Place, TRAIN};
+
+const MODEL: &str = "run/weights/best.safetensors";
+
+fn trained() -> Place {
+    let place = Place::new();
+    place.data(5);
+    place.run(TRAIN).ok();
+    place
+}
+
+#[test]
+fn what_export_writes_is_read_again_and_its_script_is_printed() {
+    let place = trained();
+    let before = place.run(&format!("predict {MODEL} data/red --json")).ok().out;
+    let done = place.run(&format!("export {MODEL} --format safetensors --out e.safetensors")).ok();
+    assert!(done.out.contains("load_file(\"e.safetensors\")"), "{}", done.out);
+    assert_eq!(place.run("predict e.safetensors data/red --json").ok().out, before);
+    let line = format!("export {MODEL} --format keras --out e.weights.h5 --json");
+    let json = place.run(&line).ok().json();
+    assert_eq!(json["file"], "e.weights.h5");
+    assert!(json["script"].as_str().unwrap().contains("load_weights(\"e.weights.h5\")"), "{json}");
+    let json = place.run("weights inspect e.weights.h5 --json").ok().json();
+    assert_eq!(json["format"], "keras3");
+    let fits = serde_json::json!([{"net": "resnet20", "head": true, "classes": 3}]);
+    assert_eq!(json["fits"], fits);
+    let text = place.run(&format!("weights inspect {MODEL}")).ok().out;
+    for part in
+        ["headstart model", "classes: blue, green, red", "fits: resnet20, with its head of 3"]
+    {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    assert!(text.contains("conv1_conv/kernel") && text.contains("3x3x3x16"), "{text}");
+    // The net starts from what was exported.
+    for file in ["e.weights.h5", "e.safetensors"] {
+        let line = TRAIN.replace("--weights none", &format!("--weights {file}"));
+        place.run(&line.replace("--out run", &format!("--out run-{file}"))).ok();
+    }
+}
+
+#[test]
+fn exports_that_cannot_be_leave_nothing() {
+    let place = trained();
+    let export = |format: &str, out: &str| {
+        place.run(&format!("export {MODEL} --format {format} --out {out}"))
+    };
+    export("keras", "e.h5").fails(2, &["e.h5", "ends in .weights.h5"]);
+    export("keras", ".weights.h5").fails(2, &["ends in .weights.h5"]);
+    export("safetensors", "e.pth").fails(2, &["e.pth", "ends in .safetensors"]);
+    export("pickle", "e.pkl").fails(2, &["pickle", "safetensors", "keras"]);
+    export("keras", "gone/e.weights.h5").fails(1, &["cannot write gone/e.weights.h5"]);
+    let line = "--format keras --out e.weights.h5";
+    place.run(&format!("export resnet5O {line}")).fails(2, &["resnet5O", "did you mean resnet50"]);
+    place.run(&format!("export gone.safetensors {line}")).fails(1, &["gone.safetensors"]);
+    place.run(&format!("export {MODEL} --weights x.h5 {line}")).fails(2, &["--weights"]);
+    place.holds(&["data", "run"]);
+    // A disk that is full after 32 kB.
+    for (format, out) in [("keras", "e.weights.h5"), ("safetensors", "e.safetensors")] {
+        let binary = env!("CARGO_BIN_EXE_headstart");
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 64; exec {binary} export {MODEL} --format {format} --out {out}"
+        );
+        let run = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output();
+        Done::from(run.unwrap()).fails(1, &["cannot write", out]);
+        place.holds(&["data", "run"]);
+    }
+}
+
+#[test]
+fn files_that_are_no_weights_are_refused_by_inspect() {
+    let place = Place::new();
+    for (name, bytes, expected) in [
+        ("empty.pth", &b""[..], "an empty file"),
+        ("text.h5", b"<html>", "something else"),
+        ("model.json", b"{\"format\": \"graph-model\"}", "a TensorFlow.js layers model"),
+        ("cut.keras", b"PK\x03\x04", "PyTorch"),
+        ("run.pth", b"\x80\x02}X\x01\0\0\0acos\nsystem\n(X\x05\0\0\0touchtRs.", "os.system"),
+    ] {
+        fs::write(place.path(name), bytes).unwrap();
+        place.run(&format!("weights inspect {name}")).fails(1, &[name, expected]);
+    }
+    place.run("weights inspect gone.h5").fails(1, &["cannot read gone.h5"]);
+    place.run("weights").fails(2, &["inspect"]);
+}

@@ -1,0 +1,319 @@
+//! Weight files made to harm: refused with a message, without a panic, a loop or memory for what they claim.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use headstart::weights::{inspect, read};
+
+fn tar_gz(bytes: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    tar::Archive::new(flate2::read::GzDecoder::new(bytes)).unpack(folder.path()).unwrap();
+    folder
+}
+
+/// Fails unless the file is refused, with `part` in message or hint.
+#[track_caller]
+fn refused(path: &Path, part: &str) {
+    let error = read(path).map(|f| f.tensors.len()).unwrap_err();
+    let all = format!("{error} ({})", error.hint().unwrap_or("no hint"));
+    assert!(all.contains(part), "{}: no {part:?} in {all}", path.display());
+}
+
+#[test]
+fn hdf5_that_lies() {
+    let folder = tar_gz(include_bytes!("golden/hostile/h5.tar.gz"));
+    for (file, part) in [
+        ("cycle.h5", "contains itself"),
+        ("wide_cycle.h5", "contains itself"),
+        ("soft_cycle.h5", "neither"),
+        ("chunked.h5", "room for"),
+        ("contiguous.h5", "room for"),
+        ("same.h5", "room for"),
+        ("text.h5", "floats in layers/conv2d_1/vars/0"),
+        ("old_names.h5", "HDF5"),
+        ("old_huge.h5", "room for"),
+        ("old_cycle.h5", "room for"),
+    ] {
+        refused(&folder.path().join(file), part);
+    }
+    // Links to other files are not followed.
+    let file = read(folder.path().join("external.h5")).unwrap();
+    let names: Vec<&str> = file.listing.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["layers/conv2d/vars/0"]);
+}
+
+/// A pickle of protocol 2 whose dictionary's only value is `value`.
+fn pickle(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02}X\x06\x00\x00\x00weight".as_slice(), value, b"s."].concat()
+}
+
+fn zipped(path: &Path, entries: &[(&str, &[u8])], method: zip::CompressionMethod) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    for (name, bytes) in entries {
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn pickles_that_would_run_something_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pth");
+    let mark = folder.path().join("ran");
+    let run = format!("touch {}", mark.display());
+    let length = (run.len() as u32).to_le_bytes();
+    let line = [&b"(X"[..], &length, run.as_bytes(), b"tR"].concat();
+    for (call, name) in [
+        ("cposix\nsystem\n", "posix.system"),
+        ("cos\nsystem\n", "os.system"),
+        ("cbuiltins\neval\n", "builtins.eval"),
+        ("csubprocess\nPopen\n", "subprocess.Popen"),
+    ] {
+        let value = [call.as_bytes(), &line].concat();
+        fs::write(&path, pickle(&value)).unwrap();
+        refused(&path, name);
+        // The same in the container of today.
+        let bytes = pickle(&value);
+        zipped(&path, &[("x/data.pkl", &bytes)], zip::CompressionMethod::Stored);
+        refused(&path, name);
+    }
+    assert!(!mark.exists());
+}
+
+#[test]
+fn pickles_that_swell_or_nest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pth");
+    // A list of ten of the list before, thirty times: 10^30 elements.
+    let mut bomb = b"(lq\x00".to_vec();
+    for i in 0..30u8 {
+        bomb.extend(b"(");
+        bomb.extend([b'h', i].repeat(10));
+        bomb.extend([b'l', b'q', i + 1]);
+    }
+    fs::write(&path, pickle(&bomb)).unwrap();
+    refused(&path, "PyTorch");
+    fs::write(&path, pickle(&[b"(".repeat(100_000), b"l".repeat(100_000)].concat())).unwrap();
+    refused(&path, "PyTorch");
+    // Memo entries and strings of lengths that are not there.
+    for value in [
+        &b"X\xff\xff\xff\x7f"[..],
+        b"\x8a\xff",
+        b"j\xff\xff\xff\xff",
+        b"r\xff\xff\xff\xff",
+        b"T\xff\xff\xff\x7f",
+        b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f",
+    ] {
+        fs::write(&path, pickle(value)).unwrap();
+        refused(&path, "PyTorch");
+    }
+}
+
+/// A pickled tensor of one axis over a storage that claims `count` floats.
+fn tensor(count: u32, stride: u32) -> Vec<u8> {
+    let count = count.to_le_bytes();
+    let mut value =
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+            .to_vec();
+    value.extend(b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ");
+    value.extend(count);
+    value.extend(b"tQJ\x00\x00\x00\x00(J");
+    value.extend(count);
+    value.extend(b"t(J");
+    value.extend(stride.to_le_bytes());
+    value.extend(b"t\x89ccollections\nOrderedDict\n)RtR");
+    pickle(&value)
+}
+
+#[test]
+fn zip_archives_that_swell() {
+    let folder = tempfile::tempdir().unwrap();
+    let deflated = zip::CompressionMethod::Deflated;
+    let zeros = vec![0u8; 64 << 20];
+    let path = folder.path().join("x.pth");
+    let bytes = tensor(16 << 20, 1);
+    zipped(&path, &[("x/data.pkl", &bytes), ("x/data/0", &zeros)], deflated);
+    refused(&path, "room for");
+    // A stride of zero claims many values of one.
+    let bytes = tensor(400 << 20, 0);
+    zipped(&path, &[("x/data.pkl", &bytes), ("x/data/0", &[0; 4])], deflated);
+    refused(&path, "x.pth");
+    // Fewer bytes than claimed, and a pickle that is nothing but zeros.
+    let bytes = tensor(1 << 10, 1);
+    zipped(&path, &[("x/data.pkl", &bytes), ("x/data/0", &zeros[..100])], deflated);
+    refused(&path, "PyTorch");
+    zipped(&path, &[("x/data.pkl", &zeros)], deflated);
+    refused(&path, "PyTorch");
+    let path = folder.path().join("x.keras");
+    zipped(&path, &[("config.json", b"{}"), ("model.weights.h5", &zeros)], deflated);
+    refused(&path, "swell");
+}
+
+#[test]
+fn safetensors_headers_that_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    let write = |length: Option<u64>, header: &str, data: &[u8]| {
+        let length = length.unwrap_or(header.len() as u64).to_le_bytes();
+        fs::write(&path, [&length[..], header.as_bytes(), data].concat()).unwrap();
+    };
+    let entry = |shape: &str, from: &str, to: &str| {
+        format!(r#"{{"dtype":"F32","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
+    };
+    let one = |shape: &str, from: &str, to: &str| format!(r#"{{"a":{}}}"#, entry(shape, from, to));
+    for (length, header) in [
+        (None, one("4", "0", "999")),
+        (None, one("9", "0", "16")),
+        (None, one("4", "16", "0")),
+        (None, one("4", "8", "24")),
+        (None, one("4294967296,4294967296,4", "0", "16")),
+        (None, one("18446744073709551615", "0", "16")),
+        (None, one("4", "0", "18446744073709551615")),
+        (None, one("-4", "0", "16")),
+        (None, format!(r#"{{"a":{},"b":{}}}"#, entry("4", "0", "16"), entry("4", "0", "16"))),
+        (None, format!(r#"{{"a":{},"b":{}}}"#, entry("3", "0", "12"), entry("2", "8", "16"))),
+        (None, r#"{"a":{"dtype":"F99","shape":[4],"data_offsets":[0,16]}}"#.into()),
+        (None, format!("{{\"a\":{}", "[".repeat(100_000))),
+        (Some(u64::MAX), one("4", "0", "16")),
+        (Some(99_999_999), one("4", "0", "16")),
+        (Some(0), one("4", "0", "16")),
+    ] {
+        write(length, &header, &[0; 16]);
+        refused(&path, "x.safetensors");
+    }
+    let ints = r#"{"a":{"dtype":"I32","shape":[4],"data_offsets":[0,16]}}"#;
+    write(None, ints, &[0; 16]);
+    refused(&path, "floats of 64, 32 or 16 bits in a");
+}
+
+#[test]
+fn tensorflow_js_manifests_that_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.json");
+    let outside = folder.path().join("secret");
+    fs::write(&outside, [0; 16]).unwrap();
+    fs::write(folder.path().join("good.bin"), [0; 16]).unwrap();
+    fs::write(folder.path().join("long.bin"), [0; 20]).unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let write = |path: &Path, shards: &str, weight: &str| {
+        let text = format!(
+            r#"{{"format":"layers-model","modelTopology":null,"weightsManifest":[{{"paths":[{shards}],"weights":[{weight}]}}]}}"#
+        );
+        fs::write(path, text).unwrap();
+    };
+    let weight = |shape: &str, dtype: &str, rest: &str| {
+        format!(r#"{{"name":"a/kernel","shape":[{shape}],"dtype":"{dtype}"{rest}}}"#)
+    };
+    let good = weight("2,2", "float32", "");
+    let steps = |inner: &str| weight("4", "float32", &format!(r#","quantization":{{{inner}}}"#));
+    write(&path, r#""good.bin""#, &good);
+    assert_eq!(read(&path).unwrap().tensors.len(), 1);
+    for (shards, weight, part) in [
+        (r#""gone.bin""#, good.clone(), "gone.bin"),
+        (r#""long.bin""#, good.clone(), "16 bytes of weights"),
+        (r#""good.bin","good.bin""#, good.clone(), "found 32 bytes"),
+        ("", good.clone(), "found 0 bytes"),
+        (r#""inner""#, good.clone(), "no file"),
+        (r#""../secret""#, good.clone(), "outside"),
+        (r#""inner/../../secret""#, good.clone(), "outside"),
+        (r#""/etc/hostname""#, good.clone(), "outside"),
+        (r#""..\\secret""#, good.clone(), "outside"),
+        (r#""""#, good.clone(), "outside"),
+        (r#""good.bin""#, weight("9", "float32", ""), "36 bytes"),
+        (r#""good.bin""#, weight("4294967296,4294967296,4", "float32", ""), "at most"),
+        (r#""good.bin""#, weight("1099511627776", "float32", ""), "at most"),
+        (r#""good.bin""#, weight("-1", "float32", ""), "layers model"),
+        (r#""good.bin""#, weight("4", "string", ""), "float32 in a/kernel"),
+        (r#""good.bin""#, steps(r#""dtype":"uint8""#), "scale and min"),
+        (r#""good.bin""#, steps(r#""dtype":"uint8","scale":0,"min":0"#), "scale and min"),
+        (r#""good.bin""#, steps(r#""dtype":"uint8","scale":1e999,"min":0"#), "layers model"),
+        (r#""good.bin""#, steps(r#""dtype":"int4","scale":1,"min":0"#), "uint8, uint16"),
+        (r#""good.bin""#, steps(r#""dtype":"uint16","scale":1,"min":0"#), "8 bytes"),
+    ] {
+        write(&path, shards, &weight);
+        refused(&path, part);
+    }
+    for text in ["{", "{}", r#"{"weightsManifest":7}"#, "{\"a\":", &"{\"a\":".repeat(10_000)] {
+        fs::write(&path, text).unwrap();
+        assert!(read(&path).is_err(), "{}", &text[..5.min(text.len())]);
+    }
+}
+
+/// Numbers without pattern, the same in every run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n.max(1) as u64) as usize
+    }
+}
+
+/// Bytes changed, cut, doubled or set to what sizes and offsets look like at their worst.
+fn mutated(good: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    // Structure lies at both ends more often than in the middle, where weights are.
+    let place = |random: &mut Random, n: usize| match random.below(4) {
+        0 => random.below(n.min(512)),
+        1 => n - 1 - random.below(n.min(4096)),
+        _ => random.below(n),
+    };
+    for _ in 0..=random.below(4) {
+        let n = bytes.len();
+        let at = place(random, n);
+        match random.below(5) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.below(256) as u8,
+            2 => {
+                let value = [u64::MAX, 1 << 40, 0, 1 << 31, 0x7fff_ffff_ffff_ffff][random.below(5)];
+                let width = [2, 4, 8][random.below(3)].min(n - at);
+                bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+            }
+            3 => {
+                let from = place(random, n);
+                let length = random.below(64).min(n - from).min(n - at);
+                bytes.copy_within(from..from + length, at);
+            }
+            _ if random.below(8) == 0 => bytes.truncate(at.max(1)),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn mutated_files_are_errors_or_other_numbers_and_never_panics() {
+    let keras = tar_gz(include_bytes!("golden/keras_files/files.tar.gz"));
+    let torch = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/torch");
+    let work = tempfile::tempdir().unwrap();
+    fs::write(work.path().join("a.bin"), [1; 64]).unwrap();
+    let json = br#"{"format":"layers-model","modelTopology":{"model_config":{"class_name":"Model","config":{"layers":[{"class_name":"BatchNormalization","config":{"name":"bn","epsilon":0.001}}]}}},"weightsManifest":[{"paths":["a.bin"],"weights":[{"name":"c/kernel","shape":[1,1,2,4],"dtype":"float32"},{"name":"d/kernel","shape":[4,8],"dtype":"float32","quantization":{"dtype":"uint8","scale":0.5,"min":-1}}]}]}"#;
+    let file = |path: std::path::PathBuf| fs::read(path).unwrap();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for (name, good) in [
+        ("v1.weights.h5", file(keras.path().join("v1.weights.h5"))),
+        ("old.h5", file(keras.path().join("old.h5"))),
+        ("v1.keras", file(keras.path().join("v1.keras"))),
+        ("x.pth", file(torch.join("bottleneck.pth"))),
+        ("x.safetensors", file(torch.join("bottleneck.safetensors"))),
+        ("model.json", json.to_vec()),
+    ] {
+        let path = work.path().join(name);
+        fs::write(&path, &good).unwrap();
+        assert!(read(&path).is_ok(), "{name}");
+        let mut errors = 0;
+        for _ in 0..400 {
+            fs::write(&path, mutated(&good, &mut random)).unwrap();
+            errors += usize::from(read(&path).is_err());
+        }
+        assert!(errors > 20, "{name}: {errors}");
+        fs::write(&path, mutated(&good, &mut random)).unwrap();
+        let _ = inspect(&path);
+    }
+}
