@@ -38,6 +38,7 @@ pub mod batches;
 pub mod bench;
 pub mod config;
 pub mod dataset;
+pub mod doctor;
 pub mod error;
 pub mod events;
 pub mod execute;

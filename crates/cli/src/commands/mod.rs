@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod doctor;
 mod evaluate;
 mod explain;
 mod export;
@@ -39,6 +40,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
