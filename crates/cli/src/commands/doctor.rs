@@ -12,7 +12,8 @@ use crate::progress::bytes;
 
 /// Looks at the machine.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let doctor = Doctor::look(&compute(args.threads, Precision::Auto)?);
+    let compute = compute(args.threads, Precision::Auto)?;
+    let doctor = Doctor::look(&compute);
     if args.json {
         output::json(&doctor)?;
     } else {
