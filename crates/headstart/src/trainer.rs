@@ -6,7 +6,6 @@ mod phase;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_kernels::element::{Slice, Values};
 use headstart_kernels::table::Compute;
 
 use crate::augment::{Augment, Augmentation};

@@ -321,8 +321,9 @@ fn sources_that_are_no_data_set_are_refused() {
         assert!(text(name).contains(part), "{name}: {}", text(name));
     }
     let by_name = |name: &str| words(open(name, &DataOptions::default()));
-    assert!(by_name("cifar10").contains("cifar-10-binary.tar.gz"));
-    assert!(by_name("samples").contains("sample and synthetic need no files"));
+    assert!(by_name("cifar10").contains("headstart data get cifar10"));
+    assert!(by_name("samples").contains("did you mean sample"), "{}", by_name("samples"));
+    assert!(by_name("photographs").contains("sample and synthetic need no files"));
     assert!(by_name("synthetic:1x2").contains("CLASSESxCOUNTxSIZE"));
     for bad in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         let options = DataOptions { validation_split: bad, ..DataOptions::default() };
