@@ -109,7 +109,4 @@ fn defaults_depend_on_data_and_net() {
     place.run("train --config part.toml --out part").ok();
     let part = fs::read_to_string(place.path("part/config.toml")).unwrap();
     assert!(part.contains("model = \"resnet20\"") && part.contains("weights = \"cifar10\""));
-    // Another net is the article's job, on these digits.
-    let done = place.run("train --model resnet50");
-    assert!(!done.err.contains("cifar10") && done.code != Some(0), "{}", done.err);
 }

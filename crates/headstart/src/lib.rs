@@ -39,6 +39,7 @@ pub mod bench;
 pub mod cache;
 pub mod config;
 pub mod dataset;
+pub mod doctor;
 pub mod error;
 pub mod events;
 pub mod execute;

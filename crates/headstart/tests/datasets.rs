@@ -274,7 +274,7 @@ fn layouts_that_cannot_be_meant_are_refused() {
 /// `load_digits` and `train_test_split(images, target, test_size=0.2, random_state=42)` of scikit-learn 1.9.1.
 #[test]
 fn the_sample_is_scikit_learns_digits_split_by_scikit_learn() {
-    let data = plain("sample").unwrap();
+    let data = plain(std::path::Path::new("sample")).unwrap();
     let test = data.test.as_ref().unwrap();
     assert_eq!((data.classes.len(), data.train.len(), test.len()), (10, 1437, 360));
     let names = |s: &Subset| (0..5).map(|i| s.name(i).to_string()).collect::<Vec<_>>();
@@ -321,8 +321,9 @@ fn sources_that_are_no_data_set_are_refused() {
         assert!(text(name).contains(part), "{name}: {}", text(name));
     }
     let by_name = |name: &str| words(open(name, &DataOptions::default()));
-    assert!(by_name("cifar10").contains("cifar-10-binary.tar.gz"));
-    assert!(by_name("samples").contains("sample and synthetic need no files"));
+    assert!(by_name("cifar10").contains("headstart data get cifar10"));
+    assert!(by_name("samples").contains("did you mean sample"), "{}", by_name("samples"));
+    assert!(by_name("photographs").contains("sample and synthetic need no files"));
     assert!(by_name("synthetic:1x2").contains("CLASSESxCOUNTxSIZE"));
     for bad in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         let options = DataOptions { validation_split: bad, ..DataOptions::default() };

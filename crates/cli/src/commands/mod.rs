@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod doctor;
 mod evaluate;
 mod explain;
 mod export;
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
