@@ -78,9 +78,7 @@ mod tests {
             value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
         };
         let pixels = numbers(&doc["pixels"]);
-        for preprocess in
-            [Preprocess::Caffe, Preprocess::Tf, Preprocess::Torch, Preprocess::Unit]
-        {
+        for preprocess in [Preprocess::Caffe, Preprocess::Tf, Preprocess::Torch, Preprocess::Unit] {
             let m = preprocess.channel_map();
             let want = numbers(&doc["modes"][preprocess.name()]);
             assert_eq!(want.len(), pixels.len());

@@ -251,9 +251,8 @@ fn files_cut_short_anywhere_never_panic_and_tell_their_name() {
 #[test]
 fn orientations_turn_one_photo_into_one_picture() {
     // Eight files hold the same stored pixels; turned, each is a rotation or mirror image of the first.
-    let all: Vec<_> = (1..=8)
-        .map(|i| decode("x", &sample(&format!("jpeg orientation {i}"))).unwrap())
-        .collect();
+    let all: Vec<_> =
+        (1..=8).map(|i| decode("x", &sample(&format!("jpeg orientation {i}"))).unwrap()).collect();
     for (i, image) in all.iter().enumerate() {
         let turned = i >= 4;
         let size = (image.width, image.height);

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod data;
 mod evaluate;
 mod explain;
 mod export;
@@ -33,9 +34,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
-        Command::Data(args) => hub::data(&args),
         Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
