@@ -93,7 +93,15 @@ impl Progress {
 
     fn phase(&mut self, event: &Event) {
         let Event::Phase {
-            phase, from, trainable, frontier, cached, cache_bytes, arena_bytes, ..
+            phase,
+            from,
+            trainable,
+            frontier,
+            cached,
+            cache_bytes,
+            augment,
+            arena_bytes,
+            ..
         } = event
         else {
             return;
@@ -104,6 +112,11 @@ impl Progress {
         let (outputs, size) = (frontier.join(", "), bytes(*cache_bytes));
         if *cached {
             eprintln!("  frozen layers run once per image; {outputs} kept in {size} of memory");
+        } else if *cache_bytes > 0 && !augment.is_empty() {
+            eprintln!(
+                "  {} changes images in every epoch: frozen layers run every epoch, nothing is kept",
+                augment.join(", ")
+            );
         } else if *cache_bytes > 0 {
             eprintln!("  {outputs} would take {size}: frozen layers run every epoch");
         }

@@ -161,6 +161,14 @@ fn numbers_that_do_not_fit() {
     place.run(&line("--batch-size 0")).fails(1, &["batch size", "found 0"]);
     place.run(&line("--learning-rate 0")).fails(2, &["learning rate", "positive"]);
     place.run(&line("--learning-rate NaN")).fails(2, &["learning rate"]);
+    place.run(&line("--weight-decay=-1")).fails(2, &["weight decay", "0 or more", "found -1"]);
+    place.run(&line("--optimizer adam --beta-1 1")).fails(2, &["beta 1", "below 1"]);
+    place
+        .run(&line("--schedule cosine --warmup-epochs 2"))
+        .fails(2, &["warm-up epochs", "below 2", "--warmup-epochs"]);
+    place.run(&line("--schedule cosine --schedule-alpha 2")).fails(2, &["alpha", "0 to 1"]);
+    place.run(&line("--augment crop:0")).fails(2, &["crop:PIXELS", "1 to 4096"]);
+    place.run(&line("--augment flip,flop")).fails(2, &["flop", "flip or crop"]);
     place.run(&line("--validation-split 1.5")).fails(1, &["validation"]);
     place.run(&line("--threads 100000")).fails(2, &["--threads"]);
     place.run(&line("--image-size 8")).fails(2, &["--image-size"]);
@@ -225,6 +233,8 @@ fn contradictory_flags() {
         .fails(2, &["interpolation", "bicubic"]);
     place.run(&line("--momentum 0.9")).fails(2, &["momentum", "--optimizer sgd"]);
     place.run(&line("--optimizer sgd --nesterov")).fails(2, &["momentum"]);
+    place.run(&line("--optimizer adam --momentum 0.9")).fails(2, &["momentum", "found adam"]);
+    place.run(&line("--warmup-epochs 1")).fails(2, &["--schedule cosine"]);
     place.run(&line("--epochs 0")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--fine-tune-epochs 3")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--exist-ok").replace("--out run", "")).fails(2, &["--out"]);

@@ -100,3 +100,46 @@ fn completions_and_manual_pages_know_every_command_and_flag() {
     std::fs::write(place.path("file"), "").unwrap();
     place.run("man file/below").fails(1, &["cannot create file/below"]);
 }
+
+#[test]
+fn doctor_tells_what_is_used_and_what_would_change_it() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("cache/weights")).unwrap();
+    std::fs::write(place.path("cache/weights/some.h5"), [0; 3000]).unwrap();
+    let doctor = |line: &str| -> support::Done {
+        let mut command = place.command(line);
+        command.env("HEADSTART_ISA", "portable").env("HEADSTART_CACHE", place.path("cache"));
+        command.output().unwrap().into()
+    };
+    let json = doctor("doctor --threads 1 --json").ok().json();
+    assert_eq!(json["threads"], 1);
+    assert_eq!(json["cache"]["bytes"], 3000);
+    assert_eq!(json["cache"]["entries"][0], serde_json::json!(["weights", 3000]));
+    let sets = json["instruction_sets"].as_array().unwrap();
+    let chosen: Vec<_> = sets.iter().filter(|s| s["chosen"] == true).collect();
+    assert_eq!(chosen.len(), 1);
+    assert_eq!(chosen[0]["name"], "portable");
+    for set in sets {
+        let peak = set["peak_gflops"].as_f64();
+        assert_eq!(peak.is_some_and(|p| p > 0.0), set["available"] == true, "{set}");
+    }
+    let memory = &json["memory"];
+    assert!(memory["available"].as_u64() <= memory["total"].as_u64(), "{memory}");
+    assert!(memory["total"].as_u64() > Some(1 << 20), "{memory}");
+    let environment = json["environment"].as_array().unwrap();
+    assert!(environment.contains(&serde_json::json!(["HEADSTART_ISA", "portable"])));
+    let out = doctor("doctor --threads 1").ok().out;
+    for part in ["portable    chosen", "--threads", "--cache-memory", "HEADSTART_CACHE", "devices"]
+    {
+        assert!(out.contains(part), "no {part} in {out}");
+    }
+    place.holds(&["cache"]);
+}
+
+#[test]
+fn doctor_refuses_unknown_kernels_and_too_many_threads() {
+    let place = Place::new();
+    let output = place.command("doctor").env("HEADSTART_ISA", "mmx").output().unwrap();
+    support::Done::from(output).fails(1, &["mmx", "HEADSTART_ISA", "portable"]);
+    place.run("doctor --threads 100000").fails(2, &["--threads", "1024"]);
+}

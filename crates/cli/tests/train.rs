@@ -13,7 +13,7 @@ fn both_phases_leave_a_whole_run_folder() {
     let place = Place::new();
     place.data(20);
     let line = format!(
-        "{TRAIN} --fine-tune-at 0 --fine-tune-epochs 8 --fine-tune-learning-rate 1e-3 --json"
+        "{TRAIN} --fine-tune-at 0 --fine-tune-epochs 12 --fine-tune-learning-rate 1e-3 --json"
     );
     let done = place.run(&line).ok();
     let json = done.json();
@@ -41,7 +41,7 @@ fn both_phases_leave_a_whole_run_folder() {
     let csv = fs::read_to_string(folder.join("results.csv")).unwrap();
     let phases: Vec<&str> = csv.lines().skip(1).map(|l| l.split(',').nth(1).unwrap()).collect();
     assert_eq!(phases[..3], ["head", "head", "fine-tune"]);
-    assert_eq!(phases.len(), 10);
+    assert_eq!(phases.len(), 14);
     for line in fs::read_to_string(folder.join("events.jsonl")).unwrap().lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(event["event"].is_string(), "{line}");
@@ -184,4 +184,106 @@ fn flags_reach_the_run() {
     assert!(weights(&place, "run") != weights(&place, "shuffled"));
     place.run(&line.replace("--nesterov", "--no-shuffle").replace("--out run", "--out plain")).ok();
     assert!(weights(&place, "run") != weights(&place, "plain"));
+}
+
+#[test]
+fn every_flag_of_the_optimizer_changes_what_is_learned() {
+    let place = Place::new();
+    place.data(6);
+    let base = TRAIN.replace("--out run", "--fine-tune-at 12 --fine-tune-epochs 1 --seed 3");
+    let learned = |flags: &str| {
+        let run = flags.replace([' ', ':'], "_");
+        place.run(&format!("{base} {flags} --out run{run}")).ok();
+        let config = fs::read_to_string(place.path(&format!("run{run}/config.toml"))).unwrap();
+        (config, weights(&place, &format!("run{run}")))
+    };
+    // A line of config.toml, and pairs of flags of which the second has one more.
+    for (line, without, with) in [
+        ("optimizer = \"adam\"", "", "--optimizer adam"),
+        ("weight-decay = 0.5", "", "--weight-decay 0.5"),
+        ("optimizer = \"adamw\"", "--optimizer adam", "--optimizer adamw"),
+        ("beta-1 = 0.5", "--optimizer adam", "--optimizer adam --beta-1 0.5"),
+        ("beta-2 = 0.5", "--optimizer adam", "--optimizer adam --beta-2 0.5"),
+        ("decay-of = \"kernels\"", "--weight-decay 0.5", "--weight-decay 0.5 --decay-of kernels"),
+        ("schedule = \"cosine\"", "", "--schedule cosine"),
+        ("warmup-epochs = 0.5", "--schedule cosine", "--schedule cosine --warmup-epochs 0.5"),
+        ("schedule-alpha = 0.5", "--schedule cosine", "--schedule cosine --schedule-alpha 0.5"),
+        ("augment = [\"flip\"]", "", "--augment flip"),
+        ("augment = [\"flip\", \"crop:2\"]", "--augment flip", "--augment flip,crop:2"),
+    ] {
+        let ((config, after), (before_config, before)) = (learned(with), {
+            let run = without.replace([' ', ':'], "_");
+            match place.path(&format!("run{run}")).exists() {
+                true => (
+                    fs::read_to_string(place.path(&format!("run{run}/config.toml"))).unwrap(),
+                    weights(&place, &format!("run{run}")),
+                ),
+                false => learned(without),
+            }
+        });
+        assert!(config.lines().any(|l| l == line), "no {line} in {config}");
+        assert!(!before_config.lines().any(|l| l == line), "{line} in {before_config}");
+        assert!(before != after, "{with} changes nothing");
+    }
+}
+
+#[test]
+fn a_cosine_schedule_shows_in_the_results() {
+    let place = Place::new();
+    place.data(6);
+    let line = TRAIN.replace("--epochs 2", "--epochs 3");
+    place.run(&format!("{line} --schedule cosine --warmup-epochs 1 --learning-rate 0.01")).ok();
+    let csv = fs::read_to_string(place.path("run/results.csv")).unwrap();
+    let rates: Vec<f64> =
+        csv.lines().skip(1).map(|l| l.rsplit(',').next().unwrap().parse().unwrap()).collect();
+    assert!(rates[0] > 0.0 && rates[0] < 0.01 && rates[1] < 0.01, "{rates:?}");
+    assert!(rates[2] < rates[1] && rates[2] >= 0.0, "{rates:?}");
+}
+
+#[test]
+fn changed_images_depend_on_the_seed_alone_and_nothing_is_kept() {
+    let place = Place::new();
+    place.data(8);
+    let line = TRAIN.replace("--out run", "--augment flip,crop:3 --fine-tune-at 12");
+    let line = format!("{line} --fine-tune-epochs 1");
+    let done = place.run(&format!("{line} --threads 1 --out one")).ok();
+    assert!(done.err.contains("flip, crop:3 changes images in every epoch"), "{}", done.err);
+    place.run(&format!("{line} --threads 3 --out three")).ok();
+    assert!(weights(&place, "one") == weights(&place, "three"));
+    place.run("train --config one/config.toml --out again").ok();
+    assert!(weights(&place, "one") == weights(&place, "again"));
+    let events = fs::read_to_string(place.path("one/events.jsonl")).unwrap();
+    assert!(events.contains("\"cached\":false") && !events.contains("\"features\""));
+    place.run(&format!("{line} --seed 7 --out other")).ok();
+    assert!(weights(&place, "one") != weights(&place, "other"));
+}
+
+#[test]
+fn without_weights_everything_trains_unless_a_freeze_point_is_given() {
+    let place = Place::new();
+    place.data(6);
+    let phases = |run: &str| {
+        let csv = fs::read_to_string(place.path(run).join("results.csv")).unwrap();
+        csv.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let done = place.run(TRAIN).ok();
+    assert!(done.err.contains("everything trains"), "{}", done.err);
+    assert!(done.err.contains("full from input_layer: 27"), "{}", done.err);
+    assert_eq!(phases("run"), ["full", "full"]);
+    // It is training everything from the first layer on, under another name.
+    let line = TRAIN.replace("--epochs 2", "--epochs 0").replace("--out run", "--out same");
+    let line =
+        format!("{line} --fine-tune-at 0 --fine-tune-epochs 2 --fine-tune-learning-rate 1e-4");
+    place.run(&line).ok();
+    assert_eq!(phases("same"), ["fine-tune", "fine-tune"]);
+    let tensors = |run| {
+        let bytes = weights(&place, run);
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(tensors("run") == tensors("same"));
+    // The head alone, over frozen random numbers, on request.
+    let line = TRAIN.replace("--out run", "--fine-tune-at 0 --fine-tune-epochs 0 --out head");
+    place.run(&line).ok();
+    assert_eq!(phases("head"), ["head", "head"]);
 }

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::augment::Augment;
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
 use crate::image::{Interpolation, Resizer};
-use crate::split::RandomState;
+use crate::split::{RandomState, split_mix_64};
 
 /// The size images are brought to, by stretching; none that has it already is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +60,8 @@ pub fn epoch_order(seed: u64, epoch: usize, n: usize, shuffle: bool) -> Vec<usiz
     if !shuffle {
         return (0..n).collect();
     }
-    // SplitMix64's output function (Steele et al. 2014) spreads neighbouring epochs apart.
-    let mut z =
-        seed.wrapping_add((epoch as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    RandomState::new((z ^ (z >> 31)) as u32).permutation(n)
+    let state = seed.wrapping_add((epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    RandomState::new(split_mix_64(state) as u32).permutation(n)
 }
 
 /// An iterator over batches. The first error ends it; dropping it stops its threads.
@@ -77,6 +74,7 @@ struct Shared {
     subset: Subset,
     order: Vec<usize>,
     options: LoaderOptions,
+    augment: Augment,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -146,15 +144,20 @@ impl Shared {
         batch.labels.clear();
         batch.indices.clear();
         for &i in indices {
+            let Target { height, width, interpolation } = target;
             let image = self.subset.image(i)?;
-            let pixels: &[u8] = if (image.height, image.width) == (target.height, target.width) {
-                &image.pixels
-            } else {
-                scratch.resize(each, 0);
-                let Target { height, width, interpolation } = target;
+            let fits = (image.height, image.width) == (height, width);
+            let changes = !self.augment.list.is_empty();
+            scratch.resize(each, 0);
+            if !fits {
                 resizer.resize_into(&image, width, height, interpolation, scratch)?;
-                scratch
-            };
+            } else if changes {
+                scratch.copy_from_slice(&image.pixels);
+            }
+            if changes {
+                self.augment.apply(i, height, width, scratch);
+            }
+            let pixels = if fits && !changes { &image.pixels[..] } else { &scratch[..] };
             batch.images.extend(pixels.iter().map(|&v| f32::from(v)));
             batch.labels.push(self.subset.label(i) as u32);
         }
@@ -169,6 +172,19 @@ impl Loader {
     ///
     /// Fails on a zero setting and on a position past the end of `subset`.
     pub fn new(subset: &Subset, order: Vec<usize>, options: LoaderOptions) -> Result<Loader> {
+        Loader::augmented(subset, order, options, Augment::default())
+    }
+
+    /// As [`Loader::new`], with every image changed at random after it was resized.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn augmented(
+        subset: &Subset,
+        order: Vec<usize>,
+        options: LoaderOptions,
+        augment: Augment,
+    ) -> Result<Loader> {
         let Target { height, width, .. } = options.target;
         let fits = height.checked_mul(width).is_some_and(|n| n <= crate::image::MAX_PIXELS);
         for (name, value) in [
@@ -192,7 +208,7 @@ impl Loader {
         }
         let state = Mutex::new(State::default());
         let (subset, changed) = (subset.clone(), Condvar::new());
-        let shared = Arc::new(Shared { subset, order, options, state, changed });
+        let shared = Arc::new(Shared { subset, order, options, augment, state, changed });
         let mut loader = Loader { shared, workers: Vec::new() };
         for _ in 0..options.threads.min(options.prefetch).min(loader.len()) {
             let shared = loader.shared.clone();

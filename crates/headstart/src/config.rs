@@ -6,11 +6,17 @@ use headstart_kernels::element::DType;
 use headstart_kernels::isa::Isa;
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augmentation;
+use crate::dataset;
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
 use crate::init::HeadInit;
-use crate::optimizer::Rule;
+use crate::optimizer::{DecayOf, Optimizer, Rule, WeightDecay};
 use crate::preprocess::Preprocess;
+use crate::resnet::FreezePoint;
+use crate::schedule::Schedule;
+use crate::trainer::Phase;
+use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 
 /// The settings of `headstart train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +26,7 @@ pub struct TrainConfig {
     pub data: String,
     /// Name of the net.
     pub model: String,
-    /// A weight file, or "none".
+    /// A weight file, "imagenet", "cifar10" (inside the program) or "none".
     pub weights: String,
     /// Epochs of the head over the frozen net.
     pub epochs: usize,
@@ -31,7 +37,7 @@ pub struct TrainConfig {
     pub fine_tune_epochs: usize,
     /// Images a step.
     pub batch_size: usize,
-    /// "rmsprop" or "sgd".
+    /// "rmsprop", "sgd", "adam" or "adamw".
     pub optimizer: OptimizerName,
     /// RMSprop's share of the old mean square.
     pub rho: f32,
@@ -39,10 +45,28 @@ pub struct TrainConfig {
     pub momentum: f32,
     /// Nesterov's variant of momentum.
     pub nesterov: bool,
-    /// Step size of the head's phase.
+    /// Adam's share of the old mean gradient.
+    pub beta_1: f32,
+    /// Adam's share of the old mean square.
+    pub beta_2: f32,
+    /// Share of the learning rate by which weights shrink at each step; none for the update rule's
+    /// own: 0.004 for AdamW, 0 for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// Which weights shrink.
+    pub decay_of: DecayOf,
+    /// Step size of the first phase; with a schedule, the largest.
     pub learning_rate: f32,
-    /// Step size of fine-tuning.
+    /// Step size of fine-tuning; with a schedule, the largest.
     pub fine_tune_learning_rate: f32,
+    /// How the step size changes over each phase.
+    pub schedule: ScheduleName,
+    /// Epochs at the start of each phase in which a cosine schedule goes up from 0.
+    pub warmup_epochs: f32,
+    /// Where a cosine schedule ends, as a share of where it goes down from.
+    pub schedule_alpha: f32,
+    /// Random changes of training images, in order.
+    pub augment: Vec<Augmentation>,
     /// Nearest-neighbour enlargement inside the net.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upsample: Option<usize>,
@@ -86,6 +110,22 @@ pub enum OptimizerName {
     Rmsprop,
     /// Gradient descent.
     Sgd,
+    /// Adam, as Keras.
+    Adam,
+    /// Adam with weight decay, as Keras.
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+/// Schedules by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// One step size.
+    #[default]
+    Constant,
+    /// Up in a line, down in half a cosine.
+    Cosine,
 }
 
 /// Arithmetic.
@@ -122,6 +162,7 @@ impl Precision {
     }
 }
 
+/// The article's job, for data of one's own.
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
@@ -136,8 +177,16 @@ impl Default for TrainConfig {
             rho: 0.9,
             momentum: 0.0,
             nesterov: false,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            weight_decay: None,
+            decay_of: DecayOf::All,
             learning_rate: 1e-4,
             fine_tune_learning_rate: 1e-4,
+            schedule: ScheduleName::Constant,
+            warmup_epochs: 0.0,
+            schedule_alpha: 0.0,
+            augment: Vec::new(),
             upsample: None,
             image_size: None,
             interpolation: None,
@@ -156,20 +205,79 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Reads a config.toml; what it leaves out has its default.
+    /// The job that needs no network: the digits inside the program on the net inside the program, a
+    /// head, then everything from its second stage on, in about a minute on two cores.
+    pub fn sample() -> TrainConfig {
+        TrainConfig {
+            data: dataset::SAMPLE.into(),
+            model: CIFAR10_MODEL.into(),
+            weights: CIFAR10.into(),
+            epochs: 30,
+            fine_tune_at: Some("conv3_block1_1_conv".into()),
+            fine_tune_epochs: 8,
+            batch_size: 32,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 1e-2,
+            fine_tune_learning_rate: 1e-3,
+            schedule: ScheduleName::Cosine,
+            image_size: Some(32),
+            interpolation: Some(Interpolation::Bicubic),
+            ..TrainConfig::default()
+        }
+    }
+
+    /// What is not set otherwise, for the data and the net that are: [`TrainConfig::sample`] where both
+    /// are its own or left out, else the article's job (with the weights inside the program for their net).
+    pub fn defaults(data: Option<&str>, model: Option<&str>) -> TrainConfig {
+        let sample = TrainConfig::sample();
+        let own = |given: Option<&str>, own: &str| given.is_none_or(|text| text == own);
+        if own(data, &sample.data) && own(model, &sample.model) {
+            return sample;
+        }
+        let article = TrainConfig::default();
+        match model {
+            Some(CIFAR10_MODEL) => TrainConfig { weights: CIFAR10.into(), ..article },
+            _ => article,
+        }
+    }
+
+    /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
+    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which go before it.
     ///
     /// # Errors
     /// If it cannot be read or has a setting that does not exist.
-    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+    pub fn read_for(
+        path: impl AsRef<Path>,
+        data: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<TrainConfig> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        toml::from_str(&text).map_err(|e: toml::de::Error| {
+        let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
             let start = e.span().map_or(0, |s| s.start.min(text.len()));
             let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
             let found = format!("{message} (line {line})");
             Error::format(path, "settings of `headstart train`", found, "")
-        })
+        };
+        let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
+        let file: toml::Table = toml::from_str(&text).map_err(bad)?;
+        if file.contains_key("model") {
+            return Ok(config);
+        }
+        let data = data.or(file.get("data").and_then(toml::Value::as_str));
+        let mut whole: toml::Table =
+            toml::from_str(&TrainConfig::defaults(data, model).to_toml()?).map_err(bad)?;
+        whole.extend(file);
+        whole.try_into().map_err(bad)
+    }
+
+    /// [`TrainConfig::read_for`] without anything that goes before the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+        TrainConfig::read_for(path, None, None)
     }
 
     /// The text of config.toml.
@@ -186,7 +294,46 @@ impl TrainConfig {
         match self.optimizer {
             OptimizerName::Rmsprop => Rule::RmsProp { rho: self.rho, epsilon: 1e-7 },
             OptimizerName::Sgd => Rule::Sgd { momentum: self.momentum, nesterov: self.nesterov },
+            OptimizerName::Adam | OptimizerName::AdamW => {
+                let TrainConfig { beta_1, beta_2, .. } = *self;
+                Rule::Adam { beta_1, beta_2, epsilon: 1e-7 }
+            }
         }
+    }
+
+    /// How weights shrink.
+    pub fn weight_decay(&self) -> WeightDecay {
+        let own = if self.optimizer == OptimizerName::AdamW { 0.004 } else { 0.0 };
+        WeightDecay { rate: self.weight_decay.unwrap_or(own), of: self.decay_of }
+    }
+
+    /// How the step size changes over each phase.
+    pub fn schedule(&self) -> Schedule {
+        let TrainConfig { warmup_epochs, schedule_alpha: alpha, .. } = *self;
+        match self.schedule {
+            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Cosine => Schedule::Cosine { warmup_epochs, alpha },
+        }
+    }
+
+    /// Whether everything trains from random numbers, in one phase: there are no weights, and no
+    /// layer is named from which on to fine-tune.
+    pub fn from_scratch(&self) -> bool {
+        self.weights == "none" && self.fine_tune_at.is_none()
+    }
+
+    /// The phases that have epochs, in order; `from` is the layer that `fine_tune_at` names.
+    pub fn phases(&self, from: Option<FreezePoint>) -> Vec<Phase> {
+        let (epochs, rate) = (self.epochs, self.learning_rate);
+        let first = match self.from_scratch() {
+            true => Phase::full(epochs, rate),
+            false => Phase::head(epochs, rate),
+        };
+        let second = from.map(|from| {
+            Phase::fine_tune(from, self.fine_tune_epochs, self.fine_tune_learning_rate)
+        });
+        let phases = std::iter::once(first).chain(second).filter(|p| p.epochs > 0);
+        phases.map(|p| p.with_schedule(self.schedule())).collect()
     }
 
     /// Settings that contradict each other, as an error that names both.
@@ -215,11 +362,11 @@ impl TrainConfig {
                 "resize with image-size instead",
             );
         }
-        if self.optimizer == OptimizerName::Rmsprop && (self.momentum != 0.0 || self.nesterov) {
+        if self.optimizer != OptimizerName::Sgd && (self.momentum != 0.0 || self.nesterov) {
             return against(
                 "momentum",
                 "optimizer sgd with it",
-                "rmsprop".into(),
+                self.rule().name().into(),
                 "add --optimizer sgd",
             );
         }
@@ -246,8 +393,18 @@ impl TrainConfig {
                 return against(what, expected, value.unwrap_or(0).to_string(), "");
             }
         }
-        crate::optimizer::Optimizer::new(self.rule(), self.learning_rate)?;
-        crate::optimizer::Optimizer::new(self.rule(), self.fine_tune_learning_rate)?;
+        if self.schedule == ScheduleName::Constant
+            && (self.warmup_epochs != 0.0 || self.schedule_alpha != 0.0)
+        {
+            let hint = "add --schedule cosine";
+            return against("warm-up and alpha", "a schedule with them", "constant".into(), hint);
+        }
+        for phase in self.phases(fine_tunes.then_some(FreezePoint(0))) {
+            phase.schedule.over(phase.learning_rate, phase.epochs, 1)?;
+        }
+        for rate in [self.learning_rate, self.fine_tune_learning_rate] {
+            Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
+        }
         Ok(())
     }
 }
@@ -266,15 +423,43 @@ mod tests {
             preprocess: Some(Preprocess::Unit),
             limit: Some(10),
             cache_memory: Some(1000),
+            optimizer: OptimizerName::AdamW,
+            weight_decay: Some(0.01),
+            decay_of: DecayOf::Kernels,
+            schedule: ScheduleName::Cosine,
+            warmup_epochs: 0.5,
+            augment: vec![Augmentation::Flip, Augmentation::Crop { padding: 3 }],
             ..TrainConfig::default()
         };
-        for config in [TrainConfig::default(), full] {
+        for config in [TrainConfig::default(), TrainConfig::sample(), full] {
             std::fs::write(&path, config.to_toml().unwrap()).unwrap();
             assert_eq!(TrainConfig::read(&path).unwrap(), config);
         }
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err().to_string();
         assert!(error.contains("epoch") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_follows_from_its_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let read = |text: &str, data, model| {
+            std::fs::write(&path, text).unwrap();
+            TrainConfig::read_for(&path, data, model).unwrap()
+        };
+        let sample = TrainConfig { epochs: 3, ..TrainConfig::sample() };
+        let article = TrainConfig { epochs: 3, ..TrainConfig::default() };
+        assert_eq!(read("epochs = 3", None, None), sample);
+        assert_eq!(read("epochs = 3\ndata = \"sample\"", None, None), sample);
+        let photos = TrainConfig { data: "photos".into(), ..article.clone() };
+        assert_eq!(read("epochs = 3\ndata = \"photos\"", None, None), photos);
+        // The flags' data and model are put over the file by the caller.
+        assert_eq!(read("epochs = 3", Some("photos"), None), article);
+        assert_eq!(read("epochs = 3", None, Some("resnet50")), article);
+        // A file with everything in it is taken as it is, also what it leaves open.
+        let open = TrainConfig { fine_tune_at: None, image_size: None, ..sample };
+        assert_eq!(read(&open.to_toml().unwrap(), None, None), open);
     }
 
     #[test]
@@ -301,6 +486,14 @@ mod tests {
             },
             TrainConfig { momentum: 0.9, ..base.clone() },
             TrainConfig { epochs: 0, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::Adam, momentum: 0.9, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::Adam, beta_1: 1.0, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::AdamW, beta_2: -0.1, ..base.clone() },
+            TrainConfig { weight_decay: Some(-1.0), ..base.clone() },
+            TrainConfig { weight_decay: Some(f32::NAN), ..base.clone() },
+            TrainConfig { warmup_epochs: 1.0, ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Cosine, warmup_epochs: 5.0, ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Cosine, schedule_alpha: 2.0, ..base.clone() },
             TrainConfig {
                 epochs: 0,
                 fine_tune_epochs: 0,

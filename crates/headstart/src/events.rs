@@ -24,6 +24,8 @@ pub enum Event {
         cached: bool,
         /// Bytes they take, or would take; 0 where no layer that computes is frozen.
         cache_bytes: u64,
+        /// Random changes of training images; with any, frozen layers run in every epoch.
+        augment: Vec<String>,
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,
     },

@@ -15,14 +15,17 @@ pub enum PhaseName {
     Head,
     /// The base trains from the freeze point on.
     FineTune,
+    /// Everything trains, from random numbers.
+    Full,
 }
 
 impl PhaseName {
-    /// "head" or "fine-tune".
+    /// "head", "fine-tune" or "full".
     pub fn name(self) -> &'static str {
         match self {
             PhaseName::Head => "head",
             PhaseName::FineTune => "fine-tune",
+            PhaseName::Full => "full",
         }
     }
 }
@@ -46,7 +49,7 @@ pub struct EpochRecord {
     pub val_loss: Option<f64>,
     /// Accuracy on the validation images after the epoch.
     pub val_accuracy: Option<f64>,
-    /// Step size.
+    /// Step size of the epoch's last step.
     pub learning_rate: f64,
 }
 

@@ -11,6 +11,7 @@ use crate::inference::Control;
 use crate::model::Model;
 use crate::nearest::did_you_mean;
 use crate::resnet::Recipe;
+use crate::weights::embedded::CIFAR10;
 use crate::weights::model_file::{ModelCard, VERSION};
 use crate::weights::{self, LoadReport, Scope, WeightFile};
 
@@ -103,12 +104,16 @@ pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
             let path = Hub::from_env()?.fetch_any(&assets, &mut |_| Control::Continue)?;
             weights::read(path).map(Some)
         }
-        // A word that is nearly the name of published weights is rather that than a file.
-        name if !Path::new(name).exists() && !name.contains(['.', '/', '\\']) => {
-            let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain(["none"]));
-            Err(Error::invalid("weights", "imagenet, none or a weight file", name, hint))
+        // A word that is nearly the name of weights is rather that than a file.
+        name if name != CIFAR10
+            && !Path::new(name).exists()
+            && !name.contains(['.', '/', '\\']) =>
+        {
+            let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain([CIFAR10, "none"]));
+            let expected = "imagenet, cifar10, none or a weight file";
+            Err(Error::invalid("weights", expected, name, hint))
         }
-        path => weights::read(path).map(Some),
+        name => weights::open(name).map(Some),
     }
 }
 

@@ -33,10 +33,12 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod augment;
 pub mod batches;
 pub mod bench;
 pub mod config;
 pub mod dataset;
+pub mod doctor;
 pub mod error;
 pub mod events;
 pub mod execute;
@@ -61,6 +63,7 @@ pub mod preprocess;
 pub mod report;
 pub mod resnet;
 pub mod run_folder;
+pub mod schedule;
 pub mod split;
 pub mod summary;
 pub mod trainer;

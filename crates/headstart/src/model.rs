@@ -25,7 +25,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A fresh model: kernels Glorot uniform from `seed`, the rest as Keras starts them.
+    /// A fresh model: kernels as the recipe starts them, from `seed`, the rest as Keras does.
     ///
     /// # Errors
     /// If the card names no known net or its image is too small for the net.
@@ -39,7 +39,7 @@ impl Model {
             classes: Some(card.classes.len()),
         };
         let net = Net::new(&recipe, &around)?;
-        let parameters = init::initial(&net.graph, seed);
+        let parameters = init::initial(&net.graph, recipe.init, seed);
         Ok(Model { recipe, card, net, parameters })
     }
 

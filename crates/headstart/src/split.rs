@@ -88,6 +88,14 @@ impl RandomState {
     }
 }
 
+/// SplitMix64's step (Steele et al. 2014): near numbers in, far numbers out.
+pub(crate) fn split_mix_64(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// The rows of both sides, in scikit-learn's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {

@@ -1,12 +1,15 @@
 //! Training: joins data, plan and optimizer, epoch by epoch, and says what happens.
 
+mod inputs;
+mod phase;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_kernels::element::{Slice, Values};
 use headstart_kernels::table::Compute;
 
-use crate::batches::{Batch, Loader, LoaderOptions, epoch_order};
+use crate::augment::{Augment, Augmentation};
+use crate::batches::epoch_order;
 use crate::dataset::{Dataset, Subset};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -16,12 +19,15 @@ use crate::history::{EpochRecord, History, PhaseName};
 use crate::inference::{Control, Features, evaluate, executor, features};
 use crate::metrics::{Report, Totals};
 use crate::model::Model;
-use crate::optimizer::{Optimizer, Rule};
+use crate::optimizer::{Optimizer, Rule, WeightDecay};
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Request, sources};
-use crate::resnet::FreezePoint;
 use crate::run_folder::RunFolder;
+use crate::schedule::Rates;
 use crate::weights::model_file::Progress;
+
+use inputs::Inputs;
+pub use phase::Phase;
 
 /// Images that go through the net together where nothing is trained.
 pub const INFERENCE_BATCH: usize = 32;
@@ -33,9 +39,13 @@ pub struct Settings {
     pub batch_size: usize,
     /// The update rule.
     pub rule: Rule,
+    /// How weights shrink.
+    pub weight_decay: WeightDecay,
+    /// Random changes of training images, in order. With any, nothing of frozen layers is kept.
+    pub augment: Vec<Augmentation>,
     /// Whether images come in a new order every epoch.
     pub shuffle: bool,
-    /// What that order and dropout follow from.
+    /// What that order, random changes and dropout follow from.
     pub seed: u32,
     /// Most bytes that kept outputs of frozen layers may take.
     pub cache_memory: u64,
@@ -46,6 +56,8 @@ impl Default for Settings {
         Settings {
             batch_size: 20,
             rule: Rule::RMSPROP,
+            weight_decay: WeightDecay::default(),
+            augment: Vec::new(),
             shuffle: true,
             seed: 42,
             cache_memory: default_cache_memory(),
@@ -59,34 +71,6 @@ pub fn default_cache_memory() -> u64 {
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
     kib.map_or(2 << 30, |kib| kib * 1024 / 2)
-}
-
-/// One of the job's two parts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Phase {
-    /// The first layer of the net that trains; none for the head alone.
-    pub from: Option<FreezePoint>,
-    /// Epochs.
-    pub epochs: usize,
-    /// Step size.
-    pub learning_rate: f32,
-}
-
-impl Phase {
-    /// Trains the head over the frozen net.
-    pub fn head(epochs: usize, learning_rate: f32) -> Phase {
-        Phase { from: None, epochs, learning_rate }
-    }
-
-    /// Trains the head and the net from a layer on.
-    pub fn fine_tune(from: FreezePoint, epochs: usize, learning_rate: f32) -> Phase {
-        Phase { from: Some(from), epochs, learning_rate }
-    }
-
-    /// "head" or "fine-tune".
-    pub fn name(&self) -> PhaseName {
-        if self.from.is_some() { PhaseName::FineTune } else { PhaseName::Head }
-    }
 }
 
 /// How a phase ended.
@@ -250,6 +234,9 @@ struct Run<'t, 'a> {
     train: Executor,
     validate: Executor,
     optimizer: Optimizer,
+    rates: Rates,
+    /// Steps of this phase done.
+    step: u64,
     gradients: Gradients,
 }
 
@@ -275,7 +262,8 @@ impl<'t, 'a> Run<'t, 'a> {
         let bytes = |s: &NodeId| graph.nodes[*s].shape.elements() * plan.dtypes[*s].bytes();
         let each = if has_prefix { sources.iter().map(bytes).sum() } else { 0 };
         let cache_bytes = each as u64 * images as u64;
-        let cached = has_prefix && cache_bytes <= settings.cache_memory;
+        let changed = !settings.augment.is_empty();
+        let cached = has_prefix && !changed && cache_bytes <= settings.cache_memory;
         let arena_bytes = plan.arena_bytes() as u64;
         let train = Executor::new(
             Arc::clone(graph),
@@ -293,18 +281,22 @@ impl<'t, 'a> Run<'t, 'a> {
             false => None,
         };
         let opening = Event::Phase {
-            phase: phase.name(),
+            phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
             epochs: phase.epochs,
             trainable: trainable_parameters(&model.parameters, &trainable),
             frontier: sources.iter().map(|&s| graph.nodes[s].name.clone()).collect(),
             cached,
             cache_bytes,
+            augment: settings.augment.iter().map(Augmentation::to_string).collect(),
             arena_bytes,
         };
-        let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?;
+        let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
+            .with_weight_decay(settings.weight_decay)?;
+        let steps = data.train.len().div_ceil(settings.batch_size);
+        let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
         Ok(Run {
-            name: phase.name(),
+            name: phase.name,
             opening,
             sources,
             cached,
@@ -313,6 +305,8 @@ impl<'t, 'a> Run<'t, 'a> {
             train,
             validate,
             optimizer,
+            rates,
+            step: 0,
             gradients: Gradients::default(),
             trainer,
         })
@@ -359,7 +353,7 @@ impl<'t, 'a> Run<'t, 'a> {
 
     fn epoch(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
         let start = Instant::now();
-        let Settings { batch_size, shuffle, seed, .. } = self.trainer.settings;
+        let Settings { batch_size, shuffle, seed, ref augment, .. } = self.trainer.settings;
         let epoch = self.trainer.history.epochs.len() + 1;
         let images = self.trainer.data.train.len();
         let order = epoch_order(u64::from(seed), epoch, images, shuffle);
@@ -371,6 +365,7 @@ impl<'t, 'a> Run<'t, 'a> {
             self.kept[0].as_ref(),
             batch_size,
             self.trainer.model,
+            Augment { list: augment.clone(), seed: u64::from(seed), epoch },
         )?;
         for step in 1..=steps {
             let count = batches.next(self.prefix.as_mut())?;
@@ -381,6 +376,8 @@ impl<'t, 'a> Run<'t, 'a> {
                 let phase = self.name.name().to_string();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
             }
+            self.optimizer.learning_rate = self.rates.at(self.step);
+            self.step += 1;
             self.optimizer.step(&self.trainer.compute, parameters, &self.gradients);
             self.train.refresh(parameters)?;
             totals.add(f64::from(result.loss), result.correct, result.count);
@@ -441,7 +438,8 @@ impl<'t, 'a> Run<'t, 'a> {
         let (total, classes) = (subset.len(), model.card.classes.len());
         let order = (0..total).collect();
         let kept = self.kept[1].as_ref();
-        let mut batches = Inputs::new(subset, order, kept, INFERENCE_BATCH, model)?;
+        let mut batches =
+            Inputs::new(subset, order, kept, INFERENCE_BATCH, model, Augment::default())?;
         let mut done = 0;
         while done < total {
             let count = batches.next(self.prefix.as_mut())?;
@@ -495,79 +493,4 @@ fn decimal(value: f32) -> f64 {
 fn trainable_parameters(parameters: &Parameters, trainable: &[bool]) -> usize {
     let counted = parameters.tensors.iter().filter(|t| trainable[t.node] && t.role.has_gradient());
     counted.map(|t| t.values.len()).sum()
-}
-
-/// What the training or validation plan reads, batch by batch: kept features, or images, or
-/// what the frozen layers make of images.
-struct Inputs<'f> {
-    kept: Option<(&'f Features, Vec<u32>, Vec<usize>)>,
-    rows: Vec<Values>,
-    labels: Vec<u32>,
-    loader: Option<Loader>,
-    batch: Batch,
-    batch_size: usize,
-    at: usize,
-}
-
-impl<'f> Inputs<'f> {
-    fn new(
-        subset: &Subset,
-        order: Vec<usize>,
-        kept: Option<&'f Features>,
-        batch_size: usize,
-        model: &Model,
-    ) -> Result<Inputs<'f>> {
-        let (kept, loader) = match kept {
-            Some(features) => {
-                let labels = subset.labels().iter().map(|&l| l as u32).collect();
-                (Some((features, labels, order)), None)
-            }
-            None => {
-                let options = LoaderOptions::new(batch_size, model.target());
-                (None, Some(Loader::new(subset, order, options)?))
-            }
-        };
-        let (rows, labels, batch) = Default::default();
-        Ok(Inputs { kept, rows, labels, loader, batch, batch_size, at: 0 })
-    }
-
-    /// Makes the next batch the current one and returns its size.
-    fn next(&mut self, prefix: Option<&mut Executor>) -> Result<usize> {
-        if let Some((features, labels, order)) = &self.kept {
-            let end = (self.at + self.batch_size).min(order.len());
-            let indices = &order[self.at..end];
-            features.gather(indices, &mut self.rows);
-            self.labels.clear();
-            self.labels.extend(indices.iter().map(|&i| labels[i]));
-            self.at = end;
-            return Ok(indices.len());
-        }
-        let Some(loader) = &mut self.loader else { return Ok(0) };
-        let used = std::mem::take(&mut self.batch);
-        loader.recycle(used);
-        if let Some(batch) = loader.next() {
-            self.batch = batch?;
-        }
-        if let Some(prefix) = prefix {
-            prefix.forward(&[&self.batch.images], self.batch.count)?;
-        }
-        Ok(self.batch.count)
-    }
-
-    /// The current batch's tensors and labels.
-    fn current<'s>(
-        &'s self,
-        prefix: Option<&'s Executor>,
-        count: usize,
-    ) -> (Vec<Slice<'s>>, &'s [u32]) {
-        match (&self.kept, prefix) {
-            (Some(_), _) => (self.rows.iter().map(Values::as_slice).collect(), &self.labels),
-            (None, None) => (vec![Slice::F32(&self.batch.images)], &self.batch.labels),
-            (None, Some(prefix)) => {
-                let outputs = prefix.plan().request.outputs.len();
-                let tensors = (0..outputs).map(|i| prefix.stored_output(i, count)).collect();
-                (tensors, &self.batch.labels)
-            }
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use headstart::augment::{Augment, Augmentation};
 use headstart::batches::{Batch, Loader, LoaderOptions, Target, epoch_order};
 use headstart::dataset::{DataOptions, Limits, Subset, open};
 use headstart::image::{Interpolation, resize};
@@ -72,6 +73,44 @@ fn epoch_orders_are_permutations_fixed_by_seed_and_epoch() {
     sorted.sort_unstable();
     assert_eq!(sorted, epoch_order(42, 3, 100, false));
     assert!(epoch_order(1, 0, 0, true).is_empty());
+}
+
+#[test]
+fn augmented_batches_are_the_changed_images_whatever_the_threads() {
+    let subset = synthetic("synthetic:3x23x6");
+    let order = epoch_order(5, 1, 23, true);
+    let list = vec![Augmentation::Flip, Augmentation::Crop { padding: 2 }];
+    let augment = Augment { list, seed: 9, epoch: 1 };
+    for size in [(6, 6), (9, 4)] {
+        let base = LoaderOptions::new(5, target(size.0, size.1));
+        let plain = all(&subset, &order, base);
+        let changed = |options, augment: &Augment| {
+            let loader = Loader::augmented(&subset, order.clone(), options, augment.clone());
+            loader.unwrap().map(|batch| batch.unwrap()).collect::<Vec<_>>()
+        };
+        let batches = changed(base, &augment);
+        assert_ne!(batches, plain);
+        assert_eq!(changed(base, &Augment::default()), plain);
+        let each = size.0 * size.1 * 3;
+        for (before, after) in plain.iter().zip(&batches) {
+            assert_eq!((&before.labels, &before.indices), (&after.labels, &after.indices));
+            for (slot, &i) in before.indices.iter().enumerate() {
+                let part = slot * each..(slot + 1) * each;
+                let mut bytes: Vec<u8> =
+                    before.images[part.clone()].iter().map(|&v| v as u8).collect();
+                augment.apply(i, size.0, size.1, &mut bytes);
+                let floats: Vec<f32> = bytes.into_iter().map(f32::from).collect();
+                assert_eq!(after.images[part], floats);
+            }
+        }
+        let options = LoaderOptions { threads: 3, prefetch: 4, batch_size: 4, ..base };
+        let images = |batches: &[Batch]| -> Vec<f32> {
+            batches.iter().flat_map(|b| b.images.clone()).collect()
+        };
+        assert_eq!(images(&changed(options, &augment)), images(&batches));
+        let next = Augment { epoch: 2, ..augment.clone() };
+        assert_ne!(changed(base, &next), batches);
+    }
 }
 
 #[test]

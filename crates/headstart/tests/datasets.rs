@@ -271,6 +271,38 @@ fn layouts_that_cannot_be_meant_are_refused() {
     assert_eq!(data.warnings, ["the classes Cat and cat differ only in case"]);
 }
 
+/// `load_digits` and `train_test_split(images, target, test_size=0.2, random_state=42)` of scikit-learn 1.9.1.
+#[test]
+fn the_sample_is_scikit_learns_digits_split_by_scikit_learn() {
+    let data = plain(std::path::Path::new("sample")).unwrap();
+    let test = data.test.as_ref().unwrap();
+    assert_eq!((data.classes.len(), data.train.len(), test.len()), (10, 1437, 360));
+    let names = |s: &Subset| (0..5).map(|i| s.name(i).to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&data.train), ["1734", "0855", "1642", "0175", "0925"]);
+    assert_eq!(names(test), ["1245", "0220", "1518", "0438", "1270"]);
+    assert_eq!(data.train.labels()[..10], [6, 0, 0, 3, 0, 5, 0, 0, 4, 1]);
+    assert_eq!(test.labels()[..10], [6, 9, 3, 7, 2, 1, 5, 2, 5, 2]);
+    assert_eq!(data.train.class_counts(), [145, 154, 144, 149, 135, 135, 146, 145, 144, 140]);
+    let first = [
+        [0, 0, 3, 14, 1, 0, 0, 0],
+        [0, 0, 12, 12, 0, 0, 0, 0],
+        [0, 3, 16, 6, 0, 0, 0, 0],
+        [0, 5, 16, 2, 0, 0, 0, 0],
+        [0, 6, 16, 2, 5, 2, 0, 0],
+        [0, 4, 16, 2, 12, 15, 2, 0],
+        [0, 1, 14, 13, 2, 13, 11, 0],
+        [0, 0, 3, 11, 16, 13, 4, 0],
+    ];
+    let want: Vec<u8> =
+        first.concat().into_iter().flat_map(|ink| [(ink * 255 / 16) as u8; 3]).collect();
+    assert_eq!(data.train.image(0).unwrap().pixels[..], want);
+    // The test set is the same whatever the seed; the validation split is not.
+    let options = DataOptions { seed: 1, ..DataOptions::default() };
+    let other = open("sample", &options).unwrap();
+    assert_eq!(other.test.unwrap().fingerprint(), test.fingerprint());
+    assert_eq!((other.train.len(), other.validation.unwrap().len()), (1293, 144));
+}
+
 #[test]
 fn sources_that_are_no_data_set_are_refused() {
     let dir = tempdir().unwrap();
@@ -289,8 +321,9 @@ fn sources_that_are_no_data_set_are_refused() {
         assert!(text(name).contains(part), "{name}: {}", text(name));
     }
     let by_name = |name: &str| words(open(name, &DataOptions::default()));
-    assert!(by_name("cifar10").contains("data get cifar10"));
-    assert!(by_name("sample").contains("synthetic"));
+    assert!(by_name("cifar10").contains("headstart data get cifar10"));
+    assert!(by_name("samples").contains("did you mean sample"), "{}", by_name("samples"));
+    assert!(by_name("photographs").contains("sample and synthetic need no files"));
     assert!(by_name("synthetic:1x2").contains("CLASSESxCOUNTxSIZE"));
     for bad in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         let options = DataOptions { validation_split: bad, ..DataOptions::default() };

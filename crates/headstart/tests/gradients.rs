@@ -39,6 +39,7 @@ fn recipe(stem: Stem, block: Block, bias: bool) -> Recipe {
         epsilon: 1e-3,
         momentum: 0.9,
         preprocess: Preprocess::Caffe,
+        init: headstart::init::ConvInit::GlorotUniform,
         image_size: 32,
     }
 }
@@ -59,7 +60,7 @@ fn net(stem: Stem, block: Block, bias: bool) -> Net {
 
 /// Weights none of which is a special value.
 fn weights(graph: &Graph, seed: u32) -> Parameters {
-    let mut p = init::initial(graph, seed);
+    let mut p = init::initial(graph, init::ConvInit::GlorotUniform, seed);
     for (i, t) in p.tensors.iter_mut().enumerate() {
         let (low, high) = match t.role {
             Role::Kernel => continue,

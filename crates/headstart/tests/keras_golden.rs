@@ -8,13 +8,14 @@ use std::sync::Arc;
 use headstart::Compute;
 use headstart::execute::{Executor, Gradients, StepResult};
 use headstart::graph::NodeId;
-use headstart::optimizer::{Optimizer, Rule};
+use headstart::optimizer::{DecayOf, Optimizer, Rule, WeightDecay};
 use headstart::parameters::{Parameter, Parameters, Role};
 use headstart::plan::{Plan, Request};
 use headstart::preprocess::Preprocess;
 use headstart::resnet::{
     Activation, Block, FreezePoint, Naming, Net, Recipe, Stage, Stem, Stride, Surroundings,
 };
+use headstart::schedule::{CosineDecay, Rates};
 use headstart_kernels::element::DType;
 use oracle::{assert_within, distance};
 use safetensors::SafeTensors;
@@ -77,6 +78,7 @@ fn net() -> Net {
         epsilon: 1.001e-5,
         momentum: 0.99,
         preprocess: Preprocess::Caffe,
+        init: headstart::init::ConvInit::GlorotUniform,
         image_size: 32,
     };
     let around = Surroundings {
@@ -248,4 +250,89 @@ fn rmsprop_on_given_gradients_is_that_of_keras() {
     }
     let expected = golden.wide("rmsprop/after");
     assert_within(distance(&p.tensors[0].values, &expected), 1e-6, "weights");
+}
+
+/// What `golden/optimizers/generate.py` wrote.
+fn optimizers() -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/optimizers/keras.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn every_update_rule_and_weight_decay_are_those_of_keras() {
+    let golden = optimizers();
+    let roles = [("kernel", Role::Kernel), ("bias", Role::Bias)];
+    let floats = |v: &serde_json::Value| numbers(v).iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let cosine = CosineDecay {
+        initial_learning_rate: 0.0,
+        decay_steps: 4,
+        alpha: 0.1,
+        warmup_target: Some(0.1),
+        warmup_steps: 2,
+    };
+    let (all, kernels) = (DecayOf::All, DecayOf::Kernels);
+    let rate = Rates::Constant(0.01);
+    let nesterov = Rule::Sgd { momentum: 0.9, nesterov: true };
+    for (name, rule, rates, decay, of) in [
+        ("adam", Rule::ADAM, rate, 0.0, all),
+        ("adam_betas", Rule::Adam { beta_1: 0.5, beta_2: 0.9, epsilon: 1e-7 }, rate, 0.0, all),
+        ("adamw", Rule::ADAM, rate, 0.004, all),
+        ("adamw_kernels", Rule::ADAM, rate, 0.3, kernels),
+        ("rmsprop_decay", Rule::RMSPROP, rate, 0.2, all),
+        ("sgd_decay_cosine", nesterov, Rates::Cosine(cosine), 0.2, all),
+    ] {
+        let tensors = roles.map(|(key, role)| {
+            let values = floats(&golden["weights"][key]);
+            let (name, shape) = (format!("w/{key}"), vec![values.len()]);
+            Parameter { node: 0, role, name, shape, values }
+        });
+        let mut p = Parameters { tensors: tensors.into() };
+        let weight_decay = WeightDecay { rate: decay, of };
+        let fresh = |rule| Optimizer::new(rule, 0.01).unwrap().with_weight_decay(weight_decay);
+        let mut optimizer = fresh(rule).unwrap();
+        let steps = golden["gradients"].as_array().unwrap();
+        let after = golden["after"][name].as_array().unwrap();
+        for (i, (step, want)) in steps.iter().zip(after).enumerate() {
+            let g = roles.map(|(key, _)| floats(&step[key]));
+            optimizer.learning_rate = rates.at(i as u64);
+            optimizer.step(&compute(), &mut p, &Gradients { tensors: g.into() });
+            for (t, (key, _)) in p.tensors.iter().zip(roles) {
+                let distance = distance(&t.values, &numbers(&want[key]));
+                assert_within(distance, 1e-6, &format!("{name}: {key} after step {i}"));
+            }
+            if i == 2 {
+                // What is stored and taken up again goes on as if nothing had happened.
+                let tensors = optimizer.tensors(&p);
+                let mut again = fresh(rule).unwrap();
+                again.restore(&p, &tensors).unwrap();
+                assert_eq!(again.tensors(&p), tensors, "{name}");
+                optimizer = again;
+                let mut other = fresh(Rule::SGD).unwrap();
+                assert_eq!(other.restore(&p, &tensors).is_ok(), rule == nesterov, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cosine_schedules_are_those_of_keras() {
+    for (name, case) in optimizers()["schedules"].as_object().unwrap() {
+        let settings = &case["settings"];
+        let number = |key: &str| settings[key].as_f64();
+        let cosine = CosineDecay {
+            initial_learning_rate: number("initial_learning_rate").unwrap() as f32,
+            decay_steps: settings["decay_steps"].as_u64().unwrap(),
+            alpha: number("alpha").unwrap_or(0.0) as f32,
+            warmup_target: number("warmup_target").map(|v| v as f32),
+            warmup_steps: settings["warmup_steps"].as_u64().unwrap_or(0),
+        };
+        for (step, want) in numbers(&case["rates"]).into_iter().enumerate() {
+            let ours = f64::from(cosine.at(step as u64));
+            assert_within((ours - want).abs(), 1e-7, &format!("{name}: step {step}"));
+        }
+    }
 }

@@ -45,6 +45,7 @@ fn net(block: Block) -> Net {
         momentum: 0.9,
         unbiased: true,
         preprocess: Preprocess::Torch,
+        init: headstart::init::ConvInit::GlorotUniform,
         image_size: 32,
     };
     let around = Surroundings {

@@ -89,7 +89,13 @@ fn keras_v2_nets_give_kerass_probabilities() {
         let golden = fs::read(folder.path().join(format!("{kind}.expected.safetensors"))).unwrap();
         let golden = SafeTensors::deserialize(&golden).unwrap();
         let outputs = vec![net.graph.output()];
-        let request = Request { batch: 4, sources: vec![0], outputs, trainable: None };
+        let request = Request {
+            batch: 4,
+            sources: vec![0],
+            outputs,
+            trainable: None,
+            dtype: headstart_kernels::element::DType::F32,
+        };
         let plan = Plan::new(&net.graph, request).unwrap();
         let compute = Arc::new(Compute::new(2).unwrap());
         let mut e = Executor::new(Arc::clone(&net.graph), plan, compute, &p, 0).unwrap();

@@ -11,7 +11,8 @@ use headstart::inference::executor;
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, Progress, VERSION};
-use headstart::weights::{Scope, Tensor, read};
+use headstart::weights::{Scope, Tensor, embedded, open, read};
+use safetensors::tensor::{Dtype, TensorView, serialize};
 
 fn card(architecture: &str, classes: &[&str]) -> ModelCard {
     ModelCard {
@@ -46,6 +47,39 @@ fn a_model_file_comes_back_whole() {
     let second = folder.path().join("n.safetensors");
     model.save(&second, file.card.unwrap().progress, &state).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), std::fs::read(second).unwrap());
+}
+
+#[test]
+fn safetensors_of_half_precision_are_read_and_of_others_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let put = |dtype, bytes: &[u8], count| {
+        let view = TensorView::new(dtype, vec![count], bytes).unwrap();
+        std::fs::write(&path, serialize([("a/bias", view)], None).unwrap()).unwrap();
+        read(&path).map(|file| file.tensors[0].values.clone())
+    };
+    // 1, -2.5, the least number above 0, the largest.
+    let halves: Vec<u8> =
+        [0x3c00u16, 0xc100, 0x0001, 0x7bff].iter().flat_map(|b| b.to_le_bytes()).collect();
+    let values = [1.0, -2.5, 2f32.powi(-24), 65504.0];
+    assert_eq!(put(Dtype::F16, &halves, 4).unwrap(), values);
+    let brain: Vec<u8> = [0x3f80u16, 0xc020, 0x7f7f].iter().flat_map(|b| b.to_le_bytes()).collect();
+    let largest = f32::from_bits(0x7f7f_0000);
+    assert_eq!(put(Dtype::BF16, &brain, 3).unwrap(), [1.0, -2.5, largest]);
+    let error = put(Dtype::I32, &[0; 8], 2).unwrap_err().to_string();
+    assert!(error.contains("a/bias") && error.contains("I32"), "{error}");
+}
+
+#[test]
+fn the_weights_inside_the_program_are_a_whole_classifier() {
+    let model = Model::from_file(embedded::cifar10().unwrap()).unwrap();
+    assert_eq!(model.card.architecture, embedded::CIFAR10_MODEL);
+    assert_eq!((model.card.classes.len(), &*model.card.classes[0]), (10, "airplane"));
+    assert_eq!(open(embedded::CIFAR10).unwrap(), embedded::cifar10().unwrap());
+    let mut fresh = Model::new(card("resnet20", &["a", "b"]), 3).unwrap();
+    let report = fresh.load(&embedded::cifar10().unwrap(), Scope::Base).unwrap();
+    assert_eq!(report.missing, ["predictions/kernel", "predictions/bias"]);
+    assert!(open("cifar100").unwrap_err().to_string().contains("cifar100"));
 }
 
 /// Keras's legacy layout, with the head of another number of classes.

@@ -23,9 +23,11 @@ pub struct RmsProp {
 /// # Panics
 /// If the lengths differ.
 pub fn rmsprop(c: &Compute, s: RmsProp, w: &mut [f32], g: &[f32], v: &mut [f32]) {
-    update(c, w, g, v, |w, g, v| {
-        *v = s.rho * *v + (1.0 - s.rho) * g * g;
-        *w -= s.learning_rate * g / (*v + s.epsilon).sqrt();
+    update(c, w, g, [v], |w, g, [v]| {
+        for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
+            *v = s.rho * *v + (1.0 - s.rho) * g * g;
+            *w -= s.learning_rate * g / (*v + s.epsilon).sqrt();
+        }
     });
 }
 
@@ -47,30 +49,72 @@ pub struct Sgd {
 /// If the lengths differ.
 pub fn sgd(c: &Compute, s: Sgd, w: &mut [f32], g: &[f32], m: &mut [f32]) {
     let Sgd { learning_rate, momentum, nesterov } = s;
-    update(c, w, g, m, |w, g, m| {
-        let step = learning_rate * g;
-        *m = momentum * *m - step;
-        *w += if nesterov { momentum * *m - step } else { *m };
+    update(c, w, g, [m], |w, g, [m]| {
+        for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+            let step = learning_rate * g;
+            *m = momentum * *m - step;
+            *w += if nesterov { momentum * *m - step } else { *m };
+        }
     });
 }
 
-fn update(
+/// Settings of Adam (Kingma and Ba 2014; Keras's `Adam` without `amsgrad`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Step size.
+    pub learning_rate: f32,
+    /// Share of the old mean gradient that is kept.
+    pub beta_1: f32,
+    /// Share of the old mean square that is kept.
+    pub beta_2: f32,
+    /// Added to the root: the paper's "epsilon hat".
+    pub epsilon: f32,
+    /// Number of this update, from 1, which takes the bias of the young means off.
+    pub step: u64,
+}
+
+/// `m += (1 - beta_1) (g - m); v += (1 - beta_2) (g^2 - v); w -= alpha m / (sqrt(v) + epsilon)` with
+/// `alpha = learning_rate sqrt(1 - beta_2^step) / (1 - beta_1^step)`
+///
+/// # Panics
+/// If the lengths differ.
+pub fn adam(c: &Compute, s: Adam, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let power = |beta: f32| f64::from(beta).powf(s.step as f64);
+    let unbias = (1.0 - power(s.beta_2)).sqrt() / (1.0 - power(s.beta_1));
+    let alpha = (f64::from(s.learning_rate) * unbias) as f32;
+    update(c, w, g, [m, v], |w, g, [m, v]| {
+        for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            *m += (1.0 - s.beta_1) * (g - *m);
+            *v += (1.0 - s.beta_2) * (g * g - *v);
+            *w -= alpha * *m / (v.sqrt() + s.epsilon);
+        }
+    });
+}
+
+/// Decoupled weight decay (Loshchilov and Hutter 2017), which goes before the update as in Keras:
+/// `w -= learning_rate weight_decay w`
+pub fn weight_decay(c: &Compute, learning_rate: f32, weight_decay: f32, w: &mut [f32]) {
+    c.threads.chunks(w, TASK, |_, w| {
+        vectorize(c.isa(), || w.iter_mut().for_each(|w| *w -= *w * weight_decay * learning_rate));
+    });
+}
+
+/// Cuts weights, gradient and memory into tasks.
+fn update<const N: usize>(
     c: &Compute,
     w: &mut [f32],
     g: &[f32],
-    state: &mut [f32],
-    f: impl Fn(&mut f32, f32, &mut f32) + Sync,
+    state: [&mut [f32]; N],
+    f: impl Fn(&mut [f32], &[f32], [&mut [f32]; N]) + Sync,
 ) {
-    assert!(w.len() == g.len() && w.len() == state.len(), "lengths differ");
-    let state = Shared::new(state);
+    let n = w.len();
+    assert!(g.len() == n && state.iter().all(|s| s.len() == n), "lengths differ");
+    let state = state.map(Shared::new);
     c.threads.chunks(w, TASK, |task, w| {
-        let g = &g[task * TASK..][..w.len()];
+        let start = task * TASK;
+        let g = &g[start..][..w.len()];
         // SAFETY: tasks own disjoint parts.
-        let state = unsafe { state.slice(task * TASK, w.len()) };
-        vectorize(c.isa(), || {
-            for ((w, &g), s) in w.iter_mut().zip(g).zip(state) {
-                f(w, g, s);
-            }
-        });
+        let state = std::array::from_fn(|i| unsafe { state[i].slice(start, w.len()) });
+        vectorize(c.isa(), || f(w, g, state));
     });
 }

@@ -3,7 +3,7 @@
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
 use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::optim::{self, RmsProp, Sgd};
+use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{loss, table::Compute};
 
@@ -387,6 +387,132 @@ fn optimizers_follow_their_formulas() {
             }
             close("sgd", &w, &want, 2e-6);
         }
+        let (rate, beta_1, beta_2, epsilon) = (1e-2, 0.9, 0.999, 1e-7);
+        let (mut w, mut m, mut v) = (start.clone(), vec![0.0; n], vec![0.0; n]);
+        let (mut want, mut mean, mut square) = (wide(&start), vec![0.0f64; n], vec![0.0f64; n]);
+        for (g, step) in steps.iter().zip(1..) {
+            let s = Adam { learning_rate: rate, beta_1, beta_2, epsilon, step };
+            optim::adam(c, s, &mut w, g, &mut m, &mut v);
+            let [rate, beta_1, beta_2, epsilon] = [rate, beta_1, beta_2, epsilon].map(f64::from);
+            let (first, second) = (1.0 - beta_1.powi(step as i32), 1.0 - beta_2.powi(step as i32));
+            for i in 0..n {
+                let g = f64::from(g[i]);
+                mean[i] = beta_1 * mean[i] + (1.0 - beta_1) * g;
+                square[i] = beta_2 * square[i] + (1.0 - beta_2) * g * g;
+                // Keras's epsilon is added before the bias is taken off.
+                let root = (square[i] / second).sqrt() + epsilon / second.sqrt();
+                want[i] -= rate * (mean[i] / first) / root;
+            }
+        }
+        close("adam", &w, &want, 1e-6);
+        let mut w = start.clone();
+        optim::weight_decay(c, 0.1, 0.3, &mut w);
+        let want: Vec<f64> = start.iter().map(|&w| f64::from(w) * (1.0 - 0.03)).collect();
+        close("weight decay", &w, &want, 1e-6);
+    });
+}
+
+/// Every pass over bfloat16 is the pass over floats on the same values, rounded at the end. Float passes
+/// are tested above against their formulas.
+#[test]
+fn passes_over_bf16_round_what_passes_over_floats_give() {
+    fn rounds(what: &str, got: &[Bf16], want: &[f32]) {
+        let want: Vec<Bf16> = want.iter().map(|&x| Bf16::from_f32(x)).collect();
+        assert!(got == want, "{what}");
+    }
+    each_compute(|c| {
+        for (rows, channels) in SHAPES {
+            let len = rows * channels;
+            let (x, xv) = elements::<Bf16>(len, 1);
+            let (dy, dv) = elements::<Bf16>(len, 2);
+            let (r, rv) = elements::<Bf16>(len, 3);
+            let (gamma, beta) = (noise(channels, 4), noise(channels, 5));
+            let pair = || (vec![f32::NAN; channels], vec![f32::NAN; channels]);
+            let ((mut mean, mut variance), (mut a, mut b)) = (pair(), pair());
+            norm::batch_norm_statistics(c, channels, &xv, &mut mean, &mut variance);
+            norm::batch_norm_statistics(c, channels, &x, &mut a, &mut b);
+            assert!(a == mean && b == variance, "statistics");
+            for (half, full, relu) in [(None, None, false), (Some(&r[..]), Some(&rv[..]), true)] {
+                let (mut y, mut want) = (vec![Bf16::default(); len], vec![f32::NAN; len]);
+                norm::batch_norm_apply(c, channels, &x, &gamma, &beta, half, relu, &mut y);
+                norm::batch_norm_apply(c, channels, &xv, &gamma, &beta, full, relu, &mut want);
+                rounds("apply", &y, &want);
+            }
+            let state = NormState { mean: &mean, variance: &variance, gamma: &gamma, epsilon: 0.1 };
+            let ((mut g, mut h), (mut i, mut j)) = (pair(), pair());
+            norm::batch_norm_parameter_gradients(c, channels, &xv, &dv, state, &mut g, &mut h);
+            norm::batch_norm_parameter_gradients(c, channels, &x, &dy, state, &mut i, &mut j);
+            assert!(g == i && h == j, "parameter gradients");
+            let (mut d, mut want) = (dy.clone(), dv.clone());
+            norm::batch_norm_input_gradient(c, channels, &x, state, &g, &h, &mut d);
+            norm::batch_norm_input_gradient(c, channels, &xv, state, &g, &h, &mut want);
+            rounds("input gradient", &d, &want);
+            let (mut d, mut want) = (dy.clone(), dv.clone());
+            norm::batch_norm_frozen_input_gradient(c, channels, state, &mut d);
+            norm::batch_norm_frozen_input_gradient(c, channels, state, &mut want);
+            rounds("frozen input gradient", &d, &want);
+            norm::column_sums(c, channels, &xv, &mut g);
+            norm::column_sums(c, channels, &x, &mut h);
+            assert!(g == h, "column sums");
+
+            let (mut y, mut want) = (vec![Bf16::default(); len], vec![f32::NAN; len]);
+            elementwise::add(c, &x, &r, true, &mut y);
+            elementwise::add(c, &xv, &rv, true, &mut want);
+            rounds("add", &y, &want);
+            elementwise::accumulate(c, &x, &mut y);
+            let mut want: Vec<f32> = want.iter().map(|&x| Bf16::from_f32(x).to_f32()).collect();
+            elementwise::accumulate(c, &xv, &mut want);
+            rounds("accumulate", &y, &want);
+            elementwise::relu(c, &x, &mut y);
+            elementwise::relu(c, &xv, &mut want);
+            rounds("relu", &y, &want);
+            let (mut d, mut e) = (dy.clone(), dv.clone());
+            elementwise::relu_backward(c, &y, &mut d);
+            elementwise::relu_backward(c, &want, &mut e);
+            rounds("relu gradient", &d, &e);
+            elementwise::dropout(c, 0.3, 5, &x, &mut y);
+            elementwise::dropout(c, 0.3, 5, &xv, &mut want);
+            rounds("dropout", &y, &want);
+        }
+        let s = PoolShape {
+            batch: 2,
+            height: 8,
+            width: 9,
+            channels: 33,
+            pool: 3,
+            stride: 2,
+            padding: 1,
+        };
+        let (x, xv) = elements::<Bf16>(s.in_len(), 1);
+        let (dy, dv) = elements::<Bf16>(s.out_len(), 2);
+        let (mut y, mut want) = (vec![Bf16::default(); s.out_len()], vec![0.0; s.out_len()]);
+        pool::max_pool(c, &s, &x, &mut y);
+        pool::max_pool(c, &s, &xv, &mut want);
+        rounds("pool", &y, &want);
+        let (mut dx, mut want) = (vec![Bf16::default(); s.in_len()], vec![0.0; s.in_len()]);
+        pool::max_pool_backward(c, &s, &x, &dy, &mut dx);
+        pool::max_pool_backward(c, &s, &xv, &dv, &mut want);
+        rounds("pool gradient", &dx, &want);
+        let (pixels, n) = (s.height * s.width, s.channels);
+        let (mut m, mut w) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);
+        pool::global_average_pool(c, pixels, n, &x, &mut m);
+        pool::global_average_pool(c, pixels, n, &xv, &mut w);
+        assert!(m == w, "average");
+        pool::global_average_pool_backward(c, pixels, n, &m, &mut dx);
+        pool::global_average_pool_backward(c, pixels, n, &m, &mut want);
+        rounds("average gradient", &dx, &want);
+        let s = FrameShape { batch: 2, height: 3, width: 4, channels: 3, factor: 2, padding: 1 };
+        let affine = Affine { source: [2, 1, 0], scale: [1.0, 2.0, 0.5], offset: [-1.0, 0.0, 3.0] };
+        let x = noise(s.in_len(), 1);
+        let (mut y, mut want) = (vec![Bf16::default(); s.out_len()], vec![0.0; s.out_len()]);
+        elementwise::frame(c, &s, Some(&affine), &x, &mut y);
+        elementwise::frame(c, &s, Some(&affine), &x, &mut want);
+        rounds("frame", &y, &want);
+        let values: Vec<f32> = y.iter().map(|x| x.to_f32()).collect();
+        let (mut dx, mut want) = (vec![Bf16::default(); s.in_len()], vec![0.0; s.in_len()]);
+        elementwise::frame_backward(c, &s, &y, &mut dx);
+        elementwise::frame_backward(c, &s, &values, &mut want);
+        rounds("frame gradient", &dx, &want);
     });
 }
 

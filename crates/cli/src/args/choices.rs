@@ -1,9 +1,10 @@
 //! What flags can name, and what the library calls it.
 
 use clap::ValueEnum;
-use headstart::config::{OptimizerName, Precision};
+use headstart::config::{OptimizerName, Precision, ScheduleName};
 use headstart::image::Interpolation;
 use headstart::init::HeadInit;
+use headstart::optimizer::DecayOf;
 use headstart::preprocess::Preprocess;
 
 /// Which images of a data set.
@@ -66,6 +67,27 @@ choices! {
     Optimizer => OptimizerName {
         Rmsprop => OptimizerName::Rmsprop,
         Sgd => OptimizerName::Sgd,
+        Adam => OptimizerName::Adam,
+        /// Adam with weight decay, 0.004 unless --weight-decay says otherwise.
+        #[value(name = "adamw")]
+        AdamW => OptimizerName::AdamW,
+    }
+}
+choices! {
+    /// What weight decay shrinks.
+    Decay => DecayOf {
+        /// Everything that trains, as Keras.
+        All => DecayOf::All,
+        /// Kernels, not biases and batch norm.
+        Kernels => DecayOf::Kernels,
+    }
+}
+choices! {
+    /// How the step size changes over a phase.
+    Sched => ScheduleName {
+        Constant => ScheduleName::Constant,
+        /// Up in a line over --warmup-epochs, then down to 0 in half a cosine.
+        Cosine => ScheduleName::Cosine,
     }
 }
 choices! {

@@ -52,6 +52,17 @@ pub struct Bench {
     pub json: bool,
 }
 
+/// Settings of the look at this machine.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which work to explain or measure.
 #[derive(Debug, Args)]
 pub struct Work {

@@ -16,7 +16,7 @@ pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
-pub use inspect::{Bench, Explain, Summary, Work};
+pub use inspect::{Bench, Doctor, Explain, Summary, Work};
 pub use train::{Plot, Train};
 pub use use_model::{Evaluate, Features, Predict};
 
@@ -46,6 +46,8 @@ pub enum Command {
     Explain(Explain),
     /// Measure how fast a net runs
     Bench(Bench),
+    /// Look at this machine: what headstart uses of it, and what would change that
+    Doctor(Doctor),
     /// Draw a run's curves and confusion matrix anew
     Plot(Plot),
     /// List, get and inspect weights

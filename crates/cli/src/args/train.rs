@@ -3,25 +3,30 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::augment::Augmentation;
 
-use super::choices::{Head, Interp, Optimizer, Pre, Prec};
+use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched};
 
-/// Settings of a run. What is not given is taken from --config, then from the defaults.
+/// Settings of a run. What is not given is taken from --config, then from the defaults. Without
+/// --data and --model these are settings of their own for the digits inside the program, which train in
+/// about a minute.
 #[derive(Debug, Args)]
 pub struct Train {
     /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
-    /// --test-split), CIFAR-10's binary files, cifar10, which is downloaded once, or
-    /// synthetic:CLASSESxIMAGESxSIZE
-    #[arg(long, value_name = "cifar10|PATH")]
+    /// --test-split), CIFAR-10's binary files, cifar10, which is downloaded once,
+    /// synthetic:CLASSESxIMAGESxSIZE, or sample: handwritten digits inside the program [default: sample]
+    #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: Option<String>,
-    /// Net [default: resnet50]
+    /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Weights to start from: imagenet, which is downloaded once (torchvision's nets have imagenet-v1 and
-    /// imagenet-v2), a Keras .h5, PyTorch .pth or .safetensors file, or none [default: imagenet]
-    #[arg(long, value_name = "imagenet|FILE|none")]
+    /// imagenet-v2), cifar10 (of resnet20, inside the program), a Keras .h5, PyTorch .pth or .safetensors
+    /// file, or none [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
-    /// Epochs of the head over the frozen net [default: 5]
+    /// Epochs of the head over the frozen net, or of everything with --weights none and no
+    /// --fine-tune-at [default: 5]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// First layer to fine-tune, as `headstart summary` lists them [default: do not fine-tune]
@@ -45,12 +50,38 @@ pub struct Train {
     /// RMSprop's share of the old mean square [default: 0.9]
     #[arg(long, value_name = "RHO")]
     pub rho: Option<f32>,
-    /// Step size of the head's epochs [default: 1e-4]
+    /// Adam's share of the old mean gradient [default: 0.9]
+    #[arg(long = "beta-1", value_name = "BETA")]
+    pub beta_1: Option<f32>,
+    /// Adam's share of the old mean square [default: 0.999]
+    #[arg(long = "beta-2", value_name = "BETA")]
+    pub beta_2: Option<f32>,
+    /// Share of the step size by which weights shrink at each step, as Keras's optimizers have it
+    /// [default: 0.004 for adamw, else 0]
+    #[arg(long, value_name = "RATE")]
+    pub weight_decay: Option<f32>,
+    /// What weight decay shrinks [default: all]
+    #[arg(long, value_enum)]
+    pub decay_of: Option<Decay>,
+    /// Step size of the first phase [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f32>,
     /// Step size of fine-tuning [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub fine_tune_learning_rate: Option<f32>,
+    /// How the step size changes over each phase, from that largest one [default: constant]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Sched>,
+    /// Epochs of each phase in which a cosine schedule goes up from 0 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub warmup_epochs: Option<f32>,
+    /// Where a cosine schedule ends, as a share of the largest step size [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub schedule_alpha: Option<f32>,
+    /// Change training images at random, in this order: flip (left and right), crop:PIXELS (move by
+    /// up to so many pixels, over black). Frozen layers then run in every epoch [default: none]
+    #[arg(long, value_name = "flip,crop:4", value_delimiter = ',')]
+    pub augment: Option<Vec<Augmentation>>,
     /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
     /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
     /// head on 4,000 images: 0.79 instead of 0.69)

@@ -5,9 +5,8 @@ use headstart::dataset::{self, DataOptions};
 use headstart::inference::probabilities;
 use headstart::job::labels_for;
 use headstart::metrics::Report;
-use headstart::model::Model;
 
-use super::{compute, hub, parts};
+use super::{compute, hub, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -19,7 +18,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         return Err(Failure::Usage(Error::invalid("--batch-size", "at least 1", "0", "")));
     }
     let compute = compute(args.threads, args.precision.into())?;
-    let model = Model::open(&args.model)?;
+    let model = open_model(&args.model, args.weights.as_deref())?;
     let holds_out = matches!(args.split, Split::Validation | Split::Train);
     let options = DataOptions {
         validation_split: if holds_out { args.validation_split } else { 0.0 },

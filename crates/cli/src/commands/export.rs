@@ -3,7 +3,7 @@
 use headstart::export::{WeightFormat, script, write_weights};
 use serde::Serialize;
 
-use super::predict::open;
+use super::open_model;
 use crate::args::Export;
 use crate::failure::Failure;
 use crate::output;
@@ -19,7 +19,7 @@ struct Exported {
 pub fn run(args: &Export) -> Result<(), Failure> {
     let format = WeightFormat::from(args.format);
     format.check_ending(&args.out).map_err(Failure::Usage)?;
-    let model = open(&args.model, args.weights.as_deref())?;
+    let model = open_model(&args.model, args.weights.as_deref())?;
     write_weights(&model, format, &args.out)?;
     let script = script(&model, format, &args.out);
     if args.json {

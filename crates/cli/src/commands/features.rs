@@ -43,13 +43,18 @@ pub fn run(args: &Features) -> Result<(), Failure> {
             "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
         )));
     }
+    let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));
+    let given_size = args.upsample.is_some() || args.image_size.is_some();
     let config = TrainConfig {
         data: args.data.clone(),
         model: args.model.clone(),
-        weights: args.weights.clone().unwrap_or_else(|| "imagenet".into()),
+        weights: args.weights.clone().unwrap_or(defaults.weights),
         upsample: args.upsample,
-        image_size: args.image_size,
-        interpolation: args.interpolation.map(Into::into),
+        image_size: args.image_size.or(defaults.image_size.filter(|_| !given_size)),
+        interpolation: args
+            .interpolation
+            .map(Into::into)
+            .or(defaults.interpolation.filter(|_| !given_size)),
         preprocess: args.preprocess.and_then(Into::into),
         validation_split: if args.split == Split::Validation { 0.1 } else { 0.0 },
         limit: args.limit,

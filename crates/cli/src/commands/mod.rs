@@ -2,11 +2,13 @@
 
 mod bench;
 mod data;
+mod doctor;
 mod evaluate;
 mod explain;
 mod export;
 mod features;
 mod generate;
+mod guide;
 mod hub;
 mod inspect;
 mod plot;
@@ -19,6 +21,11 @@ use std::sync::Arc;
 
 use headstart::config::Precision;
 use headstart::dataset::{Dataset, Subset};
+use headstart::hub::sources;
+use headstart::model::Model;
+use headstart::resnet::Recipe;
+use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
+use headstart::weights::{self, Scope};
 use headstart::{Compute, Error};
 
 use crate::args::{Command, Split};
@@ -35,6 +42,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Export(args) => export::run(&args),
@@ -61,6 +69,41 @@ fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure
 fn is_file(text: &str) -> bool {
     let path = Path::new(text);
     path.exists() || path.components().count() > 1 || path.extension().is_some()
+}
+
+/// The classifier that MODEL and --weights mean: a model file, or a net by name with its published
+/// weights, a file's, or those inside the program.
+fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
+    if is_file(model) {
+        if given.is_none() {
+            return Ok(Model::open(model)?);
+        }
+        return Err(Failure::Usage(Error::invalid(
+            "--weights",
+            "the name of a net before it",
+            format!("the model file {model}, which has weights"),
+            "leave --weights out",
+        )));
+    }
+    Recipe::named(model).map_err(Failure::Usage)?;
+    let own = if model == CIFAR10_MODEL { CIFAR10 } else { sources::IMAGENET };
+    let name = given.unwrap_or(own);
+    let file = match sources::is_variant(name) {
+        true => weights::read(hub::fetch(&hub::published(model, name, true)?)?)?,
+        false => weights::open(name)?,
+    };
+    if let Some(card) = file.card.clone() {
+        if card.architecture != model {
+            let expected = format!("weights of {model}");
+            let found = format!("weights of {}", card.architecture);
+            return Err(Error::invalid(name, expected, found, "").into());
+        }
+        return Ok(Model::from_file(file)?);
+    }
+    let mut model = Model::imagenet(model).map_err(Failure::Usage)?;
+    let report = model.load(&file, Scope::All)?;
+    eprintln!("weights {}: {report}", file.path.display());
+    Ok(model)
 }
 
 /// The parts of a data set that `--split` means, with their names.

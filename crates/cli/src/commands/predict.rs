@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use headstart::Error;
-use headstart::hub::sources;
 use headstart::image::{decode, resize};
 use headstart::inference::executor;
 use headstart::metrics::top;
 use headstart::model::Model;
-use headstart::weights::Scope;
 use serde::Serialize;
 
-use super::{compute, hub, is_file};
+use super::{compute, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output;
@@ -39,7 +37,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
     }
     let files = files(&args.images)?;
-    let mut model = open(&args.model, args.weights.as_deref())?;
+    let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
@@ -103,30 +101,6 @@ fn print(args: &Predict, model: &Model, file: &Path, p: &[f32]) -> Result<(), Fa
         output::line(format!("  {probability:.4}  {class}"))?;
     }
     Ok(())
-}
-
-/// The model that MODEL and `--weights` mean: a model file, or a net with ImageNet weights.
-pub(super) fn open(model: &str, weights: Option<&str>) -> Result<Model, Failure> {
-    if is_file(model) {
-        if weights.is_some() {
-            return Err(Failure::Usage(Error::invalid(
-                "--weights",
-                "the name of a net before it",
-                format!("the model file {model}, which has weights"),
-                "leave --weights out",
-            )));
-        }
-        return Ok(Model::open(model)?);
-    }
-    let mut net = Model::imagenet(model).map_err(Failure::Usage)?;
-    let name = weights.unwrap_or(sources::IMAGENET);
-    let path = match sources::is_variant(name) {
-        true => hub::fetch(&hub::published(model, name, true)?)?,
-        false => PathBuf::from(name),
-    };
-    let report = net.load(&headstart::weights::read(&path)?, Scope::All)?;
-    eprintln!("weights {}: {report}", path.display());
-    Ok(net)
 }
 
 /// All files of the arguments: folders give their files, in order, and those below.

@@ -4,16 +4,17 @@ use std::path::Path;
 
 use headstart::Error;
 use headstart::config::{Precision, TrainConfig};
+use headstart::history::PhaseName;
 use headstart::hub::sources;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
 use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
-use headstart::trainer::{Outcome, Phase, Settings, Trainer, default_cache_memory};
+use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
 use serde::Serialize;
 
-use super::{compute, hub};
+use super::{compute, guide, hub};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -55,6 +56,12 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         Some(report) => eprintln!("weights {}: {report}", config.weights),
         None => eprintln!("weights: none, the net starts from random numbers"),
     }
+    if config.from_scratch() {
+        eprintln!(
+            "a frozen net of random numbers is of little use: everything trains for --epochs; \
+             --fine-tune-at has the head go first"
+        );
+    }
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
     eprintln!(
@@ -76,6 +83,8 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     let settings = Settings {
         batch_size: config.batch_size,
         rule: config.rule(),
+        weight_decay: config.weight_decay(),
+        augment: config.augment.clone(),
         shuffle: config.shuffle,
         seed: config.seed,
         cache_memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
@@ -90,7 +99,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     eprintln!("run folder: {}", path.display());
     trainer.record_in(folder);
     interrupt::watch();
-    let report = phases(&mut trainer, &config, from, &path)?;
+    let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
     let best_epoch = trainer.history.best().map(|e| e.epoch);
     let epochs = trainer.history.epochs.len();
     if args.json {
@@ -104,24 +113,24 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         output::line(format!("best epoch: {best} of {epochs}"))?;
         output::line(format!("run folder: {}", path.display()))?;
     }
+    guide::print(&config, &data, &accuracies, &path);
     Ok(())
 }
 
-/// Both phases, each evaluated; the report is that of the last.
+/// Reports and accuracies of phases.
+type Results = (Option<Report>, Vec<(PhaseName, f64)>);
+
+/// All phases, each evaluated; the report is that of the last, the accuracies those of all.
 fn phases(
     trainer: &mut Trainer<'_>,
     config: &TrainConfig,
     from: Option<FreezePoint>,
     path: &Path,
-) -> Result<Option<Report>, Failure> {
-    let mut list = vec![Phase::head(config.epochs, config.learning_rate)];
-    if let Some(from) = from {
-        let (epochs, rate) = (config.fine_tune_epochs, config.fine_tune_learning_rate);
-        list.push(Phase::fine_tune(from, epochs, rate));
-    }
+) -> Result<Results, Failure> {
+    let list = config.phases(from);
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
-    let mut report = None;
-    for phase in list.iter().filter(|p| p.epochs > 0) {
+    let (mut report, mut accuracies) = (None, Vec::new());
+    for phase in &list {
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
         draw(trainer, path, None)?;
@@ -133,9 +142,10 @@ fn phases(
         if report.is_none() && interrupt::control() == Control::Stop {
             return Err(stopped(path));
         }
+        accuracies.extend(report.as_ref().map(|r| (phase.name, r.accuracy)));
         draw(trainer, path, report.as_ref())?;
     }
-    Ok(report)
+    Ok((report, accuracies))
 }
 
 fn stopped(path: &Path) -> Failure {
@@ -153,9 +163,10 @@ fn draw(trainer: &Trainer<'_>, path: &Path, report: Option<&Report>) -> Result<(
 
 /// Flags over --config over defaults.
 fn settings(args: &Train) -> Result<TrainConfig, Failure> {
+    let (data, model) = (args.data.as_deref(), args.model.as_deref());
     let mut c = match &args.config {
-        Some(path) => TrainConfig::read(path)?,
-        None => TrainConfig::default(),
+        Some(path) => TrainConfig::read_for(path, data, model)?,
+        None => TrainConfig::defaults(data, model),
     };
     let usage = |what: &str, expected: &str, found: &str| {
         Err(Failure::Usage(Error::invalid(what, expected, found, "")))
@@ -174,6 +185,13 @@ fn settings(args: &Train) -> Result<TrainConfig, Failure> {
         optimizer,
         momentum,
         rho,
+        beta_1,
+        beta_2,
+        decay_of,
+        schedule,
+        warmup_epochs,
+        schedule_alpha,
+        augment,
         learning_rate,
         fine_tune_learning_rate,
         preprocess,
@@ -187,9 +205,19 @@ fn settings(args: &Train) -> Result<TrainConfig, Failure> {
     macro_rules! take_some {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = Some(value.into()); })* };
     }
-    take_some!(fine_tune_at, limit, cache_memory, interpolation);
+    take_some!(fine_tune_at, weight_decay, limit, cache_memory, interpolation);
     if let Some(factor) = args.upsample {
         (c.upsample, c.image_size) = (Some(factor), None);
+        // What the default data is resized by says nothing about enlargement.
+        if args.config.is_none() && args.interpolation.is_none() {
+            c.interpolation = None;
+        }
+    }
+    if args.weights.as_deref() == Some("none")
+        && args.config.is_none()
+        && args.fine_tune_at.is_none()
+    {
+        c.fine_tune_at = None;
     }
     if let Some(size) = args.image_size {
         (c.upsample, c.image_size) = (None, Some(size));

@@ -23,6 +23,7 @@ mod folder;
 mod labelled;
 mod load;
 mod manifest;
+mod sample;
 mod shards;
 mod subset;
 mod synthetic;
@@ -40,6 +41,7 @@ use crate::split::train_test_split;
 
 pub use describe::{Description, PartSummary};
 use load::Loaded;
+pub use sample::NAME as SAMPLE;
 pub use subset::Subset;
 pub use synthetic::Synthetic;
 use tree::{Layout, Part};
@@ -155,7 +157,8 @@ impl DataOptions {
 
 /// Opens a data set.
 ///
-/// `source` is `synthetic` or `synthetic:CLASSESxCOUNTxSIZE`, or the path of
+/// `source` is `sample` (1,797 handwritten digits inside the program, a fifth of them for testing),
+/// `synthetic` or `synthetic:CLASSESxCOUNTxSIZE`, or the path of
 /// - the CIFAR-10 binary archive or its unpacked folder;
 /// - a folder of class folders, or one with `train` and optionally `validation` (`val`, `valid`)
 ///   and `test` folders of class folders;
@@ -188,6 +191,15 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             let spec: Synthetic = text.parse()?;
             let loaded = spec.load(options.seed, &options.limits)?;
             return finish("synthetic".to_string(), spec.class_names(), loaded, None, options);
+        }
+        if text == sample::NAME {
+            return finish(
+                text.into_owned(),
+                sample::class_names(),
+                sample::load()?,
+                None,
+                options,
+            );
         }
         if let Some(found) = shards::expand(&text) {
             let layout = shards::read(path, &found?, &options.limits)?;
@@ -264,12 +276,11 @@ fn missing(path: &Path, text: &str) -> Error {
         "cifar10" => {
             "`headstart data get cifar10` gets it; give the path that it prints".to_string()
         }
-        "sample" => "give the path of an image folder, or synthetic".to_string(),
         _ => match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
             Some(parent) => format!("{} does not exist either", parent.display()),
             None => match did_you_mean(text, ["cifar10", "sample", "synthetic"]) {
                 near if near.is_empty() => {
-                    "check the spelling; synthetic needs no files".to_string()
+                    "check the spelling; sample and synthetic need no files".to_string()
                 }
                 near => near,
             },

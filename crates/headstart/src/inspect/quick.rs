@@ -26,7 +26,8 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
         .flat_map(|(_, subset)| sizes(subset))
         .filter(|size| size.0.min(size.1) < TINY)
         .count();
-    if tiny > 0 {
+    // Where all are of one size, that is what they are like.
+    if tiny > 0 && data.train.uniform_size().is_none() {
         warnings.push(format!("{} images have fewer than {TINY} pixels on a side", grouped(tiny)));
     }
     let shared = shared(data);

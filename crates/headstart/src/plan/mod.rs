@@ -24,7 +24,7 @@
 //! let plan = Plan::new(&graph, request)?;
 //! println!("{} steps in {} bytes", plan.steps.len(), plan.arena_bytes());
 //!
-//! let parameters = init::initial(&graph, 42);
+//! let parameters = init::initial(&graph, recipe.init, 42);
 //! let compute = Arc::new(Compute::new(0)?);
 //! let mut executor = Executor::new(graph, plan, compute, &parameters, 0)?;
 //! executor.forward(&[&vec![0.5; 2 * 32 * 32 * 3]], 2)?;

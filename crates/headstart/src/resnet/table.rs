@@ -5,6 +5,7 @@
 //! the stride on the 3x3), CIFAR nets He et al. 2015 section 4.2 with projection shortcuts.
 
 use crate::error::{Error, Result};
+use crate::init::ConvInit;
 use crate::nearest::did_you_mean;
 use crate::preprocess::Preprocess;
 
@@ -103,6 +104,8 @@ pub struct Recipe {
     pub unbiased: bool,
     /// The preprocessing its published weights expect.
     pub preprocess: Preprocess,
+    /// How its convolutions' kernels start.
+    pub init: ConvInit,
     /// Height and width of the images its published weights were trained on.
     pub image_size: usize,
 }
@@ -180,6 +183,7 @@ impl Recipe {
                 Family::KerasV2 => Preprocess::Tf,
                 Family::Torchvision | Family::Cifar => Preprocess::Torch,
             },
+            init: if torch || cifar { ConvInit::HeNormal } else { ConvInit::GlorotUniform },
             image_size: if cifar { 32 } else { 224 },
         })
     }

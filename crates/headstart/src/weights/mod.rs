@@ -1,6 +1,7 @@
 //! Weight files: reading them, and putting what they hold into a net.
 
 mod apply;
+pub mod embedded;
 mod floats;
 mod hdf5;
 mod inspect;
@@ -126,6 +127,18 @@ impl WeightFile {
             listing: Vec::new(),
             epsilon: HashMap::new(),
         }
+    }
+}
+
+/// The weights that a user means: those inside the program by their name ([`embedded::CIFAR10`]), or
+/// a file's.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(name: &str) -> Result<WeightFile> {
+    match name {
+        embedded::CIFAR10 => embedded::cifar10(),
+        path => read(path),
     }
 }
 

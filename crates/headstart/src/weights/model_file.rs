@@ -49,7 +49,7 @@ pub struct ModelCard {
 /// Where a run stood.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// "head" or "fine-tune".
+    /// "head", "fine-tune" or "full".
     pub phase: String,
     /// Epochs done in the run, over all phases.
     pub epochs: usize,

@@ -1,0 +1,111 @@
+//! `headstart doctor`.
+
+use headstart::Error;
+use headstart::config::Precision;
+use headstart::doctor::{Doctor, InstructionSet};
+
+use super::compute;
+use crate::args::Doctor as Args;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::bytes;
+
+/// Looks at the machine.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let compute = compute(args.threads, Precision::Auto)?;
+    let doctor = Doctor::look(&compute);
+    if args.json {
+        output::json(&doctor)?;
+    } else {
+        print(&doctor)?;
+    }
+    Ok(())
+}
+
+/// A fact, and what would change it.
+fn row(name: &str, fact: &str, change: &str) -> Result<(), Error> {
+    output::line(format!("{name:<12}{fact}"))?;
+    if change.is_empty() { Ok(()) } else { output::line(format!("{:<14}{change}", "")) }
+}
+
+fn print(d: &Doctor) -> Result<(), Error> {
+    row("headstart", &format!("{} for {}", d.version, d.cpu.architecture), "")?;
+    let name = if d.cpu.name.is_empty() { "not named by the system" } else { &d.cpu.name };
+    row("CPU", name, "")?;
+    let cores = d.cpu.physical_cores.map_or_else(String::new, |n| format!("{n} cores, "));
+    row(
+        "threads",
+        &format!(
+            "{} of {} ({cores}one thread per core is the default)",
+            d.threads, d.cpu.logical_cores
+        ),
+        "--threads N changes it; results do not depend on it",
+    )?;
+    for set in &d.instruction_sets {
+        instruction_set(set)?;
+    }
+    let bf16 = if d.cpu.native_bf16 { "yes" } else { "no" };
+    let change = "native on CPUs with AVX-512-BF16 (AMD since Zen 4, Intel since Cooper Lake)";
+    row("native bf16", bf16, if d.cpu.native_bf16 { "" } else { change })?;
+    row(
+        "memory",
+        &format!("{} free of {}", bytes(d.memory.available), bytes(d.memory.total)),
+        &format!(
+            "kept features take at most {}; --cache-memory changes it",
+            bytes(d.memory.cache_memory)
+        ),
+    )?;
+    match &d.cache {
+        None => row("cache", "no folder", "set HEADSTART_CACHE to a folder that can be written")?,
+        Some(folder) => {
+            let holds =
+                if folder.exists { bytes(folder.bytes) } else { "does not exist yet".into() };
+            let fact = format!("{}: {holds}", folder.path.display());
+            row("cache", &fact, "HEADSTART_CACHE moves it; what is in it can be deleted")?;
+            for (name, size) in &folder.entries {
+                row("", &format!("  {name}: {}", bytes(*size)), "")?;
+            }
+        }
+    }
+    match &d.disk {
+        None => row("disk", "the system does not say", "")?,
+        Some(disk) => row(
+            "disk",
+            &format!(
+                "{} free of {} at {}",
+                bytes(disk.available),
+                bytes(disk.total),
+                disk.path.display()
+            ),
+            "runs are written here unless --out names another folder",
+        )?,
+    }
+    row(
+        "devices",
+        "none: headstart computes on the CPU",
+        "no flag changes it: GPUs are not supported",
+    )?;
+    if d.environment.is_empty() {
+        return row("environment", "no HEADSTART_* variable is set", "");
+    }
+    for (name, value) in &d.environment {
+        row("environment", &format!("{name}={value}"), &format!("unset {name} for the default"))?;
+    }
+    Ok(())
+}
+
+fn instruction_set(set: &InstructionSet) -> Result<(), Error> {
+    let (Some(peak), Some(relative)) = (set.peak_gflops, set.relative) else {
+        return row(set.name, "not run by this CPU", "");
+    };
+    let bf16 = set.bf16_gflops.map_or_else(String::new, |peak| format!(", {peak:.1} in bf16"));
+    if set.chosen {
+        return row(set.name, &format!("chosen: {peak:.1} GFLOP/s in registers, f32{bf16}"), "");
+    }
+    let change = format!("HEADSTART_ISA={} chooses it", set.name);
+    row(
+        set.name,
+        &format!("{peak:.1} GFLOP/s{bf16}, {relative:.2} times the chosen one's"),
+        &change,
+    )
+}

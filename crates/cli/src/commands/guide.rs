@@ -1,0 +1,49 @@
+//! What `headstart train` says at its end when it trained on the data that ships with it.
+
+use std::path::Path;
+
+use headstart::config::TrainConfig;
+use headstart::dataset::{Dataset, SAMPLE};
+use headstart::history::PhaseName;
+use headstart::summary::grouped;
+
+/// Says on stderr what was done and how to go on from here, unless the data was the user's own.
+pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64)], run: &Path) {
+    if config.data != SAMPLE {
+        return;
+    }
+    let images = grouped(data.train.len());
+    let start = match config.weights.as_str() {
+        "none" => "random numbers".to_string(),
+        weights => format!("the weights {weights}"),
+    };
+    eprintln!("\nwhat was done: {} from {start}, on {images} handwritten digits", config.model);
+    for (phase, accuracy) in accuracies {
+        let what = match (phase, &config.fine_tune_at) {
+            (PhaseName::Head, _) => "a new head over the frozen net".to_string(),
+            (PhaseName::FineTune, Some(layer)) => format!("the net from {layer} on"),
+            _ => "everything".to_string(),
+        };
+        eprintln!("  trained {what}: test accuracy {accuracy:.4}");
+    }
+    let file = |name: &str| run.join(name).display().to_string();
+    eprintln!(
+        "pictures: {}, {}, {}",
+        file("accuracy.png"),
+        file("loss.png"),
+        file("confusion_matrix.png")
+    );
+    let best = file("weights/best.safetensors");
+    eprintln!("go on:");
+    for (what, command) in [
+        ("use it", format!("headstart predict {best} IMAGE.png")),
+        ("evaluate it", format!("headstart evaluate {best} --data sample")),
+        ("CIFAR-10 with ResNet-50", "headstart train --data cifar10 --fine-tune-at 100".into()),
+        ("your own photos", PHOTOS.into()),
+    ] {
+        eprintln!("  {:<25}{command}", format!("{what}:"));
+    }
+    eprintln!("these two download once what they need; photos is a folder with one for each class");
+}
+
+const PHOTOS: &str = "headstart train --data photos --test-split 0.1 --fine-tune-at 100";
