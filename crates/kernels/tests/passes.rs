@@ -515,6 +515,3 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
         rounds("frame gradient", &dx, &want);
     });
 }
-
-/// Every pass over bfloat16 is the pass over floats on the same values, rounded at the end. Float passes
-/// are tested above against their formulas.
