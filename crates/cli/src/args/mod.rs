@@ -1,6 +1,7 @@
 //! The command line: one file a kind of command, `choices` for what flags can name.
 
 mod choices;
+mod data;
 mod export;
 mod generate;
 mod hub;
@@ -11,9 +12,10 @@ mod use_model;
 use clap::{Parser, Subcommand};
 
 pub use choices::{PhaseArg, Split};
+pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
-pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
+pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Doctor, Explain, Summary, Work};
 pub use train::{Plot, Train};
 pub use use_model::{Evaluate, Features, Predict};
@@ -50,7 +52,7 @@ pub enum Command {
     Plot(Plot),
     /// List, get and inspect weights
     Weights(Weights),
-    /// Get published data sets
+    /// Look a data set over, or get a published one
     Data(Data),
     /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
     Export(Export),

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod data;
 mod doctor;
 mod evaluate;
 mod explain;
@@ -40,10 +41,10 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
-        Command::Data(args) => hub::data(&args),
         Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

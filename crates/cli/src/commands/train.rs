@@ -47,6 +47,9 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
     eprintln!("classes: {}", shorten(&data.classes));
+    for warning in headstart::inspect::warnings(&data) {
+        eprintln!("warning: {warning}");
+    }
     hub::fetch_weights(&config)?;
     let (mut model, loaded) = build_model(&config, &data)?;
     match loaded {
