@@ -144,7 +144,8 @@ impl Progress {
         eprintln!("  activations and gradients of a step take {}", bytes(*arena_bytes));
     }
 
-    fn count(&mut self, title: &str, done: usize, total: usize, rate: f64) {
+    /// Shows how many of `total` images are done, and how many a second where `rate` is not 0.
+    pub fn count(&mut self, title: &str, done: usize, total: usize, rate: f64) {
         let rate = if rate > 0.0 { format!("{rate:.1} img/s") } else { String::new() };
         // Without a bar: a line now and then, and one at the end of what has a speed worth keeping.
         let end = done == total && !rate.is_empty();

@@ -262,8 +262,8 @@ fn what_there_is_not() {
     usage("weights gett resnet50", &["get"]);
     usage(&format!("{train} --model resnet20 --weights imagenet"), &["published weights"]);
     usage(&format!("{train} --weights imagenet-v1"), &["found imagenet-v1"]);
-    usage("features resnet20 --data data --out f.npy", &["published weights"]);
-    usage("predict resnet20 data/red/000.png", &["published weights"]);
+    usage("features resnet32 --data data --out f.npy", &["published weights"]);
+    usage("predict resnet32 data/red/000.png", &["published weights"]);
     let failure = |line: &str, parts: &[&str]| run(&place, line, NOWHERE).fails(1, parts);
     failure(&format!("{train} --weights imagnet"), &["did you mean imagenet"]);
     failure(&train.replace("--data data", "--data cifar1"), &["did you mean cifar10"]);

@@ -89,14 +89,31 @@ pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
 /// [`decode`], failing with only the reason.
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
     let header = read_header(&mut &bytes[..])?;
-    // A defect in a decoder must cost one image, not the process.
-    let pixels =
-        catch_unwind(AssertUnwindSafe(|| decode::pixels(bytes, &header))).unwrap_or_else(|_| {
-            Err(format!("{} data that the decoder cannot handle", header.format))
-        })?;
+    let pixels = guarded(header.format, || decode::pixels(bytes, &header))?;
     let Header { width, height, .. } = header;
     if pixels.len() != width * height * 3 {
         return Err(format!("{} bytes of pixels for {width}x{height}", pixels.len()));
     }
     Ok(Rgb8 { width, height, pixels: Cow::Owned(pixels) })
+}
+
+/// Runs a decoder. A defect in one must cost one image, not the process.
+fn guarded(
+    format: Format,
+    decoder: impl FnOnce() -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, String> {
+    catch_unwind(AssertUnwindSafe(decoder))
+        .unwrap_or_else(|_| Err(format!("{format} data that the decoder cannot handle")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_costs_one_image() {
+        let reason = guarded(Format::Gif, || panic!("a defect")).unwrap_err();
+        assert_eq!(reason, "GIF data that the decoder cannot handle");
+        assert_eq!(guarded(Format::Gif, || Ok(vec![1])), Ok(vec![1]));
+    }
 }

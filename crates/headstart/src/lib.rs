@@ -52,6 +52,7 @@ pub mod image;
 pub mod imagenet;
 pub mod inference;
 pub mod init;
+pub mod inspect;
 pub mod job;
 pub mod metrics;
 pub mod model;

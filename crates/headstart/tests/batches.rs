@@ -118,7 +118,7 @@ fn a_bad_image_is_an_error_at_its_place_and_ends_the_batches() {
     let dir = tempdir().unwrap();
     fill(dir.path(), "a", 6);
     fill(dir.path(), "b", 6);
-    let limits = Limits { decoded_bytes: 0, checked_bytes: 0, ..Limits::default() };
+    let limits = Limits { decoded_bytes: 0, ..Limits::default() };
     let options = DataOptions { validation_split: 0.0, limits, ..DataOptions::default() };
     let subset = open(dir.path(), &options).unwrap().train;
     write(dir.path(), "a/004.png", b"broken now");

@@ -1,4 +1,4 @@
-//! Flags of the commands that get weights and data.
+//! Flags of the commands that get weights.
 
 use clap::{Args, Subcommand};
 
@@ -41,25 +41,4 @@ pub struct WeightsGet {
     /// With the head of ImageNet's 1000 classes, where there is a file without
     #[arg(long)]
     pub top: bool,
-}
-
-/// What to do with data sets.
-#[derive(Debug, Args)]
-pub struct Data {
-    #[command(subcommand)]
-    pub command: DataCommand,
-}
-
-/// What to do with data sets.
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// Get a published data set, from this machine or by download, and print the path
-    Get(DataGet),
-}
-
-/// Which data set.
-#[derive(Debug, Args)]
-pub struct DataGet {
-    /// Its name: cifar10
-    pub name: String,
 }

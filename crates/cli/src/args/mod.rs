@@ -2,6 +2,7 @@
 
 mod cache;
 mod choices;
+mod data;
 mod export;
 mod generate;
 mod hub;
@@ -13,9 +14,10 @@ use clap::{Parser, Subcommand};
 
 pub use cache::{Cache, CacheAction};
 pub use choices::{PhaseArg, Split};
+pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
-pub use hub::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
+pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Doctor, Explain, Summary, Work};
 pub use train::{Plot, Train};
 pub use use_model::{Evaluate, Features, Predict};
@@ -52,7 +54,7 @@ pub enum Command {
     Plot(Plot),
     /// List, get and inspect weights
     Weights(Weights),
-    /// Get published data sets
+    /// Look a data set over, or get a published one
     Data(Data),
     /// List or remove the outputs of frozen layers that are kept for later runs
     Cache(Cache),

@@ -9,7 +9,7 @@ use headstart::inference::Control;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
 
-use crate::args::{Data, DataCommand, Weights, WeightsCommand, WeightsGet, WeightsList};
+use crate::args::{DataGet, Weights, WeightsCommand, WeightsGet, WeightsList};
 use crate::download::Download;
 use crate::failure::Failure;
 use crate::{interrupt, output};
@@ -39,9 +39,8 @@ pub fn weights(args: &Weights) -> Result<(), Failure> {
     }
 }
 
-/// Runs `headstart data`.
-pub fn data(args: &Data) -> Result<(), Failure> {
-    let DataCommand::Get(args) = &args.command;
+/// Runs `headstart data get`.
+pub fn data(args: &DataGet) -> Result<(), Failure> {
     let Some(asset) = sources::data(&args.name) else {
         let hint = did_you_mean(&args.name, [sources::CIFAR10]);
         let (expected, name) = (sources::CIFAR10, args.name.clone());

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod data;
 mod doctor;
 mod evaluate;
 mod explain;
@@ -42,10 +43,10 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
-        Command::Data(args) => hub::data(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),

@@ -54,6 +54,9 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
     eprintln!("classes: {}", shorten(&data.classes));
+    for warning in headstart::inspect::warnings(&data) {
+        eprintln!("warning: {warning}");
+    }
     let (mut model, earlier) = match &args.resume {
         Some(run) => {
             let resume::Earlier { model, folder, progress, optimizer } = resume::open(run, &data)?;

@@ -1,14 +1,16 @@
-//! Reading a `.tar` or `.tar.gz` once, front to back, keeping the image files in memory.
-//! Nothing is written to disk, so names in the archive can reach no file.
+//! Reading a `.tar` or `.tar.gz` once, front to back, keeping the image files of a compressed one in memory.
+//! Images in a plain `.tar` stay on disk and are read from there by position. Nothing is written, so
+//! names in the archive can reach no file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use tar::EntryType;
 
-use super::tree::{File, Origin, Tree, has_image_extension, is_hidden};
+use super::tree::{File, Origin, Slice, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped, cifar};
 use crate::error::{Error, Result};
 use crate::image::read_header;
@@ -18,11 +20,24 @@ pub(crate) struct Contents {
     pub tree: Tree,
     /// Files of the CIFAR-10 binary format by file name.
     pub cifar: BTreeMap<String, Vec<u8>>,
+    /// Texts of the `.cls` files of a WebDataset shard by [`key`].
+    pub labels: BTreeMap<Vec<String>, String>,
+}
+
+/// What the files of one sample of a shard share: their path up to the first point of the file name.
+pub(crate) fn key(path: &[String]) -> Vec<String> {
+    let mut key = path.to_vec();
+    if let Some(name) = key.last_mut() {
+        name.truncate(name.find('.').unwrap_or(name.len()));
+    }
+    key
 }
 
 const MIB: u64 = 1 << 20;
 /// Longest extended header (a long path) that is read.
 const MAX_HEADER: u64 = 64 << 10;
+/// Longest label that is read.
+const MAX_LABEL: u64 = 4 << 10;
 
 /// Reads all of the archive at `path`, told by content to be gzip-compressed or not.
 pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
@@ -31,11 +46,11 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
     (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
     if start.starts_with(&[0x1f, 0x8b]) {
-        entries(path, flate2::read::MultiGzDecoder::new(source), limits)
+        entries(path, flate2::read::MultiGzDecoder::new(source), limits, false)
     } else if let Some(error) = not_an_archive(path, &start) {
         Err(error)
     } else {
-        entries(path, source, limits)
+        entries(path, source, limits, true)
     }
 }
 
@@ -75,7 +90,9 @@ impl<R: Read> Read for Capped<R> {
     }
 }
 
-fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> {
+/// `plain` says that positions in `source` are those in the file.
+fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Result<Contents> {
+    let whole: Arc<Path> = Arc::from(path);
     let damaged = |e: io::Error| {
         Error::format(
             path,
@@ -84,8 +101,12 @@ fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> 
             "if it was downloaded, get it again; if it is large, unpack it and give the folder",
         )
     };
-    let mut archive = tar::Archive::new(Capped { inner: source, left: limits.unpacked_bytes });
-    let mut files: BTreeMap<Vec<String>, Box<[u8]>> = BTreeMap::new();
+    let mut archive = tar::Archive::new(Capped {
+        inner: source,
+        left: if plain { u64::MAX } else { limits.unpacked_bytes },
+    });
+    let mut labels = BTreeMap::new();
+    let mut files: BTreeMap<Vec<String>, Origin> = BTreeMap::new();
     let mut folders: BTreeSet<Vec<String>> = BTreeSet::new();
     let mut skipped = Vec::new();
     let mut cifar = BTreeMap::new();
@@ -155,6 +176,15 @@ fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> 
         if cifar::is_python_part(&name) {
             python.insert(name.clone());
         }
+        if name.ends_with(".cls") && size <= MAX_LABEL {
+            let mut text = Vec::new();
+            if entry.read_to_end(&mut text).map_err(damaged)? as u64 != size {
+                return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+            }
+            labels.insert(key(&names), String::from_utf8_lossy(&text).trim().to_string());
+            continue;
+        }
+        let offset = entry.raw_file_position();
         let mut bytes = Vec::with_capacity(size.min(16) as usize);
         (&mut entry).take(16).read_to_end(&mut bytes).map_err(damaged)?;
         let is_image = matches!(bytes.get(..3), Some([0xff, 0xd8, 0xff] | [0x89, b'P', b'N']))
@@ -164,6 +194,15 @@ fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> 
         }
         if size > limits.file_bytes {
             skip(&format!("a file of {} MiB", size / MIB));
+            continue;
+        }
+        if plain && !cifar::is_part(&name) {
+            let read = io::copy(&mut entry, &mut io::sink()).map_err(damaged)?;
+            if read + (bytes.len() as u64) < size {
+                return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let path = whole.clone();
+            files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
             continue;
         }
         kept += size;
@@ -180,16 +219,13 @@ fn entries(path: &Path, source: impl Read, limits: &Limits) -> Result<Contents> 
         if cifar::is_part(&name) {
             cifar.insert(name, bytes);
         } else {
-            files.insert(names, bytes.into_boxed_slice());
+            files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
         }
     }
     if let Some(error) = cifar::python_version(path, |name| python.contains(name)) {
         return Err(error);
     }
-    let files = files
-        .into_iter()
-        .map(|(path, bytes)| File { path, origin: Origin::Memory(bytes) })
-        .collect();
+    let files = files.into_iter().map(|(path, origin)| File { path, origin }).collect();
     let folders = folders.into_iter().collect();
-    Ok(Contents { tree: Tree { root: path.to_path_buf(), folders, files, skipped }, cifar })
+    Ok(Contents { tree: Tree { root: path.to_path_buf(), folders, files, skipped }, cifar, labels })
 }

@@ -1,8 +1,8 @@
 //! Labelled image sets: finding, checking, decoding and splitting them.
 //!
-//! [`open`] reads CIFAR-10's binary files, folders of class folders, archives of such, and makes
-//! synthetic images. The order of images is that of the files (CIFAR-10), or class by class in
-//! code-point order and by path within a class; splits permute it as scikit-learn does.
+//! [`open`] reads CIFAR-10's binary files, folders of class folders, archives of such, WebDataset shards and
+//! manifests, and makes synthetic images. The order of images is that of the files (CIFAR-10, shards) or
+//! rows (manifests), or class by class in code-point order and by path within a class; splits permute it as scikit-learn does.
 //!
 //! ```
 //! use headstart::dataset::{self, DataOptions};
@@ -20,8 +20,11 @@ mod archive;
 mod cifar;
 mod describe;
 mod folder;
+mod labelled;
 mod load;
+mod manifest;
 mod sample;
+mod shards;
 mod subset;
 mod synthetic;
 mod tree;
@@ -41,7 +44,7 @@ use load::Loaded;
 pub use sample::NAME as SAMPLE;
 pub use subset::Subset;
 pub use synthetic::Synthetic;
-use tree::Part;
+use tree::{Layout, Part};
 
 /// A labelled image set, split.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Dataset {
     pub test: Option<Subset>,
     /// Files left out.
     pub skipped: Vec<Skipped>,
+    /// What is allowed but likely not meant, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// A file left out of a data set.
@@ -106,13 +111,13 @@ impl Default for DataOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Data sets that need no more than this are decoded once and kept (1 GiB).
+    ///
+    /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
+    /// decodes those that seem cut short, to leave them out.
     pub decoded_bytes: u64,
-    /// Larger ones are decoded on access. Up to this many bytes of files, each is decoded once at
-    /// opening, to find the corrupt ones; beyond it only headers are checked (2 GiB).
-    pub checked_bytes: u64,
-    /// Image files of an archive held in memory; more is an error (4 GiB).
+    /// Image files of a compressed archive held in memory; more is an error (4 GiB).
     pub encoded_bytes: u64,
-    /// Everything in an archive, unpacked; more is an error (16 GiB).
+    /// Everything in a compressed archive, unpacked; more is an error (16 GiB).
     pub unpacked_bytes: u64,
     /// Single files; larger ones are skipped (256 MiB).
     pub file_bytes: u64,
@@ -122,7 +127,6 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             decoded_bytes: 1 << 30,
-            checked_bytes: 2 << 30,
             encoded_bytes: 4 << 30,
             unpacked_bytes: 16 << 30,
             file_bytes: 256 << 20,
@@ -158,7 +162,12 @@ impl DataOptions {
 /// - the CIFAR-10 binary archive or its unpacked folder;
 /// - a folder of class folders, or one with `train` and optionally `validation` (`val`, `valid`)
 ///   and `test` folders of class folders;
-/// - a `.tar` or `.tar.gz` of such a folder.
+/// - a `.tar` or `.tar.gz` of such a folder;
+/// - WebDataset shards (`KEY.jpg` with its label in `KEY.cls`): one `.tar`, a folder of them, or a pattern such as
+///   `train-{000000..000003}.tar`; a word `val` or `test` in the name of shard or folder says the split, a `classes.txt`
+///   beside them names whole-number labels;
+/// - a manifest: a `.csv` or Parquet table with columns `path`, `label` and, if wanted, `split`; paths are absolute or
+///   relative to its folder.
 ///
 /// Kinds are told by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
@@ -192,11 +201,15 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
                 options,
             );
         }
+        if let Some(found) = shards::expand(&text) {
+            let layout = shards::read(path, &found?, &options.limits)?;
+            return from_layout(short_name(path), layout, options);
+        }
         return Err(missing(path, &text));
     }
     let name = short_name(path);
     let limits = &options.limits;
-    let tree = if path.is_dir() {
+    let layout = if path.is_dir() {
         if let Some(folder) = cifar::find(path) {
             let (classes, loaded) = cifar::load(&folder, |file| read_if_there(&folder.join(file)))?;
             return finish(name, classes, loaded, None, options);
@@ -204,17 +217,30 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
         if let Some(error) = cifar::python_version(path, |file| path.join(file).is_file()) {
             return Err(error);
         }
-        folder::list(path)?
+        match shards::find(path)? {
+            found if found.is_empty() => tree::arrange(folder::list(path)?)?,
+            found => shards::read(path, &found, limits)?,
+        }
+    } else if manifest::is_manifest(path) {
+        manifest::read(path, limits)?
     } else {
         let mut contents = archive::read(path, limits)?;
         if contents.cifar.keys().any(|file| cifar::is_batch(file)) {
             let (classes, loaded) = cifar::load(path, |file| Ok(contents.cifar.remove(file)))?;
             return finish(name, classes, loaded, None, options);
         }
-        contents.tree
+        if contents.labels.is_empty() {
+            tree::arrange(contents.tree)?
+        } else {
+            shards::arrange(path, vec![(contents, Part::Train)])?
+        }
     };
-    let layout = tree::arrange(tree)?;
-    let mut loaded = load::load(layout.items, layout.classes.len(), limits);
+    from_layout(name, layout, options)
+}
+
+/// Reads the images of a layout.
+fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Dataset> {
+    let mut loaded = load::load(layout.items, layout.classes.len(), &options.limits);
     loaded.skipped.extend(layout.skipped);
     loaded.skipped.sort_by(|a, b| a.name.cmp(&b.name));
     let found = Found {
@@ -223,7 +249,9 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
         has_validation: layout.has_validation,
         has_test: layout.has_test,
     };
-    finish(name, layout.classes, loaded, Some(&found), options)
+    let mut data = finish(name, layout.classes, loaded, Some(&found), options)?;
+    data.warnings = layout.warnings;
+    Ok(data)
 }
 
 /// What an image folder has, for checks and their messages.
@@ -265,7 +293,9 @@ fn missing(path: &Path, text: &str) -> Error {
 fn short_name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let name = real.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let stem = [".tar.gz", ".tgz", ".tar"].iter().find_map(|end| name.strip_suffix(end));
+    let stem = [".tar.gz", ".tgz", ".tar", ".csv", ".parquet"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
     stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_string()
 }
 
@@ -302,7 +332,7 @@ fn finish(
         train = train.limit(limit, options.seed);
     }
     let (validation, test) = (validation.map(&subset), test.map(&subset));
-    Ok(Dataset { name, classes, train, validation, test, skipped })
+    Ok(Dataset { name, classes, train, validation, test, skipped, warnings: Vec::new() })
 }
 
 fn check_classes(
@@ -324,10 +354,15 @@ fn check_classes(
             None => "none".to_string(),
         }
     };
-    let hint = "remove the folder or put images (JPEG, PNG, WebP, GIF, BMP) into it";
+    let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP)";
     if labels.is_empty() {
         let all = unreadable(&|_| true);
-        return Err(Error::format(&found.root, "images in class folders", all, hint));
+        return Err(Error::format(
+            &found.root,
+            "labelled images, such as in class folders",
+            all,
+            hint,
+        ));
     }
     let mut present = vec![false; found.folders.len()];
     for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
@@ -346,7 +381,7 @@ fn check_classes(
         (found.has_test, Part::Test, "test"),
     ] {
         if wanted && !parts.contains(&part) {
-            let expected = format!("at least one {word} image in the {word} folder");
+            let expected = format!("at least one {word} image that can be read");
             return Err(Error::format(&found.root, expected, "none", hint));
         }
     }

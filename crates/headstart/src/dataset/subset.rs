@@ -1,6 +1,9 @@
 //! Labelled images and where their bytes are: decoded, encoded in memory, or on disk.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use headstart_kernels::threads::Threads;
@@ -22,19 +25,50 @@ pub(crate) struct Samples {
 pub(crate) enum Store {
     /// Decoded RGB bytes; image `i` starts at `offsets[i]`.
     Packed { pixels: Vec<u8>, offsets: Vec<usize> },
-    /// Image files held in memory, decoded on every access.
-    Encoded(Vec<Box<[u8]>>),
-    /// Files on disk, read and decoded on every access.
-    Files(Vec<FileRef>),
+    /// JPEG, PNG and other files, decoded on every access.
+    Encoded(Vec<Encoded>),
 }
 
+/// An image file.
+pub(crate) enum Encoded {
+    /// Held in memory.
+    Memory(Box<[u8]>),
+    /// On disk, read on every access.
+    Disk(FileRef),
+}
+
+/// A file on disk, or a part of one.
 pub(crate) struct FileRef {
-    pub path: PathBuf,
+    pub path: Arc<Path>,
+    /// Where in the file the image begins, if it is not all of it.
+    pub offset: Option<u64>,
     pub bytes: u64,
     /// Nanoseconds since 1970 of the last change, as far as the file system keeps it.
     pub modified: u128,
     /// SHA-256 of the content, once it was asked for; from then on other content is an error.
     pub hash: OnceLock<[u8; 32]>,
+}
+
+impl Encoded {
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Encoded::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Encoded::Disk(file) => {
+                file.read().map(Cow::Owned).map_err(Error::io("read", &*file.path))
+            }
+        }
+    }
+}
+
+impl FileRef {
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let Some(offset) = self.offset else { return fs::read(&self.path) };
+        let mut file = fs::File::open(&self.path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(self.bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 /// Some rows of a data set, in order. Cheap to clone.
@@ -107,12 +141,14 @@ impl Subset {
                 Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
             }
             Store::Encoded(files) => {
-                decode_bytes(&files[row]).map_err(|reason| unreadable(self.name(i), reason))
-            }
-            Store::Files(files) => {
-                let FileRef { path, hash, .. } = &files[row];
-                let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-                if hash.get().is_some_and(|hash| *hash != file_hash(&bytes)) {
+                let path = match &files[row] {
+                    Encoded::Disk(FileRef { path, offset: None, .. }) => path,
+                    _ => Path::new(self.name(i)),
+                };
+                let bytes = files[row].bytes()?;
+                if let Encoded::Disk(FileRef { hash, .. }) = &files[row]
+                    && hash.get().is_some_and(|hash| *hash != file_hash(&bytes))
+                {
                     let hint = "start again, so that the file as it is now is used";
                     return Err(Error::format(path, "the image it was before", "another", hint));
                 }
@@ -147,15 +183,27 @@ impl Subset {
                 hash.update(&pixels[offsets[row]..][..height * width * 3]);
                 Ok(hash.finalize().into())
             }
-            Store::Encoded(files) => Ok(file_hash(&files[row])),
-            Store::Files(files) => {
-                let FileRef { path, hash, .. } = &files[row];
-                if let Some(hash) = hash.get() {
-                    return Ok(*hash);
+            Store::Encoded(files) => match &files[row] {
+                Encoded::Memory(bytes) => Ok(file_hash(bytes)),
+                Encoded::Disk(FileRef { hash, .. }) => {
+                    if let Some(hash) = hash.get() {
+                        return Ok(*hash);
+                    }
+                    let bytes = files[row].bytes()?;
+                    Ok(*hash.get_or_init(|| file_hash(&bytes)))
                 }
-                let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-                Ok(*hash.get_or_init(|| file_hash(&bytes)))
-            }
+            },
+        }
+    }
+
+    /// The file of image `i` as it was found; `None` where only its pixels are kept.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    pub fn encoded(&self, i: usize) -> Result<Option<Cow<'_, [u8]>>> {
+        match &self.samples.store {
+            Store::Packed { .. } => Ok(None),
+            Store::Encoded(files) => files[self.rows[i]].bytes().map(Some),
         }
     }
 
@@ -199,14 +247,17 @@ impl Subset {
                 Store::Packed { pixels, offsets } => {
                     hash.update(&pixels[offsets[row]..][..height * width * 3]);
                 }
-                Store::Encoded(files) => {
-                    hash.update((files[row].len() as u64).to_le_bytes());
-                    hash.update(&files[row]);
-                }
-                Store::Files(files) => {
-                    hash.update(files[row].bytes.to_le_bytes());
-                    hash.update(files[row].modified.to_le_bytes());
-                }
+                Store::Encoded(files) => match &files[row] {
+                    Encoded::Memory(bytes) => {
+                        hash.update((bytes.len() as u64).to_le_bytes());
+                        hash.update(bytes);
+                    }
+                    Encoded::Disk(file) => {
+                        hash.update(file.offset.unwrap_or(0).to_le_bytes());
+                        hash.update(file.bytes.to_le_bytes());
+                        hash.update(file.modified.to_le_bytes());
+                    }
+                },
             }
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

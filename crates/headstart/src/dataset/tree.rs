@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Skipped;
 use crate::error::{Error, Result};
@@ -18,7 +19,16 @@ pub(crate) enum Part {
 /// Where the bytes of a file are.
 pub(crate) enum Origin {
     Disk(PathBuf),
+    /// Part of an archive on disk.
+    Slice(Slice),
     Memory(Box<[u8]>),
+}
+
+/// `bytes` bytes of a file from `offset` on.
+pub(crate) struct Slice {
+    pub path: Arc<Path>,
+    pub offset: u64,
+    pub bytes: u64,
 }
 
 /// A file; `path` is relative to the root, not empty, and shown to people only.
@@ -43,6 +53,8 @@ pub(crate) struct Item {
     pub label: usize,
     pub part: Part,
     pub origin: Origin,
+    /// Whether someone wrote down that it is an image, so that it counts as lost when it is none.
+    pub listed: bool,
 }
 
 /// A tree read as a data set. Items are in order of part, class, folder, file name.
@@ -56,6 +68,8 @@ pub(crate) struct Layout {
     pub has_validation: bool,
     pub has_test: bool,
     pub skipped: Vec<Skipped>,
+    /// What is allowed but likely not meant.
+    pub warnings: Vec<String>,
 }
 
 /// Whether systems use this name for what is not data: dot files and the like.
@@ -74,7 +88,8 @@ pub(crate) fn has_image_extension(name: &str) -> bool {
     })
 }
 
-fn part_of(name: &str) -> Option<Part> {
+/// The split that a word means.
+pub(crate) fn part_of(name: &str) -> Option<Part> {
     match name.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(Part::Train),
         "val" | "valid" | "validation" => Some(Part::Validation),
@@ -160,7 +175,7 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         None => (top.clone(), root.clone()),
     };
     let classes = inside(&train_folder).folders.clone();
-    check_class_names(&train_root, &classes)?;
+    let warnings = check_class_names(&train_root, &classes)?;
     for (_, name) in roots.iter().filter(|r| r.0 != Part::Train) {
         let folder = [top.as_slice(), std::slice::from_ref(name)].concat();
         for class in &inside(&folder).folders {
@@ -215,13 +230,14 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         };
         if let Ok(label) = classes.binary_search(class) {
             let folder = path[..path.len() - 1].join("/");
-            let item = Item { name: path.join("/"), label, part, origin: file.origin };
+            let item =
+                Item { name: path.join("/"), label, part, origin: file.origin, listed: false };
             keyed.push(((part as u8, label, folder, name.clone()), item));
         }
     }
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
     let items = keyed.into_iter().map(|(_, item)| item).collect();
-    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped })
+    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped, warnings })
 }
 
 /// The folder of each part; none at all for class folders without splits.
@@ -248,7 +264,8 @@ fn part_roots(root: &Path, splits: &[(Part, String)]) -> Result<Vec<(Part, Strin
     Ok(splits.to_vec())
 }
 
-fn check_class_names(train_root: &Path, classes: &[String]) -> Result<()> {
+/// Fails on a single class; warns of names that differ only in case.
+pub(crate) fn check_class_names(train_root: &Path, classes: &[String]) -> Result<Vec<String>> {
     if let [only] = classes {
         return Err(Error::format(
             train_root,
@@ -257,21 +274,18 @@ fn check_class_names(train_root: &Path, classes: &[String]) -> Result<()> {
             EXAMPLE,
         ));
     }
+    let mut warnings = Vec::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for class in classes {
         if let Some(other) = folded.insert(class.to_lowercase(), class) {
-            return Err(Error::format(
-                train_root,
-                "class names that differ by more than case",
-                format!("{other} and {class}"),
-                "merge the two folders or rename one",
-            ));
+            warnings.push(format!("the classes {other} and {class} differ only in case"));
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
-fn unknown_class(folder: &Path, class: &str, classes: &[String]) -> Error {
+/// The error for an image of a class that no training image has.
+pub(crate) fn unknown_class(folder: &Path, class: &str, classes: &[String]) -> Error {
     let mut near: Vec<(usize, &String)> =
         classes.iter().map(|c| (distance(&c.to_lowercase(), &class.to_lowercase()), c)).collect();
     near.sort();

@@ -161,7 +161,10 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     let format = if card.is_some() { Format::Model } else { Format::Safetensors };
     let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
-    for (name, view) in file.iter() {
+    // The library gives them in no fixed order; here they come as the file has them.
+    let mut views: Vec<_> = file.iter().collect();
+    views.sort_by_key(|(name, view)| (view.data().as_ptr(), *name));
+    for (name, view) in views {
         if torch::is_counter(name) {
             continue;
         }

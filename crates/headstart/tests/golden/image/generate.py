@@ -65,6 +65,10 @@ for sub in ["4:4:4", "4:2:2", "4:2:0"]:
 add("jpeg progressive", save(rgb, "JPEG", quality=85, progressive=True))
 add("jpeg grey", save(rgb.convert("L"), "JPEG", quality=90))
 add("jpeg cmyk", save(rgb.convert("CMYK"), "JPEG", quality=95))
+# Adobe's YCCK: the same four planes, with the marker's transform byte set to 2.
+ycck = bytearray(save(rgb.convert("CMYK"), "JPEG", quality=95))
+ycck[ycck.index(b"Adobe") + 11] = 2
+add("jpeg ycck", bytes(ycck))
 add("jpeg restart", save(rgb, "JPEG", quality=80, restart_marker_blocks=1))
 
 small = picture(9, 7, 2)
@@ -78,12 +82,14 @@ add("png palette transparency", save(Image.fromarray(small).quantize(16), "PNG",
 add("png rgb transparency", save(Image.fromarray(small), "PNG", transparency=tuple(int(v) for v in small[0, 0])))
 add("png 1 bit", save(Image.fromarray(small[..., 2]).convert("1"), "PNG"))
 add("png 2 bit", png(4, 1, 2, 0, [b"\x1b"]))
+add("png 4 bit", png(6, 1, 4, 0, [b"\x05\xaf\x73"]))
 
 deep = np.array([0, 255, 256, 511, 0x7FFF, 0x8000, 0xFF80, 0xFFFF], dtype=np.uint16)
 row = deep.astype(">u2").tobytes()
 # Pillow clips 16-bit grey at 255 on the way to RGB; the high byte is what its RGB;16 path keeps.
 add("png grey 16", png(8, 1, 16, 0, [row]), np.repeat((deep >> 8).astype(np.uint8), 3).reshape(1, 8, 3))
 add("png rgb 16", png(8, 1, 16, 2, [np.repeat(deep, 3).astype(">u2").tobytes()]))
+add("png rgba 16", png(8, 1, 16, 6, [np.stack([deep, deep[::-1], deep, deep], -1).astype(">u2").tobytes()]))
 # Adam7: a 2x2 image has passes 1 (pixel 0,0), 6 (pixel 1,0) and 7 (row 1).
 quad = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]], dtype=np.uint8)
 add("png interlaced", png(2, 2, 8, 2, [quad[0, 0].tobytes(), quad[0, 1].tobytes(), quad[1].tobytes()], 1))

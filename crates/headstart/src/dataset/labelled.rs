@@ -1,0 +1,60 @@
+//! Images whose labels are written down beside them, as in manifests and shards, read as a data set.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::Skipped;
+use super::tree::{Item, Layout, Origin, Part, check_class_names, unknown_class};
+use crate::error::Result;
+
+/// An image with the label that someone gave it.
+pub(crate) struct Labelled {
+    pub name: String,
+    pub label: String,
+    pub part: Part,
+    pub origin: Origin,
+}
+
+/// Makes classes of the training images' labels: in the order of `names` where there are such, by
+/// value where all are whole numbers, else by code point. Images keep their order within a part.
+///
+/// # Errors
+/// If there is one class only, or a class that occurs in validation or test images alone.
+pub(crate) fn arrange(
+    root: PathBuf,
+    rows: Vec<Labelled>,
+    names: Option<&[String]>,
+    skipped: Vec<Skipped>,
+) -> Result<Layout> {
+    let present: BTreeSet<&str> =
+        rows.iter().filter(|r| r.part == Part::Train).map(|r| r.label.as_str()).collect();
+    let mut classes: Vec<String> = match names {
+        Some(names) => names.iter().filter(|n| present.contains(n.as_str())).cloned().collect(),
+        None => present.iter().map(|label| label.to_string()).collect(),
+    };
+    let number = |label: &String| label.parse::<u64>().ok();
+    if names.is_none() && classes.iter().all(|label| number(label).is_some()) {
+        classes.sort_by_key(number);
+    }
+    let warnings = if rows.is_empty() { Vec::new() } else { check_class_names(&root, &classes)? };
+    let mut items = Vec::with_capacity(rows.len());
+    for Labelled { name, label, part, origin } in rows {
+        let Some(label) = classes.iter().position(|class| *class == label) else {
+            return Err(unknown_class(&root.join(&name), &label, &classes));
+        };
+        items.push(Item { name, label, part, origin, listed: true });
+    }
+    items.sort_by_key(|item| item.part as u8);
+    let has = |part| items.iter().any(|item| item.part == part);
+    let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
+    Ok(Layout {
+        root,
+        class_folders: classes.clone(),
+        classes,
+        items,
+        has_validation,
+        has_test,
+        skipped,
+        warnings,
+    })
+}

@@ -1,0 +1,163 @@
+//! WebDataset shards: tar archives in which `KEY.jpg` (or another image) has its label in `KEY.cls`,
+//! a whole number or a class name. A `classes.txt` beside the shards names the numbers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::archive::{self, Contents};
+use super::labelled::{self, Labelled};
+use super::tree::{Layout, Part, is_hidden, part_of};
+use super::{Limits, Skipped};
+use crate::error::{Error, Result};
+
+const CLASS_FILE: &str = "classes.txt";
+const HINT: &str = "a shard holds KEY.jpg with KEY.cls beside it";
+/// Most shards that a pattern may stand for.
+const MAX_SHARDS: usize = 100_000;
+
+/// A shard and the split its images belong to.
+pub(crate) type Shard = (PathBuf, Part);
+
+/// The shards in `folder` or in its folders `train`, `validation`, `test`; none where it has other
+/// folders, which makes it an image folder.
+pub(crate) fn find(folder: &Path) -> Result<Vec<Shard>> {
+    let mut shards = Vec::new();
+    for path in visible(folder)? {
+        if !path.is_dir() {
+            shards.extend(as_shard(&path));
+            continue;
+        }
+        let part = path.file_name().and_then(|name| part_of(&name.to_string_lossy()));
+        let inside: Vec<PathBuf> = match part {
+            Some(_) => visible(&path)?.into_iter().filter(|p| as_shard(p).is_some()).collect(),
+            None => Vec::new(),
+        };
+        match part {
+            Some(part) if !inside.is_empty() => {
+                shards.extend(inside.into_iter().map(|path| (path, part)));
+            }
+            _ => return Ok(Vec::new()),
+        }
+    }
+    Ok(shards)
+}
+
+fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
+        let entry = entry.map_err(Error::io("list folder", folder))?;
+        if !is_hidden(&entry.file_name().to_string_lossy()) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// A `.tar` file with the split that a word of its name says, as in `val-000.tar`.
+fn as_shard(path: &Path) -> Option<Shard> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let stem = name.strip_suffix(".tar")?;
+    let mut words = stem.split(|c: char| !c.is_alphabetic());
+    let part = words.find_map(part_of).unwrap_or(Part::Train);
+    path.is_file().then(|| (path.to_path_buf(), part))
+}
+
+/// The shards that a pattern such as `train-{000000..000003}.tar` stands for; `None` if `text` is none.
+///
+/// # Errors
+/// If the range is empty or too long, or a shard of it is missing.
+pub(crate) fn expand(text: &str) -> Option<Result<Vec<Shard>>> {
+    let (before, rest) = text.split_once('{')?;
+    let (range, after) = rest.split_once('}')?;
+    let (first, last) = range.split_once("..")?;
+    let width = first.len();
+    let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+    if last < first || last - first >= MAX_SHARDS {
+        let expected = format!("a range of 1 to {MAX_SHARDS} shards");
+        return Some(Err(Error::invalid("data", expected, text, "shard-{000000..000003}.tar")));
+    }
+    let one = |i: usize| {
+        let path = PathBuf::from(format!("{before}{i:0width$}{after}"));
+        as_shard(&path).ok_or_else(|| {
+            let hint = "check the range and the number of digits";
+            Error::format(path, "a shard (.tar)", "none", hint)
+        })
+    };
+    Some((first..=last).map(one).collect())
+}
+
+/// Reads all of `shards`, found at `root`.
+pub(crate) fn read(root: &Path, shards: &[Shard], limits: &Limits) -> Result<Layout> {
+    let mut contents = Vec::with_capacity(shards.len());
+    for (path, part) in shards {
+        contents.push((archive::read(path, limits)?, *part));
+    }
+    arrange(root, contents)
+}
+
+/// Joins images and labels. `root` is a folder, or the one shard, beside which class names lie.
+pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layout> {
+    let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
+    let names = class_names(&folder.join(CLASS_FILE))?;
+    let several = shards.len() > 1;
+    let (mut rows, mut skipped) = (Vec::new(), Vec::new());
+    for (shard, part) in shards {
+        let file = shard.tree.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let within = |name: String| if several { format!("{file}/{name}") } else { name };
+        for Skipped { name, reason } in shard.tree.skipped {
+            skipped.push(Skipped { name: within(name), reason });
+        }
+        for image in shard.tree.files {
+            let name = within(image.path.join("/"));
+            let label = shard.labels.get(&archive::key(&image.path));
+            match label.ok_or("no label (.cls)".to_string()).and_then(|l| resolve(l, &names)) {
+                Ok(label) => {
+                    rows.push(Labelled { name, label, part, origin: image.origin });
+                }
+                Err(reason) => skipped.push(Skipped { name, reason }),
+            }
+        }
+    }
+    if rows.is_empty() {
+        let found = match skipped.first() {
+            Some(first) => format!("{} without, such as {}", skipped.len(), first.name),
+            None => "none".to_string(),
+        };
+        return Err(Error::format(root, "images with labels", found, HINT));
+    }
+    labelled::arrange(root.to_path_buf(), rows, names.as_deref(), skipped)
+}
+
+/// The class that a label means: itself, or the name of its number.
+fn resolve(label: &str, names: &Option<Vec<String>>) -> std::result::Result<String, String> {
+    let number = label.parse::<usize>();
+    let Some(names) = names else {
+        if label.is_empty() || label.chars().any(char::is_control) {
+            return Err("a label (.cls) that is no number or name".to_string());
+        }
+        return Ok(number.map_or_else(|_| label.to_string(), |n| n.to_string()));
+    };
+    let found = match number {
+        Ok(index) if !names.iter().any(|n| n == label) => names.get(index),
+        _ => names.iter().find(|name| *name == label),
+    };
+    let unknown = || format!("label {label}, but {CLASS_FILE} names {} classes", names.len());
+    found.cloned().ok_or_else(unknown)
+}
+
+fn class_names(path: &Path) -> Result<Option<Vec<String>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = fs::read(path).map_err(Error::io("read", path))?;
+    let text = String::from_utf8_lossy(&text);
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+    let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+    if names.len() < 2 || unique.len() != names.len() {
+        let found = format!("{} lines, {} of them different", names.len(), unique.len());
+        return Err(Error::format(path, "two class names or more, one a line", found, HINT));
+    }
+    Ok(Some(names))
+}

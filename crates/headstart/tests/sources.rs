@@ -1,0 +1,276 @@
+//! WebDataset shards and manifests: what they hold, and what is wrong with them.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use headstart::dataset::{DataOptions, Dataset, Limits, Subset, open};
+use proptest::prelude::*;
+use support::{fill, plain, png, tar_gz, tar_to, words, write};
+use tempfile::tempdir;
+
+fn names(subset: &Subset) -> Vec<String> {
+    (0..subset.len()).map(|i| subset.name(i).to_string()).collect()
+}
+
+fn reasons(data: &Dataset) -> Vec<String> {
+    data.skipped.iter().map(|s| format!("{}: {}", s.name, s.reason)).collect()
+}
+
+fn shard(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    tar_to(Vec::new(), entries)
+}
+
+/// Two images with whole-number labels; their red value is the label.
+fn numbered(first: u8, second: u8) -> Vec<u8> {
+    let text = [first.to_string(), format!("{second}\n")];
+    shard(&[
+        ("000.png", &png(4, 3, [first, 7, 9])),
+        ("000.cls", text[0].as_bytes()),
+        ("000.json", b"{}"),
+        ("001.cls", text[1].as_bytes()),
+        ("001.seg.v2.png", &png(4, 3, [second, 7, 9])),
+    ])
+}
+
+/// Opens with images decoded at once and on access, which must agree.
+fn both(path: &Path) -> Dataset {
+    let at_once = plain(path).unwrap();
+    let limits = Limits { decoded_bytes: 0, ..Limits::default() };
+    let options = DataOptions { validation_split: 0.0, limits, ..DataOptions::default() };
+    let on_access = open(path, &options).unwrap();
+    assert!(at_once.train.is_in_memory() && !on_access.train.is_in_memory());
+    assert_eq!(names(&at_once.train), names(&on_access.train));
+    for i in 0..at_once.train.len() {
+        assert_eq!(at_once.train.image(i).unwrap(), on_access.train.image(i).unwrap());
+        assert_eq!(at_once.train.label(i), on_access.train.label(i));
+    }
+    on_access
+}
+
+#[test]
+fn shards_are_read_from_a_folder_a_pattern_and_alone() {
+    let dir = tempdir().unwrap();
+    write(dir.path(), "set/train-000000.tar", &numbered(10, 2));
+    write(dir.path(), "set/train-000001.tar", &numbered(2, 10));
+    write(dir.path(), "set/val-000000.tar", &numbered(10, 10));
+    write(dir.path(), "set/notes.txt", b"text");
+    let data = both(&dir.path().join("set"));
+    // Whole numbers are in order of value, not of code points.
+    assert_eq!(data.classes, ["2", "10"]);
+    assert_eq!(data.train.labels(), [1, 0, 0, 1]);
+    assert_eq!(data.train.name(1), "train-000000.tar/001.seg.v2.png");
+    assert_eq!(data.train.image(1).unwrap().pixels[0], 2);
+    assert_eq!(data.validation.as_ref().unwrap().labels(), [1, 1]);
+    assert!(data.test.is_none() && data.skipped.is_empty());
+
+    let pattern = dir.path().join("set/train-{000000..000001}.tar");
+    assert_eq!(names(&both(&pattern).train), names(&data.train));
+    let alone = both(&dir.path().join("set/train-000000.tar"));
+    assert_eq!(names(&alone.train), ["000.png", "001.seg.v2.png"]);
+
+    write(dir.path(), "set/classes.txt", b"a\nb\ncat\nd\ne\nf\ng\nh\ni\nj\nsea lion\n");
+    let data = both(&dir.path().join("set"));
+    assert_eq!(data.classes, ["cat", "sea lion"]);
+    write(dir.path(), "set/classes.txt", b"a\nb\ncat\ndog\n");
+    let text = words(plain(&dir.path().join("set")));
+    assert!(text.contains("two classes") && text.contains("one, cat"), "{text}");
+    write(dir.path(), "set/classes.txt", b"a\na\n");
+    assert!(words(plain(&dir.path().join("set"))).contains("classes.txt"));
+}
+
+#[test]
+fn shards_may_be_in_split_folders_compressed_and_named() {
+    let dir = tempdir().unwrap();
+    let images = [png(4, 3, [1; 3]), png(4, 3, [2; 3])];
+    let entries: Vec<(&str, &[u8])> = vec![
+        ("deep/a.png", &images[0]),
+        ("deep/a.cls", "高 山".as_bytes()),
+        ("b.png", &images[1]),
+        ("b.cls", b"sea"),
+        ("unlabelled.png", &images[1]),
+        ("../../evil.png", &images[1]),
+        ("../../evil.cls", b"sea"),
+    ];
+    write(dir.path(), "set/train/x.tar", &shard(&entries));
+    write(dir.path(), "set/test/x.tar", &shard(&entries));
+    write(dir.path(), "one.tar.gz", &tar_gz(&entries));
+    let data = both(&dir.path().join("set"));
+    assert_eq!(data.classes, ["sea", "高 山"]);
+    assert_eq!((data.train.len(), data.test.as_ref().unwrap().len()), (2, 2));
+    assert_eq!(both(&dir.path().join("one.tar.gz")).train.labels(), [0, 1]);
+    let reasons = reasons(&both(&dir.path().join("one.tar.gz")));
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(reasons[..2].iter().all(|r| r.contains("leads out of the archive")), "{reasons:?}");
+    assert_eq!(reasons[2], "unlabelled.png: no label (.cls)");
+    assert!(!dir.path().join("evil.png").exists());
+}
+
+#[test]
+fn shards_that_are_wrong_are_refused() {
+    let dir = tempdir().unwrap();
+    let good = numbered(0, 1);
+    write(dir.path(), "cut/a-0.tar", &good);
+    write(dir.path(), "cut/a-1.tar", &good[..good.len() / 2 + 100]);
+    let text = words(plain(&dir.path().join("cut")));
+    assert!(text.contains("a-1.tar") && text.contains("complete .tar"), "{text}");
+    let image = png(1, 1, [0; 3]);
+    write(dir.path(), "bare/0.tar", &shard(&[("x.png", &image)]));
+    let text = words(plain(&dir.path().join("bare")));
+    assert!(text.contains("images with labels") && text.contains("KEY.cls"), "{text}");
+    let pattern = |text: &str| words(plain(&dir.path().join(text)));
+    assert!(pattern("cut/a-{0..2}.tar").contains("a-2.tar"), "{}", pattern("cut/a-{0..2}.tar"));
+    assert!(pattern("cut/a-{3..2}.tar").contains("range of 1 to"));
+    assert!(pattern("cut/a-{0..99999999}.tar").contains("range of 1 to"));
+    assert!(pattern("cut/a-{x..y}.tar").contains("that exists"));
+    write(dir.path(), "new/train-0.tar", &good);
+    write(dir.path(), "new/test-0.tar", &numbered(0, 7));
+    assert!(words(plain(&dir.path().join("new"))).contains("7, which they lack"));
+    // A folder of class folders is one, also with an archive beside them.
+    fill(dir.path(), "mixed/a", 2);
+    fill(dir.path(), "mixed/b", 2);
+    write(dir.path(), "mixed/backup.tar", &good);
+    assert_eq!(plain(&dir.path().join("mixed")).unwrap().classes, ["a", "b"]);
+}
+
+/// A folder of images beside a manifest with this text.
+fn manifest(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempdir().unwrap();
+    for (i, name) in ["1.png", "sub/2.png", "new york.png", "4.png"].iter().enumerate() {
+        write(dir.path(), &format!("images/{name}"), &png(4, 3, [i as u8, 7, 9]));
+    }
+    write(dir.path(), "list.csv", text.as_bytes());
+    let path = dir.path().join("list.csv");
+    (dir, path)
+}
+
+#[test]
+fn manifests_say_path_label_and_split() {
+    let (dir, path) = manifest(
+        "\u{feff}Label,path,extra,split\nzoo,images/4.png,,train\n\"a, b\",images/sub/../1.png,,\n\
+         zoo,images/sub/2.png,x,val\n\"a, b\",images/new york.png,,test\nzoo,nowhere.png,,train\n\
+         zoo,images,,train\nzoo,images/4.png,,train\nzoo,text,,train\n",
+    );
+    write(dir.path(), "text", b"no image");
+    let data = both(&path);
+    assert_eq!(data.name, "list");
+    assert_eq!(data.classes, ["a, b", "zoo"]);
+    assert_eq!(names(&data.train), ["images/4.png", "images/sub/../1.png"]);
+    assert_eq!(data.train.image(0).unwrap().pixels[0], 3);
+    assert_eq!(names(data.validation.as_ref().unwrap()), ["images/sub/2.png"]);
+    assert_eq!(names(data.test.as_ref().unwrap()), ["images/new york.png"]);
+    let reasons = reasons(&data);
+    assert_eq!(reasons.len(), 4, "{reasons:?}");
+    assert_eq!(reasons[0], "images: something other than a file");
+    assert_eq!(reasons[1], "images/4.png: listed more than once");
+    assert!(reasons[2].starts_with("nowhere.png: a file that cannot be read"), "{reasons:?}");
+    assert!(reasons[3].starts_with("text: none of these"), "{reasons:?}");
+    // Absolute paths, from a manifest elsewhere.
+    let elsewhere = tempdir().unwrap();
+    let line = |name: &str, label: &str| {
+        format!("{},{label}\n", dir.path().join("images").join(name).display())
+    };
+    let text = format!("filename,class\n{}{}", line("1.png", "Ω"), line("4.png", "b"));
+    write(elsewhere.path(), "m.csv", text.as_bytes());
+    assert_eq!(both(&elsewhere.path().join("m.csv")).classes, ["b", "Ω"]);
+}
+
+#[test]
+fn manifests_that_are_wrong_are_refused() {
+    for (text, parts) in [
+        ("", &["a column path"][..]),
+        ("path,label\n", &["no rows"]),
+        ("path;label\nx;y\n", &["a column path", "columns path;label"]),
+        ("path,size\nx,1\n", &["a column label"]),
+        ("path,label\nimages/1.png\n", &["a CSV that cannot be read"]),
+        ("path,label\nimages/1.png,\n", &["no path or no label in row 1"]),
+        (
+            "path,label,split\nimages/1.png,a,dev\n",
+            &["train, validation or test", "\"dev\" in row 1"],
+        ),
+        ("path,label\nimages/1.png,a\nimages/1.png,b\n", &["both a and b in row 2"]),
+        ("path,label,split\nimages/1.png,a,val\nimages/1.png,a,test\n", &["one split for each"]),
+        ("path,label\nimages/1.png,a\nimages/4.png,a\n", &["two classes", "one, a"]),
+        ("path,label\nx.png,a\ny.png,b\n", &["only files that cannot be used, 2", "x.png"]),
+        ("path,label\nx.png,a\nimages/1.png,b\n", &["two classes"]),
+        (
+            "path,label,split\nimages/1.png,cat,\nimages/4.png,dog,\nimages/sub/2.png,cart,test\n",
+            &["cart, which they lack", "nearest names are cat, dog"],
+        ),
+    ] {
+        let (_dir, path) = manifest(text);
+        let found = words(plain(&path));
+        for part in parts {
+            assert!(found.contains(part), "{part:?} not in: {found}");
+        }
+    }
+    let (_dir, path) =
+        manifest("path,label\nimages/1.png,cat\nimages/4.png,Cat\nimages/sub/2.png,dog\n");
+    let data = plain(&path).unwrap();
+    assert_eq!(data.classes, ["Cat", "cat", "dog"]);
+    assert_eq!(data.warnings, ["the classes Cat and cat differ only in case"]);
+}
+
+/// The tables that `golden/manifest/generate.py` writes by pyarrow.
+fn parquet(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/manifest");
+    fs::read(folder.join(name)).unwrap()
+}
+
+#[test]
+fn parquet_manifests_are_read() {
+    for name in ["snappy.parquet", "plain.parquet"] {
+        let (dir, _) = manifest("");
+        write(dir.path(), "table", &parquet(name));
+        let data = both(&dir.path().join("table"));
+        assert_eq!(data.classes, ["a b", "ü"]);
+        assert_eq!(names(&data.train), ["images/1.png", "images/4.png"]);
+        assert_eq!(names(data.test.as_ref().unwrap()), ["images/sub/2.png"]);
+        assert!(reasons(&data)[0].starts_with("nowhere.png"), "{:?}", reasons(&data));
+    }
+    let (dir, path) = manifest("");
+    write(dir.path(), "list.csv", &parquet("zstd.parquet"));
+    let text = words(plain(&path));
+    assert!(text.contains("with Snappy") && text.contains("zstd"), "{text}");
+    write(dir.path(), "list.csv", &parquet("columns.parquet"));
+    assert!(words(plain(&path)).contains("a column path"), "{}", words(plain(&path)));
+}
+
+#[test]
+fn damaged_manifests_and_shards_never_panic() {
+    let (dir, _) = manifest("");
+    let good = [parquet("snappy.parquet"), numbered(0, 1), tar_gz(&[("a.cls", b"x")])];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) };
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5);
+    proptest!(config, |(kind in 0..good.len(), changes in changes, cut in any::<prop::sample::Index>())| {
+        let mut bad = good[kind].clone();
+        for (at, byte) in changes {
+            let place = at.index(bad.len());
+            bad[place] = byte;
+        }
+        bad.truncate(bad.len() - cut.index(bad.len()) / 2);
+        write(dir.path(), "damaged", &bad);
+        let _ = plain(&dir.path().join("damaged"));
+    });
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) };
+    proptest!(config, |(text in "(path,label(,split)?\n)?([a-z./\",\n\r\u{0}-\u{ff}]{0,60}\n){0,4}")| {
+        write(dir.path(), "any.csv", text.as_bytes());
+        let _ = plain(&dir.path().join("any.csv"));
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn data_that_cannot_be_written_to_can_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempdir().unwrap();
+    fill(dir.path(), "set/a", 2);
+    fill(dir.path(), "set/b", 2);
+    let set = dir.path().join("set");
+    let mode = |mode| fs::set_permissions(&set, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    let data = plain(&set);
+    mode(0o755);
+    assert_eq!(data.unwrap().train.len(), 4);
+}
