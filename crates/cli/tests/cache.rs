@@ -102,14 +102,9 @@ fn damaged_files_are_told_and_mended() {
         let sum = crc32c(&bytes[..56]);
         bytes[56..60].copy_from_slice(&sum.to_le_bytes());
     };
-    for (name, damage, message) in [
-        ("rows", flip, "damaged"),
-        ("rows", cut, "cut off"),
-        ("index", flip, "damaged in the index"),
-        ("index", cut, ""),
-        ("index", version, "version 99"),
-        ("index", |bytes| bytes.clear(), "cut short"),
-    ] {
+    for (name, damage, message) in
+        [("rows", flip, "damaged"), ("rows", cut, "cut off"), ("index", version, "version 99")]
+    {
         // Rows that are read batch by batch are found damaged there, and mended by the next run.
         let mut ways = vec![("", message)];
         if name == "rows" {
