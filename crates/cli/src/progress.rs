@@ -37,6 +37,25 @@ impl Progress {
                 let title = format!("frozen layers, {split}");
                 self.count(&title, *done, *total, *done as f64 / seconds.max(1e-9));
             }
+            Event::Cache { split, images, reused, bytes: size, seconds, .. } if *reused > 0 => {
+                self.clear();
+                eprintln!(
+                    "{split}: outputs of {} of {} images are kept from before ({}); that saves {:.1} s",
+                    grouped(*reused),
+                    grouped(*images),
+                    bytes(*size),
+                    seconds,
+                );
+            }
+            Event::Cache { .. } => {}
+            Event::CacheNote { message } => {
+                self.clear();
+                eprintln!("cache: {message}");
+            }
+            Event::Resumed { epochs, steps } => {
+                let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
+                eprintln!("the run goes on after {epochs} epochs{steps}");
+            }
             Event::Evaluating { split, done, total } => {
                 self.count(&format!("evaluating, {split}"), *done, *total, 0.0);
             }
@@ -98,6 +117,7 @@ impl Progress {
             trainable,
             frontier,
             cached,
+            on_disk,
             cache_bytes,
             augment,
             arena_bytes,
@@ -111,10 +131,11 @@ impl Progress {
         eprintln!("{}{from}: {} trainable parameters", phase.name(), grouped(*trainable));
         let (outputs, size) = (frontier.join(", "), bytes(*cache_bytes));
         if *cached {
-            eprintln!("  frozen layers run once per image; {outputs} kept in {size} of memory");
+            let place = if *on_disk { "on disk" } else { "in memory" };
+            eprintln!("  frozen layers run once per image; {outputs}: {size} {place}");
         } else if *cache_bytes > 0 && !augment.is_empty() {
             eprintln!(
-                "  {} changes images in every epoch: frozen layers run every epoch, nothing is kept",
+                "  {} changes images in every epoch: frozen layers run every epoch",
                 augment.join(", ")
             );
         } else if *cache_bytes > 0 {

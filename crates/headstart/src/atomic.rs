@@ -46,6 +46,28 @@ pub(crate) fn sync_folder(folder: &Path) {
     }
 }
 
+/// Removes the temporary files in `folder` that processes left there when they were killed. Call it only
+/// where no other process writes.
+///
+/// # Errors
+/// If the folder cannot be listed or a file not removed.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let ours = name.starts_with('.')
+            && name
+                .rsplit_once('.')
+                .and_then(|(_, end)| end.split_once('-'))
+                .is_some_and(|(process, count)| number(process) && number(count));
+        if ours && path.is_file() {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// [`write_atomic`] of bytes at hand.
 ///
 /// # Errors
@@ -70,5 +92,20 @@ mod tests {
         assert!(failure.unwrap_err().to_string().contains("cannot write"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_go_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".last.safetensors.123-4", ".hidden", "a.1-2", ".a.b-c", ".x.12-"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".a.b-c", ".hidden", ".x.12-", "a.1-2"]);
     }
 }

@@ -49,9 +49,11 @@ pub struct LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// One thread, two batches ahead.
+    /// A thread per core, eight at most, and one batch more than threads ahead. They sleep while
+    /// batches are ready, so that they take time from computing only where it would wait for them.
     pub fn new(batch_size: usize, target: Target) -> LoaderOptions {
-        LoaderOptions { batch_size, target, threads: 1, prefetch: 2 }
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(8);
+        LoaderOptions { batch_size, target, threads, prefetch: threads + 1 }
     }
 }
 

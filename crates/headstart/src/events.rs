@@ -22,6 +22,8 @@ pub enum Event {
         frontier: Vec<String>,
         /// Whether those outputs are kept for all epochs.
         cached: bool,
+        /// Whether on disk, because memory has no room for them.
+        on_disk: bool,
         /// Bytes they take, or would take; 0 where no layer that computes is frozen.
         cache_bytes: u64,
         /// Random changes of training images; with any, frozen layers run in every epoch.
@@ -29,9 +31,16 @@ pub enum Event {
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,
     },
+    /// A run that was cut off goes on.
+    Resumed {
+        /// Epochs that are done, over all phases.
+        epochs: usize,
+        /// Steps of the next one that are done.
+        steps: usize,
+    },
     /// Some images went through the frozen layers.
     Features {
-        /// "train" or "validation".
+        /// "train", "validation" or "test".
         split: &'static str,
         /// Images done.
         done: usize,
@@ -39,6 +48,26 @@ pub enum Event {
         total: usize,
         /// Seconds so far.
         seconds: f64,
+    },
+    /// Outputs of frozen layers for the images of a split are at hand.
+    Cache {
+        /// "train", "validation" or "test".
+        split: &'static str,
+        /// Images in all.
+        images: usize,
+        /// Those whose outputs an earlier run had put on disk.
+        reused: usize,
+        /// Bytes of those.
+        bytes: u64,
+        /// Seconds that computing them took then, so many are saved.
+        seconds: f64,
+        /// Where outputs are kept on disk, if they are.
+        folder: Option<String>,
+    },
+    /// Something about the cache on disk that a person may want to know; the work goes on without it.
+    CacheNote {
+        /// What.
+        message: String,
     },
     /// A training step is done.
     Step {

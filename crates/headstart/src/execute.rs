@@ -107,6 +107,11 @@ impl Executor {
         }
     }
 
+    /// Counts as if so many training steps were done, from which dropout's random numbers follow.
+    pub fn skip_to(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
     /// Packs and folds all weights.
     ///
     /// # Errors

@@ -72,13 +72,13 @@ impl History {
         })
     }
 
-    /// Writes results.csv anew.
+    /// The text of results.csv.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let failed = |e: csv::Error| Error::format(path, "records that fit CSV", e.to_string(), "");
+    /// If a record does not fit CSV.
+    pub fn to_csv(&self) -> Result<String> {
+        let failed =
+            |e: csv::Error| Error::invalid("history", "records that fit CSV", e.to_string(), "");
         let mut writer = csv::Writer::from_writer(Vec::new());
         for epoch in &self.epochs {
             writer.serialize(epoch).map_err(failed)?;
@@ -87,7 +87,25 @@ impl History {
             writer.write_record(COLUMNS).map_err(failed)?;
         }
         let bytes = writer.into_inner().map_err(|e| failed(e.into_error().into()))?;
-        write_bytes(path, &bytes)
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The history that a results.csv's text holds.
+    ///
+    /// # Errors
+    /// What is wrong, if it is not of this form.
+    pub fn from_csv(text: &str) -> Result<History, String> {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
+        records.map(|epochs| History { epochs }).map_err(|e| e.to_string())
+    }
+
+    /// Writes results.csv anew.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_bytes(path, self.to_csv()?.as_bytes())
     }
 
     /// Reads results.csv.
@@ -97,13 +115,10 @@ impl History {
     pub fn read_csv(path: impl AsRef<Path>) -> Result<History> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut reader = csv::Reader::from_reader(&text[..]);
-        let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
-        let epochs = records.map_err(|e| {
+        History::from_csv(&String::from_utf8_lossy(&text)).map_err(|found| {
             let expected = format!("rows of {}", COLUMNS.join(","));
-            Error::format(path, expected, e.to_string(), "")
-        })?;
-        Ok(History { epochs })
+            Error::format(path, expected, found, "")
+        })
     }
 }
 

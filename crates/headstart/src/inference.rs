@@ -144,7 +144,15 @@ pub fn evaluate(
     let Some(p) = probabilities(model, subset, compute, batch, progress)? else {
         return Ok(None);
     };
-    let report = Report::new(split, &model.card.classes, &p, labels);
+    report(split, &model.card.classes, &p, labels).map(Some)
+}
+
+/// Figures of class probabilities `p`, `[images, classes]` row-major.
+///
+/// # Errors
+/// If they are not numbers.
+pub fn report(split: &str, classes: &[String], p: &[f32], labels: &[usize]) -> Result<Report> {
+    let report = Report::new(split, classes, p, labels);
     if !report.loss.is_finite() {
         return Err(Error::invalid(
             format!("loss on the {split} images"),
@@ -153,5 +161,5 @@ pub fn evaluate(
             "the weights are damaged or training diverged",
         ));
     }
-    Ok(Some(report))
+    Ok(report)
 }

@@ -36,6 +36,7 @@ pub mod atomic;
 pub mod augment;
 pub mod batches;
 pub mod bench;
+pub mod cache;
 pub mod config;
 pub mod dataset;
 pub mod doctor;

@@ -30,6 +30,13 @@ impl Model {
     /// # Errors
     /// If the card names no known net or its image is too small for the net.
     pub fn new(card: ModelCard, seed: u32) -> Result<Model> {
+        let mut model = Model::blank(card)?;
+        model.parameters = init::initial(&model.net.graph, model.recipe.init, seed);
+        Ok(model)
+    }
+
+    /// A model whose weights are yet to come.
+    fn blank(card: ModelCard) -> Result<Model> {
         let recipe = Recipe::named(&card.architecture)?;
         let around = Surroundings {
             height: card.height,
@@ -39,7 +46,7 @@ impl Model {
             classes: Some(card.classes.len()),
         };
         let net = Net::new(&recipe, &around)?;
-        let parameters = init::initial(&net.graph, recipe.init, seed);
+        let parameters = Parameters::zeros(&net.graph);
         Ok(Model { recipe, card, net, parameters })
     }
 
@@ -84,7 +91,7 @@ impl Model {
                 "name the architecture and give this file with --weights",
             ));
         };
-        let mut model = Model::new(card, 0)?;
+        let mut model = Model::blank(card)?;
         apply(&file, &model.net, &mut model.parameters, Scope::All)?;
         Ok(model)
     }

@@ -1,11 +1,11 @@
 //! The folder a run leaves.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::atomic::write_bytes;
+use crate::atomic::{remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::export::tensorboard::TensorBoard;
@@ -80,13 +80,43 @@ impl RunFolder {
         unreachable!("the numbers do not end")
     }
 
+    /// Opens a run's folder to go on with it: events after the first `events` bytes are taken away, as
+    /// are files that a process left half-written when it was killed.
+    ///
+    /// # Errors
+    /// If another process writes to it, or it cannot be written.
+    pub fn resume(path: impl AsRef<Path>, events: u64) -> Result<RunFolder> {
+        let path = path.as_ref();
+        let folder = RunFolder::open(path, false)?;
+        let file = path.join("events.jsonl");
+        let text = fs::read(&file).map_err(Error::io("read", &file))?;
+        let kept = &text[..text.len().min(usize::try_from(events).unwrap_or(usize::MAX))];
+        let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
+        folder.events.set_len(end).map_err(Error::io("write", &file))?;
+        for place in [path.to_path_buf(), path.join("weights")] {
+            remove_leftovers(&place)?;
+        }
+        Ok(folder)
+    }
+
     fn open(path: &Path, truncate: bool) -> Result<RunFolder> {
         let weights = path.join("weights");
         fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
         let file = path.join("events.jsonl");
         let mut options = OpenOptions::new();
-        let options = options.create(true).write(true).truncate(truncate).append(!truncate);
+        let options = options.create(true).append(true);
         let events = options.open(&file).map_err(Error::io("create", &file))?;
+        if let Err(TryLockError::WouldBlock) = events.try_lock() {
+            return Err(Error::invalid(
+                format!("run folder {}", path.display()),
+                "one that no process writes to",
+                "a run that is still going on",
+                "wait for it, or stop it",
+            ));
+        }
+        if truncate {
+            events.set_len(0).map_err(Error::io("write", &file))?;
+        }
         Ok(RunFolder { path: path.to_path_buf(), events, last_step: None, tensorboard: None })
     }
 
@@ -140,6 +170,15 @@ impl RunFolder {
             .map_err(|e| Error::format(&file, "an event that fits JSON", e.to_string(), ""))?;
         line.push('\n');
         self.events.write_all(line.as_bytes()).map_err(Error::io("write", &file))
+    }
+
+    /// Bytes of events.jsonl.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn recorded(&self) -> Result<u64> {
+        let file = self.path.join("events.jsonl");
+        Ok(self.events.metadata().map_err(Error::io("read", file))?.len())
     }
 
     /// Writes config.toml.

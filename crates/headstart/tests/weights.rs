@@ -33,7 +33,7 @@ fn a_model_file_comes_back_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.safetensors");
     let model = Model::new(card("resnet20", &["a", "b"]), 3).unwrap();
-    let progress = Progress { phase: "head".into(), epochs: 2, steps: 7, seed: 42 };
+    let progress = Progress { phase: "head".into(), epochs: 2, steps: 7, seed: 42, place: None };
     let state =
         vec![Tensor { name: "predictions/bias".into(), shape: vec![2], values: vec![0.5, -1.0] }];
     model.save(&path, Some(progress.clone()), &state).unwrap();

@@ -3,21 +3,34 @@
 /// Floats in one cache line.
 pub const LINE: usize = 16;
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-/// A zero-initialised block of `f32` that starts on a cache line.
-#[derive(Clone, Default)]
+/// A zero-initialised block of `f32` that starts on a cache line. Memory that is never touched costs
+/// nothing: the system hands out zeroed pages on first use.
+#[derive(Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    /// The block, after as many floats as lie before the first whole line.
+    floats: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Buffer {
-        Buffer { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
+        if len == 0 {
+            return Buffer::default();
+        }
+        let floats = vec![0.0; len + LINE - 1];
+        // An allocation of floats is aligned to a float, so the next line is fewer than LINE away.
+        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE - 1);
+        Buffer { floats, start, len }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        let mut copy = Buffer::zeros(self.len);
+        copy.copy_from_slice(self);
+        copy
     }
 }
 
@@ -25,15 +38,13 @@ impl std::ops::Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is exactly LINE floats without padding, and `lines` holds at least `len`.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.floats[self.start..self.start + self.len]
     }
 }
 
 impl std::ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as in `deref`; `&mut self` makes the view unique.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.floats[self.start..self.start + self.len]
     }
 }
 
@@ -50,10 +61,12 @@ mod tests {
     #[test]
     fn zeros_are_aligned_and_of_the_asked_length() {
         for len in [0, 1, 15, 16, 17, 1000] {
-            let b = Buffer::zeros(len);
-            assert_eq!(b.len(), len);
-            assert_eq!(b.as_ptr() as usize % 64, 0);
-            assert!(b.iter().all(|&x| x == 0.0));
+            let zeros = Buffer::zeros(len);
+            for b in [zeros.clone(), zeros] {
+                assert_eq!(b.len(), len);
+                assert!(len == 0 || (b.as_ptr() as usize).is_multiple_of(64));
+                assert!(b.iter().all(|&x| x == 0.0));
+            }
         }
     }
 }

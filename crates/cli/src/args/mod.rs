@@ -1,5 +1,6 @@
 //! The command line: one file a kind of command, `choices` for what flags can name.
 
+mod cache;
 mod choices;
 mod data;
 mod export;
@@ -11,6 +12,7 @@ mod use_model;
 
 use clap::{Parser, Subcommand};
 
+pub use cache::{Cache, CacheAction};
 pub use choices::{PhaseArg, Split};
 pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, WeightsInspect};
@@ -54,6 +56,8 @@ pub enum Command {
     Weights(Weights),
     /// Look a data set over, or get a published one
     Data(Data),
+    /// List or remove the outputs of frozen layers that are kept for later runs
+    Cache(Cache),
     /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
     Export(Export),
     /// Print a shell's completion script

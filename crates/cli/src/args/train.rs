@@ -123,12 +123,29 @@ pub struct Train {
     /// Most megabytes for the kept outputs of frozen layers [default: half of the free memory]
     #[arg(long, value_name = "MB")]
     pub cache_memory: Option<u64>,
+    /// Folder where outputs of frozen layers are kept for later runs [default: features in headstart's
+    /// cache folder, $HEADSTART_CACHE]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most megabytes of that folder; what was not used for longest makes room [default: 32768]
+    #[arg(long, value_name = "MB")]
+    pub cache_disk: Option<u64>,
+    /// Keep nothing on disk for later runs, and use nothing that is there
+    #[arg(long, conflicts_with_all = ["cache_dir", "cache_disk"])]
+    pub no_cache: bool,
     /// Folder for what the run leaves [default: runs/train, then runs/train2, ...]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Use the folder even if it has files in it
     #[arg(long, requires = "out")]
     pub exist_ok: bool,
+    /// Go on with a run that was cut off, to what it would have reached: the folder it left
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok", "config"])]
+    pub resume: Option<PathBuf>,
+    /// Write what --resume needs every so many seconds, not only after each epoch [default: 60, or less
+    /// often where that would take more than a fiftieth of the time]
+    #[arg(long, value_name = "SECONDS")]
+    pub save_every: Option<u64>,
     /// Read settings from a file, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod cache;
 mod data;
 mod doctor;
 mod evaluate;
@@ -13,6 +14,7 @@ mod hub;
 mod inspect;
 mod plot;
 mod predict;
+mod resume;
 mod summary;
 mod train;
 
@@ -45,6 +47,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Weights(args) => hub::weights(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),

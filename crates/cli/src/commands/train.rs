@@ -1,20 +1,24 @@
 //! `headstart train`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use headstart::Error;
+use headstart::cache::{CacheSettings, DISK};
 use headstart::config::{Precision, TrainConfig};
+use headstart::dataset::Dataset;
 use headstart::history::PhaseName;
 use headstart::hub::sources;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
+use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
 use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
 use serde::Serialize;
 
-use super::{compute, guide, hub};
+use super::{compute, guide, hub, resume};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -32,12 +36,15 @@ struct Outcomes<'a> {
 
 /// Trains, evaluates, draws.
 pub fn run(args: &Train) -> Result<(), Failure> {
-    let mut config = settings(args)?;
+    let mut config = match &args.resume {
+        Some(run) => resume::settings(run, |config| settings(args, config))?,
+        None => settings(args, base(args)?)?,
+    };
     config.check().map_err(Failure::Usage)?;
     let from = freeze_point(&config).map_err(Failure::Usage)?;
     let compute = compute(config.threads, config.precision)?;
     config.precision = Precision::exactly(compute.dtype);
-    if sources::is_variant(&config.weights) {
+    if args.resume.is_none() && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
     hub::fetch_data(&config.data)?;
@@ -50,13 +57,14 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     for warning in headstart::inspect::warnings(&data) {
         eprintln!("warning: {warning}");
     }
-    hub::fetch_weights(&config)?;
-    let (mut model, loaded) = build_model(&config, &data)?;
-    match loaded {
-        Some(report) => eprintln!("weights {}: {report}", config.weights),
-        None => eprintln!("weights: none, the net starts from random numbers"),
-    }
-    if config.from_scratch() {
+    let (mut model, earlier) = match &args.resume {
+        Some(run) => {
+            let resume::Earlier { model, folder, progress, optimizer } = resume::open(run, &data)?;
+            (model, Some((folder, progress, optimizer)))
+        }
+        None => (new_model(&config, &data)?, None),
+    };
+    if config.from_scratch() && earlier.is_none() {
         eprintln!(
             "a frozen net of random numbers is of little use: everything trains for --epochs; \
              --fine-tune-at has the head go first"
@@ -72,7 +80,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         card.preprocess.name(),
         compute.dtype.name()
     );
-    if factor > 1 {
+    if factor > 1 && earlier.is_none() {
         eprintln!(
             "note: enlarged {factor} times by nearest neighbour, as the article does; --image-size {} \
              --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
@@ -87,17 +95,29 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         augment: config.augment.clone(),
         shuffle: config.shuffle,
         seed: config.seed,
-        cache_memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
+        cache: cache_settings(args, &config)?,
+        save_every: args.save_every.map(Duration::from_secs),
     };
     let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
-    let folder = match &args.out {
-        Some(path) => RunFolder::create(path, args.exist_ok)?,
-        None => RunFolder::create_next("runs/train")?,
+    let path = match earlier {
+        Some((folder, progress, optimizer)) => {
+            let path = folder.path().to_path_buf();
+            trainer.record_in(folder);
+            trainer.resume(progress, optimizer)?;
+            path
+        }
+        None => {
+            let folder = match &args.out {
+                Some(path) => RunFolder::create(path, args.exist_ok)?,
+                None => RunFolder::create_next("runs/train")?,
+            };
+            folder.write_config(&config.to_toml()?)?;
+            let path = folder.path().to_path_buf();
+            trainer.record_in(folder);
+            path
+        }
     };
-    let path = folder.path().to_path_buf();
-    folder.write_config(&config.to_toml()?)?;
     eprintln!("run folder: {}", path.display());
-    trainer.record_in(folder);
     interrupt::watch();
     let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
     let best_epoch = trainer.history.best().map(|e| e.epoch);
@@ -131,8 +151,13 @@ fn phases(
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
     let (mut report, mut accuracies) = (None, Vec::new());
     for phase in &list {
+        let evaluated = trainer.passes_over();
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
+        if evaluated {
+            outcome?;
+            continue;
+        }
         draw(trainer, path, None)?;
         if outcome? == Outcome::Stopped {
             return Err(stopped(path));
@@ -150,7 +175,11 @@ fn phases(
 
 fn stopped(path: &Path) -> Failure {
     let last = path.join("weights/last.safetensors");
-    Failure::Interrupted(format!("the weights are saved in {}", last.display()))
+    Failure::Interrupted(format!(
+        "the weights are saved in {}; headstart train --resume {} goes on",
+        last.display(),
+        path.display()
+    ))
 }
 
 /// Writes the report and all pictures.
@@ -161,13 +190,40 @@ fn draw(trainer: &Trainer<'_>, path: &Path, report: Option<&Report>) -> Result<(
     headstart::report::draw(path, &trainer.history, report)
 }
 
-/// Flags over --config over defaults.
-fn settings(args: &Train) -> Result<TrainConfig, Failure> {
-    let (data, model) = (args.data.as_deref(), args.model.as_deref());
-    let mut c = match &args.config {
-        Some(path) => TrainConfig::read_for(path, data, model)?,
-        None => TrainConfig::defaults(data, model),
+/// A model for the data, with the weights that are named.
+fn new_model(config: &TrainConfig, data: &Dataset) -> Result<Model, Failure> {
+    hub::fetch_weights(config)?;
+    let (model, loaded) = build_model(config, data)?;
+    match loaded {
+        Some(report) => eprintln!("weights {}: {report}", config.weights),
+        None => eprintln!("weights: none, the net starts from random numbers"),
+    }
+    Ok(model)
+}
+
+fn cache_settings(args: &Train, config: &TrainConfig) -> Result<CacheSettings, Failure> {
+    let folder = match args.no_cache {
+        true => None,
+        false => Some(super::cache::root(args.cache_dir.as_ref())?),
     };
+    Ok(CacheSettings {
+        memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
+        folder,
+        disk: args.cache_disk.map_or(DISK, |mb| mb << 20),
+    })
+}
+
+/// The settings of --config, or the defaults.
+fn base(args: &Train) -> Result<TrainConfig, Failure> {
+    let (data, model) = (args.data.as_deref(), args.model.as_deref());
+    match &args.config {
+        Some(path) => Ok(TrainConfig::read_for(path, data, model)?),
+        None => Ok(TrainConfig::defaults(data, model)),
+    }
+}
+
+/// The flags that were given, over `c`.
+fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure> {
     let usage = |what: &str, expected: &str, found: &str| {
         Err(Failure::Usage(Error::invalid(what, expected, found, "")))
     };

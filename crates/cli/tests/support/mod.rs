@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 /// A folder that goes away, and in which commands run.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// The user's cache.
+    cache: tempfile::TempDir,
 }
 
 /// What a command did.
@@ -50,16 +52,25 @@ impl From<Output> for Done {
 
 impl Place {
     pub fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
+        Place { folder: tempfile::tempdir().unwrap(), cache: tempfile::tempdir().unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
+    /// The entries of the cache of kept outputs.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        let root = self.cache.path().join("features");
+        let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+        let paths = entries.map(|e| e.unwrap().path());
+        paths.filter(|p| p.join("index").exists()).collect()
+    }
+
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
         command.args(line.split_whitespace()).current_dir(self.folder.path());
+        command.env("HEADSTART_CACHE", self.cache.path());
         command
     }
 
@@ -97,6 +108,14 @@ impl Place {
         found.sort();
         assert_eq!(found, names);
     }
+}
+
+/// The tensors of a safetensors file as bytes, without its header.
+pub fn tensors(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    assert!(bytes.len() > 8 + header);
+    bytes[8 + header..].to_vec()
 }
 
 pub fn list(folder: &Path) -> Vec<String> {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
@@ -49,7 +49,7 @@ impl Found {
     }
 
     fn file_ref(&self, path: Arc<Path>, offset: Option<u64>) -> FileRef {
-        FileRef { path, offset, bytes: self.bytes, modified: self.modified }
+        FileRef { path, offset, bytes: self.bytes, modified: self.modified, hash: OnceLock::new() }
     }
 
     fn decoded_bytes(&self) -> usize {

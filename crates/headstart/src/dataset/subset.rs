@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -44,6 +45,8 @@ pub(crate) struct FileRef {
     pub bytes: u64,
     /// Nanoseconds since 1970 of the last change, as far as the file system keeps it.
     pub modified: u128,
+    /// SHA-256 of the content, once it was asked for; from then on other content is an error.
+    pub hash: OnceLock<[u8; 32]>,
 }
 
 impl Encoded {
@@ -143,6 +146,12 @@ impl Subset {
                     _ => Path::new(self.name(i)),
                 };
                 let bytes = files[row].bytes()?;
+                if let Encoded::Disk(FileRef { hash, .. }) = &files[row]
+                    && hash.get().is_some_and(|hash| *hash != file_hash(&bytes))
+                {
+                    let hint = "start again, so that the file as it is now is used";
+                    return Err(Error::format(path, "the image it was before", "another", hint));
+                }
                 decode_bytes(&bytes).map_err(|reason| unreadable(path, reason))
             }
         }
@@ -156,6 +165,46 @@ impl Subset {
         match &self.samples.store {
             Store::Packed { .. } => Ok(None),
             Store::Encoded(files) => files[self.rows[i]].bytes().map(Some),
+        }
+    }
+
+    /// SHA-256 of what each image is decoded from: its pixels, or the bytes of its file. Images on disk
+    /// are read for it; should one of them change later, [`Self::image`] fails.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn content_hashes(&self, threads: &Threads) -> Result<Vec<[u8; 32]>> {
+        let mut hashes: Vec<Result<[u8; 32]>> = self.rows.iter().map(|_| Ok([0; 32])).collect();
+        threads.chunks(&mut hashes, 64, |chunk, out| {
+            for (k, hash) in out.iter_mut().enumerate() {
+                *hash = self.content_hash(self.rows[chunk * 64 + k]);
+            }
+        });
+        hashes.into_iter().collect()
+    }
+
+    fn content_hash(&self, row: usize) -> Result<[u8; 32]> {
+        match &self.samples.store {
+            Store::Packed { pixels, offsets } => {
+                let (height, width) = self.samples.sizes[row];
+                let mut hash = Sha256::new();
+                hash.update(b"pixels");
+                hash.update((height as u64).to_le_bytes());
+                hash.update((width as u64).to_le_bytes());
+                hash.update(&pixels[offsets[row]..][..height * width * 3]);
+                Ok(hash.finalize().into())
+            }
+            Store::Encoded(files) => {
+                let hash = match &files[row] {
+                    Encoded::Memory(bytes) => return Ok(file_hash(bytes)),
+                    Encoded::Disk(file) => &file.hash,
+                };
+                if let Some(hash) = hash.get() {
+                    return Ok(*hash);
+                }
+                let bytes = files[row].bytes()?;
+                Ok(*hash.get_or_init(|| file_hash(&bytes)))
+            }
         }
     }
 
@@ -219,4 +268,11 @@ impl Subset {
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
     }
+}
+
+fn file_hash(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"file");
+    hash.update(bytes);
+    hash.finalize().into()
 }

@@ -57,6 +57,34 @@ pub struct Progress {
     pub steps: usize,
     /// Seed from which the order of the images follows.
     pub seed: u32,
+    /// What going on needs beside; files of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Where within its phase a run stood, and what it had recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the phase, from 1.
+    pub phase: usize,
+    /// Epochs of the phase that are done.
+    pub epochs: usize,
+    /// Steps of the phase that are done.
+    pub step: u64,
+    /// Sum of the losses of the epoch at hand, as the bits of a 64-bit float.
+    pub loss_bits: u64,
+    /// Hits of the epoch at hand.
+    pub correct: usize,
+    /// Training images of the epoch at hand that are done.
+    pub count: usize,
+    /// Seconds of the epoch at hand.
+    pub seconds: f64,
+    /// Bytes of events.jsonl.
+    pub events: u64,
+    /// The text of results.csv.
+    pub history: String,
+    /// Fingerprint of the images.
+    pub data: String,
 }
 
 /// Writes a model file.

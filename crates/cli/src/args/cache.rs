@@ -1,0 +1,29 @@
+//! Flags of the command that looks after kept outputs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// The cache of frozen layers' outputs.
+#[derive(Debug, Args)]
+pub struct Cache {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: CacheAction,
+    /// Its folder [default: features in headstart's cache folder, $HEADSTART_CACHE]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// What to do with the cache.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheAction {
+    /// List what is kept, the last used first
+    List {
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove all that is kept
+    Clear,
+}

@@ -1,0 +1,29 @@
+//! The right to change one entry of the cache, which one process has at a time.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// A lock that is held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    /// `None` where the file system has no locks. Two writers then spoil each other's rows at worst, and
+    /// the checksums tell.
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// Takes the lock for `name` in `root`; `None` if it is held. The lock file stays, outside of the
+    /// entry: were it removed, one that waits for it and one that makes it anew would both have it.
+    pub(super) fn take(root: &Path, name: &str) -> io::Result<Option<Lock>> {
+        let locks = root.join(".locks");
+        fs::create_dir_all(&locks)?;
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(locks.join(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: None })),
+        }
+    }
+}

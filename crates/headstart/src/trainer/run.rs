@@ -1,0 +1,335 @@
+//! A phase at work: steps, epochs, validation, what is written.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inputs::Inputs;
+use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
+use crate::augment::{Augment, Augmentation};
+use crate::batches::epoch_order;
+use crate::cache::{Frozen, Keeping, Part};
+use crate::dataset::Subset;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::execute::{Executor, Gradients};
+use crate::history::{EpochRecord, PhaseName};
+use crate::inference::{Control, executor};
+use crate::metrics::Totals;
+use crate::optimizer::Optimizer;
+use crate::parameters::Parameters;
+use crate::plan::{Plan, Request, sources};
+use crate::schedule::Rates;
+
+/// A phase at work.
+pub(super) struct Run<'t, 'a> {
+    pub trainer: &'t mut Trainer<'a>,
+    pub name: PhaseName,
+    pub opening: Event,
+    /// Where the outputs for training and for validation images are to be kept.
+    keeping: [Keeping; 2],
+    pub train: Executor,
+    validate: Executor,
+    pub optimizer: Optimizer,
+    rates: Rates,
+    /// Epochs and steps of this phase that are done.
+    pub done: usize,
+    pub step: u64,
+    /// Steps of the epoch at hand that are done, their figures, and the seconds before those that
+    /// this process measures.
+    pub epoch_steps: usize,
+    pub totals: Totals,
+    pub seconds: f64,
+    gradients: Gradients,
+    pub saves: Saves,
+}
+
+/// When last.safetensors is written next.
+pub(super) struct Saves {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Saves {
+    /// Least time between two, unless told otherwise.
+    const EVERY: Duration = Duration::from_secs(60);
+    /// Writing takes at most one part in so many of the time, unless told otherwise.
+    const SHARE: u32 = 50;
+
+    fn new(every: Option<Duration>) -> Saves {
+        Saves { every, next: Instant::now() + every.unwrap_or(Saves::EVERY) }
+    }
+
+    fn due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// Notes that writing took from `start` until now.
+    pub fn done(&mut self, start: Instant) {
+        let now = Instant::now();
+        let pause = self.every.unwrap_or(Saves::EVERY.max((now - start) * Saves::SHARE));
+        self.next = now + pause;
+    }
+}
+
+impl<'t, 'a> Run<'t, 'a> {
+    pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
+        let Trainer { model, data, compute, settings, frozen, .. } = &mut *trainer;
+        let (model, settings) = (&**model, &*settings);
+        let graph = &model.net.graph;
+        let trainable = match phase.from {
+            None => model.net.head_only(),
+            Some(point) => model.net.trainable(point),
+        };
+        let sources = sources(graph, &trainable);
+        let has_prefix = sources != [0];
+        let held_out = data.validation.as_ref().map_or(0, Subset::len);
+        *frozen = match has_prefix {
+            true => {
+                let (batch, cache) = (settings.batch_size.max(INFERENCE_BATCH), &settings.cache);
+                let new = Frozen::new(model, &sources, compute, batch, cache)?;
+                Some(new.inherit(frozen.take()))
+            }
+            false => None,
+        };
+        let changed = !settings.augment.is_empty();
+        let keeping = frozen.as_ref().map_or(Keeping::Nowhere, |f| {
+            let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
+            let train = if changed { 0 } else { data.train.len() };
+            f.keeping(missing(Part::Train, train) + missing(Part::Validation, held_out))
+        });
+        let keeping = [if changed { Keeping::Nowhere } else { keeping }, keeping];
+        let cache_bytes = frozen.as_ref().map_or(0, |f| f.bytes(data.train.len() + held_out));
+        let request = Request {
+            batch: settings.batch_size,
+            sources: sources.clone(),
+            outputs: vec![],
+            trainable: Some(trainable.clone()),
+            dtype: compute.dtype,
+        };
+        let plan = Plan::new(graph, request)?;
+        let arena_bytes = plan.arena_bytes() as u64;
+        let train = Executor::new(
+            Arc::clone(graph),
+            plan,
+            Arc::clone(compute),
+            &model.parameters,
+            u64::from(settings.seed),
+        )?;
+        let validate = executor(model, compute, INFERENCE_BATCH, &sources, &[model.output()])?;
+        let opening = Event::Phase {
+            phase: phase.name,
+            from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
+            epochs: phase.epochs,
+            trainable: trainable_parameters(&model.parameters, &trainable),
+            frontier: sources.iter().map(|&s| graph.nodes[s].name.clone()).collect(),
+            cached: keeping[0] != Keeping::Nowhere,
+            on_disk: keeping[0] == Keeping::Disk,
+            cache_bytes,
+            augment: settings.augment.iter().map(Augmentation::to_string).collect(),
+            arena_bytes,
+        };
+        let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
+            .with_weight_decay(settings.weight_decay)?;
+        let steps = data.train.len().div_ceil(settings.batch_size);
+        let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
+        Ok(Run {
+            name: phase.name,
+            opening,
+            keeping,
+            train,
+            validate,
+            optimizer,
+            rates,
+            done: 0,
+            step: 0,
+            epoch_steps: 0,
+            totals: Totals::default(),
+            seconds: 0.0,
+            gradients: Gradients::default(),
+            saves: Saves::new(trainer.settings.save_every),
+            trainer,
+        })
+    }
+
+    pub fn emit(
+        &mut self,
+        event: Event,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        record(&mut self.trainer.folder, event, on_event)
+    }
+
+    /// Sends every image through the frozen layers, once, unless the cache has what they make of it.
+    pub fn keep_outputs(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
+        let keeping = self.keeping;
+        let Trainer { model, data, folder, frozen, .. } = &mut *self.trainer;
+        let Some(frozen) = frozen else { return Ok(Control::Continue) };
+        let mut emit = |event| record(folder, event, on_event);
+        let subsets =
+            [(Part::Train, Some(&data.train)), (Part::Validation, data.validation.as_ref())];
+        for ((part, subset), keeping) in subsets.into_iter().zip(keeping) {
+            let Some(subset) = subset else { continue };
+            let part = (part, subset);
+            if frozen.keep(model, &data.name, part, keeping, &mut emit)? == Control::Stop {
+                return Ok(Control::Stop);
+            }
+        }
+        frozen.rest();
+        Ok(Control::Continue)
+    }
+
+    pub fn epoch(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
+        let start = Instant::now();
+        let epoch = self.trainer.history.epochs.len() + 1;
+        let images = self.trainer.data.train.len();
+        let before = self.seconds;
+        if self.steps(epoch, start, on_event)? == Control::Stop {
+            return Ok(Control::Stop);
+        }
+        let (trained, steps) = (before + start.elapsed().as_secs_f64(), self.epoch_steps);
+        let Some(validation) = self.validation(on_event)? else {
+            self.seconds = trained;
+            self.save_last()?;
+            return Ok(Control::Stop);
+        };
+        let totals = std::mem::take(&mut self.totals);
+        (self.epoch_steps, self.seconds) = (0, 0.0);
+        let record = EpochRecord {
+            epoch,
+            phase: self.name,
+            seconds: before + start.elapsed().as_secs_f64(),
+            images_per_second: images as f64 / trained,
+            loss: totals.mean_loss(),
+            accuracy: totals.accuracy(),
+            val_loss: (validation.count > 0).then(|| validation.mean_loss()),
+            val_accuracy: (validation.count > 0).then(|| validation.accuracy()),
+            learning_rate: decimal(self.rates.at(self.step - 1)),
+        };
+        if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
+            let phase = self.name.name().to_string();
+            return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
+        }
+        self.trainer.history.epochs.push(record.clone());
+        self.done += 1;
+        let event = Event::Epoch(record);
+        if let Some(folder) = &mut self.trainer.folder {
+            folder.record(&event)?;
+        }
+        self.finish_epoch(epoch)?;
+        Ok(on_event(&event))
+    }
+
+    /// The steps of an epoch that are not done yet.
+    fn steps(
+        &mut self,
+        epoch: usize,
+        start: Instant,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let Settings { batch_size, shuffle, seed, ref augment, .. } = self.trainer.settings;
+        let images = self.trainer.data.train.len();
+        let steps = images.div_ceil(batch_size);
+        let mut order = epoch_order(u64::from(seed), epoch, images, shuffle);
+        order.drain(..images.min(self.epoch_steps * batch_size));
+        let frozen = self.trainer.frozen.as_ref();
+        let kept = frozen.is_some_and(|f| f.rows(Part::Train).is_some());
+        let data = self.trainer.data;
+        let augment = Augment { list: augment.clone(), seed: u64::from(seed), epoch };
+        let part = (Part::Train, &data.train);
+        let mut batches = Inputs::new(part, order, kept, batch_size, self.trainer.model, augment)?;
+        let before = self.seconds;
+        for step in self.epoch_steps + 1..=steps {
+            let Trainer { model, frozen, compute, folder, .. } = &mut *self.trainer;
+            let count = batches.next(model, frozen.as_mut())?;
+            let (inputs, labels) = batches.current(frozen.as_ref(), count);
+            let parameters = &mut model.parameters;
+            let result = self.train.train_step(&inputs, labels, parameters, &mut self.gradients)?;
+            if !result.loss.is_finite() {
+                let phase = self.name.name().to_string();
+                return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
+            }
+            self.optimizer.learning_rate = self.rates.at(self.step);
+            self.step += 1;
+            self.optimizer.step(compute, parameters, &self.gradients);
+            self.train.refresh(parameters)?;
+            self.totals.add(f64::from(result.loss), result.correct, result.count);
+            self.epoch_steps = step;
+            self.seconds = before + start.elapsed().as_secs_f64();
+            let event = Event::Step {
+                phase: self.name,
+                epoch,
+                step,
+                steps,
+                batch_loss: decimal(result.loss),
+                loss: self.totals.mean_loss(),
+                accuracy: self.totals.accuracy(),
+                images_per_second: self.totals.count as f64 / self.seconds,
+            };
+            let stop = record(folder, event, on_event)? == Control::Stop && step < steps;
+            if stop || (step < steps && self.saves.due()) {
+                self.save_last()?;
+            }
+            if stop {
+                return Ok(Control::Stop);
+            }
+        }
+        Ok(Control::Continue)
+    }
+
+    /// Loss and hits on the validation images; `None` if the caller said to stop.
+    fn validation(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Totals>> {
+        let mut totals = Totals::default();
+        let Some(subset) = &self.trainer.data.validation else { return Ok(Some(totals)) };
+        let Trainer { model, frozen, .. } = &mut *self.trainer;
+        let model = &**model;
+        self.validate.load(&model.parameters)?;
+        let (total, classes) = (subset.len(), model.card.classes.len());
+        let order = (0..total).collect();
+        let (part, augment) = ((Part::Validation, subset), Augment::default());
+        let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Validation).is_some());
+        let mut batches = Inputs::new(part, order, kept, INFERENCE_BATCH, model, augment)?;
+        let mut done = 0;
+        while done < total {
+            let count = batches.next(model, frozen.as_mut())?;
+            let (inputs, labels) = batches.current(frozen.as_ref(), count);
+            self.validate.forward(&inputs, count)?;
+            let p = self.validate.output(0, count);
+            let batch = headstart_kernels::loss::cross_entropy(classes, p, labels);
+            totals.add(batch.loss / count as f64, batch.correct, count);
+            done += count;
+            let event = Event::Evaluating { split: "validation", done, total };
+            if on_event(&event) == Control::Stop {
+                return Ok(None);
+            }
+        }
+        Ok(Some(totals))
+    }
+
+    /// Writes what an epoch leaves: last.safetensors after the best weights, so that a run that goes on
+    /// from it has the best of all epochs it counts.
+    fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
+        if let Trainer { folder: Some(folder), history, model, .. } = &*self.trainer
+            && history.best().is_some_and(|best| best.epoch == epoch)
+        {
+            model.save(folder.best(), None, &[])?;
+        }
+        self.save_last()?;
+        if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
+            folder.write_history(history)?;
+        }
+        Ok(())
+    }
+}
+
+/// The f64 that prints as the f32 does: 0.0001, not 0.0000999999974.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+fn trainable_parameters(parameters: &Parameters, trainable: &[bool]) -> usize {
+    let counted = parameters.tensors.iter().filter(|t| trainable[t.node] && t.role.has_gradient());
+    counted.map(|t| t.values.len()).sum()
+}
