@@ -13,4 +13,4 @@ cargo build --release
 target/release/headstart train --data "$data" --model resnet20 --weights none \
     --epochs 16 --batch-size 128 --optimizer sgd --momentum 0.9 --nesterov --learning-rate 0.1 \
     --schedule cosine --warmup-epochs 1 --weight-decay 5e-3 --decay-of kernels --augment flip,crop:4 \
-    --validation-split 0.02 --seed 1 --out "$out"
+    --validation-split 0.02 --precision f32 --seed 1 --out "$out"

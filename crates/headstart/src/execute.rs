@@ -58,6 +58,8 @@ pub struct Executor {
     compute: Arc<Compute>,
     arena: Buffer,
     states: Vec<State>,
+    /// A kernel that is trained, packed for the step that uses it.
+    packed: Packed,
     /// Number of training steps done, which seeds dropout.
     steps: u64,
     /// Seed of dropout.
@@ -80,8 +82,17 @@ impl Executor {
     ) -> Result<Executor> {
         let arena = Buffer::zeros(plan.arena);
         let states = plan.groups.iter().map(|_| State::default()).collect();
-        let mut executor =
-            Executor { graph, plan, compute, arena, states, steps: 0, seed, seconds: None };
+        let mut executor = Executor {
+            graph,
+            plan,
+            compute,
+            arena,
+            states,
+            packed: Packed::default(),
+            steps: 0,
+            seed,
+            seconds: None,
+        };
         executor.load(parameters)?;
         Ok(executor)
     }
@@ -120,7 +131,8 @@ impl Executor {
         (0..self.states.len()).try_for_each(|group| self.load_group(group, parameters))
     }
 
-    /// Packs the weights that this plan trains, after an update.
+    /// Takes over the biases and batch norm parameters that this plan trains, after an update; kernels are
+    /// packed by the steps that use them.
     ///
     /// # Errors
     /// As [`Executor::new`].
@@ -180,6 +192,10 @@ impl Executor {
                     for ((b, a), s) in state.bias.iter_mut().zip(&*factor).zip(shift) {
                         *b = *b * a + s;
                     }
+                }
+                if self.plan.trains(node) {
+                    // It changes with every step, so each step packs it anew.
+                    return Ok(());
                 }
                 let (c, scale_by) = (&*self.compute, scale.as_deref());
                 match dtype {
@@ -296,7 +312,7 @@ impl Executor {
             let expected = format!("below {classes}");
             return Err(Error::invalid("label", expected, label.to_string(), ""));
         }
-        self.prepare(parameters, gradients);
+        self.prepare(parameters, gradients)?;
         let mut total = None;
         for i in 0..self.plan.steps.len() {
             self.poison(i);
@@ -333,12 +349,26 @@ impl Executor {
         }
     }
 
-    fn prepare(&self, parameters: &Parameters, gradients: &mut Gradients) {
+    fn prepare(&self, parameters: &Parameters, gradients: &mut Gradients) -> Result<()> {
+        for (group, g) in self.plan.groups.iter().enumerate() {
+            if let Main::Conv { node, .. } = g.main
+                && self.plan.trains(node)
+            {
+                let expected = self.conv_shape(group, node, 1).kernel_len();
+                let found = parameters.get(node, Role::Kernel).map_or(0, |t| t.values.len());
+                if found != expected {
+                    let what = format!("kernel of {}", self.graph.nodes[node].name);
+                    let (expected, found) = (format!("{expected} values"), found.to_string());
+                    return Err(Error::invalid(what, expected, found, ""));
+                }
+            }
+        }
         gradients.tensors.resize(parameters.tensors.len(), Vec::new());
         for (g, p) in gradients.tensors.iter_mut().zip(&parameters.tensors) {
             let trains = self.plan.trains(p.node) && p.role.has_gradient();
             g.resize(if trains { p.values.len() } else { 0 }, 0.0);
         }
+        Ok(())
     }
 
     fn check(&self, inputs: &[Slice<'_>], count: usize) -> Result<()> {
@@ -375,21 +405,25 @@ impl Executor {
 
     /// Where a node's value is: a source, or a part of the arena.
     fn find(&self, node: NodeId, count: usize) -> Result<At, usize> {
-        match self.plan.values[node] {
+        self.locate(self.plan.values[node], count)
+    }
+
+    fn locate(&self, place: Option<Place>, count: usize) -> Result<At, usize> {
+        match place {
             Some(Place::Source(i)) => Err(i),
             Some(Place::Buffer(b)) => Ok(self.at(b, count)),
             None => Ok(At { floats: 0..0, elements: 0 }),
         }
     }
 
-    /// A node's value where nothing is written at the same time.
+    /// A node's value in the backward pass, where nothing is written at the same time.
     fn value<'a, E: Element>(
         &'a self,
         node: NodeId,
         inputs: &[Slice<'a>],
         count: usize,
     ) -> &'a [E] {
-        match self.find(node, count) {
+        match self.locate(self.plan.kept(node), count) {
             Err(source) => E::of(inputs[source]),
             Ok(at) => at.of(&self.arena),
         }

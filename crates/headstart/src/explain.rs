@@ -113,6 +113,9 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
             let elements = inputs(g) + residual + size(output(g)) + main(g);
             of(name(g), output(g), flops(graph, group(g), batch), elements)
         }
+        Step::Again { group: g, .. } => {
+            of(format!("again: {}", name(g)), output(g), 0, inputs(g) + size(output(g)))
+        }
         Step::Loss { group: g, .. } => {
             let node = group(g).inputs[0];
             of("d loss".into(), node, 0, 2 * size(node))

@@ -31,7 +31,7 @@
 use crate::buffer::Buffer;
 use crate::element::{DType, Element};
 use crate::gather::Gather;
-use crate::gemm::{self, Finish};
+use crate::gemm::{self, Finish, Inner};
 use crate::gradient;
 use crate::isa::Isa;
 use crate::table::Compute;
@@ -109,8 +109,9 @@ impl ConvShape {
 /// A kernel in the layout the register tile reads.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    /// Elements of the type in `key`.
+    /// Elements of the type in `key`, the first `len` of which count.
     data: Buffer,
+    len: usize,
     key: Option<Key>,
 }
 
@@ -139,9 +140,10 @@ impl Packed {
         len: usize,
     ) -> &mut [E] {
         let floats = (len * E::DTYPE.bytes()).div_ceil(size_of::<f32>());
-        if self.data.len() != floats {
+        if self.data.len() < floats {
             self.data = Buffer::zeros(floats);
         }
+        self.len = len;
         self.key = Some(Packed::key::<E>(compute, shape, backward));
         &mut E::view_mut(&mut self.data)[..len]
     }
@@ -149,7 +151,7 @@ impl Packed {
     fn check<E: Element>(&self, compute: &Compute, shape: &ConvShape, backward: bool) -> &[E] {
         let key = Some(Packed::key::<E>(compute, shape, backward));
         assert!(self.key == key, "the kernel was packed for {:?}, not {key:?}", self.key);
-        E::view(&self.data)
+        &E::view(&self.data)[..self.len]
     }
 }
 
@@ -199,7 +201,8 @@ pub fn pack_forward<E: Element>(
     let at = |tap: usize, k: usize, n: usize| {
         kernel[(tap * g.run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
     };
-    gemm::pack(compute, &g, columns, at, packed.prepare::<E>(compute, shape, false, len));
+    let packed = packed.prepare::<E>(compute, shape, false, len);
+    gemm::pack(compute, &g, columns, Inner::Columns, at, packed);
 }
 
 /// Packs `kernel` (h x w x in x out) for [`backward_input`] on elements `E`.
@@ -231,7 +234,7 @@ pub fn pack_backward_input<E: Element>(
             let [i, j] = taps[tap];
             kernel[((i * shape.kernel + j) * columns + n) * run + k]
         };
-        gemm::pack(compute, g, columns, at, part);
+        gemm::pack(compute, g, columns, Inner::Depth, at, part);
     }
 }
 
@@ -258,7 +261,6 @@ pub fn forward<E: Element>(
         return;
     }
     let g = Gather::forward(shape);
-    let packed = &packed[..gemm::packed_len::<E>(compute, &g, n)];
     gemm::run(compute, &g, input, packed, n, &finish, output);
 }
 

@@ -3,6 +3,7 @@
 use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
+use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -74,12 +75,25 @@ pub(crate) fn packed_len<E: Element>(compute: &Compute, g: &Gather, columns: usi
     columns.div_ceil(nr) * nr * g.taps.len() * g.run.next_multiple_of(kernels.depth)
 }
 
+/// In which direction neighbours of a matrix that is to be packed are neighbours in memory.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Inner {
+    /// Along the columns.
+    Columns,
+    /// Along the reduction.
+    Depth,
+}
+
+/// Rows of the reduction that are packed together, so that either direction stays in cache.
+const BLOCK: usize = 32;
+
 /// Packs the matrix `at(tap, k, column)` into panels of the tile's columns, zero-padded: in a panel, for
 /// each tap, groups of the arithmetic's depth of `k`, and in a group column by column.
 pub(crate) fn pack<E: Element>(
     compute: &Compute,
     g: &Gather,
     columns: usize,
+    inner: Inner,
     at: impl Fn(usize, usize, usize) -> f32 + Sync,
     packed: &mut [E],
 ) {
@@ -89,20 +103,27 @@ pub(crate) fn pack<E: Element>(
     }
     let kernels = compute.kernels::<E>();
     let (nr, unit) = (kernels.tile(columns).nr, kernels.depth);
-    let groups = g.run.div_ceil(unit);
-    compute.threads.chunks(packed, groups * unit * nr, |part, rows| {
+    compute.threads.chunks(packed, g.run.next_multiple_of(unit) * nr, |part, rows| {
         let (panel, tap) = (part / g.taps.len(), part % g.taps.len());
         let first = panel * nr;
         let width = nr.min(columns - first);
-        for (group, row) in rows.chunks_exact_mut(unit * nr).enumerate() {
-            for i in 0..unit {
-                let k = group * unit + i;
-                for (j, to) in row.iter_mut().skip(i).step_by(unit).enumerate() {
-                    let inside = k < g.run && j < width;
-                    *to = E::from_f32(if inside { at(tap, k, first + j) } else { 0.0 });
+        if width < nr || !g.run.is_multiple_of(unit) {
+            rows.fill(E::default());
+        }
+        vectorize(compute.isa(), || {
+            for (block, rows) in rows.chunks_mut(BLOCK * nr).enumerate() {
+                let start = block * BLOCK;
+                let depth = BLOCK.min(g.run - start);
+                let mut put = |k: usize, j: usize| {
+                    let to = k / unit * unit * nr + j * unit + k % unit;
+                    rows[to] = E::from_f32(at(tap, start + k, first + j));
+                };
+                match inner {
+                    Inner::Columns => (0..depth).for_each(|k| (0..width).for_each(|j| put(k, j))),
+                    Inner::Depth => (0..width).for_each(|j| (0..depth).for_each(|k| put(k, j))),
                 }
             }
-        }
+        });
     });
 }
 

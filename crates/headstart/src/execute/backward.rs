@@ -13,7 +13,9 @@ impl Executor {
         gradients: &mut Gradients,
     ) {
         let dtype = match step {
-            Step::Forward { group } | Step::Loss { group, .. } => self.dtype(group),
+            Step::Forward { group } | Step::Again { group, .. } | Step::Loss { group, .. } => {
+                self.dtype(group)
+            }
             Step::Mask { gradient, .. } => self.plan.buffers[gradient].dtype,
             Step::Accumulate { from, .. } | Step::Copy { from, .. } => {
                 self.plan.buffers[from].dtype
@@ -38,6 +40,17 @@ impl Executor {
         let count = labels.len();
         match step {
             Step::Forward { .. } => {}
+            Step::Again { group, output } => {
+                let g = &self.plan.groups[group];
+                let (x, channels) = (g.inputs[0], self.graph.nodes[g.output].shape.channels());
+                let (place, relu) = (self.find(x, count), g.relu);
+                let write = self.at(output, count);
+                let (c, state) = (&*self.compute, &self.states[group]);
+                let split = Split::new(&mut self.arena, write);
+                let x = split.value::<E>(inputs, &place);
+                let (scale, shift) = (&state.scale, &state.shift);
+                norm::batch_norm_apply(c, channels, x, scale, shift, None, relu, split.write());
+            }
             Step::Loss { group, output } => {
                 let node = self.plan.groups[group].output;
                 let classes = self.graph.nodes[node].shape.elements();
@@ -82,7 +95,9 @@ impl Executor {
                 );
             }
             Step::Input { group, gradient, output, accumulate, mask } => {
-                self.input_gradient::<E>(group, gradient, output, accumulate, mask, inputs, count);
+                self.input_gradient::<E>(
+                    group, gradient, output, accumulate, mask, inputs, count, parameters,
+                );
             }
         }
     }
@@ -149,6 +164,7 @@ impl Executor {
         mask: bool,
         inputs: &[Slice<'_>],
         count: usize,
+        parameters: &Parameters,
     ) {
         let g = self.plan.groups[group].clone();
         let conv = match g.main {
@@ -161,7 +177,14 @@ impl Executor {
             _ => 0,
         };
         let input = self.graph.nodes[g.inputs[0]].shape;
-        let value = self.find(g.inputs[0], count);
+        let trained = match g.main {
+            Main::Conv { node, .. } if self.plan.trains(node) => {
+                parameters.get(node, Role::Kernel).map(|t| &t.values[..])
+            }
+            _ => None,
+        };
+        let value = self.locate(self.plan.kept(g.inputs[0]), count);
+        let reads = self.plan.reads_input(group, mask);
         let (from, to) = (self.at(gradient, count), self.at(output, count));
         let c = &*self.compute;
         let split = Split::new(&mut self.arena, to);
@@ -172,12 +195,18 @@ impl Executor {
             return;
         }
         let dy = split.read::<E>(&from);
-        let x = split.value::<E>(inputs, &value);
+        let x = if reads { split.value::<E>(inputs, &value) } else { &[] };
         let dx = split.write::<E>();
         match g.main {
             Main::Conv { .. } => {
                 if let Some(shape) = conv {
-                    let packed = &self.states[group].backward;
+                    let packed = match trained {
+                        Some(kernel) => {
+                            conv::pack_backward_input::<E>(c, &shape, kernel, &mut self.packed);
+                            &self.packed
+                        }
+                        None => &self.states[group].backward,
+                    };
                     conv::backward_input(c, &shape, dy, packed, accumulate, mask.then_some(x), dx);
                 }
             }
@@ -204,7 +233,7 @@ impl Executor {
         count: usize,
         write: At,
     ) -> (&'a [E], &'a mut [E]) {
-        let place = self.find(node, count);
+        let place = self.locate(self.plan.kept(node), count);
         let split = Split::new(&mut self.arena, write);
         (split.value(inputs, &place), split.write())
     }

@@ -75,6 +75,12 @@ impl Executor {
             }
             _ => {}
         }
+        let trained = match g.main {
+            Main::Conv { node, .. } if self.plan.trains(node) => {
+                parameters.as_deref().and_then(|p| p.get(node, Role::Kernel)).map(|t| &t.values[..])
+            }
+            _ => None,
+        };
         let x = read(&places[0]);
         let residual = g.residual.and(places.last()).map(read);
         let second = places.get(1).map_or(x, read);
@@ -84,7 +90,14 @@ impl Executor {
             Main::Conv { .. } => {
                 if let Some(shape) = shape {
                     let epilogue = Epilogue { bias: Some(&state.bias), residual, relu: g.relu };
-                    conv::forward(c, &shape, x, &state.forward, epilogue, y);
+                    let packed = match trained {
+                        Some(kernel) => {
+                            conv::pack_forward::<E>(c, &shape, kernel, None, &mut self.packed);
+                            &self.packed
+                        }
+                        None => &state.forward,
+                    };
+                    conv::forward(c, &shape, x, packed, epilogue, y);
                 }
             }
             Main::Norm { node, training } => {

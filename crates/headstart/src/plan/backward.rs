@@ -7,6 +7,7 @@ use crate::graph::{Graph, NodeId, Op};
 pub(super) fn append(plan: &mut Plan, graph: &Graph) {
     let nodes = graph.nodes.len();
     let mut b = Backward {
+        cheap: cheap(plan, graph),
         live: vec![false; nodes],
         pending: vec![0; nodes],
         gradients: vec![None; nodes],
@@ -32,7 +33,21 @@ pub(super) fn append(plan: &mut Plan, graph: &Graph) {
     }
 }
 
+/// Values that one pass over what is kept anyway makes anew: batch norms in training mode without a
+/// residual, whose own gradient needs their input.
+fn cheap(plan: &Plan, graph: &Graph) -> Vec<Option<usize>> {
+    let mut cheap = vec![None; graph.nodes.len()];
+    for (i, g) in plan.groups.iter().enumerate() {
+        if matches!(g.main, Main::Norm { training: true, .. }) && g.residual.is_none() {
+            cheap[g.output] = Some(i);
+        }
+    }
+    cheap
+}
+
 struct Backward<'a> {
+    /// Groups of the values that are computed again rather than kept.
+    cheap: Vec<Option<usize>>,
     graph: &'a Graph,
     plan: &'a mut Plan,
     /// Values whose gradient is needed.
@@ -49,6 +64,23 @@ struct Backward<'a> {
 
 impl Backward<'_> {
     fn push(&mut self, step: Step) {
+        let (group, own) = match step {
+            Step::Kernel { group, .. } | Step::Norm { group, .. } => (group, false),
+            Step::Input { group, mask, .. } if self.plan.reads_input(group, mask) => (group, false),
+            Step::Mask { group, .. } => (group, true),
+            _ => return self.plan.steps.push(step),
+        };
+        let g = &self.plan.groups[group];
+        let reads = if own { vec![g.output] } else { g.inputs.clone() };
+        for node in reads {
+            if let Some(group) = self.cheap[node]
+                && self.plan.again[node].is_none()
+            {
+                let output = self.buffer(node);
+                self.plan.again[node] = Some(output);
+                self.plan.steps.push(Step::Again { group, output });
+            }
+        }
         self.plan.steps.push(step);
     }
 

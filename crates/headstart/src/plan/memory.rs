@@ -49,9 +49,14 @@ pub(super) fn assign(plan: &mut Plan) {
 
 /// Buffers a step reads or writes.
 fn uses(plan: &Plan, step: Step) -> Vec<usize> {
-    let value = |node: usize| match plan.values[node] {
+    let buffer = |place: Option<Place>| match place {
         Some(Place::Buffer(buffer)) => Some(buffer),
         _ => None,
+    };
+    let forward = matches!(step, Step::Forward { .. } | Step::Again { .. });
+    let value = |node: usize| match forward {
+        true => buffer(plan.values[node]),
+        false => buffer(plan.kept(node)),
     };
     let output = |group: usize| value(plan.groups[group].output);
     let inputs = |group: usize| plan.groups[group].inputs.iter().filter_map(|&n| value(n));
@@ -60,14 +65,16 @@ fn uses(plan: &Plan, step: Step) -> Vec<usize> {
             let g = &plan.groups[group];
             inputs(group).chain(output(group)).chain(g.residual.and_then(value)).collect()
         }
+        Step::Again { group, output: to } => inputs(group).chain([to]).collect(),
         Step::Loss { group, output: to } => output(group).into_iter().chain([to]).collect(),
         Step::Mask { group, gradient } => output(group).into_iter().chain([gradient]).collect(),
         Step::Accumulate { from, to } | Step::Copy { from, to } => vec![from, to],
         Step::Kernel { group, gradient } | Step::Norm { group, gradient, .. } => {
             inputs(group).chain([gradient]).collect()
         }
-        Step::Input { group, gradient, output, .. } => {
-            inputs(group).chain([gradient, output]).collect()
+        Step::Input { group, gradient, output, mask, .. } => {
+            let x = plan.reads_input(group, mask).then(|| inputs(group));
+            x.into_iter().flatten().chain([gradient, output]).collect()
         }
     }
 }

@@ -102,6 +102,13 @@ pub enum Step {
         /// The group.
         group: usize,
     },
+    /// Computes a batch norm group again, from its input and the statistics of the forward pass.
+    Again {
+        /// The group.
+        group: usize,
+        /// Receives its value.
+        output: usize,
+    },
     /// Gradient of the mean cross-entropy with respect to the logits.
     Loss {
         /// The softmax group.
@@ -175,6 +182,8 @@ pub struct Plan {
     pub buffers: Vec<BufferSpec>,
     /// Where each node's value is; `None` for nodes fused away or not computed.
     pub values: Vec<Option<Place>>,
+    /// The buffer of the values that are computed again for the backward pass instead of being kept.
+    pub again: Vec<Option<usize>>,
     /// What each node's value and its gradient are stored as.
     pub dtypes: Vec<DType>,
     /// Floats of the arena.
@@ -197,6 +206,7 @@ impl Plan {
         let mut plan = Plan {
             dtypes: dtypes.collect(),
             values: vec![None; graph.nodes.len()],
+            again: vec![None; graph.nodes.len()],
             steps: (0..groups.len()).map(|group| Step::Forward { group }).collect(),
             buffers: Vec::new(),
             arena: 0,
@@ -221,6 +231,16 @@ impl Plan {
     /// Bytes of the arena.
     pub fn arena_bytes(&self) -> usize {
         self.arena * size_of::<f32>()
+    }
+
+    /// Whether the gradient of a group's input needs the input itself.
+    pub fn reads_input(&self, group: usize, mask: bool) -> bool {
+        mask || matches!(self.groups[group].main, Main::MaxPool { .. })
+    }
+
+    /// Where a node's value is in the backward pass.
+    pub fn kept(&self, node: NodeId) -> Option<Place> {
+        self.again[node].map(Place::Buffer).or(self.values[node])
     }
 
     /// Whether a node's weights are trained by this plan.
