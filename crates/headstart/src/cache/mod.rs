@@ -1,7 +1,7 @@
 //! Outputs of frozen layers, computed once per image: kept in memory for a run, and on disk for later ones.
 //!
 //! Rows are found by the hash of an image's content within an entry whose key is a hash of everything else
-//! that the values follow from ([`key`]). So training, validation and test images share an entry, an
+//! that the values follow from (`key`). So training, validation and test images share an entry, an
 //! image that changed is another image, and nothing can be stale.
 
 mod build;

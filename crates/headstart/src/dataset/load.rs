@@ -49,8 +49,7 @@ impl Found {
     }
 
     fn file_ref(&self, path: Arc<Path>, offset: Option<u64>) -> FileRef {
-        let (bytes, modified) = (self.bytes, self.modified);
-        FileRef { path, offset, bytes, modified, hash: OnceLock::new() }
+        FileRef { path, offset, bytes: self.bytes, modified: self.modified, hash: OnceLock::new() }
     }
 
     fn decoded_bytes(&self) -> usize {

@@ -157,6 +157,17 @@ impl Subset {
         }
     }
 
+    /// The file of image `i` as it was found; `None` where only its pixels are kept.
+    ///
+    /// # Errors
+    /// When it can no longer be read.
+    pub fn encoded(&self, i: usize) -> Result<Option<Cow<'_, [u8]>>> {
+        match &self.samples.store {
+            Store::Packed { .. } => Ok(None),
+            Store::Encoded(files) => files[self.rows[i]].bytes().map(Some),
+        }
+    }
+
     /// SHA-256 of what each image is decoded from: its pixels, or the bytes of its file. Images on disk
     /// are read for it; should one of them change later, [`Self::image`] fails.
     ///
@@ -183,27 +194,17 @@ impl Subset {
                 hash.update(&pixels[offsets[row]..][..height * width * 3]);
                 Ok(hash.finalize().into())
             }
-            Store::Encoded(files) => match &files[row] {
-                Encoded::Memory(bytes) => Ok(file_hash(bytes)),
-                Encoded::Disk(FileRef { hash, .. }) => {
-                    if let Some(hash) = hash.get() {
-                        return Ok(*hash);
-                    }
-                    let bytes = files[row].bytes()?;
-                    Ok(*hash.get_or_init(|| file_hash(&bytes)))
+            Store::Encoded(files) => {
+                let hash = match &files[row] {
+                    Encoded::Memory(bytes) => return Ok(file_hash(bytes)),
+                    Encoded::Disk(file) => &file.hash,
+                };
+                if let Some(hash) = hash.get() {
+                    return Ok(*hash);
                 }
-            },
-        }
-    }
-
-    /// The file of image `i` as it was found; `None` where only its pixels are kept.
-    ///
-    /// # Errors
-    /// When it can no longer be read.
-    pub fn encoded(&self, i: usize) -> Result<Option<Cow<'_, [u8]>>> {
-        match &self.samples.store {
-            Store::Packed { .. } => Ok(None),
-            Store::Encoded(files) => files[self.rows[i]].bytes().map(Some),
+                let bytes = files[row].bytes()?;
+                Ok(*hash.get_or_init(|| file_hash(&bytes)))
+            }
         }
     }
 
