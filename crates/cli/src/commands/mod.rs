@@ -1,9 +1,11 @@
 //! One file per command.
 
 mod bench;
+mod compare;
 mod doctor;
 mod evaluate;
 mod explain;
+mod explain_image;
 mod export;
 mod features;
 mod generate;
@@ -12,6 +14,8 @@ mod hub;
 mod inspect;
 mod plot;
 mod predict;
+mod probe;
+mod similar;
 mod summary;
 mod train;
 
@@ -37,6 +41,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Features(args) => features::run(&args),
+        Command::ExplainImage(args) => explain_image::run(&args),
+        Command::Similar(args) => similar::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -45,6 +52,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Weights(args) => hub::weights(&args),
         Command::Data(args) => hub::data(&args),
         Command::Export(args) => export::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }
