@@ -124,7 +124,7 @@ pub fn fit_temperature(classes: usize, logits: &[f32], labels: &[usize]) -> Resu
         let middle = (low * high).sqrt();
         if slope(middle) > 0.0 { high = middle } else { low = middle }
     }
-    Ok(1.0 / (low * high).sqrt())
+    Ok((1.0 / (low * high).sqrt()).clamp(TEMPERATURES[0], TEMPERATURES[1]))
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_image_counts_for_the_most_probable_class_that_reaches_its_threshold() {
-        // Thresholds: class 0 is 0.55, class 1 is 0.7.
+        // Thresholds: class 0 is 0.55, class 1 is 0.65.
         let p = [0.9, 0.1, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6];
         let issues = find(&p, &[0, 0, 1, 1], 2);
         assert_eq!(issues.len(), 1);

@@ -182,7 +182,7 @@ impl Problem<'_> {
         if memo.last.at != at {
             memo.last = self.evaluate(at);
             memo.evaluations += 1;
-            if memo.best.at.is_empty() || memo.last.loss < memo.best.loss {
+            if memo.best.at.is_empty() || memo.last.loss <= memo.best.loss {
                 memo.best = memo.last.clone();
             }
         }
@@ -340,7 +340,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_solution_has_no_slope_and_does_not_depend_on_threads() {
-        let (features, labels) = clusters(4, 60, 12, 0.8);
+        let (features, labels) = clusters(4, 60, 12, 0.6);
         let examples = Examples { features: &features, width: 12, labels: &labels, classes: 4 };
         let options = SolveOptions { l2: 1e-3, tolerance: 1e-7, iterations: 500 };
         let head = solve(&Threads::new(1).unwrap(), examples, options).unwrap();
