@@ -68,11 +68,11 @@ pub fn classify<E: From<Error>>(
             let mut p = Vec::new();
             if count > 0 {
                 executor.forward(&[&pixels], count)?;
-                p = to_probabilities(model, executor.output(0, count).to_vec());
+                p = to_probabilities(model, executor.stored_output(0, count).to_f32());
                 if tta {
                     mirror(&mut pixels, target.width);
                     executor.forward(&[&pixels], count)?;
-                    let other = to_probabilities(model, executor.output(0, count).to_vec());
+                    let other = to_probabilities(model, executor.stored_output(0, count).to_f32());
                     p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
                 }
             }

@@ -104,10 +104,11 @@ impl GradCam {
             return Err(Error::invalid("class", expected, class.to_string(), ""));
         }
         self.executor.forward(&[pixels], 1)?;
-        let probabilities = softmax(self.classes, self.executor.output(1, 1), self.temperature);
+        let logits = self.executor.stored_output(1, 1).to_f32();
+        let probabilities = softmax(self.classes, &logits, self.temperature);
         let class = class.unwrap_or_else(|| argmax(&probabilities));
         let alpha = self.gradient(class);
-        let map = self.executor.output(0, 1);
+        let map = self.executor.stored_output(0, 1).to_f32();
         let values = map
             .chunks_exact(self.channels)
             .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))

@@ -92,7 +92,8 @@ pub fn pooled(
         for (i, (tensor, &node)) in tensors.iter_mut().zip(nodes).enumerate() {
             let shape = graph.nodes[node].shape;
             let (channels, pixels) = (shape.channels(), shape.elements() / shape.channels());
-            for map in executor.output(i, batch.count).chunks_exact(shape.elements()) {
+            let maps = executor.stored_output(i, batch.count).to_f32();
+            for map in maps.chunks_exact(shape.elements()) {
                 let start = tensor.len();
                 tensor.resize(start + channels, 0.0);
                 for pixel in map.chunks_exact(channels) {

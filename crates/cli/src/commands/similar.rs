@@ -36,7 +36,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let node = model.pooled();
     let mut one = executor(&model, &compute, 1, &[0], &[node])?;
     one.forward(&[&enter(&model, &query)?], 1)?;
-    let own = one.output(0, 1).to_vec();
+    let own = one.stored_output(0, 1).to_f32();
     let options =
         DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
     let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
