@@ -221,7 +221,7 @@ fn compare_shows_what_differs_and_draws_curves() {
     assert_eq!(names, ["accuracy.png", "accuracy.svg", "loss.png", "loss.svg"]);
     assert!(read(&place, "both/loss.svg").contains("other"));
     let text = place.run("compare run other").ok().out;
-    assert!(text.contains("best val_accuracy") && text.contains("fine_tune_at"), "{text}");
+    assert!(text.contains("best val_accuracy") && text.contains("fine-tune-at"), "{text}");
     place.run("compare run").fails(2, &[]);
     place.run("compare run data").fails(1, &["config.toml"]);
 }
