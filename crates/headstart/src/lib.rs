@@ -59,7 +59,6 @@ pub mod inference;
 pub mod init;
 pub mod inspect;
 pub mod job;
-pub mod label_issues;
 pub mod logistic;
 pub mod metrics;
 pub mod model;
