@@ -89,7 +89,7 @@ fn corrupt_images_are_named_skipped_and_counted() {
         assert!(done.err.contains(part), "no {part:?} in: {}", done.err);
     }
     let model = "run/weights/best.safetensors";
-    let done = place.run(&format!("predict {model} data/red --json")).ok();
+    let done = place.run(&format!("predict {model} data/red --json")).fails(1, &["red/bad.png"]);
     assert_eq!(done.out.lines().count(), 6);
     assert!(
         done.err.contains("skipped 2 of 8 images") && done.err.contains("cut.png"),

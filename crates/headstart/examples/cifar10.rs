@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         interpolation: Interpolation::Nearest,
         upsample: 7,
         preprocess: Preprocess::Caffe,
+        temperature: None,
         progress: None,
     };
     let mut model = Model::new(card, 42)?;

@@ -6,6 +6,7 @@ use headstart_kernels::element::Values;
 use headstart_kernels::table::Compute;
 
 use crate::batches::{Loader, LoaderOptions};
+use crate::calibration::softmax;
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
 use crate::execute::Executor;
@@ -112,7 +113,36 @@ pub fn features(
     Ok(Some(features))
 }
 
-/// Class probabilities of every image, `[images, classes]` row-major.
+/// Values of one node for every image, `[images, elements]` row-major.
+///
+/// # Errors
+/// As [`features`].
+pub fn values(
+    model: &Model,
+    subset: &Subset,
+    node: NodeId,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Vec<f32>>> {
+    let features = features(model, subset, &[node], compute, batch, progress)?;
+    Ok(features.map(|f| f.tensors[0].as_slice().to_f32()))
+}
+
+/// The node that [`to_probabilities`] reads.
+pub fn answer_node(model: &Model) -> NodeId {
+    if model.card.temperature.is_some() { model.logits() } else { model.output() }
+}
+
+/// Class probabilities, at the model's temperature, from the values of [`answer_node`].
+pub fn to_probabilities(model: &Model, values: Vec<f32>) -> Vec<f32> {
+    match model.card.temperature {
+        Some(t) => softmax(model.card.classes.len(), &values, t),
+        None => values,
+    }
+}
+
+/// Class probabilities of every image at the model's temperature, `[images, classes]` row-major.
 ///
 /// # Errors
 /// As [`features`].
@@ -123,8 +153,8 @@ pub fn probabilities(
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Vec<f32>>> {
-    let features = features(model, subset, &[model.output()], compute, batch, progress)?;
-    Ok(features.map(|f| f.tensors[0].as_slice().to_f32()))
+    let answers = values(model, subset, answer_node(model), compute, batch, progress)?;
+    Ok(answers.map(|values| to_probabilities(model, values)))
 }
 
 /// Evaluates a model on images with `labels`, indices of the model's classes; `split` names the

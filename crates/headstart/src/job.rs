@@ -135,6 +135,7 @@ pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Optio
         interpolation,
         upsample,
         preprocess: config.preprocess.or(of_file).unwrap_or(recipe.preprocess),
+        temperature: None,
         progress: None,
     };
     if let Some(card) = file.as_ref().and_then(|f| f.card.as_ref())

@@ -15,6 +15,9 @@ use std::fmt;
 use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};
 
+use crate::bootstrap::{self, Intervals};
+use crate::calibration::Calibration;
+
 /// One class's figures, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
@@ -49,6 +52,12 @@ pub struct Report {
     pub per_class: Vec<ClassReport>,
     /// Number of images by label (row) and answer (column).
     pub confusion_matrix: Vec<Vec<usize>>,
+    /// Whether the probabilities mean what they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// How far loss, accuracy and top-5 scatter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence_intervals: Option<Intervals>,
 }
 
 /// Loss and hits, summed image by image.
@@ -104,17 +113,22 @@ pub fn top(probabilities: &[f32], count: usize) -> Vec<usize> {
     order
 }
 
+/// Whether `label` is among the five most probable classes, equals in label order.
+pub fn in_top5(p: &[f32], label: usize) -> bool {
+    let before = |(i, &q): (usize, &f32)| q > p[label] || (q == p[label] && i < label);
+    p.iter().enumerate().filter(|&e| before(e)).count() < 5
+}
+
 impl Report {
     /// Compares probabilities, `[labels.len(), classes.len()]` row-major, with the labels.
     pub fn new(split: &str, classes: &[String], probabilities: &[f32], labels: &[usize]) -> Report {
         let n = classes.len();
         let mut confusion = vec![vec![0usize; n]; n];
-        let (mut loss, mut in_top5) = (0.0, 0);
+        let (mut loss, mut in_five) = (0.0, 0);
         for (p, &label) in probabilities.chunks_exact(n.max(1)).zip(labels) {
             loss += cross_entropy(n, p, &[label as u32]).loss;
             confusion[label][argmax(p)] += 1;
-            let before = |(i, &q): (usize, &f32)| q > p[label] || (q == p[label] && i < label);
-            in_top5 += usize::from(p.iter().enumerate().filter(|&e| before(e)).count() < 5);
+            in_five += usize::from(in_top5(p, label));
         }
         let samples = labels.len();
         let correct: usize = (0..n).map(|i| confusion[i][i]).sum();
@@ -131,11 +145,19 @@ impl Report {
             split: split.to_string(),
             loss: if samples == 0 { 0.0 } else { loss / samples as f64 },
             accuracy: share(correct, samples),
-            top5: share(in_top5, samples),
+            top5: share(in_five, samples),
             samples,
             classes: classes.to_vec(),
             per_class: per_class.collect(),
             confusion_matrix: confusion,
+            calibration: (samples > 0).then(|| Calibration::new(n, probabilities, labels)),
+            confidence_intervals: bootstrap::intervals(
+                n,
+                probabilities,
+                labels,
+                bootstrap::RESAMPLES,
+                bootstrap::SEED,
+            ),
         }
     }
 }
@@ -145,6 +167,19 @@ impl fmt::Display for Report {
         let Report { split, loss, accuracy, top5, samples, .. } = self;
         writeln!(f, "{split}: {samples} images")?;
         writeln!(f, "loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}")?;
+        if let Some(i) = &self.confidence_intervals {
+            let percent = i.level * 100.0;
+            let bounds = |[low, high]: [f64; 2]| format!("{low:.4} to {high:.4}");
+            let (loss, accuracy, top5) = (bounds(i.loss), bounds(i.accuracy), bounds(i.top5));
+            writeln!(f, "{percent:.0}% intervals: loss {loss}  accuracy {accuracy}  top-5 {top5}")?;
+        }
+        if let Some(c) = &self.calibration {
+            write!(f, "calibration error (ECE, {} bins) {:.4}", c.bins.len(), c.ece)?;
+            match c.temperature {
+                Some(t) => writeln!(f, "  at temperature {t:.4}")?,
+                None => writeln!(f)?,
+            }
+        }
         let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "\n{:width$}  precision  recall      f1  support", "class")?;
         for c in &self.per_class {

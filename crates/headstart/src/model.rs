@@ -65,6 +65,7 @@ impl Model {
             interpolation: crate::image::Interpolation::Bilinear,
             upsample: 1,
             preprocess: recipe.preprocess,
+            temperature: None,
             progress: None,
         };
         Model::new(card, 0)
@@ -135,7 +136,18 @@ impl Model {
         Target { height, width, interpolation }
     }
 
-    /// The node whose value is the class probabilities.
+    /// The node whose value is the class scores before the softmax.
+    pub fn logits(&self) -> usize {
+        self.net.graph.nodes[self.output()].inputs.first().copied().unwrap_or(0)
+    }
+
+    /// The node whose value is the vector that the dense layer reads: the global average pooling.
+    pub fn pooled(&self) -> usize {
+        let is_pool = |n: &crate::graph::Node| n.op == crate::graph::Op::GlobalAveragePool;
+        self.net.graph.nodes.iter().rposition(is_pool).unwrap_or(0)
+    }
+
+    /// The node whose value is the class probabilities, at temperature 1.
     pub fn output(&self) -> usize {
         self.net.graph.output()
     }

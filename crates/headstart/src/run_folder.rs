@@ -197,16 +197,12 @@ impl RunFolder {
         history.write_csv(self.path.join("results.csv"))
     }
 
-    /// Writes report.json and report.txt.
+    /// Writes report.json, report.txt and confusion_matrix.csv.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write_report(&self, report: &Report) -> Result<()> {
-        let path = self.path.join("report.json");
-        let json = serde_json::to_string_pretty(report)
-            .map_err(|e| Error::format(&path, "a report that fits JSON", e.to_string(), ""))?;
-        write_bytes(&path, (json + "\n").as_bytes())?;
-        write_bytes(self.path.join("report.txt"), report.to_string().as_bytes())
+        crate::report::write(&self.path, report)
     }
 }
 

@@ -24,6 +24,7 @@ fn card(architecture: &str, classes: &[&str]) -> ModelCard {
         interpolation: Interpolation::Bicubic,
         upsample: 1,
         preprocess: Preprocess::Unit,
+        temperature: None,
         progress: None,
     }
 }

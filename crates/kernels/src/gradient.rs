@@ -76,16 +76,24 @@ pub(crate) fn run<E: Element>(
             rows.clear();
             g.rows(source, &zeros, start, count, range.taps.clone(), 1, &mut rows);
             for tap in 0..taps {
-                input.fill(compute.isa(), count, |i| {
-                    // SAFETY: `Gather::rows` checked that `g.run` elements from each pointer on are
-                    // borrowed, and the range lies within the run.
-                    unsafe {
-                        std::slice::from_raw_parts(
-                            rows[i * taps + tap].add(range.offset),
-                            range.run,
-                        )
-                    }
-                });
+                let alone = unit == 1 && zeros.is_empty();
+                let even = spacing(&rows[tap..], taps).filter(|_| alone);
+                if even.is_none() {
+                    input.fill(compute.isa(), count, |i| {
+                        // SAFETY: `Gather::rows` checked that `g.run` elements from each pointer on are
+                        // borrowed, and the range lies within the run.
+                        unsafe {
+                            std::slice::from_raw_parts(
+                                rows[i * taps + tap].add(range.offset),
+                                range.run,
+                            )
+                        }
+                    });
+                }
+                let (start_of_input, stride) = match even {
+                    Some(stride) => (rows[tap].wrapping_add(range.offset), stride),
+                    None => (input.view().as_ptr(), input.stride),
+                };
                 for (panel, block) in group.clone().zip(&blocks) {
                     let base = (chunk * panels + panel) * depth;
                     let mut k = 0;
@@ -96,16 +104,16 @@ pub(crate) fn run<E: Element>(
                         let output = unsafe { partial.slice(row * nr, mr * nr) };
                         let args = GradientArgs {
                             steps: count.div_ceil(unit),
-                            input: input.view()[k * unit..].as_ptr(),
-                            stride: input.stride,
+                            input: start_of_input.wrapping_add(k * unit),
+                            stride,
                             panel: block.view().as_ptr(),
                             output: output.as_mut_ptr(),
                             output_stride: nr,
                             accumulate: start > first,
                         };
-                        // SAFETY: `input` and `block` hold that many steps of at least
-                        // `(k + mr) * unit` and `nr * unit` elements, and `output` `mr * nr` floats.
-                        // The record's ISA was found available.
+                        // SAFETY: `input`, or the checked rows themselves, and `block` hold that many steps
+                        // of at least `(k + mr) * unit` and `nr * unit` elements, and `output` `mr * nr`
+                        // floats. The record's ISA was found available.
                         unsafe { (tiles.run[mr - 1])(&args) };
                         k += mr;
                     }
@@ -131,6 +139,17 @@ pub(crate) fn run<E: Element>(
             }
         }
     });
+}
+
+/// Elements between the rows of consecutive pixels, every `taps`th of `rows`, where it is always the same.
+fn spacing<E>(rows: &[*const E], taps: usize) -> Option<usize> {
+    let mut of_tap = rows.iter().step_by(taps).map(|row| row.addr());
+    let first = of_tap.next()?;
+    let Some(second) = of_tap.next() else { return Some(0) };
+    let bytes = second.checked_sub(first)?;
+    let even = bytes % size_of::<E>() == 0
+        && of_tap.zip(2..).all(|(at, i)| at.checked_sub(first) == Some(bytes * i));
+    even.then_some(bytes / size_of::<E>())
 }
 
 /// Rows of some pixels: single ones, or pairs of pixels with both values of a channel side by side.

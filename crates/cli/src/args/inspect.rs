@@ -97,3 +97,17 @@ pub struct Work {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
 }
+
+/// Settings of a comparison.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Run folders
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub runs: Vec<std::path::PathBuf>,
+    /// Folder for accuracy and loss of all runs as pictures
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<std::path::PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+}

@@ -18,9 +18,9 @@ pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
-pub use inspect::{Bench, Doctor, Explain, Summary, Work};
+pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
 pub use train::{Plot, Train};
-pub use use_model::{Evaluate, Features, Predict};
+pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
 
 /// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.
 #[derive(Debug, Parser)]
@@ -42,6 +42,12 @@ pub enum Command {
     Predict(Predict),
     /// Write what the net makes of images, one vector each, to a file
     Features(Features),
+    /// Show where in an image a class is seen
+    ExplainImage(ExplainImage),
+    /// Find the images of a data set most like an image
+    Similar(Similar),
+    /// Measure how well a linear head does on each stage of a net
+    Probe(Probe),
     /// List a net's layers
     Summary(Summary),
     /// List the steps that a net runs, with shapes, operations and bytes
@@ -60,6 +66,8 @@ pub enum Command {
     Cache(Cache),
     /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
     Export(Export),
+    /// Compare runs: settings that differ, figures, curves
+    Compare(Compare),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

@@ -39,6 +39,24 @@ pub struct Evaluate {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
+    /// Fit a temperature on the validation images and keep it in the model file; predict divides by it
+    #[arg(long)]
+    pub calibrate: bool,
+    /// Resamples behind the confidence intervals, 0 for none
+    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES)]
+    pub bootstrap: usize,
+    /// Seed of the resamples
+    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::SEED)]
+    pub bootstrap_seed: u32,
+    /// Write the worst and the most confused images to a web page
+    #[arg(long, value_name = "FILE.html")]
+    pub gallery: Option<PathBuf>,
+    /// Worst images in the gallery; of each of the most confused pairs of classes it has a row
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub gallery_size: usize,
+    /// Folder for report.json, report.txt, and the confusion matrix and reliability as data and pictures
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -65,6 +83,18 @@ pub struct Predict {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Average the probabilities of each image and its mirror image (test-time augmentation)
+    #[arg(long)]
+    pub tta: bool,
+    /// Answer "unknown" where no class is at least so probable
+    #[arg(long, value_name = "P")]
+    pub threshold: Option<f32>,
+    /// Write the answers to a file instead: .csv, .json or .jsonl
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub output: Option<PathBuf>,
+    /// Images that go through the net together
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch_size: usize,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
@@ -115,6 +145,100 @@ pub struct Features {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
     /// Print what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of a class activation map.
+#[derive(Debug, Args)]
+pub struct ExplainImage {
+    /// Model file, or the name of a net, which then names ImageNet's classes
+    pub model: String,
+    /// Image file
+    pub image: PathBuf,
+    /// Picture to write: the image with what speaks for the class in warm colours
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    /// Class to look for [default: the most probable]
+    #[arg(long, value_name = "NAME")]
+    pub class: Option<String>,
+    /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
+    #[arg(long, value_name = "imagenet|FILE")]
+    pub weights: Option<String>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
+    /// Print the map and the probabilities as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of a search.
+#[derive(Debug, Args)]
+pub struct Similar {
+    /// Model file, or the name of a net, which then names ImageNet's classes
+    pub model: String,
+    /// Image file
+    pub image: PathBuf,
+    /// Images to search, as for train
+    #[arg(long, value_name = "PATH")]
+    pub data: String,
+    /// Nearest images to name
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    pub top_k: usize,
+    /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
+    #[arg(long, value_name = "imagenet|FILE")]
+    pub weights: Option<String>,
+    /// Write a web page with the images
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings of a probe.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// Model file, or the name of a net
+    pub model: String,
+    /// Images, as for train
+    #[arg(long, value_name = "PATH")]
+    pub data: String,
+    /// Weights, where MODEL names a net, as for train [default: imagenet]
+    #[arg(long, value_name = "imagenet|FILE|none")]
+    pub weights: Option<String>,
+    /// Resize images to this size, where MODEL names a net
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// How images are resized, where MODEL names a net
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interp>,
+    /// Share of the images that the heads are compared on
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub validation_split: f64,
+    /// Weight of the squared kernel in the heads' loss
+    #[arg(long, value_name = "L2", default_value_t = 3e-4)]
+    pub l2: f64,
+    /// At most so many training images
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
+    /// Print a JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -64,6 +64,7 @@ pub fn prepare(args: &Work, compute: &Arc<Compute>) -> Result<Running, Failure> 
         interpolation: Interpolation::Nearest,
         upsample: args.upsample,
         preprocess: recipe.preprocess,
+        temperature: None,
         progress: None,
     };
     let model = Model::new(card, 1).map_err(Failure::Usage)?;

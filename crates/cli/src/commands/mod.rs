@@ -2,10 +2,12 @@
 
 mod bench;
 mod cache;
+mod compare;
 mod data;
 mod doctor;
 mod evaluate;
 mod explain;
+mod explain_image;
 mod export;
 mod features;
 mod generate;
@@ -14,7 +16,9 @@ mod hub;
 mod inspect;
 mod plot;
 mod predict;
+mod probe;
 mod resume;
+mod similar;
 mod summary;
 mod train;
 
@@ -40,6 +44,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Features(args) => features::run(&args),
+        Command::ExplainImage(args) => explain_image::run(&args),
+        Command::Similar(args) => similar::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -49,6 +56,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Weights(args) => hub::weights(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

@@ -3,101 +3,109 @@
 use std::path::{Path, PathBuf};
 
 use headstart::Error;
-use headstart::image::{decode, resize};
-use headstart::inference::executor;
+use headstart::classify::{Answer, ClassifyOptions, classify};
+use headstart::export::{Choice, Prediction, check_predictions_ending, write_predictions};
+use headstart::inference::Control;
 use headstart::metrics::top;
-use headstart::model::Model;
-use serde::Serialize;
 
 use super::{compute, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
-use crate::output;
+use crate::progress::Progress;
+use crate::{interrupt, output};
 
-/// Images that go through the net together.
-const BATCH: usize = 16;
-
-#[derive(Serialize)]
-struct Prediction<'a> {
-    image: String,
-    class: &'a str,
-    probability: f32,
-    top: Vec<Choice<'a>>,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    class: &'a str,
-    probability: f32,
-}
-
-/// Classifies images; those that cannot be read are named and skipped.
+/// Classifies images, in order; those that cannot be read are named, and the command then fails at its end.
 pub fn run(args: &Predict) -> Result<(), Failure> {
-    if args.top_k == 0 {
-        return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
-    }
+    check(args)?;
     let files = files(&args.images)?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
     let compute = compute(args.threads, args.precision.into())?;
-    let batch = BATCH.min(files.len());
-    let mut executor = executor(&model, &compute, batch, &[0], &[model.output()])?;
-    let target = model.target();
-    let (mut pixels, mut names, mut skipped) = (Vec::new(), Vec::new(), 0);
-    for (i, file) in files.iter().enumerate() {
-        let image = std::fs::read(file)
-            .map_err(Error::io("read", file))
-            .and_then(|bytes| decode(file, &bytes))
-            .and_then(|image| resize(&image, target.width, target.height, target.interpolation));
-        match image {
-            Ok(image) => {
-                pixels.extend(image.pixels.iter().map(|&b| f32::from(b)));
-                names.push(file);
+    let options = ClassifyOptions {
+        batch: args.batch_size,
+        tta: args.tta,
+        decoders: compute.threads.count(),
+    };
+    if args.output.is_some() {
+        interrupt::watch();
+    }
+    let mut progress = Progress::new(0);
+    let (mut kept, mut skipped, mut stopped) = (Vec::new(), 0, false);
+    let threshold = args.threshold.unwrap_or(0.0);
+    let classes = &model.card.classes;
+    classify(&model, &files, &compute, options, &mut |i, answer: Answer<'_>| {
+        let control = match args.output {
+            Some(_) => progress.images("predicting", i + 1, files.len()),
+            None => Control::Continue,
+        };
+        match answer {
+            Ok(p) => {
+                let choice = |k: usize| Choice { class: classes[k].clone(), probability: p[k] };
+                let choices = top(p, args.top_k).into_iter().map(choice).collect();
+                let name = files[i].display().to_string();
+                let prediction = Prediction::new(name, choices, threshold);
+                if args.output.is_some() {
+                    kept.push(prediction);
+                } else {
+                    print(args, &prediction)?;
+                }
             }
             Err(error) => {
                 eprintln!("skipped: {error}");
                 skipped += 1;
             }
         }
-        if names.len() == batch || (i + 1 == files.len() && !names.is_empty()) {
-            executor.forward(&[&pixels], names.len())?;
-            let p = executor.output(0, names.len());
-            for (file, p) in names.iter().zip(p.chunks_exact(model.card.classes.len())) {
-                print(args, &model, file, p)?;
-            }
-            pixels.clear();
-            names.clear();
-        }
+        stopped |= control == Control::Stop;
+        Ok::<_, Failure>(control)
+    })?;
+    progress.clear();
+    if stopped {
+        return Err(Failure::Interrupted("nothing was written".into()));
+    }
+    if skipped < files.len()
+        && let Some(path) = &args.output
+    {
+        write_predictions(path, &kept)?;
+        output::line(format!("{}: {} images", path.display(), kept.len()))?;
     }
     if skipped > 0 {
         eprintln!("skipped {skipped} of {} images", files.len());
-    }
-    if skipped == files.len() {
         let found = format!("{skipped} that cannot be");
-        return Err(Error::invalid("images", "at least one that can be read", found, "").into());
+        return Err(Error::invalid("images", "files that can be read", found, "").into());
     }
     Ok(())
 }
 
-fn print(args: &Predict, model: &Model, file: &Path, p: &[f32]) -> Result<(), Failure> {
-    if p.iter().any(|v| !v.is_finite()) {
-        let hint = "the weights are damaged or training diverged";
-        return Err(Error::invalid("probabilities", "finite numbers", "others", hint).into());
+fn check(args: &Predict) -> Result<(), Failure> {
+    let usage = |what: &str, expected: &str, found: String| {
+        Err(Failure::Usage(Error::invalid(what, expected, found, "")))
+    };
+    if args.top_k == 0 {
+        return usage("--top-k", "at least 1", "0".into());
     }
-    let choices: Vec<Choice<'_>> = top(p, args.top_k)
-        .into_iter()
-        .map(|i| Choice { class: &model.card.classes[i], probability: p[i] })
-        .collect();
-    let image = file.display().to_string();
+    if args.batch_size == 0 {
+        return usage("--batch-size", "at least 1", "0".into());
+    }
+    if let Some(p) = args.threshold.filter(|p| !(0.0..=1.0).contains(p)) {
+        return usage("--threshold", "a probability from 0 to 1", p.to_string());
+    }
+    if let Some(path) = &args.output {
+        check_predictions_ending(path).map_err(Failure::Usage)?;
+    }
+    Ok(())
+}
+
+fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     if args.json {
-        let Choice { class, probability } = choices[0];
-        output::json(&Prediction { image, class, probability, top: choices })?;
-        return Ok(());
+        return output::json(prediction);
     }
-    output::line(&image)?;
-    for Choice { class, probability } in choices {
+    output::line(&prediction.image)?;
+    if args.threshold.is_some_and(|p| prediction.probability < p) {
+        output::line(format!("  {}", prediction.class))?;
+    }
+    for Choice { class, probability } in &prediction.top {
         output::line(format!("  {probability:.4}  {class}"))?;
     }
     Ok(())
@@ -121,7 +129,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    const KNOWN: [&str; 3] = ["jpg", "jpeg", "png"];
+    const KNOWN: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
     // Links may lead in circles.
     if depth > 32 {
         return Ok(());

@@ -1,18 +1,27 @@
 //! Pictures of a run.
 
+mod gallery;
+mod neighbours;
+mod overlaid;
+mod page;
 mod plots;
+mod reliability;
 
 use std::path::Path;
 
-pub use plots::{Picture, confusion_matrix, curves};
+pub use gallery::{Section, Shown, choose, gallery};
+pub use neighbours::{Captioned, neighbours};
+pub use overlaid::overlaid;
+pub use plots::{Figure, Picture, confusion_matrix, curves};
+pub use reliability::reliability;
 
-use crate::atomic::write_bytes;
+use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::metrics::Report;
 
-/// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} of a
-/// report, into a run's folder.
+/// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} and
+/// reliability.{png,svg} of a report, into a run's folder.
 ///
 /// # Errors
 /// If a picture cannot be drawn or written.
@@ -25,12 +34,38 @@ pub fn draw(folder: impl AsRef<Path>, history: &History, report: Option<&Report>
     }
     if let Some(report) = report {
         pictures.push(("confusion_matrix", confusion_matrix(report)?));
+        if let Some(calibration) = &report.calibration {
+            pictures.push(("reliability", reliability(calibration)?));
+        }
     }
     for (name, picture) in pictures {
         write_bytes(folder.join(format!("{name}.svg")), picture.svg.as_bytes())?;
         write_bytes(folder.join(format!("{name}.png")), &picture.png)?;
     }
     Ok(())
+}
+
+/// Writes report.json, report.txt and confusion_matrix.csv into a folder.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(folder: impl AsRef<Path>, report: &Report) -> Result<()> {
+    let folder = folder.as_ref();
+    let path = folder.join("report.json");
+    let json = serde_json::to_string_pretty(report)
+        .map_err(|e| Error::format(&path, "a report that fits JSON", e.to_string(), ""))?;
+    write_bytes(&path, (json + "\n").as_bytes())?;
+    write_bytes(folder.join("report.txt"), report.to_string().as_bytes())?;
+    write_atomic(folder.join("confusion_matrix.csv"), |out| {
+        let mut csv = csv::Writer::from_writer(out);
+        let names = report.classes.iter().map(String::as_str);
+        csv.write_record(std::iter::once("label").chain(names))?;
+        for (class, row) in report.classes.iter().zip(&report.confusion_matrix) {
+            let counts = row.iter().map(usize::to_string);
+            csv.write_record(std::iter::once(class.clone()).chain(counts))?;
+        }
+        csv.flush()
+    })
 }
 
 /// Reads a run's results.csv and report.json and draws its pictures anew.

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::history::{EpochRecord, History, PhaseName};
 use crate::metrics::Report;
 
-const TRAIN: &str = "#1f77b4";
-const VALIDATION: &str = "#ff7f0e";
+pub(super) const TRAIN: &str = "#1f77b4";
+pub(super) const VALIDATION: &str = "#ff7f0e";
 /// PNG pixels per SVG unit.
 const SCALE: f32 = 2.0;
 /// Most classes whose cells carry numbers and names.
@@ -135,7 +135,7 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
     picture(plots, layout)
 }
 
-fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
+pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
     let scene = kuva::render::render::render_multiple(plots, layout);
     let svg = kuva::backend::svg::SvgBackend::default().render_scene(&scene);
     let png = kuva::backend::raster::RasterBackend::new()

@@ -19,8 +19,11 @@ use crate::preprocess::Preprocess;
 const KEY: &str = "headstart";
 /// Prefix of optimizer state among the tensors.
 const OPTIMIZER: &str = "optimizer/";
-/// What this program writes; it reads this and lower.
+/// The version of a card without a temperature. One with it is written as [`NEWEST`], because a reader
+/// of this version would leave the temperature out.
 pub const VERSION: u32 = 1;
+/// The version up to which cards are read.
+pub const NEWEST: u32 = 2;
 
 /// Everything needed to use a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct ModelCard {
     pub upsample: usize,
     /// Pixel normalisation inside the net.
     pub preprocess: Preprocess,
+    /// What the logits are divided by before the softmax, where it is not 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// Where training stood when the file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -129,7 +135,9 @@ pub(crate) fn write_tensors(
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| failed(&e))?;
         views.push((name.as_str(), view));
     }
-    let card = serde_json::to_string(card).map_err(|e| failed(&e))?;
+    let version = if card.temperature.is_some() { NEWEST } else { VERSION };
+    let card = ModelCard { version, ..card.clone() };
+    let card = serde_json::to_string(&card).map_err(|e| failed(&e))?;
     // One key only: the library writes keys in no fixed order, and equal models are equal files.
     let metadata = HashMap::from([(KEY.into(), card)]);
     let file = serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
@@ -211,10 +219,10 @@ fn card(path: &Path, text: &str) -> Result<ModelCard> {
         Error::format(path, "a readable model card in its metadata", e.to_string(), "")
     };
     let version = serde_json::from_str::<Version>(text).map_err(bad)?.version;
-    if version > VERSION {
+    if version > NEWEST {
         return Err(Error::format(
             path,
-            format!("a model card of version {VERSION} or lower"),
+            format!("a model card of version {NEWEST} or lower"),
             format!("version {version}"),
             "a newer headstart wrote this file; update headstart",
         ));
@@ -225,17 +233,19 @@ fn card(path: &Path, text: &str) -> Result<ModelCard> {
         && (1..=4096).contains(&card.width)
         && (1..=64).contains(&card.upsample)
         && card.height.max(card.width) * card.upsample <= 8192
-        && (1..=1_000_000).contains(&card.classes.len());
+        && (1..=1_000_000).contains(&card.classes.len())
+        && card.temperature.is_none_or(|t| t.is_finite() && t > 0.0);
     if !sane {
         return Err(Error::format(
             path,
             "a model card with sizes in range",
             format!(
-                "{}x{} upsampled x{}, {} classes",
+                "{}x{} upsampled x{}, {} classes, temperature {}",
                 card.height,
                 card.width,
                 card.upsample,
-                card.classes.len()
+                card.classes.len(),
+                card.temperature.unwrap_or(1.0)
             ),
             "",
         ));

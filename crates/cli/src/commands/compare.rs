@@ -1,0 +1,72 @@
+//! `headstart compare`.
+
+use headstart::Error;
+use headstart::atomic::write_bytes;
+use headstart::compare::{Comparison, RunSummary, compare, read};
+use headstart::report::{Figure, overlaid};
+
+use crate::args::Compare;
+use crate::failure::Failure;
+use crate::output;
+
+/// Compares runs.
+pub fn run(args: &Compare) -> Result<(), Failure> {
+    let runs: Result<Vec<RunSummary>, Error> = args.runs.iter().map(read).collect();
+    let comparison = compare(runs?);
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let list: Vec<_> = comparison.runs.iter().map(|r| (r.run.as_str(), &r.history)).collect();
+        for (name, figure) in [("accuracy", Figure::Accuracy), ("loss", Figure::Loss)] {
+            let picture = overlaid(&list, figure)?;
+            write_bytes(folder.join(format!("{name}.svg")), picture.svg.as_bytes())?;
+            write_bytes(folder.join(format!("{name}.png")), &picture.png)?;
+        }
+    }
+    if args.json {
+        output::json(&comparison)?;
+    } else {
+        output::text(table(&comparison))?;
+    }
+    Ok(())
+}
+
+/// One row a setting or figure, one column a run.
+fn table(c: &Comparison) -> String {
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let mut row = |name: &str, of: &dyn Fn(&RunSummary) -> Option<String>| {
+        let values = c.runs.iter().map(|r| of(r).unwrap_or_else(|| "-".into()));
+        rows.push((name.to_string(), values.collect()));
+    };
+    let four = |v: f64| format!("{v:.4}");
+    row("run", &|r| Some(r.run.clone()));
+    row("epochs", &|r| Some(r.epochs.to_string()));
+    row("seconds", &|r| Some(format!("{:.1}", r.seconds)));
+    row("best epoch", &|r| r.best.as_ref().map(|e| e.epoch.to_string()));
+    row("best val_accuracy", &|r| r.best.as_ref()?.val_accuracy.map(four));
+    row("best val_loss", &|r| r.best.as_ref()?.val_loss.map(four));
+    row("last val_accuracy", &|r| r.last.as_ref()?.val_accuracy.map(four));
+    row("last val_loss", &|r| r.last.as_ref()?.val_loss.map(four));
+    row("last accuracy", &|r| r.last.as_ref().map(|e| four(e.accuracy)));
+    row("last loss", &|r| r.last.as_ref().map(|e| four(e.loss)));
+    row("reported on", &|r| r.report.as_ref().map(|f| f.split.clone()));
+    row("reported accuracy", &|r| r.report.as_ref().map(|f| four(f.accuracy)));
+    row("reported top-5", &|r| r.report.as_ref().map(|f| four(f.top5)));
+    row("reported loss", &|r| r.report.as_ref().map(|f| four(f.loss)));
+    for d in &c.differences {
+        let values = d.values.iter().map(|v| v.clone().unwrap_or_else(|| "-".into()));
+        rows.push((d.setting.clone(), values.collect()));
+    }
+    let width = |cell: &str| cell.chars().count();
+    let first = rows.iter().map(|r| width(&r.0)).max().unwrap_or(0);
+    let columns: Vec<usize> =
+        (0..c.runs.len()).map(|i| rows.iter().map(|r| width(&r.1[i])).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for (name, values) in &rows {
+        text.push_str(&format!("{name:first$}"));
+        for (value, width) in values.iter().zip(&columns) {
+            text.push_str(&format!("  {value:>width$}"));
+        }
+        text.push('\n');
+    }
+    text
+}

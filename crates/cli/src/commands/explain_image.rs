@@ -1,0 +1,51 @@
+//! `headstart explain-image`.
+
+use headstart::Error;
+use headstart::atomic::write_bytes;
+use headstart::gradcam::{GradCam, enter, overlay, png};
+use headstart::image::decode;
+use headstart::nearest::did_you_mean;
+use serde::Serialize;
+
+use super::{compute, open_model};
+use crate::args::ExplainImage;
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    image: String,
+    file: String,
+    class: &'a str,
+    probability: f32,
+    /// Rows of the map, which is spread over the whole image.
+    map: Vec<&'a [f32]>,
+}
+
+/// Draws where in an image a class is seen.
+pub fn run(args: &ExplainImage) -> Result<(), Failure> {
+    let model = open_model(&args.model, args.weights.as_deref())?;
+    let classes = &model.card.classes;
+    let class = args.class.as_ref().map(|name| {
+        classes.iter().position(|c| c == name).ok_or_else(|| {
+            let hint = did_you_mean(name, classes.iter().map(String::as_str));
+            Failure::Usage(Error::invalid("--class", "a class of the model", name, hint))
+        })
+    });
+    let class = class.transpose()?;
+    let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
+    let image = decode(&args.image, &bytes)?;
+    let compute = compute(args.threads, args.precision.into())?;
+    let heat = GradCam::new(&model, &compute)?.heat(&enter(&model, &image)?, class)?;
+    write_bytes(&args.out, &png(&overlay(&image, &heat))?)?;
+    let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
+    let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
+    if args.json {
+        let map = heat.values.chunks_exact(heat.width).collect();
+        output::json(&Explained { image, file, class, probability, map })?;
+    } else {
+        output::line(format!("{image}: {class} {probability:.4}"))?;
+        output::line(file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! `headstart probe`.
+
+use headstart::Error;
+use headstart::config::TrainConfig;
+use headstart::hub::sources;
+use headstart::job::{build_model, open_data};
+use headstart::model::Model;
+use headstart::probe::{pooled, probe, stages};
+
+use super::{compute, hub, is_file};
+use crate::args::Probe;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+/// Solves a linear head on each stage's outputs and suggests where to start training.
+pub fn run(args: &Probe) -> Result<(), Failure> {
+    let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
+    if is_file(&args.model) && given {
+        return Err(Failure::Usage(Error::invalid(
+            args.model.clone(),
+            "the name of a net with these flags",
+            "a model file, which says itself how images enter it",
+            "leave --weights, --image-size and --interpolation out",
+        )));
+    }
+    if !(args.l2 >= 0.0 && args.l2.is_finite()) {
+        let found = args.l2.to_string();
+        return Err(Failure::Usage(Error::invalid("--l2", "0 or more", found, "")));
+    }
+    let config = TrainConfig {
+        data: args.data.clone(),
+        model: if is_file(&args.model) { "resnet50".into() } else { args.model.clone() },
+        weights: args.weights.clone().unwrap_or_else(|| "imagenet".into()),
+        image_size: args.image_size,
+        interpolation: args.interpolation.map(Into::into),
+        validation_split: args.validation_split,
+        limit: args.limit,
+        threads: args.threads,
+        ..TrainConfig::default()
+    };
+    config.check().map_err(Failure::Usage)?;
+    let fetches = !is_file(&args.model) && sources::is_variant(&config.weights);
+    if fetches {
+        hub::published(&config.model, &config.weights, false)?;
+    }
+    hub::fetch_data(&config.data)?;
+    let compute = compute(args.threads, args.precision.into())?;
+    let data = open_data(&config)?;
+    let Some(validation) = &data.validation else {
+        let hint = "give --validation-split above 0";
+        return Err(Failure::Usage(Error::invalid("validation images", "some", "none", hint)));
+    };
+    let model = match is_file(&args.model) {
+        true => Model::open(&args.model)?,
+        false => {
+            hub::fetch_weights(&config)?;
+            build_model(&config, &data)?.0
+        }
+    };
+    interrupt::watch();
+    let nodes = stages(&model.recipe, &model.net);
+    let mut progress = Progress::new(0);
+    let mut run = |name: &str, subset: &headstart::dataset::Subset| {
+        let title = format!("stages, {name}");
+        let mut show = |done| progress.images(&title, done, subset.len());
+        let tensors = pooled(&model, subset, &nodes, &compute, &mut show)?;
+        tensors.ok_or_else(|| Failure::Interrupted("nothing was measured".into()))
+    };
+    let (train, other) = (run("train", &data.train)?, run("validation", validation)?);
+    let (labels, held_out) = (data.train.labels(), validation.labels());
+    let classes = data.classes.len();
+    let probed = probe(&model, &compute, (&train, &labels), (&other, &held_out), classes, args.l2)?;
+    if args.json {
+        output::json(&probed)?;
+        return Ok(());
+    }
+    let width = probed.stages.iter().map(|s| s.layer.len()).max().unwrap_or(0).max(5);
+    output::line(format!("{:width$}  index  features  accuracy  on its own images", "layer"))?;
+    for s in &probed.stages {
+        output::line(format!(
+            "{:width$}  {:5}  {:8}  {:8.4}  {:17.4}",
+            s.layer, s.index, s.features, s.accuracy, s.train_accuracy
+        ))?;
+    }
+    output::line(format!(
+        "best {:.4} +- {:.4} ({} images): --fine-tune-at {}",
+        probed.best, probed.standard_error, probed.samples, probed.suggested
+    ))?;
+    Ok(())
+}

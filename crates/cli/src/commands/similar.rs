@@ -1,0 +1,85 @@
+//! `headstart similar`.
+
+use headstart::Error;
+use headstart::atomic::write_bytes;
+use headstart::dataset::{self, DataOptions};
+use headstart::gradcam::enter;
+use headstart::image::decode;
+use headstart::inference::{executor, values};
+use headstart::report::{Captioned, neighbours};
+use headstart::similar::nearest;
+use headstart::trainer::INFERENCE_BATCH;
+use serde::Serialize;
+
+use super::{compute, hub, open_model, parts};
+use crate::args::{Similar, Split};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+#[derive(Serialize)]
+struct Found<'a> {
+    image: String,
+    class: &'a str,
+    similarity: f32,
+}
+
+/// Names the images of a data set whose features point the way an image's do.
+pub fn run(args: &Similar) -> Result<(), Failure> {
+    if args.top_k == 0 {
+        return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
+    }
+    let model = open_model(&args.model, args.weights.as_deref())?;
+    let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
+    let query = decode(&args.image, &bytes)?;
+    let compute = compute(args.threads, args.precision.into())?;
+    let node = model.pooled();
+    let mut one = executor(&model, &compute, 1, &[0], &[node])?;
+    one.forward(&[&enter(&model, &query)?], 1)?;
+    let own = one.stored_output(0, 1).to_f32();
+    let options =
+        DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
+    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
+    interrupt::watch();
+    let mut progress = Progress::new(0);
+    let (mut features, mut places) = (Vec::new(), Vec::new());
+    for (split, subset) in parts(&data, Split::All)? {
+        let mut show = |done| progress.images(&format!("features, {split}"), done, subset.len());
+        let batch = INFERENCE_BATCH;
+        let Some(part) = values(&model, subset, node, &compute, batch, &mut show)? else {
+            return Err(Failure::Interrupted("nothing was written".into()));
+        };
+        features.extend(part);
+        places.extend((0..subset.len()).map(|i| (split, subset, i)));
+    }
+    let found = nearest(&own, &features, args.top_k);
+    let name = |i: usize| format!("{}/{}", places[i].0, places[i].1.name(places[i].2));
+    let class = |i: usize| data.classes[places[i].1.label(places[i].2)].as_str();
+    if let Some(path) = &args.html {
+        let list: Result<Vec<Captioned<'_>>, Error> = found
+            .iter()
+            .map(|n| {
+                let (_, subset, at) = places[n.image];
+                let caption = format!("{} {:.4}", class(n.image), n.similarity);
+                Ok(Captioned { image: subset.image(at)?, name: name(n.image), caption })
+            })
+            .collect();
+        let caption = "the image".to_string();
+        let own = Captioned { image: query, name: args.image.display().to_string(), caption };
+        write_bytes(path, neighbours(&own, &list?)?.as_bytes())?;
+        eprintln!("page: {}", path.display());
+    }
+    let list: Vec<Found<'_>> = found
+        .iter()
+        .map(|n| Found { image: name(n.image), class: class(n.image), similarity: n.similarity })
+        .collect();
+    if args.json {
+        let image = args.image.display().to_string();
+        output::json(&serde_json::json!({ "image": image, "similar": list }))?;
+    } else {
+        for Found { image, class, similarity } in &list {
+            output::line(format!("{similarity:7.4}  {class}  {image}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Answers for images, as .csv, .json or .jsonl.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::atomic::write_atomic;
+use crate::error::{Error, Result};
+
+/// What is answered where no class is probable enough.
+pub const UNKNOWN: &str = "unknown";
+
+/// The answer for one image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Its path.
+    pub image: String,
+    /// The most probable class, or [`UNKNOWN`].
+    pub class: String,
+    /// The greatest probability.
+    pub probability: f32,
+    /// The most probable classes, in falling order.
+    pub top: Vec<Choice>,
+}
+
+/// A class and its probability.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// Class name.
+    pub class: String,
+    /// Its probability.
+    pub probability: f32,
+}
+
+impl Prediction {
+    /// The answer for an image; `choices` are its most probable classes, at least one. Where the first is
+    /// less probable than `threshold`, the answer is [`UNKNOWN`].
+    pub fn new(image: String, choices: Vec<Choice>, threshold: f32) -> Prediction {
+        let (class, probability) = match choices.first() {
+            Some(c) if c.probability >= threshold => (c.class.clone(), c.probability),
+            other => (UNKNOWN.to_string(), other.map_or(0.0, |c| c.probability)),
+        };
+        Prediction { image, class, probability, top: choices }
+    }
+}
+
+/// What the ending of a file's name means.
+enum Kind {
+    Csv,
+    Json,
+    Jsonl,
+}
+
+fn kind(path: &Path) -> Result<Kind> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("csv") => Ok(Kind::Csv),
+        Some("json") => Ok(Kind::Json),
+        Some("jsonl") => Ok(Kind::Jsonl),
+        _ => Err(Error::invalid(
+            path.display().to_string(),
+            "a name that ends in .csv, .json or .jsonl",
+            "another ending",
+            "",
+        )),
+    }
+}
+
+/// Checks that [`write_predictions`] knows the ending of a file's name.
+///
+/// # Errors
+/// If it does not.
+pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
+    kind(path.as_ref()).map(|_| ())
+}
+
+/// Writes predictions in the format that the file's ending names, whole or not at all.
+///
+/// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` has image, class,
+/// probability, and class and probability of the second to last choice.
+///
+/// # Errors
+/// If the ending is unknown or the file cannot be written.
+pub fn write_predictions(path: impl AsRef<Path>, predictions: &[Prediction]) -> Result<()> {
+    let path = path.as_ref();
+    match kind(path)? {
+        Kind::Csv => write_atomic(path, |out| csv(out, predictions)),
+        Kind::Json => write_atomic(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, predictions)?;
+            out.write_all(b"\n")
+        }),
+        Kind::Jsonl => write_atomic(path, |out| {
+            predictions.iter().try_for_each(|p| {
+                serde_json::to_writer(&mut *out, p)?;
+                out.write_all(b"\n")
+            })
+        }),
+    }
+}
+
+fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    let choices = predictions.iter().map(|p| p.top.len()).max().unwrap_or(1);
+    let mut head = vec!["image".to_string(), "class".into(), "probability".into()];
+    for rank in 2..=choices {
+        head.extend([format!("class{rank}"), format!("probability{rank}")]);
+    }
+    writer.write_record(&head)?;
+    for p in predictions {
+        let mut row = vec![p.image.clone(), p.class.clone(), p.probability.to_string()];
+        for c in p.top.iter().skip(1) {
+            row.extend([c.class.clone(), c.probability.to_string()]);
+        }
+        writer.write_record(&row)?;
+    }
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions() -> Vec<Prediction> {
+        let choice = |class: &str, probability| Choice { class: class.into(), probability };
+        let top = vec![choice("a, \"b\"", 0.75), choice("c", 0.25)];
+        vec![
+            Prediction::new("x.png".into(), top.clone(), 0.75),
+            Prediction::new("y.png".into(), top, 0.8),
+        ]
+    }
+
+    #[test]
+    fn every_format_holds_the_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| {
+            let path = folder.path().join(name);
+            write_predictions(&path, &predictions()).unwrap();
+            std::fs::read_to_string(path).unwrap()
+        };
+        assert_eq!(
+            text("p.csv"),
+            "image,class,probability,class2,probability2\n\
+             x.png,\"a, \"\"b\"\"\",0.75,c,0.25\ny.png,unknown,0.75,c,0.25\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&text("p.json")).unwrap();
+        let lines = text("p.jsonl");
+        let lines: Vec<serde_json::Value> =
+            lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(json, serde_json::Value::Array(lines));
+        assert_eq!((&json[0]["class"], &json[1]["class"]), (&"a, \"b\"".into(), &UNKNOWN.into()));
+        assert_eq!(json[1]["top"][0]["probability"], 0.75);
+        assert!(write_predictions(folder.path().join("p.txt"), &predictions()).is_err());
+    }
+}

@@ -1,0 +1,407 @@
+//! Multinomial logistic regression, solved to its optimum: a softmax head over features that stay.
+//!
+//! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
+//! `kernel_regularizer=l2(l2)`; the bias is free. It is strictly convex in the kernel, so there is one
+//! solution, which L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) goes to.
+
+use std::sync::Mutex;
+
+use argmin::core::{CostFunction, Executor, Gradient};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
+use headstart_kernels::threads::Threads;
+
+use crate::error::{Error, Result};
+
+/// Images whose class scores are held at a time.
+const BLOCK: usize = 2048;
+/// Images that one task computes scores of.
+const ROWS: usize = 32;
+/// Features that one task computes the gradient of.
+const COLUMNS: usize = 64;
+/// Steps that L-BFGS remembers.
+const MEMORY: usize = 10;
+
+/// Labelled feature vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct Examples<'a> {
+    /// `[images, width]`, row-major.
+    pub features: &'a [f32],
+    /// Numbers an image.
+    pub width: usize,
+    /// Class index of each image.
+    pub labels: &'a [usize],
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SolveOptions {
+    /// Weight of the squared kernel, 0 or more.
+    pub l2: f64,
+    /// Ends when no element of the gradient is further from 0.
+    pub tolerance: f64,
+    /// Ends after so many steps.
+    pub iterations: usize,
+}
+
+impl Default for SolveOptions {
+    fn default() -> Self {
+        SolveOptions { l2: 3e-4, tolerance: 1e-5, iterations: 1000 }
+    }
+}
+
+/// A head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearHead {
+    /// `[width, classes]`, row-major, as a dense layer's kernel.
+    pub kernel: Vec<f32>,
+    /// One a class.
+    pub bias: Vec<f32>,
+    /// The loss there, with the squared kernel.
+    pub loss: f64,
+    /// Greatest element of the gradient there, without its sign.
+    pub gradient: f64,
+    /// Evaluations of loss and gradient.
+    pub evaluations: usize,
+    /// Whether the gradient came within the tolerance.
+    pub converged: bool,
+}
+
+impl LinearHead {
+    /// Class probabilities, `[images, classes]`, of features, `[images, width]`.
+    pub fn probabilities(&self, features: &[f32]) -> Vec<f32> {
+        let classes = self.bias.len();
+        let width = self.kernel.len() / classes.max(1);
+        let kernel: Vec<f64> = self.kernel.iter().map(|&v| f64::from(v)).collect();
+        let bias: Vec<f64> = self.bias.iter().map(|&v| f64::from(v)).collect();
+        let mut p = Vec::with_capacity(features.len() / width.max(1) * classes);
+        let mut row = vec![0.0; classes];
+        for x in features.chunks_exact(width.max(1)) {
+            scores(x, &kernel, &bias, &mut row);
+            softmax(&mut row);
+            p.extend(row.iter().map(|&v| v as f32));
+        }
+        p
+    }
+}
+
+/// Solves for the head of least loss. The result does not depend on the number of threads.
+///
+/// # Errors
+/// If lengths do not fit each other, there is nothing to learn from, a feature is not a finite number, or an
+/// option is out of range.
+pub fn solve(
+    threads: &Threads,
+    examples: Examples<'_>,
+    options: SolveOptions,
+) -> Result<LinearHead> {
+    check(&examples, &options)?;
+    let Examples { width, classes, .. } = examples;
+    let start = vec![0.0; (width + 1) * classes];
+    let memo = Mutex::new(Memo::default());
+    let problem = Problem { threads, examples, l2: options.l2, memo: &memo };
+    problem.at(&start);
+    let outcome = || -> std::result::Result<(), argmin::core::Error> {
+        let search = MoreThuenteLineSearch::new().with_c(1e-4, 0.9)?;
+        // argmin compares the gradient's Euclidean norm, which is at least its greatest element.
+        let solver = LBFGS::new(search, MEMORY).with_tolerance_grad(options.tolerance)?;
+        let solver = solver.with_tolerance_cost(0.0)?;
+        let configure = |state: argmin::core::IterState<_, _, (), (), (), f64>| {
+            state.param(start.clone()).max_iters(options.iterations as u64)
+        };
+        Executor::new(problem, solver).configure(configure).ctrlc(false).run()?;
+        Ok(())
+    };
+    // A line search that finds no better point ends at the best that was seen, which says how good it is.
+    let _ = outcome();
+    let memo = memo.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (best, evaluations) = (memo.best, memo.evaluations);
+    let to_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+    let (kernel, bias) = best.at.split_at(width * classes);
+    let gradient = best.gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+    Ok(LinearHead {
+        kernel: to_f32(kernel),
+        bias: to_f32(bias),
+        loss: best.loss,
+        gradient,
+        evaluations,
+        converged: gradient <= options.tolerance,
+    })
+}
+
+fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
+    let Examples { features, width, labels, classes } = *examples;
+    let bad =
+        |what: &str, expected: &str, found: String| Err(Error::invalid(what, expected, found, ""));
+    if width == 0 || labels.is_empty() || features.len() != labels.len() * width {
+        let found = format!("{} numbers for {} rows of {width}", features.len(), labels.len());
+        return bad("features", "a row of numbers for each label, at least one", found);
+    }
+    if let Some(label) = labels.iter().find(|&&l| l >= classes) {
+        return bad("label", &format!("below {classes}"), label.to_string());
+    }
+    if features.iter().any(|v| !v.is_finite()) {
+        return bad("features", "finite numbers", "others".into());
+    }
+    if !(options.l2 >= 0.0 && options.l2.is_finite() && options.tolerance > 0.0) {
+        let found = format!("l2 {}, tolerance {}", options.l2, options.tolerance);
+        return bad("solver options", "l2 of 0 or more, a positive tolerance", found);
+    }
+    Ok(())
+}
+
+/// Loss and gradient at a point.
+#[derive(Clone, Debug, Default)]
+struct Point {
+    at: Vec<f64>,
+    loss: f64,
+    gradient: Vec<f64>,
+}
+
+#[derive(Debug, Default)]
+struct Memo {
+    last: Point,
+    best: Point,
+    evaluations: usize,
+}
+
+struct Problem<'a> {
+    threads: &'a Threads,
+    examples: Examples<'a>,
+    l2: f64,
+    /// The solver asks for loss and gradient of a point one after the other.
+    memo: &'a Mutex<Memo>,
+}
+
+impl Problem<'_> {
+    /// Loss and gradient at `at`: the kernel, then the bias.
+    fn at(&self, at: &[f64]) -> Point {
+        let mut memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if memo.last.at != at {
+            memo.last = self.evaluate(at);
+            memo.evaluations += 1;
+            if memo.best.at.is_empty() || memo.last.loss <= memo.best.loss {
+                memo.best = memo.last.clone();
+            }
+        }
+        memo.last.clone()
+    }
+
+    fn evaluate(&self, at: &[f64]) -> Point {
+        let Examples { features, width, labels, classes } = self.examples;
+        let (kernel, bias) = at.split_at(width * classes);
+        let mut gradient = vec![0.0; at.len()];
+        let (by_kernel, by_bias) = gradient.split_at_mut(width * classes);
+        let (mut loss, mut rows) = (0.0, Vec::new());
+        let scale = 1.0 / labels.len() as f64;
+        for (features, labels) in features.chunks(BLOCK * width).zip(labels.chunks(BLOCK)) {
+            // Gradient of each image's loss by its scores, and after them its loss.
+            rows.clear();
+            rows.resize(labels.len() * (classes + 1), 0.0);
+            self.threads.chunks(&mut rows, ROWS * (classes + 1), |task, rows| {
+                for (i, row) in rows.chunks_exact_mut(classes + 1).enumerate() {
+                    let image = task * ROWS + i;
+                    let (row, own) = row.split_at_mut(classes);
+                    scores(&features[image * width..][..width], kernel, bias, row);
+                    softmax(row);
+                    own[0] = -row[labels[image]].max(f64::MIN_POSITIVE).ln();
+                    row[labels[image]] -= 1.0;
+                }
+            });
+            self.threads.chunks(by_kernel, COLUMNS * classes, |task, part| {
+                let first = task * COLUMNS;
+                let pairs = features.chunks_exact(width).zip(rows.chunks_exact(classes + 1));
+                for (x, row) in pairs {
+                    let x = &x[first..][..part.len() / classes];
+                    for (x, part) in x.iter().zip(part.chunks_exact_mut(classes)) {
+                        if *x != 0.0 {
+                            let x = f64::from(*x);
+                            part.iter_mut().zip(row).for_each(|(g, d)| *g += x * d);
+                        }
+                    }
+                }
+            });
+            for row in rows.chunks_exact(classes + 1) {
+                by_bias.iter_mut().zip(row).for_each(|(g, d)| *g += d);
+                loss += row[classes];
+            }
+        }
+        by_bias.iter_mut().for_each(|g| *g *= scale);
+        let mut squares = 0.0;
+        for (g, w) in by_kernel.iter_mut().zip(kernel) {
+            *g = *g * scale + 2.0 * self.l2 * w;
+            squares += w * w;
+        }
+        Point { at: at.to_vec(), loss: loss * scale + self.l2 * squares, gradient }
+    }
+}
+
+impl CostFunction for Problem<'_> {
+    type Param = Vec<f64>;
+    type Output = f64;
+
+    fn cost(&self, at: &Vec<f64>) -> std::result::Result<f64, argmin::core::Error> {
+        Ok(self.at(at).loss)
+    }
+}
+
+impl Gradient for Problem<'_> {
+    type Param = Vec<f64>;
+    type Gradient = Vec<f64>;
+
+    fn gradient(&self, at: &Vec<f64>) -> std::result::Result<Vec<f64>, argmin::core::Error> {
+        Ok(self.at(at).gradient)
+    }
+}
+
+/// `x * kernel + bias`.
+fn scores(x: &[f32], kernel: &[f64], bias: &[f64], row: &mut [f64]) {
+    row.copy_from_slice(bias);
+    for (x, weights) in x.iter().zip(kernel.chunks_exact(bias.len())) {
+        // Features after a ReLU are often 0.
+        if *x != 0.0 {
+            let x = f64::from(*x);
+            row.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
+        }
+    }
+}
+
+fn softmax(row: &mut [f64]) {
+    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for v in row.iter_mut() {
+        *v = (*v - top).exp();
+        sum += *v;
+    }
+    row.iter_mut().for_each(|v| *v /= sum);
+}
+
+/// Mean and deviation of each feature, to bring features to mean 0 and deviation 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaler {
+    mean: Vec<f32>,
+    factor: Vec<f32>,
+}
+
+impl Scaler {
+    /// That of features, `[images, width]`. A feature that never changes becomes 0.
+    pub fn new(features: &[f32], width: usize) -> Scaler {
+        let count = (features.len() / width.max(1)).max(1) as f64;
+        let (mut mean, mut squares) = (vec![0.0f64; width], vec![0.0f64; width]);
+        for row in features.chunks_exact(width.max(1)) {
+            mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x) / count);
+        }
+        for row in features.chunks_exact(width.max(1)) {
+            let sums = squares.iter_mut().zip(&mean).zip(row);
+            sums.for_each(|((s, m), &x)| *s += (f64::from(x) - m).powi(2) / count);
+        }
+        let factor = squares.iter().map(|s| if *s > 1e-12 { s.sqrt().recip() as f32 } else { 0.0 });
+        Scaler { factor: factor.collect(), mean: mean.iter().map(|&m| m as f32).collect() }
+    }
+
+    /// Scales features.
+    pub fn apply(&self, features: &[f32]) -> Vec<f32> {
+        let mut scaled = features.to_vec();
+        for row in scaled.chunks_exact_mut(self.mean.len().max(1)) {
+            let with = row.iter_mut().zip(&self.mean).zip(&self.factor);
+            with.for_each(|((x, m), f)| *x = (*x - m) * f);
+        }
+        scaled
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::split::RandomState;
+
+    /// Points around one centre a class, `each` a class, in turn.
+    pub(crate) fn clusters(
+        classes: usize,
+        each: usize,
+        width: usize,
+        spread: f32,
+    ) -> (Vec<f32>, Vec<usize>) {
+        let mut random = RandomState::new(7);
+        let centres: Vec<f32> = (0..classes * width).map(|_| random.unit()).collect();
+        let labels: Vec<usize> = (0..classes * each).map(|i| i % classes).collect();
+        let mut features = Vec::new();
+        for &label in &labels {
+            for centre in &centres[label * width..][..width] {
+                // Sum of four uniform numbers: near enough to normal.
+                let noise: f32 = (0..4).map(|_| random.unit() - 0.5).sum();
+                features.push(centre + spread * noise);
+            }
+        }
+        (features, labels)
+    }
+
+    #[test]
+    fn the_solution_has_no_slope_and_does_not_depend_on_threads() {
+        let (features, labels) = clusters(4, 60, 12, 0.6);
+        let examples = Examples { features: &features, width: 12, labels: &labels, classes: 4 };
+        let options = SolveOptions { l2: 1e-3, tolerance: 1e-7, iterations: 500 };
+        let head = solve(&Threads::new(1).unwrap(), examples, options).unwrap();
+        assert!(head.converged && head.gradient <= 1e-7, "{}", head.gradient);
+        assert_eq!(solve(&Threads::new(3).unwrap(), examples, options).unwrap(), head);
+        // Any step away costs: the loss is convex and this is its least.
+        let memo = Mutex::default();
+        let threads = Threads::new(1).unwrap();
+        let problem = Problem { threads: &threads, examples, l2: 1e-3, memo: &memo };
+        let mut at: Vec<f64> =
+            head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
+        for i in [0, 17, 40, 50] {
+            for step in [-0.05, 0.05] {
+                at[i] += step;
+                assert!(problem.evaluate(&at).loss > head.loss, "{i} {step}");
+                at[i] -= step;
+            }
+        }
+        let p = head.probabilities(&features);
+        let hits = p.chunks_exact(4).zip(&labels).filter(|(p, l)| crate::metrics::argmax(p) == **l);
+        assert!(hits.count() > 200);
+    }
+
+    #[test]
+    fn the_gradient_is_the_numeric_derivative() {
+        let (features, labels) = clusters(3, 10, 5, 1.0);
+        let examples = Examples { features: &features, width: 5, labels: &labels, classes: 3 };
+        let (threads, memo) = (Threads::new(1).unwrap(), Mutex::default());
+        let problem = Problem { threads: &threads, examples, l2: 0.1, memo: &memo };
+        let at: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
+        let gradient = problem.evaluate(&at).gradient;
+        for i in 0..18 {
+            let moved = |by: f64| {
+                let mut at = at.clone();
+                at[i] += by;
+                problem.evaluate(&at).loss
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((slope - gradient[i]).abs() <= 1e-8, "{i}: {slope} {}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_learned_from_is_an_error() {
+        let threads = Threads::new(1).unwrap();
+        let features = [1.0, 2.0, 3.0, f32::NAN];
+        let labels = [0, 1];
+        let good = Examples { features: &features[..2], width: 1, labels: &labels, classes: 2 };
+        let with = |examples| solve(&threads, examples, SolveOptions::default());
+        assert!(with(good).is_ok());
+        assert!(with(Examples { features: &features[2..], ..good }).is_err());
+        assert!(with(Examples { width: 2, ..good }).is_err());
+        assert!(with(Examples { classes: 1, ..good }).is_err());
+        assert!(with(Examples { labels: &[], features: &[], ..good }).is_err());
+        let options = SolveOptions { l2: f64::NAN, ..SolveOptions::default() };
+        assert!(solve(&threads, good, options).is_err());
+    }
+
+    #[test]
+    fn scaled_features_have_mean_zero_and_deviation_one() {
+        let scaled = Scaler::new(&[1.0, 5.0, 3.0, 5.0], 2).apply(&[1.0, 5.0, 3.0, 5.0]);
+        assert_eq!(scaled, [-1.0, 0.0, 1.0, 0.0]);
+    }
+}

@@ -1,0 +1,153 @@
+//! The images that a model gets most wrong, as a web page.
+
+use std::fmt::Write;
+
+use super::page::{escape, image, page};
+use crate::error::Result;
+use crate::gradcam::{GradCam, enter, overlay, png, thumbnail};
+use crate::image::Rgb8;
+use crate::metrics::{Report, argmax};
+use crate::model::Model;
+
+/// Pixels of a thumbnail's longer side.
+const SIDE: usize = 160;
+/// Pairs of classes that have a section, where so many are confused.
+const PAIRS: usize = 8;
+/// Images a pair shows.
+const PAIR_IMAGES: usize = 6;
+
+/// Images that belong together, by position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// What they have in common.
+    pub title: String,
+    /// Their positions, the worst first.
+    pub images: Vec<usize>,
+}
+
+/// The `worst` images by loss among those with a wrong answer, and the most confused pairs of classes, each with
+/// the images of which the model was surest. Equals stay in order.
+pub fn choose(report: &Report, p: &[f32], labels: &[usize], worst: usize) -> Vec<Section> {
+    let n = report.classes.len().max(1);
+    let row = |i: usize| &p[i * n..][..n];
+    let wrong: Vec<usize> = (0..labels.len()).filter(|&i| argmax(row(i)) != labels[i]).collect();
+    let mut by_loss = wrong.clone();
+    by_loss.sort_by(|&a, &b| row(a)[labels[a]].total_cmp(&row(b)[labels[b]]));
+    by_loss.truncate(worst);
+    let mut sections = vec![Section {
+        title: format!("The {} worst of {} mistakes", by_loss.len(), wrong.len()),
+        images: by_loss,
+    }];
+    let mut pairs: Vec<(usize, usize, usize)> = Vec::new();
+    for (label, counts) in report.confusion_matrix.iter().enumerate() {
+        for (answer, &count) in counts.iter().enumerate() {
+            if label != answer && count > 0 {
+                pairs.push((count, label, answer));
+            }
+        }
+    }
+    pairs.sort_by_key(|&(count, ..)| std::cmp::Reverse(count));
+    for (count, label, answer) in pairs.into_iter().take(PAIRS) {
+        let of_pair = |&i: &usize| labels[i] == label && argmax(row(i)) == answer;
+        let mut images: Vec<usize> = wrong.iter().copied().filter(of_pair).collect();
+        images.sort_by(|&a, &b| row(b)[answer].total_cmp(&row(a)[answer]));
+        images.truncate(PAIR_IMAGES);
+        let (label, answer) = (&report.classes[label], &report.classes[answer]);
+        let title = format!("{label} taken for {answer} ({count})");
+        sections.push(Section { title, images });
+    }
+    sections
+}
+
+/// What the page reads of one image.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// Its path.
+    pub name: String,
+    /// The image.
+    pub image: Rgb8<'a>,
+    /// Its label.
+    pub label: usize,
+}
+
+/// The page: each image beside Grad-CAM overlays of the model's answer and of the label.
+///
+/// # Errors
+/// If `get` fails or an image cannot be drawn.
+pub fn gallery<'a>(
+    model: &Model,
+    cam: &mut GradCam,
+    report: &Report,
+    sections: &[Section],
+    get: &dyn Fn(usize) -> Result<Shown<'a>>,
+) -> Result<String> {
+    let mut body = format!(
+        "<p class=\"soft\">{} {} images, accuracy {:.4}, loss {:.4}. Each image stands beside where the model sees its \
+         answer and where it sees the label (Grad-CAM, last layer before the pooling: the warmer, the more it \
+         speaks for the class).</p>\n",
+        report.samples,
+        escape(&report.split),
+        report.accuracy,
+        report.loss
+    );
+    for section in sections {
+        let _ = writeln!(body, "<h2>{}</h2>\n<div class=\"grid\">", escape(&section.title));
+        for &i in &section.images {
+            body.push_str(&figure(model, cam, report, get(i)?)?);
+        }
+        body.push_str("</div>\n");
+    }
+    if sections.iter().all(|s| s.images.is_empty()) {
+        body.push_str("<p>The model makes no mistakes on these images.</p>\n");
+    }
+    Ok(page(&format!("Mistakes of {}", model.card.architecture), &body))
+}
+
+fn figure(model: &Model, cam: &mut GradCam, report: &Report, shown: Shown<'_>) -> Result<String> {
+    let Shown { name, image: picture, label } = shown;
+    let pixels = enter(model, &picture)?;
+    let (small, own) = (thumbnail(&picture, SIDE)?, cam.heat(&pixels, None)?);
+    let other = cam.heat(&pixels, Some(label))?;
+    let (answer, true_class) = (&report.classes[own.class], &report.classes[label]);
+    let pictures = [
+        image(&png(&small)?, &name),
+        image(&png(&overlay(&small, &own))?, &format!("where {answer} is seen")),
+        image(&png(&overlay(&small, &other))?, &format!("where {true_class} is seen")),
+    ];
+    Ok(format!(
+        "<figure><div class=\"row\">{}</div><figcaption><span class=\"bad\">{}</span> {:.1}% · label \
+         <span class=\"good\">{}</span> {:.1}%<br><span class=\"soft\">{}</span></figcaption></figure>\n",
+        pictures.concat(),
+        escape(answer),
+        own.probabilities[own.class] * 100.0,
+        escape(true_class),
+        own.probabilities[label] * 100.0,
+        escape(&name)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_come_first_and_pairs_by_number() {
+        let classes = ["a", "b", "c"].map(String::from);
+        let p =
+            [[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.0, 1.0, 0.0]];
+        let (p, labels) = (p.concat(), [0, 1, 1, 2, 1]);
+        let report = Report::new("test", &classes, &p, &labels);
+        let sections = choose(&report, &p, &labels, 2);
+        assert_eq!(sections[0].images, [2, 3]);
+        assert_eq!(sections[0].title, "The 2 worst of 3 mistakes");
+        assert_eq!(sections[1].title, "b taken for a (2)");
+        assert_eq!((&sections[1].images[..], &sections[2].images[..]), (&[2, 1][..], &[3][..]));
+    }
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        assert_eq!(escape("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+        assert!(page("a<b", "").contains("<title>a&lt;b</title>"));
+        assert!(image(b"abc", "\"").contains("alt=\"&quot;\" src=\"data:image/png;base64,YWJj\""));
+    }
+}
