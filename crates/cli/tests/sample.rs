@@ -14,13 +14,22 @@ fn train_without_arguments_does_the_whole_job() {
     let run = place.path("runs/train");
     let mut names = list(&run);
     names.sort();
-    let pictures = ["accuracy", "confusion_matrix", "loss"]
+    let pictures = ["accuracy", "confusion_matrix", "loss", "reliability"]
         .iter()
         .flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]);
     let mut expected: Vec<String> = pictures.collect();
-    let others =
-        ["config.toml", "events.jsonl", "report.json", "report.txt", "results.csv", "weights"];
-    expected.extend(others.map(String::from));
+    expected.extend(
+        [
+            "config.toml",
+            "confusion_matrix.csv",
+            "events.jsonl",
+            "report.json",
+            "report.txt",
+            "results.csv",
+            "weights",
+        ]
+        .map(String::from),
+    );
     expected.sort();
     assert_eq!(names, expected);
     let mut weights = list(&run.join("weights"));
