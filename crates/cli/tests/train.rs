@@ -87,6 +87,28 @@ fn both_phases_leave_a_whole_run_folder() {
     assert_eq!((csv.lines().count(), csv.lines().next().unwrap().split(',').count()), (61, 67));
 }
 
+#[test]
+fn tensorboard_files_are_written_where_asked_for() {
+    let place = Place::new();
+    place.data(10);
+    place.run(&format!("{TRAIN} --tensorboard")).ok();
+    let board = place.path("run/tensorboard");
+    let mut parts = list(&board);
+    parts.sort();
+    assert_eq!(parts, ["test", "train", "validation"]);
+    for part in parts {
+        let files = list(&board.join(&part));
+        assert_eq!(files.len(), 1, "{part}: {files:?}");
+        let name = &files[0];
+        assert!(name.starts_with("events.out.tfevents."), "{name}");
+        let bytes = fs::read(board.join(&part).join(name)).unwrap();
+        let tag = if part == "test" { "evaluation_accuracy" } else { "epoch_loss" };
+        assert!(bytes.windows(tag.len()).any(|w| w == tag.as_bytes()), "{part} has no {tag}");
+    }
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.lines().any(|l| l == "tensorboard = true"), "{config}");
+}
+
 /// Weights and optimizer state as bytes, without the card.
 fn weights(place: &Place, run: &str) -> Vec<u8> {
     support::tensors(&place.path(run).join("weights/last.safetensors"))

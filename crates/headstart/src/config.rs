@@ -99,6 +99,8 @@ pub struct TrainConfig {
     /// Most megabytes for kept outputs of frozen layers; none for half of the free memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_memory: Option<u64>,
+    /// Whether TensorBoard's event files are written beside results.csv.
+    pub tensorboard: bool,
 }
 
 /// Update rules by name.
@@ -200,6 +202,7 @@ impl Default for TrainConfig {
             precision: Precision::Auto,
             threads: 0,
             cache_memory: None,
+            tensorboard: false,
         }
     }
 }

@@ -133,6 +133,9 @@ pub struct Train {
     /// Keep nothing on disk for later runs, and use nothing that is there
     #[arg(long, conflicts_with_all = ["cache_dir", "cache_disk"])]
     pub no_cache: bool,
+    /// Also write TensorBoard's event files, below tensorboard in the run folder
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Folder for what the run leaves [default: runs/train, then runs/train2, ...]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

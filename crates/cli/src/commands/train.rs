@@ -99,10 +99,14 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         save_every: args.save_every.map(Duration::from_secs),
     };
     let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
+    let boarded = |folder: RunFolder| match config.tensorboard {
+        true => folder.with_tensorboard(),
+        false => folder,
+    };
     let path = match earlier {
         Some((folder, progress, optimizer)) => {
             let path = folder.path().to_path_buf();
-            trainer.record_in(folder);
+            trainer.record_in(boarded(folder));
             trainer.resume(progress, optimizer)?;
             path
         }
@@ -113,7 +117,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
             };
             folder.write_config(&config.to_toml()?)?;
             let path = folder.path().to_path_buf();
-            trainer.record_in(folder);
+            trainer.record_in(boarded(folder));
             path
         }
     };
@@ -279,6 +283,7 @@ fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure> {
         (c.upsample, c.image_size) = (None, Some(size));
     }
     c.nesterov |= args.nesterov;
+    c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
     if args.fine_tune_at.is_none() && c.fine_tune_at.is_none() {
         for (flag, given) in [
