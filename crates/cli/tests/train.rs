@@ -109,6 +109,25 @@ fn tensorboard_files_are_written_where_asked_for() {
     assert!(config.lines().any(|l| l == "tensorboard = true"), "{config}");
 }
 
+#[test]
+fn a_run_that_is_gone_on_with_has_its_tensorboard_files_at_the_right_step() {
+    let place = Place::new();
+    place.data(10);
+    place.run(TRAIN).ok();
+    let epochs = fs::read_to_string(place.path("run/results.csv")).unwrap().lines().count() - 1;
+    assert!(epochs > 0);
+    // All epochs are done, so it evaluates alone.
+    place.run("train --resume run --tensorboard").ok();
+    assert_eq!(list(&place.path("run/tensorboard")), ["test"]);
+    let test = place.path("run/tensorboard/test");
+    let bytes = fs::read(test.join(&list(&test)[0])).unwrap();
+    // Event { step = 2 } stands between the wall time, a double of field 1, and the summary, field 5.
+    let tag = b"evaluation_loss";
+    let at = bytes.windows(tag.len()).position(|w| w == tag).unwrap();
+    let summary = bytes[..at].iter().rposition(|&b| b == 0x2a).unwrap();
+    assert_eq!(bytes[summary - 2..summary], [0x10, epochs as u8]);
+}
+
 /// Weights and optimizer state as bytes, without the card.
 fn weights(place: &Place, run: &str) -> Vec<u8> {
     support::tensors(&place.path(run).join("weights/last.safetensors"))

@@ -14,6 +14,7 @@ use headstart::config::TrainConfig;
 use headstart::events::Event;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
+use headstart::metrics::argmax;
 use headstart::model::Model;
 use headstart::trainer::{Phase, Settings, Trainer};
 
@@ -62,9 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     classify(&model, &files, &compute, options, &mut |i, answer| {
         match answer {
             Ok(probabilities) => {
-                let best = (0..probabilities.len())
-                    .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
-                    .unwrap_or_default();
+                let best = argmax(probabilities);
                 let (class, p) = (&model.card.classes[best], probabilities[best]);
                 println!("{}: {class} ({p:.2})", files[i].display());
             }

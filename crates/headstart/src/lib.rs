@@ -3,7 +3,8 @@
 //!
 //! Start with [`dataset::open`] (labelled images), [`model::Model`] (a net with its weights) and
 //! [`trainer::Trainer`] (both phases); [`inference`] uses the result. `examples/cifar10.rs` does the whole
-//! job, `examples/own_photos.rs` a folder of photos. Nothing here prints: [`trainer::Trainer::fit`] tells a callback what happens, as [`events::Event`]s.
+//! job, `examples/own_photos.rs` makes a classifier of a folder of photos and uses it. Nothing here prints:
+//! [`trainer::Trainer::fit`] tells a callback what happens, as [`events::Event`]s.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -125,10 +125,10 @@ impl RunFolder {
         &self.path
     }
 
-    /// Also writes TensorBoard's event files from now on, below `tensorboard`.
+    /// Also writes TensorBoard's event files from now on, below `tensorboard`; `epochs` are done already.
     #[must_use]
-    pub fn with_tensorboard(mut self) -> RunFolder {
-        self.tensorboard = Some(TensorBoard::new(self.path.join("tensorboard")));
+    pub fn with_tensorboard(mut self, epochs: usize) -> RunFolder {
+        self.tensorboard = Some(TensorBoard::new(self.path.join("tensorboard"), epochs));
         self
     }
 

@@ -28,8 +28,8 @@ pub fn settings(
 ) -> Result<TrainConfig, Failure> {
     let config = TrainConfig::read(folder.join("config.toml"))?;
     let given = flags(config.clone())?;
-    let TrainConfig { threads, cache_memory, .. } = given;
-    if given != (TrainConfig { threads, cache_memory, ..config }) {
+    let TrainConfig { threads, cache_memory, tensorboard, .. } = given;
+    if given != (TrainConfig { threads, cache_memory, tensorboard, ..config }) {
         return Err(Failure::Usage(Error::invalid(
             "--resume",
             "the settings of the run alone",

@@ -1,9 +1,8 @@
 //! `headstart train`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headstart::Error;
 use headstart::cache::{CacheSettings, DISK};
 use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::Dataset;
@@ -16,6 +15,9 @@ use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
 use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
+use headstart::weights::Tensor;
+use headstart::weights::model_file;
+use headstart::{DType, Error};
 use serde::Serialize;
 
 use super::{compute, guide, hub, resume};
@@ -49,14 +51,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     }
     hub::fetch_data(&config.data)?;
     let data = open_data(&config)?;
-    eprintln!("{}", data.describe());
-    for skipped in data.skipped.iter().take(10) {
-        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
-    }
-    eprintln!("classes: {}", shorten(&data.classes));
-    for warning in headstart::inspect::warnings(&data) {
-        eprintln!("warning: {warning}");
-    }
+    describe_data(&data);
     let (mut model, earlier) = match &args.resume {
         Some(run) => {
             let resume::Earlier { model, folder, progress, optimizer } = resume::open(run, &data)?;
@@ -70,24 +65,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
              --fine-tune-at has the head go first"
         );
     }
-    let card = &model.card;
-    let (height, width, factor) = (card.height, card.width, card.upsample);
-    eprintln!(
-        "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
-        card.architecture,
-        height * factor,
-        width * factor,
-        card.preprocess.name(),
-        compute.dtype.name()
-    );
-    if factor > 1 && earlier.is_none() {
-        eprintln!(
-            "note: enlarged {factor} times by nearest neighbour, as the article does; --image-size {} \
-             --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
-             test accuracy 0.79 instead of 0.69)",
-            height * factor
-        );
-    }
+    describe_entry(&model, compute.dtype, earlier.is_none());
     let settings = Settings {
         batch_size: config.batch_size,
         rule: config.rule(),
@@ -99,28 +77,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         save_every: args.save_every.map(Duration::from_secs),
     };
     let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
-    let boarded = |folder: RunFolder| match config.tensorboard {
-        true => folder.with_tensorboard(),
-        false => folder,
-    };
-    let path = match earlier {
-        Some((folder, progress, optimizer)) => {
-            let path = folder.path().to_path_buf();
-            trainer.record_in(boarded(folder));
-            trainer.resume(progress, optimizer)?;
-            path
-        }
-        None => {
-            let folder = match &args.out {
-                Some(path) => RunFolder::create(path, args.exist_ok)?,
-                None => RunFolder::create_next("runs/train")?,
-            };
-            folder.write_config(&config.to_toml()?)?;
-            let path = folder.path().to_path_buf();
-            trainer.record_in(boarded(folder));
-            path
-        }
-    };
+    let path = start(&mut trainer, args, &config, earlier)?;
     eprintln!("run folder: {}", path.display());
     interrupt::watch();
     let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
@@ -139,6 +96,71 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     }
     guide::print(&config, &data, &accuracies, &path);
     Ok(())
+}
+
+fn describe_data(data: &Dataset) {
+    eprintln!("{}", data.describe());
+    for skipped in data.skipped.iter().take(10) {
+        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+    }
+    eprintln!("classes: {}", shorten(&data.classes));
+    for warning in headstart::inspect::warnings(data) {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Says how images enter the net, and what there is to choose where the run `begins`.
+fn describe_entry(model: &Model, dtype: DType, begins: bool) {
+    let card = &model.card;
+    let (height, width, factor) = (card.height, card.width, card.upsample);
+    eprintln!(
+        "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
+        card.architecture,
+        height * factor,
+        width * factor,
+        card.preprocess.name(),
+        dtype.name()
+    );
+    if factor > 1 && begins {
+        eprintln!(
+            "note: enlarged {factor} times by nearest neighbour, as the article does; --image-size {} \
+             --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
+             test accuracy 0.79 instead of 0.69)",
+            height * factor
+        );
+    }
+}
+
+/// Where an earlier run stood, with its optimizer's memory.
+type Earlier = (RunFolder, model_file::Progress, Vec<Tensor>);
+
+/// Has `trainer` record in a folder of its own, or go on in that of the earlier run; the folder's path.
+fn start(
+    trainer: &mut Trainer<'_>,
+    args: &Train,
+    config: &TrainConfig,
+    earlier: Option<Earlier>,
+) -> Result<PathBuf, Failure> {
+    let (mut folder, going_on) = match earlier {
+        Some((folder, progress, optimizer)) => (folder, Some((progress, optimizer))),
+        None => {
+            let folder = match &args.out {
+                Some(path) => RunFolder::create(path, args.exist_ok)?,
+                None => RunFolder::create_next("runs/train")?,
+            };
+            folder.write_config(&config.to_toml()?)?;
+            (folder, None)
+        }
+    };
+    if config.tensorboard {
+        folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));
+    }
+    let path = folder.path().to_path_buf();
+    trainer.record_in(folder);
+    if let Some((progress, optimizer)) = going_on {
+        trainer.resume(progress, optimizer)?;
+    }
+    Ok(path)
 }
 
 /// Reports and accuracies of phases.

@@ -22,9 +22,10 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Writes below `folder`, which is made when there is something to write.
-    pub fn new(folder: impl Into<PathBuf>) -> TensorBoard {
-        TensorBoard { folder: folder.into(), files: BTreeMap::new(), epochs: 0 }
+    /// Writes below `folder`, which is made when there is something to write. An evaluation before the next
+    /// epoch is recorded at step `epochs`, those that are done already.
+    pub fn new(folder: impl Into<PathBuf>, epochs: usize) -> TensorBoard {
+        TensorBoard { folder: folder.into(), files: BTreeMap::new(), epochs }
     }
 
     /// Appends the scalars of a finished epoch or an evaluation; other events have none.
