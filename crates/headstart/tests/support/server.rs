@@ -18,6 +18,16 @@ pub struct Request {
     pub if_range: Option<String>,
 }
 
+/// Whether programs on this machine reach each other. In an empty network namespace (`unshare -n`) they do not.
+pub fn loopback() -> bool {
+    let listener = TcpListener::bind("127.0.0.1:0");
+    let reached = listener.and_then(|listener| TcpStream::connect(listener.local_addr()?));
+    if let Err(error) = &reached {
+        println!("skipped: no loopback network ({error})");
+    }
+    reached.is_ok()
+}
+
 pub struct Server {
     /// Where it listens, with a slash at the end.
     pub url: String,
