@@ -1,67 +1,47 @@
 //! The article's job through the library: ResNet-50 with ImageNet weights on CIFAR-10, the head first,
-//! then everything from layer 100 on.
+//! then everything from layer 100 on. The lines above each step are the article's, in Keras.
 //!
-//!     cargo run --release --example cifar10 -- [DATA WEIGHTS.h5 [TRAINING_IMAGES]]
+//!     cargo run --release --example cifar10 -- [DATA WEIGHTS [TRAINING_IMAGES]]
 //!
 //! Without arguments, data and weights are downloaded, once.
 
 use std::sync::Arc;
 
-use headstart::Compute;
-use headstart::dataset::{self, DataOptions};
+use headstart::dataset::DataOptions;
 use headstart::events::Event;
-use headstart::hub::{self, Hub, sources};
-use headstart::image::Interpolation;
-use headstart::inference::Control;
-use headstart::model::Model;
-use headstart::preprocess::Preprocess;
+use headstart::optimizer::Rule;
+use headstart::report;
 use headstart::run_folder::RunFolder;
 use headstart::summary::Summary;
-use headstart::trainer::{Phase, Settings, Trainer};
-use headstart::weights::model_file::{ModelCard, VERSION};
-use headstart::weights::{self, Scope};
+use headstart::{Compute, Control, Dataset, Model, Phase, Settings, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (data, weights) = match (arguments.next(), arguments.next()) {
-        (Some(data), Some(weights)) => (data.into(), weights.into()),
-        _ => {
-            let hub = Hub::from_env()?;
-            let images = sources::data(sources::CIFAR10).ok_or("CIFAR-10 has no source")?;
-            let weights = sources::weights("resnet50", sources::IMAGENET, false)?;
-            let mut go_on = |_event: &hub::Event<'_>| Control::Continue;
-            (hub.fetch(&images, &mut go_on)?, hub.fetch_any(&weights, &mut go_on)?)
-        }
-    };
+    let images = arguments.next().unwrap_or("cifar10".into());
+    let weights = arguments.next().unwrap_or("imagenet".into());
     let limit = arguments.next().map(|n| n.parse()).transpose()?;
 
-    // 1. The images, a tenth of the training images held out.
-    let data = dataset::open(data, &DataOptions { limit, ..DataOptions::default() })?;
+    // (x_train, y_train), (x_test, y_test) = cifar10.load_data()
+    // x_train, x_val, y_train, y_val = train_test_split(x_train, y_train, test_size=0.1)
+    let options = DataOptions { validation_split: 0.1, limit, ..DataOptions::default() };
+    let data = Dataset::load_with(&images, &options)?;
     println!("{}", data.describe());
 
-    // 2. and 3. ResNet-50 with its ImageNet weights and a new head; images enlarged from 32 to 224.
-    let card = ModelCard {
-        version: VERSION,
-        architecture: "resnet50".into(),
-        classes: data.classes.clone(),
-        height: 32,
-        width: 32,
-        interpolation: Interpolation::Nearest,
-        upsample: 7,
-        preprocess: Preprocess::Caffe,
-        temperature: None,
-        progress: None,
-    };
-    let mut model = Model::new(card, 42)?;
-    println!("{}", model.load(&weights::read(weights)?, Scope::Base)?);
-    let from = model.net.freeze_point("100")?;
-    println!("{}", Summary::new(&model.net, &model.net.trainable(from)));
+    // base = ResNet50(weights="imagenet", include_top=False, input_shape=(224, 224, 3))
+    // base.trainable = False
+    // model = Sequential([Input((32, 32, 3)), UpSampling2D(7), base, GlobalAveragePooling2D(),
+    //                     Dense(10, activation="softmax")])
+    // model.summary()
+    let mut model = Model::builder("resnet50").weights(weights).upsampling(7).build(&data)?;
+    println!("{}", Summary::new(&model.net, &model.net.head_only()));
 
-    // 4. to 6. Train the head over the frozen net; evaluate.
-    let compute = Arc::new(Compute::new(0)?);
+    // model.compile(optimizer=RMSprop(1e-4), loss="categorical_crossentropy", metrics=["accuracy"])
+    // history = model.fit(x_train, y_train, batch_size=20, epochs=5, validation_data=(x_val, y_val))
+    let settings = Settings { batch_size: 20, rule: Rule::RMSPROP, ..Settings::default() };
+    let fine_tune_at = model.net.freeze_point("100")?;
+    let mut trainer = Trainer::new(&mut model, &data, Arc::new(Compute::new(0)?), settings)?;
     let folder = RunFolder::create_next("runs/cifar10")?;
     let path = folder.path().to_path_buf();
-    let mut trainer = Trainer::new(&mut model, &data, compute, Settings::default())?;
     trainer.record_in(folder);
     let mut watch = |event: &Event| {
         if let Event::Epoch(e) = event {
@@ -70,19 +50,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Control::Continue
     };
     trainer.fit(&Phase::head(5, 1e-4), &mut watch)?;
-    if let Some(report) = trainer.evaluate(&mut watch)? {
+
+    // model.evaluate(x_test, y_test)
+    let frozen = trainer.evaluate(&mut watch)?;
+
+    // for layer in base.layers[fine_tune_at:]: layer.trainable = True
+    // model.compile(...); model.fit(..., epochs=10, initial_epoch=5)
+    trainer.fit(&Phase::fine_tune(fine_tune_at, 5, 1e-4), &mut watch)?;
+
+    // model.evaluate(x_test, y_test)
+    let tuned = trainer.evaluate(&mut watch)?;
+    for report in frozen.iter().chain(&tuned) {
         println!("{report}");
     }
 
-    // 7. Fine-tune from layer 100 on; evaluate again; draw.
-    trainer.fit(&Phase::fine_tune(from, 5, 1e-4), &mut watch)?;
-    let report = trainer.evaluate(&mut watch)?;
-    if let Some(report) = &report {
-        println!("{report}");
-    }
-    headstart::report::draw(&path, &trainer.history, report.as_ref())?;
+    // plt.plot(history.history["accuracy"]); plt.plot(history.history["val_accuracy"])
+    report::draw(&path, &trainer.history, tuned.as_ref())?;
 
-    // 8. What was learned, in one file.
+    // model.save("cifar10.keras")
     model.save("cifar10.safetensors", None, &[])?;
     Ok(())
 }

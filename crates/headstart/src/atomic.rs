@@ -1,4 +1,12 @@
 //! Files that are either whole or not there.
+//!
+//! ```
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("figures.json");
+//! headstart::atomic::write_bytes(&path, b"{}")?; // whole, or not at all
+//! assert_eq!(std::fs::read(path)?, b"{}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

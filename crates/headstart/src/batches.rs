@@ -1,4 +1,22 @@
 //! Batches of images as f32, made ahead of use on background threads, in a given order.
+//!
+//! ```
+//! use headstart::Dataset;
+//! use headstart::batches::{Loader, LoaderOptions, Target, epoch_order};
+//! use headstart::image::Interpolation;
+//!
+//! let data = Dataset::load("synthetic:3x40x32")?;
+//! let target = Target { height: 64, width: 64, interpolation: Interpolation::Bilinear };
+//! let order = epoch_order(42, 0, data.train.len(), true); // the first epoch of seed 42
+//! let mut images = 0;
+//! for batch in Loader::new(&data.train, order, LoaderOptions::new(20, target))? {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.len(), batch.count * 64 * 64 * 3);
+//!     images += batch.count;
+//! }
+//! assert_eq!(images, data.train.len());
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,16 @@
 //! The job's parts on made-up images, to be measured or explained.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::bench::{Part, Work};
+//! use headstart::{Compute, Model};
+//!
+//! let compute = Arc::new(Compute::new(0)?);
+//! let model = Model::imagenet("resnet20")?;
+//! let mut work = Work::new(model, Part::Forward, false, 4, compute)?;
+//! println!("{} images/s", work.measure(1)?.images_per_second);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,14 @@
 //! How far the figures of an evaluation would scatter on other images of the same kind.
+//!
+//! ```
+//! use headstart::bootstrap::{RESAMPLES, SEED, intervals};
+//!
+//! // Two classes, 100 images, 80 of them right.
+//! let p = [0.9, 0.1].repeat(100);
+//! let labels: Vec<usize> = (0..100).map(|i| usize::from(i >= 80)).collect();
+//! let [low, high] = intervals(2, &p, &labels, RESAMPLES, SEED).unwrap().accuracy;
+//! assert!(low < 0.8 && 0.8 < high && high - low < 0.2);
+//! ```
 
 use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};

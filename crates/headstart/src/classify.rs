@@ -1,4 +1,24 @@
 //! Image files through a model: decoded on threads ahead of compute, answered in order.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::classify::{ClassifyOptions, classify};
+//! use headstart::{Compute, Control, Error, Model};
+//!
+//! let model = Model::builder("resnet20").weights("none").build(&headstart::Dataset::load("sample")?)?;
+//! let (compute, files) = (Arc::new(Compute::new(0)?), ["gone.jpg".into()]);
+//! let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
+//! let mut unreadable = 0;
+//! classify(&model, &files, &compute, options, &mut |file, answer| {
+//!     match answer {
+//!         Ok(probabilities) => println!("{}: {probabilities:?}", files[file].display()),
+//!         Err(_) => unreadable += 1,
+//!     }
+//!     Ok::<_, Error>(Control::Continue)
+//! })?;
+//! assert_eq!(unreadable, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

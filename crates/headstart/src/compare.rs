@@ -1,4 +1,22 @@
 //! Runs side by side: the settings in which they differ, and what came of them.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//! use headstart::history::History;
+//! use headstart::{compare, run_folder::RunFolder};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let mut runs = Vec::new();
+//! for (name, batch_size) in [("small", 20), ("large", 100)] {
+//!     let run = RunFolder::create(folder.path().join(name), false)?;
+//!     run.write_config(&TrainConfig { batch_size, ..TrainConfig::default() }.to_toml()?)?;
+//!     run.write_history(&History::default())?;
+//!     runs.push(compare::read(run.path())?);
+//! }
+//! let differences = compare::compare(runs).differences;
+//! assert_eq!(differences[0].setting, "batch-size");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::Path;
 

@@ -1,4 +1,13 @@
 //! What this machine has for headstart: processor, kernels, memory, disk, caches.
+//!
+//! ```
+//! use headstart::{Compute, doctor::Doctor};
+//!
+//! let doctor = Doctor::look(&Compute::new(0)?);
+//! println!("{} threads; {:?}", doctor.threads, doctor.instruction_sets);
+//! assert!(doctor.threads > 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};

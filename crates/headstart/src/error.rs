@@ -1,4 +1,10 @@
 //! What can go wrong, as one type: the thing, what was expected, what was found, and a hint.
+//!
+//! ```
+//! let error = headstart::Dataset::load("photso").unwrap_err();
+//! println!("{error}"); // the thing, what was expected, what was found
+//! assert!(error.hint().is_some());
+//! ```
 
 use std::path::PathBuf;
 

@@ -1,4 +1,22 @@
 //! What happens in a run, as it happens.
+//!
+//! ```
+//! use headstart::Control;
+//! use headstart::events::Event;
+//!
+//! /// Says where training is, and stops it after ten epochs.
+//! fn watch(event: &Event) -> Control {
+//!     match event {
+//!         Event::Epoch(e) if e.epoch == 10 => Control::Stop,
+//!         Event::Epoch(e) => {
+//!             println!("epoch {}: {:.4}", e.epoch, e.loss);
+//!             Control::Continue
+//!         }
+//!         _ => Control::Continue,
+//!     }
+//! }
+//! # let _ = watch;
+//! ```
 
 use serde::Serialize;
 

@@ -1,4 +1,23 @@
 //! Runs a plan: owns the arena and the packed weights, and calls one kernel per step.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::execute::Executor;
+//! use headstart::plan::{Plan, Request};
+//! use headstart::{Compute, Dataset, Model};
+//!
+//! let model = Model::builder("resnet20").weights("cifar10").build(&Dataset::load("sample")?)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let (graph, dtype) = (model.net.graph.clone(), compute.dtype);
+//! let outputs = vec![model.output()];
+//! let request = Request { batch: 4, sources: vec![0], outputs, trainable: None, dtype };
+//! let plan = Plan::new(&graph, request)?;
+//! let mut executor = Executor::new(graph, plan, compute, &model.parameters, 0)?;
+//! let black = vec![0.0f32; 4 * 8 * 8 * 3]; // the sample is 8x8 pixels
+//! executor.forward(&[&black], 4)?;
+//! assert_eq!(executor.output(0, 4).len(), 4 * 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;

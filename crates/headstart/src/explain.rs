@@ -1,4 +1,18 @@
 //! A plan as a list: what runs, on which shapes, with how many operations and bytes.
+//!
+//! ```
+//! use headstart::explain::Explanation;
+//! use headstart::plan::{Plan, Request};
+//! use headstart::{DType, Model};
+//!
+//! let model = Model::imagenet("resnet50")?;
+//! let (graph, outputs) = (&model.net.graph, vec![model.output()]);
+//! let dtype = DType::F32;
+//! let plan = Plan::new(graph, Request { batch: 1, sources: vec![0], outputs, trainable: None, dtype })?;
+//! let explanation = Explanation::new(graph, &plan, None);
+//! assert_eq!(explanation.flops / 100_000_000, 77); // 7.7 GFLOP an image
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::fmt;
 

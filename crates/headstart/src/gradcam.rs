@@ -7,6 +7,21 @@
 //! of pixels, the same everywhere, and the result is the class activation map of Zhou et al. 2016
 //! ("Learning Deep Features for Discriminative Localization") over the number of pixels. Every net here ends so, and
 //! the map is that of its last layer before the pooling.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::gradcam::{GradCam, enter, overlay};
+//! use headstart::{Compute, Dataset, Model};
+//!
+//! let data = Dataset::load("sample")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let mut cam = GradCam::new(&model, &Arc::new(Compute::new(0)?))?;
+//! let image = data.train.image(0)?;
+//! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
+//! let seen = overlay(&image, &heat);
+//! assert_eq!((seen.height, seen.width), (image.height, image.width));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 

@@ -1,4 +1,15 @@
 //! What the net is: a flat list of nodes in Keras's layer order, with static NHWC shapes.
+//!
+//! ```
+//! use headstart::graph::{Graph, Op, Shape};
+//!
+//! let mut graph = Graph::default();
+//! let image = Shape::Map { height: 8, width: 8, channels: 3 };
+//! let input = graph.push("input", Op::Input(image), &[])?;
+//! let pooled = graph.push("pool", Op::GlobalAveragePool, &[input])?;
+//! assert_eq!(graph.nodes[pooled].shape, Shape::Vector(3));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use crate::error::{Error, Result};
 use crate::preprocess::Preprocess;

@@ -1,4 +1,14 @@
 //! Epoch records, as results.csv holds them.
+//!
+//! ```
+//! use headstart::history::History;
+//!
+//! let history = History::default();
+//! let text = history.to_csv()?;
+//! assert!(text.starts_with("epoch,phase,seconds"));
+//! assert_eq!(History::from_csv(&text), Ok(history));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::path::Path;
 

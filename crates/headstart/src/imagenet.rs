@@ -1,4 +1,8 @@
 //! The classes of ImageNet-1k, in the order of the published weights.
+//!
+//! ```
+//! assert_eq!(headstart::imagenet::classes()[207], "golden retriever");
+//! ```
 
 /// The 1000 class names, as torchvision lists them.
 pub fn classes() -> Vec<String> {

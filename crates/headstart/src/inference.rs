@@ -1,4 +1,17 @@
 //! A model's answers and inner values for many images.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::{Compute, Control, Dataset, Model, inference};
+//!
+//! let data = Dataset::load("synthetic:3x20x32")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let (mut go_on, pooled) = (|_done: usize| Control::Continue, [model.pooled()]);
+//! let features = inference::features(&model, &data.train, &pooled, &compute, 32, &mut go_on)?;
+//! assert_eq!(features.unwrap().elements, [64]); // numbers an image
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 

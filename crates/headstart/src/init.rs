@@ -1,4 +1,14 @@
 //! Weights before any training.
+//!
+//! ```
+//! use headstart::Model;
+//! use headstart::init::HeadInit;
+//!
+//! let mut model = Model::imagenet("resnet50")?;
+//! model.reset_head(HeadInit::Zeros, 42);
+//! assert!(model.parameters.find("predictions/kernel").unwrap().values.iter().all(|&v| v == 0.0));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use serde::{Deserialize, Serialize};
 

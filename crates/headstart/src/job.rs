@@ -1,4 +1,16 @@
 //! From settings to data and model: what every training run starts with.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//! use headstart::job::{build_model, open_data};
+//!
+//! let config = TrainConfig::sample(); // or TrainConfig::read("config.toml")?
+//! let data = open_data(&config)?;
+//! let (model, loaded) = build_model(&config, &data)?;
+//! println!("{}", loaded.unwrap());
+//! assert_eq!(model.card.architecture, "resnet20");
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::path::Path;
 
@@ -28,12 +40,20 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
         threads: config.threads,
         ..DataOptions::default()
     };
-    match sources::data(&config.data) {
+    open(&config.data, &options)
+}
+
+/// The data set of that name or path. A published one is downloaded, unless it is on this machine.
+///
+/// # Errors
+/// If it cannot be had, read or split.
+pub fn open(source: &str, options: &DataOptions) -> Result<Dataset> {
+    match sources::data(source) {
         Some(asset) => {
             let path = Hub::from_env()?.fetch(&asset, &mut |_| Control::Continue)?;
-            dataset::open(path, &options)
+            dataset::open(path, options)
         }
-        None => dataset::open(&config.data, &options),
+        None => dataset::open(source, options),
     }
 }
 

@@ -3,6 +3,20 @@
 //! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
 //! `kernel_regularizer=l2(l2)`; the bias is free. It is strictly convex in the kernel, so there is one
 //! solution, which L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) goes to.
+//!
+//! ```
+//! use headstart::Compute;
+//! use headstart::logistic::{Examples, SolveOptions, solve};
+//!
+//! // One number an image; class 1 where it is large.
+//! let features = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0];
+//! let labels = [0, 0, 0, 1, 1, 1];
+//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
+//! let head = solve(&Compute::new(1)?.threads, examples, SolveOptions::default())?;
+//! assert!(head.converged);
+//! assert!(head.probabilities(&[3.0])[1] > 0.9);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Mutex;
 

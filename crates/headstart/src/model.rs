@@ -1,4 +1,13 @@
 //! A net with its weights and everything needed to use it.
+//!
+//! ```
+//! use headstart::Model;
+//!
+//! let model = Model::imagenet("resnet50")?; // weights: Model::load, or Model::builder
+//! assert_eq!(model.net.base_layers(), 175);
+//! assert_eq!(model.card.classes[0], "tench");
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::path::Path;
 

@@ -1,4 +1,10 @@
 //! "Did you mean": names most like a misspelt one.
+//!
+//! ```
+//! use headstart::nearest::did_you_mean;
+//!
+//! assert_eq!(did_you_mean("resnet5O", ["resnet18", "resnet50"]), "did you mean resnet50, resnet18?");
+//! ```
 
 /// At most `count` of `names`, the most similar to `name` first: by normalised Damerau-Levenshtein
 /// similarity, of which 0.6 is needed, plus 0.4 for a name that contains `name`.

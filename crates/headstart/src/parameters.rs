@@ -1,4 +1,13 @@
 //! A net's weights: one tensor per (layer, role), in Keras's order and layout.
+//!
+//! ```
+//! use headstart::Model;
+//!
+//! let model = Model::imagenet("resnet50")?;
+//! let kernel = model.parameters.find("conv1_conv/kernel").unwrap();
+//! assert_eq!(kernel.shape, [7, 7, 3, 64]);
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use crate::graph::{Graph, NodeId, Op};
 

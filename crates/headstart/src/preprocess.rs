@@ -1,4 +1,12 @@
 //! Pixel normalisation: which affine map turns an RGB byte into what a set of weights expects.
+//!
+//! ```
+//! use headstart::preprocess::Preprocess;
+//!
+//! // "tf" brings bytes to -1..=1.
+//! let map = Preprocess::Tf.channel_map();
+//! assert!((255.0 * map.scale[0] + map.offset[0] - 1.0).abs() < 1e-6);
+//! ```
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,23 @@
 //! How good each stage of a net is for a task: a linear head on each stage's pooled outputs (Alain and Bengio
 //! 2016, "Understanding intermediate layers using linear classifier probes").
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::{Compute, Control, Dataset, Model, probe};
+//!
+//! let data = Dataset::load("synthetic:3x40x32")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let stages = probe::stages(&model.recipe, &model.net);
+//! let mut go_on = |_done: usize| Control::Continue;
+//! let mut of = |subset| probe::pooled(&model, subset, &stages, &compute, &mut go_on);
+//! let validation = data.validation.unwrap();
+//! let (seen, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
+//! let (train, test) = ((&seen[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
+//! let probed = probe::probe(&model, &compute, train, test, 3, 1e-3)?;
+//! assert_eq!(probed.stages.len(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 

@@ -1,4 +1,14 @@
 //! The folder a run leaves.
+//!
+//! ```
+//! use headstart::run_folder::RunFolder;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let first = RunFolder::create_next(folder.path().join("train"))?;
+//! let second = RunFolder::create_next(folder.path().join("train"))?;
+//! assert!(first.path().ends_with("train") && second.path().ends_with("train2"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;

@@ -1,4 +1,20 @@
 //! Training: joins data, plan and optimizer, epoch by epoch, and says what happens.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::{Compute, Control, Dataset, Model, Phase, Settings, Trainer};
+//!
+//! let data = Dataset::load("synthetic:2x40x32")?;
+//! let mut model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let from = model.net.freeze_point("conv4_block3_1_conv")?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let mut trainer = Trainer::new(&mut model, &data, compute, Settings::default())?;
+//! let mut watch = |_event: &_| Control::Continue;
+//! trainer.fit(&Phase::head(2, 1e-3), &mut watch)?;
+//! trainer.fit(&Phase::fine_tune(from, 1, 1e-4), &mut watch)?;
+//! assert_eq!(trainer.history.epochs.len(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod checkpoint;
 mod inputs;

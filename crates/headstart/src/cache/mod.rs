@@ -3,6 +3,17 @@
 //! Rows are found by the hash of an image's content within an entry whose key is a hash of everything else
 //! that the values follow from (`key`). So training, validation and test images share an entry, an
 //! image that changed is another image, and nothing can be stale.
+//!
+//! ```
+//! use headstart::Settings;
+//! use headstart::cache::CacheSettings;
+//!
+//! // Up to a gigabyte in memory, up to four on disk, for later runs with the same weights and images.
+//! let disk = Some("features".into());
+//! let cache = CacheSettings { memory: 1 << 30, folder: disk, disk: 4 << 30 };
+//! let settings = Settings { cache, ..Settings::default() };
+//! # let _ = settings;
+//! ```
 
 mod build;
 mod element;

@@ -1,4 +1,14 @@
 //! Pictures of a run.
+//!
+//! ```
+//! use headstart::{history::History, metrics::Report};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let report = Report::new("test", &["cat".into(), "dog".into()], &[0.9, 0.1, 0.2, 0.8], &[0, 1]);
+//! headstart::report::draw(folder.path(), &History::default(), Some(&report))?;
+//! assert!(folder.path().join("confusion_matrix.png").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod gallery;
 mod neighbours;

@@ -1,4 +1,14 @@
 //! Weight files: reading them, and putting what they hold into a net.
+//!
+//! ```
+//! use headstart::weights::{self, Format};
+//!
+//! // The weights inside the library; a path is read the same way, whatever its format.
+//! let file = weights::open("cifar10")?;
+//! assert_eq!(file.format, Format::Model);
+//! assert!(file.tensors.iter().any(|t| t.name == "conv1_conv/kernel"));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 mod apply;
 pub mod embedded;
