@@ -68,12 +68,11 @@ fn layers<E: Element>(c: &Compute) {
         let f = median(|| conv::forward(c, &s, &x, &p, Epilogue::default(), &mut y));
         let b = median(|| conv::backward_input(c, &s, &y, &q, false, None, &mut dx));
         let k = median(|| conv::backward_kernel(c, &s, &x, &y, &mut dw));
+        let pf = median(|| conv::pack_forward::<E>(c, &s, &w, None, &mut p));
+        let pb = median(|| conv::pack_backward_input::<E>(c, &s, &w, &mut q));
         let share = |t: f64| s.flops() as f64 / t / peak * 100.0;
-        println!(
-            "{size:>4} {ci:>5} {co:>5} {kernel}x{kernel}/{stride}  forward {:5.1}%  input {:5.1}%  kernel {:5.1}%",
-            share(f),
-            share(b),
-            share(k)
-        );
+        print!("{size:>4} {ci:>5} {co:>5} {kernel}x{kernel}/{stride}");
+        print!("  forward {:5.1}%  input {:5.1}%  kernel {:5.1}%", share(f), share(b), share(k));
+        println!("  packing {:4.1}% and {:4.1}% of it", pf / f * 100.0, pb / b * 100.0);
     }
 }

@@ -31,9 +31,10 @@
 use crate::buffer::Buffer;
 use crate::element::{DType, Element};
 use crate::gather::Gather;
-use crate::gemm::{self, Finish, Inner};
+use crate::gemm::{self, Finish};
 use crate::gradient;
 use crate::isa::Isa;
+use crate::matrices::{Inner, Matrices};
 use crate::table::Compute;
 use crate::winograd;
 
@@ -187,22 +188,24 @@ pub fn pack_forward<E: Element>(
     let columns = shape.out_channels;
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
+    let matrices = |taps: usize, depth: usize| Matrices {
+        values: kernel,
+        starts: (0..taps).map(|tap| tap * depth * columns).collect(),
+        depth,
+        columns,
+        inner: Inner::Columns,
+        scale,
+    };
     if winograd::suits::<E>(shape) {
-        let run = shape.in_channels;
-        let len = winograd::packed_len(run, columns);
-        let at = |tap: usize, k: usize, n: usize| {
-            kernel[(tap * run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
-        };
-        winograd::pack(compute, run, columns, at, packed.prepare(compute, shape, false, len));
+        let len = winograd::packed_len(shape.in_channels, columns);
+        let kernel = matrices(9, shape.in_channels);
+        winograd::pack(compute, &kernel, packed.prepare(compute, shape, false, len));
         return;
     }
     let g = Gather::forward(shape);
     let len = gemm::packed_len::<E>(compute, &g, columns);
-    let at = |tap: usize, k: usize, n: usize| {
-        kernel[(tap * g.run + k) * columns + n] * scale.map_or(1.0, |s| s[n])
-    };
     let packed = packed.prepare::<E>(compute, shape, false, len);
-    gemm::pack(compute, &g, columns, Inner::Columns, at, packed);
+    gemm::pack(compute, &g, &matrices(g.taps.len(), g.run), packed);
 }
 
 /// Packs `kernel` (h x w x in x out) for [`backward_input`] on elements `E`.
@@ -215,13 +218,21 @@ pub fn pack_backward_input<E: Element>(
     kernel: &[f32],
     packed: &mut Packed,
 ) {
-    let (columns, run) = (shape.in_channels, shape.out_channels);
+    let (columns, depth) = (shape.in_channels, shape.out_channels);
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
+    let matrices = |taps: &mut dyn Iterator<Item = usize>| Matrices {
+        values: kernel,
+        starts: taps.map(|tap| tap * depth * columns).collect(),
+        depth,
+        columns,
+        inner: Inner::Depth,
+        scale: None,
+    };
     if winograd::suits::<E>(shape) {
-        let len = winograd::packed_len(run, columns);
+        let len = winograd::packed_len(depth, columns);
         // The kernel turned by half a turn.
-        let at = |tap: usize, k: usize, n: usize| kernel[((8 - tap) * columns + n) * run + k];
-        winograd::pack(compute, run, columns, at, packed.prepare(compute, shape, true, len));
+        let kernel = matrices(&mut (0..9).rev());
+        winograd::pack(compute, &kernel, packed.prepare(compute, shape, true, len));
         return;
     }
     let parts = Gather::backward(shape);
@@ -230,11 +241,8 @@ pub fn pack_backward_input<E: Element>(
     for (g, taps) in &parts {
         let (part, after) = rest.split_at_mut(gemm::packed_len::<E>(compute, g, columns));
         rest = after;
-        let at = |tap: usize, k: usize, n: usize| {
-            let [i, j] = taps[tap];
-            kernel[((i * shape.kernel + j) * columns + n) * run + k]
-        };
-        gemm::pack(compute, g, columns, Inner::Depth, at, part);
+        let kernel = matrices(&mut taps.iter().map(|[i, j]| i * shape.kernel + j));
+        gemm::pack(compute, g, &kernel, part);
     }
 }
 

@@ -11,7 +11,7 @@ fn map1<E: Element>(c: &Compute, a: &[E], y: &mut [E], f: impl Fn(f32) -> f32 + 
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| {
         let a = &a[i * TASK..][..y.len()];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             y.iter_mut().zip(a).for_each(|(y, a)| *y = E::from_f32(f(a.to_f32())));
         });
     });
@@ -19,7 +19,13 @@ fn map1<E: Element>(c: &Compute, a: &[E], y: &mut [E], f: impl Fn(f32) -> f32 + 
 
 /// `y = max(x, 0)`; NaN stays NaN.
 pub fn relu<E: Element>(c: &Compute, x: &[E], y: &mut [E]) {
-    map1(c, x, y, |x| if x < 0.0 { 0.0 } else { x });
+    map1(
+        c,
+        x,
+        y,
+        #[inline(always)]
+        |x| if x < 0.0 { 0.0 } else { x },
+    );
 }
 
 /// Zeroes the elements of `dy` whose ReLU output `y` is not positive.
@@ -27,7 +33,7 @@ pub fn relu_backward<E: Element>(c: &Compute, y: &[E], dy: &mut [E]) {
     assert_eq!(y.len(), dy.len(), "lengths differ");
     c.threads.chunks(dy, TASK, |i, dy| {
         let y = &y[i * TASK..][..dy.len()];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             let zero = E::default();
             dy.iter_mut().zip(y).for_each(|(d, y)| *d = if y.to_f32() > 0.0 { *d } else { zero });
         });
@@ -40,7 +46,7 @@ pub fn add<E: Element>(c: &Compute, a: &[E], b: &[E], rectify: bool, y: &mut [E]
     let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
     c.threads.chunks(y, TASK, |i, y| {
         let (a, b) = (&a[i * TASK..][..y.len()], &b[i * TASK..][..y.len()]);
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
                 let v = a.to_f32() + b.to_f32();
                 *y = E::from_f32(if v < floor { floor } else { v });
@@ -54,7 +60,7 @@ pub fn accumulate<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| {
         let a = &a[i * TASK..][..y.len()];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             y.iter_mut().zip(a).for_each(|(y, a)| *y = E::from_f32(y.to_f32() + a.to_f32()));
         });
     });

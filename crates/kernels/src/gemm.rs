@@ -3,6 +3,7 @@
 use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
+use crate::matrices::Matrices;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
@@ -75,29 +76,20 @@ pub(crate) fn packed_len<E: Element>(compute: &Compute, g: &Gather, columns: usi
     columns.div_ceil(nr) * nr * g.taps.len() * g.run.next_multiple_of(kernels.depth)
 }
 
-/// In which direction neighbours of a matrix that is to be packed are neighbours in memory.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Inner {
-    /// Along the columns.
-    Columns,
-    /// Along the reduction.
-    Depth,
-}
-
-/// Rows of the reduction that are packed together, so that either direction stays in cache.
+/// Rows of the reduction that are packed together, so that they stay in cache.
 const BLOCK: usize = 32;
 
-/// Packs the matrix `at(tap, k, column)` into panels of the tile's columns, zero-padded: in a panel, for
-/// each tap, groups of the arithmetic's depth of `k`, and in a group column by column.
+/// Packs `kernel` into panels of the tile's columns, zero-padded: in a panel, for each tap, groups of the
+/// arithmetic's depth of reduction rows, and in a group column by column.
 pub(crate) fn pack<E: Element>(
     compute: &Compute,
     g: &Gather,
-    columns: usize,
-    inner: Inner,
-    at: impl Fn(usize, usize, usize) -> f32 + Sync,
+    kernel: &Matrices<'_>,
     packed: &mut [E],
 ) {
+    let columns = kernel.columns;
     assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed length");
+    assert!(kernel.depth == g.run && kernel.starts.len() == g.taps.len(), "kernel shape");
     if packed.is_empty() {
         return;
     }
@@ -107,24 +99,37 @@ pub(crate) fn pack<E: Element>(
         let (panel, tap) = (part / g.taps.len(), part % g.taps.len());
         let first = panel * nr;
         let width = nr.min(columns - first);
-        if width < nr || !g.run.is_multiple_of(unit) {
-            rows.fill(E::default());
-        }
-        vectorize(compute.isa(), || {
-            for (block, rows) in rows.chunks_mut(BLOCK * nr).enumerate() {
-                let start = block * BLOCK;
+        // What no column or row of the kernel writes stays zero.
+        let mut block = vec![0.0f32; BLOCK * nr];
+        vectorize!(compute.isa(), {
+            for (i, to) in rows.chunks_mut(BLOCK * nr).enumerate() {
+                let start = i * BLOCK;
                 let depth = BLOCK.min(g.run - start);
-                let mut put = |k: usize, j: usize| {
-                    let to = k / unit * unit * nr + j * unit + k % unit;
-                    rows[to] = E::from_f32(at(tap, start + k, first + j));
-                };
-                match inner {
-                    Inner::Columns => (0..depth).for_each(|k| (0..width).for_each(|j| put(k, j))),
-                    Inner::Depth => (0..width).for_each(|j| (0..depth).for_each(|k| put(k, j))),
-                }
+                kernel.read(tap, start..start + depth, first..first + width, nr, &mut block);
+                block[depth * nr..].fill(0.0);
+                interleave(unit, nr, &block, to);
             }
         });
     });
+}
+
+/// Rows of `nr` floats as elements, the values of `unit` rows side by side.
+#[inline(always)]
+fn interleave<E: Element>(unit: usize, nr: usize, rows: &[f32], to: &mut [E]) {
+    assert!(unit == 1 || unit == 2, "kernels take single rows or pairs");
+    if unit == 1 {
+        for (to, &value) in to.iter_mut().zip(rows) {
+            *to = E::from_f32(value);
+        }
+        return;
+    }
+    for (to, rows) in to.chunks_exact_mut(2 * nr).zip(rows.chunks_exact(2 * nr)) {
+        let (first, second) = rows.split_at(nr);
+        for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
+            to[0] = E::from_f32(a);
+            to[1] = E::from_f32(b);
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -13,7 +13,7 @@ use crate::threads::Shared;
 /// Pixels whose input and output gradient are packed and kept in cache at a time.
 const PIXELS: usize = 128;
 /// Pixels that are worth a partial sum of their own.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 960;
 /// Tasks the work is cut into, where its shape allows.
 const TASKS: usize = 16;
 /// Shorter parts of a tap spend more on packing the output gradient than on multiplying.
@@ -42,7 +42,7 @@ pub(crate) fn run<E: Element>(
     let (tiles, unit) = (kernels.gradient(columns), kernels.depth);
     let nr = tiles.nr;
     let panels = columns.div_ceil(nr);
-    let chunks = (pixels / CHUNK).clamp(1, TASKS.div_ceil(panels));
+    let chunks = (pixels / CHUNK).clamp(1, TASKS);
     // Ranges of the reduction rows, groups of taps or parts of a single tap's run, then groups of panels.
     let ranges = ranges(g, TASKS.div_ceil(chunks));
     let groups = panels.min(TASKS.div_ceil(chunks * ranges.len()));
@@ -193,7 +193,7 @@ impl<E: Element> Interleaved<E> {
     {
         let Interleaved { memory, zeros, unit, stride } = self;
         let steps = E::view_mut(memory).chunks_exact_mut(*stride).take(count.div_ceil(*unit));
-        vectorize(isa, || {
+        vectorize!(isa, {
             for (i, to) in steps.enumerate() {
                 if *unit == 1 {
                     let row = row(i);

@@ -15,6 +15,7 @@ mod gemm;
 mod gradient;
 pub mod isa;
 pub mod loss;
+mod matrices;
 pub mod norm;
 pub mod optim;
 pub mod oracle;

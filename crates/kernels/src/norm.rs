@@ -33,7 +33,7 @@ pub(crate) fn sums<const N: usize>(
             let first = task * step;
             let mut parts = part.chunks_exact_mut(channels);
             let parts = std::array::from_fn(|_| parts.next().unwrap_or_default());
-            vectorize(c.isa(), || add(first, step.min(rows - first), parts));
+            vectorize!(c.isa(), add(first, step.min(rows - first), parts));
         });
     }
     let mut totals: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; channels]);
@@ -48,11 +48,17 @@ pub(crate) fn sums<const N: usize>(
 /// Sum over the rows of `x`, for instance the gradient of a bias.
 pub fn column_sums<E: Element>(c: &Compute, channels: usize, x: &[E], result: &mut [f32]) {
     assert_eq!(result.len(), channels, "sums length");
-    let [total] = sums(c, channels, x.len(), |first, rows, [sum]| {
-        for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
-            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x.to_f32());
-        }
-    });
+    let [total] = sums(
+        c,
+        channels,
+        x.len(),
+        #[inline(always)]
+        |first, rows, [sum]| {
+            for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
+                sum.iter_mut().zip(row).for_each(|(s, x)| *s += x.to_f32());
+            }
+        },
+    );
     result.iter_mut().zip(total).for_each(|(r, t)| *r = t as f32);
 }
 
@@ -69,15 +75,21 @@ pub fn batch_norm_statistics<E: Element>(
     assert!(mean.len() == channels && variance.len() == channels, "statistics length");
     assert!(x.len() >= channels, "statistics of no rows");
     let shift: &Vec<f32> = &x[..channels].iter().map(|x| x.to_f32()).collect();
-    let [s1, s2] = sums(c, channels, x.len(), |first, rows, [s1, s2]| {
-        for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
-            for (((s1, s2), x), shift) in s1.iter_mut().zip(&mut *s2).zip(row).zip(shift) {
-                let d = x.to_f32() - shift;
-                *s1 += d;
-                *s2 += d * d;
+    let [s1, s2] = sums(
+        c,
+        channels,
+        x.len(),
+        #[inline(always)]
+        |first, rows, [s1, s2]| {
+            for row in x[first * channels..(first + rows) * channels].chunks_exact(channels) {
+                for (((s1, s2), x), shift) in s1.iter_mut().zip(&mut *s2).zip(row).zip(shift) {
+                    let d = x.to_f32() - shift;
+                    *s1 += d;
+                    *s2 += d * d;
+                }
             }
-        }
-    });
+        },
+    );
     let n = (x.len() / channels) as f64;
     for k in 0..channels {
         let m = s1[k] / n;
@@ -132,25 +144,30 @@ pub fn batch_norm_apply<E: Element>(
         let first = task * step;
         let x = &x[first..first + y.len()];
         let residual = residual.map(|r| &r[first..first + y.len()]);
-        vectorize(c.isa(), || match residual {
-            None => {
-                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                        let v = x.to_f32() * a + b;
-                        *y = E::from_f32(if v < floor { floor } else { v });
+        vectorize!(
+            c.isa(),
+            match residual {
+                None => {
+                    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                        for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                            let v = x.to_f32() * a + b;
+                            *y = E::from_f32(if v < floor { floor } else { v });
+                        }
+                    }
+                }
+                Some(r) => {
+                    let rows = x.chunks_exact(channels).zip(r.chunks_exact(channels));
+                    for (y, (x, r)) in y.chunks_exact_mut(channels).zip(rows) {
+                        for ((((y, x), r), a), b) in
+                            y.iter_mut().zip(x).zip(r).zip(scale).zip(shift)
+                        {
+                            let v = x.to_f32() * a + b + r.to_f32();
+                            *y = E::from_f32(if v < floor { floor } else { v });
+                        }
                     }
                 }
             }
-            Some(r) => {
-                let rows = x.chunks_exact(channels).zip(r.chunks_exact(channels));
-                for (y, (x, r)) in y.chunks_exact_mut(channels).zip(rows) {
-                    for ((((y, x), r), a), b) in y.iter_mut().zip(x).zip(r).zip(scale).zip(shift) {
-                        let v = x.to_f32() * a + b + r.to_f32();
-                        *y = E::from_f32(if v < floor { floor } else { v });
-                    }
-                }
-            }
-        });
+        );
     });
 }
 
@@ -186,18 +203,24 @@ pub fn batch_norm_parameter_gradients<E: Element>(
     assert_eq!(x.len(), dy.len(), "lengths differ");
     assert!(dgamma.len() == channels && dbeta.len() == channels, "gradient length");
     let mean = &state.mean[..channels];
-    let [sum, product] = sums(c, channels, x.len(), |first, rows, [sum, product]| {
-        let part = first * channels..(first + rows) * channels;
-        let rows = x[part.clone()].chunks_exact(channels).zip(dy[part].chunks_exact(channels));
-        for (x, dy) in rows {
-            let targets = sum.iter_mut().zip(&mut *product);
-            for ((((s, p), x), dy), m) in targets.zip(x).zip(dy).zip(mean) {
-                let dy = dy.to_f32();
-                *s += dy;
-                *p += dy * (x.to_f32() - m);
+    let [sum, product] = sums(
+        c,
+        channels,
+        x.len(),
+        #[inline(always)]
+        |first, rows, [sum, product]| {
+            let part = first * channels..(first + rows) * channels;
+            let rows = x[part.clone()].chunks_exact(channels).zip(dy[part].chunks_exact(channels));
+            for (x, dy) in rows {
+                let targets = sum.iter_mut().zip(&mut *product);
+                for ((((s, p), x), dy), m) in targets.zip(x).zip(dy).zip(mean) {
+                    let dy = dy.to_f32();
+                    *s += dy;
+                    *p += dy * (x.to_f32() - m);
+                }
             }
-        }
-    });
+        },
+    );
     for k in 0..channels {
         dgamma[k] = (product[k] / state.deviation(k)) as f32;
         dbeta[k] = sum[k] as f32;
@@ -226,7 +249,7 @@ pub fn batch_norm_input_gradient<E: Element>(
     let step = task_rows(channels) * channels;
     c.threads.chunks(dy, step, |task, dy| {
         let x = &x[task * step..][..dy.len()];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
                 let (scale, offset, slope, mean) =
                     (&scale[..channels], &offset[..channels], &slope[..channels], mean);
@@ -253,7 +276,7 @@ pub fn batch_norm_frozen_input_gradient<E: Element>(
         (0..channels).map(|k| (f64::from(state.gamma[k]) / state.deviation(k)) as f32).collect();
     let step = task_rows(channels) * channels;
     c.threads.chunks(dy, step, |_, dy| {
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             for row in dy.chunks_exact_mut(channels) {
                 row.iter_mut().zip(&scale).for_each(|(d, s)| *d = E::from_f32(d.to_f32() * s));
             }

@@ -23,12 +23,19 @@ pub struct RmsProp {
 /// # Panics
 /// If the lengths differ.
 pub fn rmsprop(c: &Compute, s: RmsProp, w: &mut [f32], g: &[f32], v: &mut [f32]) {
-    update(c, w, g, [v], |w, g, [v]| {
-        for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
-            *v = s.rho * *v + (1.0 - s.rho) * g * g;
-            *w -= s.learning_rate * g / (*v + s.epsilon).sqrt();
-        }
-    });
+    update(
+        c,
+        w,
+        g,
+        [v],
+        #[inline(always)]
+        |w, g, [v]| {
+            for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
+                *v = s.rho * *v + (1.0 - s.rho) * g * g;
+                *w -= s.learning_rate * g / (*v + s.epsilon).sqrt();
+            }
+        },
+    );
 }
 
 /// Settings of gradient descent with momentum (Keras's `SGD`).
@@ -49,13 +56,20 @@ pub struct Sgd {
 /// If the lengths differ.
 pub fn sgd(c: &Compute, s: Sgd, w: &mut [f32], g: &[f32], m: &mut [f32]) {
     let Sgd { learning_rate, momentum, nesterov } = s;
-    update(c, w, g, [m], |w, g, [m]| {
-        for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
-            let step = learning_rate * g;
-            *m = momentum * *m - step;
-            *w += if nesterov { momentum * *m - step } else { *m };
-        }
-    });
+    update(
+        c,
+        w,
+        g,
+        [m],
+        #[inline(always)]
+        |w, g, [m]| {
+            for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
+                let step = learning_rate * g;
+                *m = momentum * *m - step;
+                *w += if nesterov { momentum * *m - step } else { *m };
+            }
+        },
+    );
 }
 
 /// Settings of Adam (Kingma and Ba 2014; Keras's `Adam` without `amsgrad`).
@@ -82,20 +96,27 @@ pub fn adam(c: &Compute, s: Adam, w: &mut [f32], g: &[f32], m: &mut [f32], v: &m
     let power = |beta: f32| f64::from(beta).powf(s.step as f64);
     let unbias = (1.0 - power(s.beta_2)).sqrt() / (1.0 - power(s.beta_1));
     let alpha = (f64::from(s.learning_rate) * unbias) as f32;
-    update(c, w, g, [m, v], |w, g, [m, v]| {
-        for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-            *m += (1.0 - s.beta_1) * (g - *m);
-            *v += (1.0 - s.beta_2) * (g * g - *v);
-            *w -= alpha * *m / (v.sqrt() + s.epsilon);
-        }
-    });
+    update(
+        c,
+        w,
+        g,
+        [m, v],
+        #[inline(always)]
+        |w, g, [m, v]| {
+            for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+                *m += (1.0 - s.beta_1) * (g - *m);
+                *v += (1.0 - s.beta_2) * (g * g - *v);
+                *w -= alpha * *m / (v.sqrt() + s.epsilon);
+            }
+        },
+    );
 }
 
 /// Decoupled weight decay (Loshchilov and Hutter 2017), which goes before the update as in Keras:
 /// `w -= learning_rate weight_decay w`
 pub fn weight_decay(c: &Compute, learning_rate: f32, weight_decay: f32, w: &mut [f32]) {
     c.threads.chunks(w, TASK, |_, w| {
-        vectorize(c.isa(), || w.iter_mut().for_each(|w| *w -= *w * weight_decay * learning_rate));
+        vectorize!(c.isa(), w.iter_mut().for_each(|w| *w -= *w * weight_decay * learning_rate));
     });
 }
 
@@ -115,6 +136,6 @@ fn update<const N: usize>(
         let g = &g[start..][..w.len()];
         // SAFETY: tasks own disjoint parts.
         let state = std::array::from_fn(|i| unsafe { state[i].slice(start, w.len()) });
-        vectorize(c.isa(), || f(w, g, state));
+        vectorize!(c.isa(), f(w, g, state));
     });
 }

@@ -46,6 +46,7 @@ impl PoolShape {
 
     /// Calls `f` with every cell of the window of output (`y`, `x`) in order: the input pixel
     /// within its image, or `None` in the padding.
+    #[inline(always)]
     fn window(&self, y: usize, x: usize, mut f: impl FnMut(Option<usize>)) {
         for i in 0..self.pool {
             for j in 0..self.pool {
@@ -73,21 +74,27 @@ pub fn max_pool<E: Element>(c: &Compute, s: &PoolShape, x: &[E], y: &mut [E]) {
     c.threads.chunks(y, row, |line, y| {
         let (image, line) = (line / s.out_height(), line % s.out_height());
         let x = &x[image * s.height * s.width * n..][..s.height * s.width * n];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             for (column, y) in y.chunks_exact_mut(n).enumerate() {
                 y.fill(E::from_f32(f32::NEG_INFINITY));
-                s.window(line, column, |pixel| match pixel {
-                    Some(pixel) => {
-                        for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
-                            let value = x.to_f32();
-                            *y = if value > y.to_f32() || value.is_nan() { x } else { *y };
+                s.window(
+                    line,
+                    column,
+                    #[inline(always)]
+                    |pixel| match pixel {
+                        Some(pixel) => {
+                            for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
+                                let value = x.to_f32();
+                                *y = if value > y.to_f32() || value.is_nan() { x } else { *y };
+                            }
                         }
-                    }
-                    None => {
-                        let zero = E::default();
-                        y.iter_mut().for_each(|y| *y = if y.to_f32() < 0.0 { zero } else { *y });
-                    }
-                });
+                        None => {
+                            let zero = E::default();
+                            y.iter_mut()
+                                .for_each(|y| *y = if y.to_f32() < 0.0 { zero } else { *y });
+                        }
+                    },
+                );
             }
         });
     });
@@ -109,40 +116,104 @@ pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[
     c.threads.chunks(dx, pixels, |image, dx| {
         let x = &x[image * pixels..][..pixels];
         let dy = &dy[image * out..][..out];
-        let mut sums = vec![0.0f32; pixels];
-        let mut best = vec![f32::NEG_INFINITY; n];
-        let mut at = vec![u32::MAX; n];
-        for (i, dy) in dy.chunks_exact(n).enumerate() {
-            best.fill(f32::NEG_INFINITY);
-            at.fill(u32::MAX);
-            vectorize(c.isa(), || {
-                s.window(i / s.out_width(), i % s.out_width(), |pixel| match pixel {
+        let line = s.width * n;
+        // The sums of the rows that windows still reach; row `r` lies at `r % pool`.
+        let mut sums = vec![0.0f32; s.pool * line];
+        let mut next = 0;
+        for (y, dy) in dy.chunks_exact(s.out_width() * n).enumerate() {
+            for first in (0..n).step_by(BLOCK) {
+                let channels = first..n.min(first + BLOCK);
+                vectorize!(c.isa(), route(s, y, channels, x, dy, &mut sums));
+            }
+            let done = ((y + 1) * s.stride).saturating_sub(s.padding).min(s.height);
+            vectorize!(c.isa(), finish(s.pool, next..done, line, &mut sums, dx));
+            next = next.max(done);
+        }
+        vectorize!(c.isa(), finish(s.pool, next..s.height, line, &mut sums, dx));
+    });
+}
+
+/// Channels whose maxima are looked for together.
+const BLOCK: usize = 64;
+
+/// Adds the gradients `dy` of one output row to `sums`, at the maximum of each window.
+#[inline(always)]
+fn route<E: Element>(
+    s: &PoolShape,
+    y: usize,
+    channels: std::ops::Range<usize>,
+    x: &[E],
+    dy: &[E],
+    sums: &mut [f32],
+) {
+    let (n, count) = (s.channels, channels.len());
+    for (column, dy) in dy.chunks_exact(n).enumerate() {
+        let dy = &dy[channels.clone()];
+        let mut best = [f32::NEG_INFINITY; BLOCK];
+        let mut at = [u32::MAX; BLOCK];
+        let mut cell = 0;
+        s.window(
+            y,
+            column,
+            #[inline(always)]
+            |pixel| {
+                let cells = best.iter_mut().zip(&mut at);
+                match pixel {
                     Some(pixel) => {
-                        let cells = best.iter_mut().zip(&mut at).zip(&x[pixel * n..][..n]);
-                        for ((best, at), x) in cells {
+                        let x = &x[pixel * n + channels.start..][..count];
+                        for ((best, at), x) in cells.zip(x) {
                             let x = x.to_f32();
                             let better = x > *best || (x.is_nan() && !best.is_nan());
                             *best = if better { x } else { *best };
-                            *at = if better { pixel as u32 } else { *at };
+                            *at = if better { cell } else { *at };
                         }
                     }
                     None => {
-                        for (best, at) in best.iter_mut().zip(&mut at) {
+                        for (best, at) in cells.take(count) {
                             let better = *best < 0.0;
                             *best = if better { 0.0 } else { *best };
                             *at = if better { u32::MAX } else { *at };
                         }
                     }
-                });
-            });
-            for (k, (&at, dy)) in at.iter().zip(dy).enumerate() {
-                if at != u32::MAX {
-                    sums[at as usize * n + k] += dy.to_f32();
                 }
-            }
+                cell += 1;
+            },
+        );
+        let mut cell = 0;
+        s.window(
+            y,
+            column,
+            #[inline(always)]
+            |pixel| {
+                if let Some(pixel) = pixel {
+                    let row = pixel / s.width % s.pool * s.width + pixel % s.width;
+                    let sums = &mut sums[row * n + channels.start..][..count];
+                    for ((sum, dy), &at) in sums.iter_mut().zip(dy).zip(&at) {
+                        *sum += if at == cell { dy.to_f32() } else { 0.0 };
+                    }
+                }
+                cell += 1;
+            },
+        );
+    }
+}
+
+/// Writes the gradient of some rows and frees their sums.
+#[inline(always)]
+fn finish<E: Element>(
+    pool: usize,
+    rows: std::ops::Range<usize>,
+    line: usize,
+    sums: &mut [f32],
+    dx: &mut [E],
+) {
+    for row in rows {
+        let sums = &mut sums[row % pool * line..][..line];
+        for (to, sum) in dx[row * line..][..line].iter_mut().zip(sums) {
+            *to = E::from_f32(*sum);
+            *sum = 0.0;
         }
-        dx.iter_mut().zip(sums).for_each(|(x, sum)| *x = E::from_f32(sum));
-    });
+    }
 }
 
 /// Mean over the pixels of each image; `[batch, pixels, channels]` to `[batch, channels]`, in floats.
@@ -160,7 +231,7 @@ pub fn global_average_pool<E: Element>(
     assert_eq!(x.len(), y.len() * pixels, "pooling lengths");
     c.threads.chunks(y, channels, |image, y| {
         let x = &x[image * pixels * channels..][..pixels * channels];
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             y.fill(0.0);
             for row in x.chunks_exact(channels) {
                 y.iter_mut().zip(row).for_each(|(y, x)| *y += x.to_f32());
@@ -190,7 +261,7 @@ pub fn global_average_pool_backward<E: Element>(
     c.threads.chunks(dx, pixels * channels, |image, dx| {
         let dy = &dy[image * channels..][..channels];
         let scale = 1.0 / pixels as f32;
-        vectorize(c.isa(), || {
+        vectorize!(c.isa(), {
             for row in dx.chunks_exact_mut(channels) {
                 row.iter_mut().zip(dy).for_each(|(x, y)| *x = E::from_f32(y * scale));
             }

@@ -2,9 +2,22 @@
 
 use crate::isa::Isa;
 
-/// Runs `f`, compiled for `isa`.
+/// Runs a block, compiled for an instruction set. Closures in it, and functions it calls, are compiled for it
+/// only where they are `#[inline(always)]`; the others keep the baseline's narrow registers.
+macro_rules! vectorize {
+    ($isa:expr, $body:expr) => {
+        $crate::simd::run_for(
+            $isa,
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use vectorize;
+
+/// What [`vectorize`] does; `f` must be `#[inline(always)]`.
 #[inline(always)]
-pub(crate) fn vectorize<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+pub(crate) fn run_for<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Compute` exists only for instruction sets that the CPU runs.

@@ -17,6 +17,7 @@ use crate::conv::ConvShape;
 use crate::element::{DType, Element};
 use crate::gemm::{Finish, pointer};
 use crate::isa::{CollectArgs, GradientArgs, OUTSIDE, SpreadArgs, TileArgs};
+use crate::matrices::Matrices;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
@@ -31,8 +32,6 @@ const DEPTH: usize = 512;
 const TASK: usize = 8;
 /// Tiles of a block whose sum for the kernel gradient stays in registers.
 const SUM: usize = 128;
-/// Lanes of the kernel's transform.
-const LANES: usize = 8;
 
 /// Whether a convolution and its gradients run this way: at least 1.6 times fewer products than the
 /// direct sum has, channels that fill every panel, and floats, as the transforms would cost bfloat16 its
@@ -119,67 +118,102 @@ pub(crate) fn packed_len(depth: usize, columns: usize) -> usize {
     PRODUCTS * depth * columns
 }
 
-/// `G g G^T`, packed into panels product by product, from the kernel `at(tap, from channel, to channel)`.
+/// Reduction rows that are transformed together.
+const ROWS: usize = 4;
+
+/// `G g G^T`, packed into panels product by product.
 ///
 /// # Panics
 /// If `packed` has not the length [`packed_len`] says.
-pub(crate) fn pack(
-    compute: &Compute,
-    depth: usize,
-    columns: usize,
-    at: impl Fn(usize, usize, usize) -> f32 + Sync,
-    packed: &mut [f32],
-) {
-    let tile = compute.kernels::<f32>().tile(columns);
+pub(crate) fn pack(compute: &Compute, kernel: &Matrices<'_>, packed: &mut [f32]) {
+    let (depth, columns) = (kernel.depth, kernel.columns);
+    let nr = compute.kernels::<f32>().tile(columns).nr;
     assert_eq!(packed.len(), packed_len(depth, columns), "packed length");
-    assert!(columns.is_multiple_of(tile.nr), "channels");
-    let panels = columns / tile.nr;
+    assert!(columns.is_multiple_of(nr), "channels");
+    let panels = columns / nr;
     let packed = Shared::new(packed);
-    compute.threads.run(panels * depth.div_ceil(16), |task| {
-        let (panel, first) = (task % panels, task / panels * 16);
-        vectorize(compute.isa(), || {
-            for k in first..depth.min(first + 16) {
-                for lane in (0..tile.nr).step_by(LANES) {
-                    let taps: [[f64; LANES]; 9] = std::array::from_fn(|tap| {
-                        std::array::from_fn(|j| f64::from(at(tap, k, panel * tile.nr + lane + j)))
-                    });
-                    for (product, values) in kernel_products(&taps).iter().enumerate() {
-                        let at = ((product * panels + panel) * depth + k) * tile.nr + lane;
-                        // SAFETY: tasks own disjoint (panel, row) parts of every product.
-                        let to = unsafe { packed.slice(at, LANES) };
-                        to.iter_mut().zip(values).for_each(|(to, &v)| *to = v as f32);
-                    }
+    compute.threads.run(panels * depth.div_ceil(ROWS), |task| {
+        let (panel, first) = (task % panels, task / panels * ROWS);
+        let rows = ROWS.min(depth - first);
+        let size = rows * nr;
+        let mut block = vec![0.0f32; size];
+        let (mut taps, mut half) = (vec![0.0f64; 9 * size], vec![0.0f64; 18 * size]);
+        // Products lie far apart in `packed`, in the same cache sets: a run of each is written in one go.
+        let mut products = vec![0.0f32; PRODUCTS * size];
+        vectorize!(compute.isa(), {
+            for (tap, to) in taps.chunks_exact_mut(size).enumerate() {
+                kernel.read(tap, first..first + rows, panel * nr..(panel + 1) * nr, nr, &mut block);
+                for (to, &value) in to.iter_mut().zip(&block) {
+                    *to = f64::from(value);
                 }
             }
+            let tap = |i: usize| &taps[i * size..][..size];
+            for (x, half) in half.chunks_exact_mut(6 * size).enumerate() {
+                spread_kernel(
+                    [tap(x), tap(3 + x), tap(6 + x)],
+                    half,
+                    #[inline(always)]
+                    |v| v,
+                );
+            }
+            let half = |x: usize, y: usize| &half[(x * 6 + y) * size..][..size];
+            for (y, products) in products.chunks_exact_mut(6 * size).enumerate() {
+                let line = [half(0, y), half(1, y), half(2, y)];
+                spread_kernel(
+                    line,
+                    products,
+                    #[inline(always)]
+                    |v| v as f32,
+                );
+            }
         });
+        for (product, values) in products.chunks_exact(size).enumerate() {
+            let at = ((product * panels + panel) * depth + first) * nr;
+            // SAFETY: tasks own disjoint (panel, rows) parts of every product.
+            unsafe { packed.slice(at, size) }.copy_from_slice(values);
+        }
     });
 }
 
-/// `G g`, with the factors that `B^T` leaves out.
+/// `to = make(factors[0] of[0] + factors[1] of[1] + ...)`, element by element.
 #[inline(always)]
-fn kernel_line(g: [[f64; LANES]; 3]) -> [[f64; LANES]; 6] {
-    let mut line = [[0.0; LANES]; 6];
-    for j in 0..LANES {
-        let [a, b, c] = [g[0][j], g[1][j], g[2][j]];
-        line[0][j] = a;
-        line[1][j] = (a + P * b + 0.5 * c) / -1.5;
-        line[2][j] = (a - P * b + 0.5 * c) / -1.5;
-        line[3][j] = (a + Q * b + 2.0 * c) / 6.0;
-        line[4][j] = (a - Q * b + 2.0 * c) / 6.0;
-        line[5][j] = c;
+fn combine<T, O, const N: usize>(
+    factors: [T; N],
+    of: [&[T]; N],
+    to: &mut [O],
+    make: impl Fn(T) -> O,
+) where
+    T: Copy + Default + std::ops::Mul<Output = T> + std::ops::Add<Output = T>,
+{
+    let mut rows = of;
+    for row in &mut rows {
+        *row = &row[..to.len()];
     }
-    line
+    for j in 0..to.len() {
+        let mut sum = T::default();
+        for i in 0..N {
+            sum = sum + factors[i] * rows[i][j];
+        }
+        to[j] = make(sum);
+    }
 }
 
+/// `G g`, six rows, with the factors that `B^T` leaves out.
 #[inline(always)]
-fn kernel_products(taps: &[[f64; LANES]; 9]) -> [[f64; LANES]; PRODUCTS] {
-    let mut products = [[0.0; LANES]; PRODUCTS];
-    let columns = [0, 1, 2].map(|x| kernel_line([taps[x], taps[3 + x], taps[6 + x]]));
-    for y in 0..6 {
-        let line = kernel_line([columns[0][y], columns[1][y], columns[2][y]]);
-        products[y * 6..(y + 1) * 6].copy_from_slice(&line);
+fn spread_kernel<O>(g: [&[f64]; 3], to: &mut [O], make: impl Fn(f64) -> O + Copy) {
+    let (p, q) = (-1.0 / 1.5, 1.0 / 6.0);
+    let lines = [
+        [1.0, 0.0, 0.0],
+        [p, p * P, p * 0.5],
+        [p, -p * P, p * 0.5],
+        [q, q * Q, q * 2.0],
+        [q, -q * Q, q * 2.0],
+        [0.0, 0.0, 1.0],
+    ];
+    let size = to.len() / lines.len();
+    for (factors, to) in lines.into_iter().zip(to.chunks_exact_mut(size)) {
+        combine(factors, g, to, make);
     }
-    products
 }
 
 /// `output = finish(source convolved with the packed kernel)`; `shape` gives batch and map.
@@ -443,16 +477,26 @@ fn sum(
     });
 }
 
-/// `G^T u`, with the factors that `B^T` leaves out.
+/// `G^T u`, three rows, with the factors that `B^T` leaves out.
 #[inline(always)]
-fn gradient_line(u: [f32; 6]) -> [f32; 3] {
+fn collect_line(u: [&[f32]; 6], to: &mut [f32]) {
     let (p, q) = (P as f32, Q as f32);
-    let (ps, pd, qs, qd) = (u[1] + u[2], u[1] - u[2], u[3] + u[4], u[3] - u[4]);
-    [
-        u[0] - ps * (2.0 / 3.0) + qs * (1.0 / 6.0),
-        qd * (q / 6.0) - pd * (p * (2.0 / 3.0)),
-        u[5] + (qs - ps) * (1.0 / 3.0),
-    ]
+    let (third, sixth) = (1.0 / 3.0, 1.0 / 6.0);
+    let lines = [
+        [1.0, -2.0 * third, -2.0 * third, sixth, sixth, 0.0],
+        [0.0, -2.0 * third * p, 2.0 * third * p, sixth * q, -sixth * q, 0.0],
+        [0.0, -third, -third, third, third, 1.0],
+    ];
+    let size = to.len() / lines.len();
+    for (factors, to) in lines.into_iter().zip(to.chunks_exact_mut(size)) {
+        combine(
+            factors,
+            u,
+            to,
+            #[inline(always)]
+            |v| v,
+        );
+    }
 }
 
 /// `G^T sums G` for every pair of channels.
@@ -464,32 +508,33 @@ fn collect_kernel(
     grad_kernel: &mut [f32],
 ) {
     let grad_kernel = Shared::new(grad_kernel);
-    compute.threads.run(depth.div_ceil(4), |task| {
-        for k in task * 4..depth.min(task * 4 + 4) {
-            for n in (0..columns).step_by(LANES) {
-                let mut taps = [[0.0f32; LANES]; 9];
-                vectorize(compute.isa(), || {
-                    let u: [&[f32]; PRODUCTS] = std::array::from_fn(|product| {
-                        &sums[(product * depth + k) * columns + n..][..LANES]
-                    });
-                    for j in 0..LANES {
-                        let half: [[f32; 3]; 6] = std::array::from_fn(|x| {
-                            gradient_line(std::array::from_fn(|y| u[y * 6 + x][j]))
-                        });
-                        for y in 0..3 {
-                            let line = gradient_line(std::array::from_fn(|x| half[x][y]));
-                            for x in 0..3 {
-                                taps[y * 3 + x][j] = line[x];
-                            }
-                        }
-                    }
-                });
-                for (tap, values) in taps.iter().enumerate() {
-                    // SAFETY: tasks own disjoint rows of every tap.
-                    let to = unsafe { grad_kernel.slice((tap * depth + k) * columns + n, LANES) };
-                    to.copy_from_slice(values);
+    compute.threads.run(depth, |k| {
+        // Products, and taps, lie far apart, in the same cache sets: a run of each is moved in one go.
+        let mut products = vec![0.0f32; PRODUCTS * columns];
+        for (product, to) in products.chunks_exact_mut(columns).enumerate() {
+            to.copy_from_slice(&sums[(product * depth + k) * columns..][..columns]);
+        }
+        let (mut half, mut taps) = (vec![0.0f32; 18 * columns], vec![0.0f32; 9 * columns]);
+        vectorize!(compute.isa(), {
+            for (x, half) in half.chunks_exact_mut(3 * columns).enumerate() {
+                let mut column = [&products[..0]; 6];
+                for (y, column) in column.iter_mut().enumerate() {
+                    *column = &products[(y * 6 + x) * columns..][..columns];
                 }
+                collect_line(column, half);
             }
+            for (y, taps) in taps.chunks_exact_mut(3 * columns).enumerate() {
+                let mut line = [&half[..0]; 6];
+                for (x, line) in line.iter_mut().enumerate() {
+                    *line = &half[(x * 3 + y) * columns..][..columns];
+                }
+                collect_line(line, taps);
+            }
+        });
+        for (tap, values) in taps.chunks_exact(columns).enumerate() {
+            // SAFETY: tasks own disjoint rows of every tap.
+            let to = unsafe { grad_kernel.slice((tap * depth + k) * columns, columns) };
+            to.copy_from_slice(values);
         }
     });
 }
