@@ -4,7 +4,7 @@ use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::Matrices;
-use crate::simd::vectorize;
+use crate::simd::{prefetch, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -15,6 +15,9 @@ const DEPTH: usize = 512;
 const TILES: usize = 32;
 /// Tasks a GEMM is cut into, where its shape allows, so that threads finish together.
 const TASKS: usize = 16;
+
+/// Reductions of no more rows wait for memory rather than for the multipliers.
+const SHALLOW: usize = 128;
 
 /// What happens to each output element, in this order.
 #[derive(Clone, Copy)]
@@ -203,6 +206,16 @@ pub(crate) fn run<E: Element>(
                         relu: finish.relu && end,
                         mask: pointer(finish.mask.filter(|_| end), column),
                     };
+                    // While this tile multiplies, what the next one writes and adds is brought near.
+                    if depth <= SHALLOW {
+                        for &row in starts.iter().skip((t + 1) * tile.mr).take(tile.mr) {
+                            let at = row + column;
+                            prefetch(output.pointer().wrapping_add(at), width);
+                            if let Some(other) = finish.residual.or(finish.mask) {
+                                prefetch(other.as_ptr().wrapping_add(at), width);
+                            }
+                        }
+                    }
                     if height == tile.mr && width == tile.nr {
                         // SAFETY: the rows were checked by `Gather::rows` and stay borrowed;
                         // slab offsets and runs lie within a row. Output rows are pixels of the

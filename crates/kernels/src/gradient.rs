@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::gather::Gather;
 use crate::isa::{GradientArgs, Isa};
-use crate::simd::vectorize;
+use crate::simd::{prefetch, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -38,9 +38,7 @@ pub(crate) fn run<E: Element>(
         grad_kernel.fill(0.0);
         return;
     }
-    let kernels = compute.kernels::<E>();
-    let (tiles, unit) = (kernels.gradient(columns), kernels.depth);
-    let nr = tiles.nr;
+    let nr = compute.kernels::<E>().gradient(columns).nr;
     let panels = columns.div_ceil(nr);
     let chunks = (pixels / CHUNK).clamp(1, TASKS);
     // Ranges of the reduction rows, groups of taps or parts of a single tap's run, then groups of panels.
@@ -57,69 +55,23 @@ pub(crate) fn run<E: Element>(
 
     compute.threads.run(chunks * ranges.len() * groups, |task| {
         let group = task % groups;
-        let range = &ranges[task / groups % ranges.len()];
         let chunk = task / groups / ranges.len();
-        let (first, last) = (chunk * pixels / chunks, (chunk + 1) * pixels / chunks);
-        let group = group * panels / groups..(group + 1) * panels / groups;
-        let taps = range.taps.len();
-        let mut rows = Vec::with_capacity(PIXELS * taps);
-        let mut input = Interleaved::input(range.run, unit);
-        let mut blocks: Vec<Interleaved<E>> =
-            group.clone().map(|_| Interleaved::panel(nr, unit)).collect();
-        for start in (first..last).step_by(PIXELS) {
-            let count = PIXELS.min(last - start);
-            for (panel, block) in group.clone().zip(&mut blocks) {
-                let part = panel * nr..columns.min((panel + 1) * nr);
-                let row = |i: usize| &grad_output[(start + i) * columns..][part.clone()];
-                block.fill(compute.isa(), count, row);
-            }
-            rows.clear();
-            g.rows(source, &zeros, start, count, range.taps.clone(), 1, &mut rows);
-            for tap in 0..taps {
-                let alone = unit == 1 && zeros.is_empty();
-                let even = spacing(&rows[tap..], taps).filter(|_| alone);
-                if even.is_none() {
-                    input.fill(compute.isa(), count, |i| {
-                        // SAFETY: `Gather::rows` checked that `g.run` elements from each pointer on are
-                        // borrowed, and the range lies within the run.
-                        unsafe {
-                            std::slice::from_raw_parts(
-                                rows[i * taps + tap].add(range.offset),
-                                range.run,
-                            )
-                        }
-                    });
-                }
-                let (start_of_input, stride) = match even {
-                    Some(stride) => (rows[tap].wrapping_add(range.offset), stride),
-                    None => (input.view().as_ptr(), input.stride),
-                };
-                for (panel, block) in group.clone().zip(&blocks) {
-                    let base = (chunk * panels + panel) * depth;
-                    let mut k = 0;
-                    while k < range.run {
-                        let mr = tiles.run.len().min(range.run - k);
-                        let row = base + (range.taps.start + tap) * g.run + range.offset + k;
-                        // SAFETY: tasks own disjoint (chunk, panel, rows) parts of the partial sums.
-                        let output = unsafe { partial.slice(row * nr, mr * nr) };
-                        let args = GradientArgs {
-                            steps: count.div_ceil(unit),
-                            input: start_of_input.wrapping_add(k * unit),
-                            stride,
-                            panel: block.view().as_ptr(),
-                            output: output.as_mut_ptr(),
-                            output_stride: nr,
-                            accumulate: start > first,
-                        };
-                        // SAFETY: `input`, or the checked rows themselves, and `block` hold that many steps
-                        // of at least `(k + mr) * unit` and `nr * unit` elements, and `output` `mr * nr`
-                        // floats. The record's ISA was found available.
-                        unsafe { (tiles.run[mr - 1])(&args) };
-                        k += mr;
-                    }
-                }
-            }
-        }
+        let part = Part {
+            compute,
+            g,
+            source,
+            zeros: &zeros,
+            grad_output,
+            columns,
+            range: &ranges[task / groups % ranges.len()],
+            panels: group * panels / groups..(group + 1) * panels / groups,
+        };
+        let pixels = chunk * pixels / chunks..(chunk + 1) * pixels / chunks;
+        part.run(pixels, |panel, row, rows| {
+            let at = ((chunk * panels + panel) * depth + row) * nr;
+            // SAFETY: tasks own disjoint (chunk, panel, rows) parts of the partial sums.
+            unsafe { partial.slice(at, rows * nr) }
+        });
     });
 
     let partial = &scratch[..len];
@@ -139,6 +91,143 @@ pub(crate) fn run<E: Element>(
             }
         }
     });
+}
+
+/// What one task computes: some rows and panels of the kernel gradient.
+struct Part<'a, E: Element> {
+    compute: &'a Compute,
+    g: &'a Gather,
+    source: &'a [E],
+    zeros: &'a [E],
+    grad_output: &'a [E],
+    columns: usize,
+    range: &'a Range,
+    panels: std::ops::Range<usize>,
+}
+
+impl<E: Element> Part<'_, E> {
+    /// Sums over some pixels, into `output(panel, first row, rows)`, rows of a panel's columns.
+    fn run<'o>(
+        &self,
+        pixels: std::ops::Range<usize>,
+        output: impl Fn(usize, usize, usize) -> &'o mut [f32],
+    ) {
+        let Part { g, range, .. } = self;
+        let kernels = self.compute.kernels::<E>();
+        let (tiles, unit) = (kernels.gradient(self.columns), kernels.depth);
+        let taps = range.taps.len();
+        let mut input = Interleaved::input(range.run, unit);
+        let mut blocks: Vec<Interleaved<E>> =
+            self.panels.clone().map(|_| Interleaved::panel(tiles.nr, unit)).collect();
+        let (mut rows, mut next, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
+        self.rows(pixels.start..pixels.end.min(pixels.start + PIXELS), &mut rows);
+        for start in pixels.clone().step_by(PIXELS) {
+            let end = pixels.end.min(start + PIXELS);
+            self.pack(start..end, &mut blocks);
+            let after = end..pixels.end.min(end + PIXELS);
+            next.clear();
+            self.rows(after.clone(), &mut next);
+            self.lines(after, &next, &mut ahead);
+            let calls = taps * blocks.len() * range.run.div_ceil(tiles.run.len());
+            let mut ahead = ahead.chunks(ahead.len().div_ceil(calls).max(1));
+            for tap in 0..taps {
+                let (input, stride) = self.input(tap, &rows, &mut input);
+                for (panel, block) in self.panels.clone().zip(&blocks) {
+                    let mut k = 0;
+                    while k < range.run {
+                        let mr = tiles.run.len().min(range.run - k);
+                        let row = (range.taps.start + tap) * g.run + range.offset + k;
+                        let args = GradientArgs {
+                            steps: (end - start).div_ceil(unit),
+                            input: input.wrapping_add(k * unit),
+                            stride,
+                            panel: block.view().as_ptr(),
+                            output: output(panel, row, mr).as_mut_ptr(),
+                            output_stride: tiles.nr,
+                            accumulate: start > pixels.start,
+                        };
+                        // SAFETY: `input`, packed or the checked rows themselves, and `block` hold that
+                        // many steps of at least `(k + mr) * unit` and `nr * unit` elements, and the
+                        // output `mr * nr` floats. The record's ISA was found available.
+                        unsafe { (tiles.run[mr - 1])(&args) };
+                        ahead.next().unwrap_or_default().iter().for_each(|&line| prefetch(line, 1));
+                        k += mr;
+                    }
+                }
+            }
+            std::mem::swap(&mut rows, &mut next);
+        }
+    }
+
+    /// Pointers to the input's rows at some pixels, pixel by pixel, for the range's taps.
+    fn rows(&self, pixels: std::ops::Range<usize>, rows: &mut Vec<*const E>) {
+        if !pixels.is_empty() {
+            let taps = self.range.taps.clone();
+            self.g.rows(self.source, self.zeros, pixels.start, pixels.len(), taps, 1, rows);
+        }
+    }
+
+    /// Packs the output gradient of some pixels, row by row through memory.
+    fn pack(&self, pixels: std::ops::Range<usize>, blocks: &mut [Interleaved<E>]) {
+        vectorize!(self.compute.isa(), {
+            for (i, pixel) in pixels.clone().step_by(blocks[0].unit).enumerate() {
+                for (panel, block) in self.panels.clone().zip(&mut *blocks) {
+                    let nr = block.stride / block.unit;
+                    let part = panel * nr..self.columns.min((panel + 1) * nr);
+                    let row = &self.grad_output[pixel * self.columns..];
+                    let second =
+                        (pixel + 1 < pixels.end).then(|| &row[self.columns..][part.clone()]);
+                    block.put(i, &row[part], second);
+                }
+            }
+        });
+    }
+
+    /// Where the input of a tap starts, as the tiles read it, and the elements from one step to the next.
+    fn input(
+        &self,
+        tap: usize,
+        rows: &[*const E],
+        packed: &mut Interleaved<E>,
+    ) -> (*const E, usize) {
+        let taps = self.range.taps.len();
+        if packed.unit == 1
+            && self.zeros.is_empty()
+            && let Some(stride) = spacing(&rows[tap..], taps)
+        {
+            return (rows[tap].wrapping_add(self.range.offset), stride);
+        }
+        packed.fill(self.compute.isa(), rows.len() / taps, |i| {
+            // SAFETY: `Gather::rows` checked that `g.run` elements from each pointer on are
+            // borrowed, and the range lies within the run.
+            unsafe {
+                std::slice::from_raw_parts(
+                    rows[i * taps + tap].add(self.range.offset),
+                    self.range.run,
+                )
+            }
+        });
+        (packed.view().as_ptr(), packed.stride)
+    }
+
+    /// The cache lines of output gradient and input (of one tap; others mostly share them) at some pixels.
+    fn lines(&self, pixels: std::ops::Range<usize>, rows: &[*const E], lines: &mut Vec<*const u8>) {
+        let nr = self.compute.kernels::<E>().gradient(self.columns).nr;
+        let columns = self.panels.start * nr..self.columns.min(self.panels.end * nr);
+        let taps = self.range.taps.len();
+        lines.clear();
+        let mut add = |start: *const E, elements: usize| {
+            let bytes = start.cast::<u8>();
+            lines.extend(
+                (0..elements * size_of::<E>()).step_by(64).map(|at| bytes.wrapping_add(at)),
+            );
+        };
+        for (i, pixel) in pixels.enumerate() {
+            let row = &self.grad_output[pixel * self.columns..][columns.clone()];
+            add(row.as_ptr(), row.len());
+            add(rows[i * taps + taps / 2].wrapping_add(self.range.offset), self.range.run);
+        }
+    }
 }
 
 /// Elements between the rows of consecutive pixels, every `taps`th of `rows`, where it is always the same.
@@ -185,29 +274,34 @@ impl<E: Element> Interleaved<E> {
         E::view(&self.memory)
     }
 
-    /// Packs `count` rows; a last single pixel is paired with zeros. Elements beyond a short row keep
-    /// their zeros.
+    /// Packs `count` rows; a last single pixel is paired with zeros.
     fn fill<'r>(&mut self, isa: Isa, count: usize, row: impl Fn(usize) -> &'r [E])
     where
         E: 'r,
     {
-        let Interleaved { memory, zeros, unit, stride } = self;
-        let steps = E::view_mut(memory).chunks_exact_mut(*stride).take(count.div_ceil(*unit));
+        let unit = self.unit;
         vectorize!(isa, {
-            for (i, to) in steps.enumerate() {
-                if *unit == 1 {
-                    let row = row(i);
-                    to[..row.len()].copy_from_slice(row);
-                } else {
-                    let first = row(2 * i);
-                    let second: &[E] = if 2 * i + 1 < count { row(2 * i + 1) } else { &zeros[..] };
-                    for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
-                        to[0] = a;
-                        to[1] = b;
-                    }
-                }
+            for i in 0..count.div_ceil(unit) {
+                let at = i * unit;
+                self.put(i, row(at), (at + 1 < count).then(|| row(at + 1)));
             }
         });
+    }
+
+    /// Packs one row, or a pair of them; zeros stand for a missing second. Elements beyond a short row keep
+    /// their zeros.
+    #[inline(always)]
+    fn put(&mut self, i: usize, first: &[E], second: Option<&[E]>) {
+        let to = &mut E::view_mut(&mut self.memory)[i * self.stride..][..self.stride];
+        if self.unit == 1 {
+            to[..first.len()].copy_from_slice(first);
+            return;
+        }
+        let second = second.unwrap_or(&self.zeros);
+        for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
+            to[0] = a;
+            to[1] = b;
+        }
     }
 }
 

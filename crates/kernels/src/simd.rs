@@ -44,3 +44,19 @@ unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
 unsafe fn avx512<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
+
+/// Asks for the cache lines of some elements, which need not exist, where the target has such a hint.
+#[inline(always)]
+pub(crate) fn prefetch<T>(start: *const T, count: usize) {
+    let start = start.cast::<u8>();
+    for at in (0..count * size_of::<T>()).step_by(64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is x86-64's baseline, and the hint reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = start.wrapping_add(at);
+    }
+}
