@@ -1,0 +1,88 @@
+//! From flags and --config to settings.
+
+use headstart::Error;
+use headstart::config::TrainConfig;
+
+use crate::args::Train;
+use crate::failure::Failure;
+
+/// The settings of --config, or the defaults.
+pub fn base(args: &Train) -> Result<TrainConfig, Failure> {
+    let (data, model) = (args.data.as_deref(), args.model.as_deref());
+    match &args.config {
+        Some(path) => Ok(TrainConfig::read_for(path, data, model)?),
+        None => Ok(TrainConfig::defaults(data, model)),
+    }
+}
+
+/// The flags that were given, over `c`.
+pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure> {
+    let usage = |what: &str, expected: &str, found: &str| {
+        Err(Failure::Usage(Error::invalid(what, expected, found, "")))
+    };
+    /// Takes over the flags that were given.
+    macro_rules! take {
+        ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = value.into(); })* };
+    }
+    take!(
+        data,
+        model,
+        weights,
+        epochs,
+        fine_tune_epochs,
+        batch_size,
+        optimizer,
+        momentum,
+        rho,
+        beta_1,
+        beta_2,
+        decay_of,
+        schedule,
+        warmup_epochs,
+        schedule_alpha,
+        augment,
+        learning_rate,
+        fine_tune_learning_rate,
+        preprocess,
+        head_init,
+        validation_split,
+        test_split,
+        seed,
+        precision,
+        threads
+    );
+    macro_rules! take_some {
+        ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = Some(value.into()); })* };
+    }
+    take_some!(fine_tune_at, weight_decay, limit, cache_memory, interpolation);
+    if let Some(factor) = args.upsample {
+        (c.upsample, c.image_size) = (Some(factor), None);
+        // What the default data is resized by says nothing about enlargement.
+        if args.config.is_none() && args.interpolation.is_none() {
+            c.interpolation = None;
+        }
+    }
+    if args.weights.as_deref() == Some("none")
+        && args.config.is_none()
+        && args.fine_tune_at.is_none()
+    {
+        c.fine_tune_at = None;
+    }
+    if let Some(size) = args.image_size {
+        (c.upsample, c.image_size) = (None, Some(size));
+    }
+    c.nesterov |= args.nesterov;
+    c.tensorboard |= args.tensorboard;
+    c.shuffle &= !args.no_shuffle;
+    if args.fine_tune_at.is_none() && c.fine_tune_at.is_none() {
+        for (flag, given) in [
+            ("--fine-tune-epochs", args.fine_tune_epochs.is_some_and(|n| n > 0)),
+            ("--fine-tune-learning-rate", args.fine_tune_learning_rate.is_some()),
+        ] {
+            if given {
+                return usage(flag, "--fine-tune-at with it", "no layer to fine-tune from");
+            }
+        }
+    }
+    Ok(c)
+}

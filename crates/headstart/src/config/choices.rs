@@ -1,0 +1,82 @@
+//! Settings that are one name of several.
+
+use headstart_kernels::element::DType;
+use headstart_kernels::isa::Isa;
+use serde::{Deserialize, Serialize};
+
+/// Update rules by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// RMSprop, as Keras.
+    #[default]
+    Rmsprop,
+    /// Gradient descent.
+    Sgd,
+    /// Adam, as Keras.
+    Adam,
+    /// Adam with weight decay, as Keras.
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+/// Schedules by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// One step size.
+    #[default]
+    Constant,
+    /// Up in a line, down in half a cosine.
+    Cosine,
+}
+
+/// Arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bf16 where the CPU multiplies it by itself, else f32.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// Feature maps, their gradients and packed weights in bfloat16; sums, weights, statistics and the
+    /// optimizer's memory in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// What plans store on a CPU of this instruction set.
+    pub fn dtype(self, isa: Isa) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+            Precision::Auto if isa.multiplies_bf16() => DType::Bf16,
+            Precision::Auto => DType::F32,
+        }
+    }
+
+    /// The choice that is sure to mean `dtype`.
+    pub fn exactly(dtype: DType) -> Precision {
+        match dtype {
+            DType::F32 => Precision::F32,
+            DType::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_bf16_only_where_the_cpu_multiplies_it() {
+        for isa in Isa::ALL {
+            let auto = Precision::Auto.dtype(isa);
+            assert_eq!(auto == DType::Bf16, isa == Isa::Avx512Bf16, "{isa}");
+            for dtype in [DType::F32, DType::Bf16] {
+                assert_eq!(Precision::exactly(dtype).dtype(isa), dtype);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! config.toml: reading and writing.
+
+use std::path::Path;
+
+use super::TrainConfig;
+use crate::error::{Error, Result};
+
+impl TrainConfig {
+    /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
+    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which go before it.
+    ///
+    /// # Errors
+    /// If it cannot be read or has a setting that does not exist.
+    pub fn read_for(
+        path: impl AsRef<Path>,
+        data: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<TrainConfig> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let bad = |e: toml::de::Error| {
+            let message = e.message().trim().to_string();
+            let start = e.span().map_or(0, |s| s.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
+            let found = format!("{message} (line {line})");
+            Error::format(path, "settings of `headstart train`", found, "")
+        };
+        let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
+        let file: toml::Table = toml::from_str(&text).map_err(bad)?;
+        if file.contains_key("model") {
+            return Ok(config);
+        }
+        let data = data.or(file.get("data").and_then(toml::Value::as_str));
+        let mut whole: toml::Table =
+            toml::from_str(&TrainConfig::defaults(data, model).to_toml()?).map_err(bad)?;
+        whole.extend(file);
+        whole.try_into().map_err(bad)
+    }
+
+    /// [`TrainConfig::read_for`] without anything that goes before the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+        TrainConfig::read_for(path, None, None)
+    }
+
+    /// The text of config.toml.
+    ///
+    /// # Errors
+    /// If a value does not fit TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::Augmentation;
+    use crate::config::{OptimizerName, ScheduleName};
+    use crate::optimizer::DecayOf;
+    use crate::preprocess::Preprocess;
+
+    #[test]
+    fn a_config_comes_back_from_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let full = TrainConfig {
+            fine_tune_at: Some("100".into()),
+            upsample: Some(7),
+            preprocess: Some(Preprocess::Unit),
+            limit: Some(10),
+            cache_memory: Some(1000),
+            optimizer: OptimizerName::AdamW,
+            weight_decay: Some(0.01),
+            decay_of: DecayOf::Kernels,
+            schedule: ScheduleName::Cosine,
+            warmup_epochs: 0.5,
+            augment: vec![Augmentation::Flip, Augmentation::Crop { padding: 3 }],
+            ..TrainConfig::default()
+        };
+        for config in [TrainConfig::default(), TrainConfig::sample(), full] {
+            std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+            assert_eq!(TrainConfig::read(&path).unwrap(), config);
+        }
+        std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
+        let error = TrainConfig::read(&path).unwrap_err().to_string();
+        assert!(error.contains("epoch") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_follows_from_its_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let read = |text: &str, data, model| {
+            std::fs::write(&path, text).unwrap();
+            TrainConfig::read_for(&path, data, model).unwrap()
+        };
+        let sample = TrainConfig { epochs: 3, ..TrainConfig::sample() };
+        let article = TrainConfig { epochs: 3, ..TrainConfig::default() };
+        assert_eq!(read("epochs = 3", None, None), sample);
+        assert_eq!(read("epochs = 3\ndata = \"sample\"", None, None), sample);
+        let photos = TrainConfig { data: "photos".into(), ..article.clone() };
+        assert_eq!(read("epochs = 3\ndata = \"photos\"", None, None), photos);
+        // The flags' data and model are put over the file by the caller.
+        assert_eq!(read("epochs = 3", Some("photos"), None), article);
+        assert_eq!(read("epochs = 3", None, Some("resnet50")), article);
+        // A file with everything in it is taken as it is, also what it leaves open.
+        let open = TrainConfig { fine_tune_at: None, image_size: None, ..sample };
+        assert_eq!(read(&open.to_toml().unwrap(), None, None), open);
+    }
+}

@@ -1,0 +1,184 @@
+//! Every setting of a training run, as config.toml holds them.
+
+mod check;
+mod choices;
+mod file;
+mod job;
+
+use serde::{Deserialize, Serialize};
+
+use crate::augment::Augmentation;
+use crate::dataset;
+use crate::image::Interpolation;
+use crate::init::HeadInit;
+use crate::optimizer::DecayOf;
+use crate::preprocess::Preprocess;
+use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
+
+pub use choices::{OptimizerName, Precision, ScheduleName};
+
+/// The settings of `headstart train`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainConfig {
+    /// Where images come from.
+    pub data: String,
+    /// Name of the net.
+    pub model: String,
+    /// A weight file, "imagenet", "cifar10" (inside the program) or "none".
+    pub weights: String,
+    /// Epochs of the head over the frozen net.
+    pub epochs: usize,
+    /// First layer to fine-tune, by index or name; none to train the head only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune_at: Option<String>,
+    /// Epochs of fine-tuning.
+    pub fine_tune_epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// "rmsprop", "sgd", "adam" or "adamw".
+    pub optimizer: OptimizerName,
+    /// RMSprop's share of the old mean square.
+    pub rho: f32,
+    /// SGD's momentum.
+    pub momentum: f32,
+    /// Nesterov's variant of momentum.
+    pub nesterov: bool,
+    /// Adam's share of the old mean gradient.
+    pub beta_1: f32,
+    /// Adam's share of the old mean square.
+    pub beta_2: f32,
+    /// Share of the learning rate by which weights shrink at each step; none for the update rule's
+    /// own: 0.004 for AdamW, 0 for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// Which weights shrink.
+    pub decay_of: DecayOf,
+    /// Step size of the first phase; with a schedule, the largest.
+    pub learning_rate: f32,
+    /// Step size of fine-tuning; with a schedule, the largest.
+    pub fine_tune_learning_rate: f32,
+    /// How the step size changes over each phase.
+    pub schedule: ScheduleName,
+    /// Epochs at the start of each phase in which a cosine schedule goes up from 0.
+    pub warmup_epochs: f32,
+    /// Where a cosine schedule ends, as a share of where it goes down from.
+    pub schedule_alpha: f32,
+    /// Random changes of training images, in order.
+    pub augment: Vec<Augmentation>,
+    /// Nearest-neighbour enlargement inside the net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<usize>,
+    /// Size to which images are brought before they enter the net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// How images are brought to that size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Pixel normalisation; none for what the weights expect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// Whether images come in a new order every epoch.
+    pub shuffle: bool,
+    /// How the head's kernel starts.
+    pub head_init: HeadInit,
+    /// Share of the training images held out.
+    pub validation_split: f64,
+    /// Share of the images split off for testing.
+    pub test_split: f64,
+    /// What every random choice follows from.
+    pub seed: u32,
+    /// Most training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Threads, 0 for one per core; results do not depend on it.
+    pub threads: usize,
+    /// Most megabytes for kept outputs of frozen layers; none for half of the free memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_memory: Option<u64>,
+    /// Whether TensorBoard's event files are written beside results.csv.
+    pub tensorboard: bool,
+}
+
+/// The article's job, for data of one's own.
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            data: "sample".into(),
+            model: "resnet50".into(),
+            weights: "imagenet".into(),
+            epochs: 5,
+            fine_tune_at: None,
+            fine_tune_epochs: 5,
+            batch_size: 20,
+            optimizer: OptimizerName::Rmsprop,
+            rho: 0.9,
+            momentum: 0.0,
+            nesterov: false,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            weight_decay: None,
+            decay_of: DecayOf::All,
+            learning_rate: 1e-4,
+            fine_tune_learning_rate: 1e-4,
+            schedule: ScheduleName::Constant,
+            warmup_epochs: 0.0,
+            schedule_alpha: 0.0,
+            augment: Vec::new(),
+            upsample: None,
+            image_size: None,
+            interpolation: None,
+            preprocess: None,
+            shuffle: true,
+            head_init: HeadInit::GlorotUniform,
+            validation_split: 0.1,
+            test_split: 0.0,
+            seed: 42,
+            limit: None,
+            precision: Precision::Auto,
+            threads: 0,
+            cache_memory: None,
+            tensorboard: false,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The job that needs no network: the digits inside the program on the net inside the program, a
+    /// head, then everything from its second stage on, in about a minute on two cores.
+    pub fn sample() -> TrainConfig {
+        TrainConfig {
+            data: dataset::SAMPLE.into(),
+            model: CIFAR10_MODEL.into(),
+            weights: CIFAR10.into(),
+            epochs: 30,
+            fine_tune_at: Some("conv3_block1_1_conv".into()),
+            fine_tune_epochs: 8,
+            batch_size: 32,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 1e-2,
+            fine_tune_learning_rate: 1e-3,
+            schedule: ScheduleName::Cosine,
+            image_size: Some(32),
+            interpolation: Some(Interpolation::Bicubic),
+            ..TrainConfig::default()
+        }
+    }
+
+    /// What is not set otherwise, for the data and the net that are: [`TrainConfig::sample`] where both
+    /// are its own or left out, else the article's job (with the weights inside the program for their net).
+    pub fn defaults(data: Option<&str>, model: Option<&str>) -> TrainConfig {
+        let sample = TrainConfig::sample();
+        let own = |given: Option<&str>, own: &str| given.is_none_or(|text| text == own);
+        if own(data, &sample.data) && own(model, &sample.model) {
+            return sample;
+        }
+        let article = TrainConfig::default();
+        match model {
+            Some(CIFAR10_MODEL) => TrainConfig { weights: CIFAR10.into(), ..article },
+            _ => article,
+        }
+    }
+}
