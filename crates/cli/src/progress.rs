@@ -84,6 +84,15 @@ impl Progress {
                     e.accuracy,
                 );
             }
+            Event::EarlyStopping { phase, best, skipped } => {
+                self.clear();
+                let early = match skipped {
+                    0 => "done".to_string(),
+                    n => format!("stopped {n} epochs early"),
+                };
+                eprintln!("{} is {early}; the weights are those of epoch {best}", phase.name());
+                self.epochs -= skipped;
+            }
             Event::Evaluation { phase, split, loss, accuracy, top5, samples, seconds } => {
                 self.clear();
                 let after = phase.map_or(String::new(), |p| format!(" after {}", p.name()));

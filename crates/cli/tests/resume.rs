@@ -9,10 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use support::{Place, TRAIN, list, tensors};
 
-/// Two phases with all that has a state: momenta, a schedule, augmentation, shuffling.
+/// Two phases with all that has a state: momenta, a schedule that follows the losses, the best epoch's weights,
+/// averaged weights, augmentation, shuffling.
 fn line(out: &str) -> String {
-    let flags = "--fine-tune-at 12 --fine-tune-epochs 3 --optimizer adam --schedule cosine \
-                 --warmup-epochs 0.5 --augment flip --save-every 0";
+    let flags = "--fine-tune-at 12 --fine-tune-epochs 4 --optimizer adam --schedule plateau \
+                 --plateau-patience 1 --warmup-epochs 0.5 --monitor loss --patience 2 --ema 0.8 \
+                 --augment flip --save-every 0";
     TRAIN.replace("--out run", &format!("{flags} --out {out}"))
 }
 

@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::history::{EpochRecord, History};
 use crate::metrics::Report;
+use crate::monitor::Monitor;
 
 /// One run's figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,6 +92,9 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         Error::format(&path, "settings of `headstart train`", e.message().trim(), "")
     })?;
     let history = History::read_csv(folder.join("results.csv"))?;
+    // Runs of earlier versions do not say it.
+    let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
+    let monitor: Monitor = monitor.unwrap_or_default();
     let path = folder.join("report.json");
     let report = match std::fs::read(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -106,7 +110,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         run: folder.display().to_string(),
         epochs: history.epochs.len(),
         seconds: history.epochs.iter().map(|e| e.seconds).sum(),
-        best: history.best().cloned(),
+        best: history.best(monitor).cloned(),
         last: history.epochs.last().cloned(),
         report,
         history,

@@ -117,6 +117,15 @@ pub enum Event {
     },
     /// An epoch is done.
     Epoch(EpochRecord),
+    /// A phase under early stopping is over, and the model has the weights of its best epoch.
+    EarlyStopping {
+        /// Which phase.
+        phase: PhaseName,
+        /// The best epoch, by its number within the run.
+        best: usize,
+        /// Epochs that were left out; 0 where the phase had them all.
+        skipped: usize,
+    },
     /// A phase was evaluated on images it never saw.
     Evaluation {
         /// After which phase; none for a model that was not trained.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
+use crate::monitor::Monitor;
 
 /// Which part of the job an epoch belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,15 +72,14 @@ pub struct History {
 }
 
 impl History {
-    /// The epoch with the best weights: the highest validation accuracy, the lower validation loss
-    /// among equals, then the earlier; by the training figures where nothing is held out.
-    pub fn best(&self) -> Option<&EpochRecord> {
-        let key =
-            |e: &EpochRecord| (e.val_accuracy.unwrap_or(e.accuracy), -e.val_loss.unwrap_or(e.loss));
-        self.epochs.iter().reduce(|best, e| {
-            let (a, b) = (key(e), key(best));
-            if a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt() { e } else { best }
-        })
+    /// The epoch with the best weights by `monitor`; the earliest among equals.
+    pub fn best(&self, monitor: Monitor) -> Option<&EpochRecord> {
+        monitor.best(&self.epochs)
+    }
+
+    /// The last `count` epochs, or all there are.
+    pub fn last(&self, count: usize) -> &[EpochRecord] {
+        &self.epochs[self.epochs.len().saturating_sub(count)..]
     }
 
     /// The text of results.csv.
@@ -177,11 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn the_best_epoch_is_by_validation_accuracy_then_loss_then_order() {
-        let best = |vals: &[(f64, f64)]| {
+    fn the_best_epoch_is_by_what_is_monitored_then_the_other_then_order() {
+        let best = |monitor, vals: &[(f64, f64)]| {
             let epochs = vals.iter().enumerate().map(|(i, &v)| record(i + 1, Some(v))).collect();
-            History { epochs }.best().unwrap().epoch
+            History { epochs }.best(monitor).unwrap().epoch
         };
-        assert_eq!(best(&[(0.5, 0.7), (0.4, 0.8), (0.3, 0.8), (0.3, 0.8), (0.1, 0.6)]), 3);
+        let vals = [(0.5, 0.7), (0.4, 0.8), (0.3, 0.8), (0.3, 0.8), (0.1, 0.6), (0.1, 0.7)];
+        assert_eq!(best(Monitor::Accuracy, &vals), 3);
+        assert_eq!(best(Monitor::Loss, &vals), 6);
+        // The training figures where nothing is held out.
+        let epochs = vec![record(1, None), record(2, None), record(3, None)];
+        assert_eq!(History { epochs }.best(Monitor::Loss).unwrap().epoch, 3);
     }
 }

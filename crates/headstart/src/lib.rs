@@ -59,7 +59,7 @@
 //! |---|---|
 //! | open images: folders, archives, shards, manifests | [`dataset`] |
 //! | make a model, read and write weights | [`builder`], [`model`], [`weights`], [`export`] |
-//! | train: phases, update rules, schedules, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`augment`] |
+//! | train: phases, update rules, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
 //! | use a model: probabilities, files, features, neighbours | [`inference`], [`classify`], [`similar`] |
 //! | know how good it is | [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`report`] |
 //! | look inside: layers, steps, speed | [`summary`], [`explain`], [`mod@bench`], [`doctor`] |
@@ -102,6 +102,7 @@ pub mod job;
 pub mod logistic;
 pub mod metrics;
 pub mod model;
+pub mod monitor;
 pub mod nearest;
 pub mod optimizer;
 pub mod parameters;

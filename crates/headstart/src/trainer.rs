@@ -18,6 +18,7 @@
 
 mod checkpoint;
 mod inputs;
+mod kept;
 mod phase;
 mod run;
 
@@ -35,6 +36,7 @@ use crate::history::History;
 use crate::inference::{Control, executor, probabilities, report};
 use crate::metrics::Report;
 use crate::model::Model;
+use crate::monitor::{EarlyStopping, Monitor};
 use crate::optimizer::{Rule, WeightDecay};
 use crate::run_folder::RunFolder;
 
@@ -55,6 +57,13 @@ pub struct Settings {
     pub rule: Rule,
     /// How weights shrink.
     pub weight_decay: WeightDecay,
+    /// By which figure the best epoch is chosen.
+    pub monitor: Monitor,
+    /// When a phase ends early, and with the weights of its best epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Share of the old average that is kept at each update (timm's `ModelEmaV2`), where evaluation, the best and the
+    /// last model are to use averaged weights: at least 0, below 1.
+    pub ema: Option<f32>,
     /// Random changes of training images, in order. With any, outputs of frozen layers are not kept for
     /// them.
     pub augment: Vec<Augmentation>,
@@ -75,6 +84,9 @@ impl Default for Settings {
             batch_size: 20,
             rule: Rule::RMSPROP,
             weight_decay: WeightDecay::default(),
+            monitor: Monitor::Accuracy,
+            early_stopping: None,
+            ema: None,
             augment: Vec::new(),
             shuffle: true,
             seed: 42,
@@ -180,22 +192,25 @@ impl<'a> Trainer<'a> {
             _ => self.resume.take(),
         };
         let mut run = Run::new(self, phase)?;
-        let done = match resume {
+        match resume {
             Some(resume) => run.go_on(resume, on_event)?,
             None => {
                 run.emit(run.opening.clone(), on_event)?;
                 run.save_last()?;
-                0
             }
-        };
-        if done < phase.epochs && run.keep_outputs(on_event)? == Control::Stop {
+        }
+        if !run.ended() && run.keep_outputs(on_event)? == Control::Stop {
+            run.hand_over();
             return Ok(Outcome::Stopped);
         }
-        for _ in done..phase.epochs {
+        while !run.ended() {
             let good = run.trainer.model.parameters.clone();
             match run.epoch(on_event) {
                 Ok(Control::Continue) => {}
-                Ok(Control::Stop) => return Ok(Outcome::Stopped),
+                Ok(Control::Stop) => {
+                    run.hand_over();
+                    return Ok(Outcome::Stopped);
+                }
                 Err(error) => {
                     if matches!(error, Error::Diverged { .. }) {
                         run.trainer.model.parameters = good;
@@ -204,6 +219,7 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
+        run.finish(on_event)?;
         Ok(Outcome::Done)
     }
 
@@ -315,6 +331,10 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             settings.batch_size.to_string(),
             "lower --batch-size",
         ));
+    }
+    if let Some(decay) = settings.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
+        let expected = "a number from 0 to below 1";
+        return Err(Error::invalid("ema", expected, decay.to_string(), "0.999 is usual"));
     }
     Ok(())
 }

@@ -275,7 +275,7 @@ fn every_update_rule_and_weight_decay_are_those_of_keras() {
         warmup_steps: 2,
     };
     let (all, kernels) = (DecayOf::All, DecayOf::Kernels);
-    let rate = Rates::Constant(0.01);
+    let rate = Rates::constant(0.01);
     let nesterov = Rule::Sgd { momentum: 0.9, nesterov: true };
     for (name, rule, rates, decay, of) in [
         ("adam", Rule::ADAM, rate, 0.0, all),
@@ -283,7 +283,7 @@ fn every_update_rule_and_weight_decay_are_those_of_keras() {
         ("adamw", Rule::ADAM, rate, 0.004, all),
         ("adamw_kernels", Rule::ADAM, rate, 0.3, kernels),
         ("rmsprop_decay", Rule::RMSPROP, rate, 0.2, all),
-        ("sgd_decay_cosine", nesterov, Rates::Cosine(cosine), 0.2, all),
+        ("sgd_decay_cosine", nesterov, Rates::from(cosine), 0.2, all),
     ] {
         let tensors = roles.map(|(key, role)| {
             let values = floats(&golden["weights"][key]);

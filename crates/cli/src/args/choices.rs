@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use headstart::config::{OptimizerName, Precision, ScheduleName};
 use headstart::image::Interpolation;
 use headstart::init::HeadInit;
+use headstart::monitor::Monitor;
 use headstart::optimizer::DecayOf;
 use headstart::preprocess::Preprocess;
 
@@ -86,8 +87,24 @@ choices! {
     /// How the step size changes over a phase.
     Sched => ScheduleName {
         Constant => ScheduleName::Constant,
-        /// Up in a line over --warmup-epochs, then down to 0 in half a cosine.
+        /// Down in half a cosine, to --schedule-alpha.
         Cosine => ScheduleName::Cosine,
+        /// Up from a 25th and down to almost nothing in half a cosine each (fastai, PyTorch's OneCycleLR).
+        OneCycle => ScheduleName::OneCycle,
+        /// Times --schedule-factor every --step-epochs (PyTorch's StepLR).
+        Step => ScheduleName::Step,
+        /// Times --schedule-factor after --plateau-patience epochs in which the loss did not fall (Keras's
+        /// ReduceLROnPlateau).
+        Plateau => ScheduleName::Plateau,
+    }
+}
+choices! {
+    /// Figures by which epochs are compared.
+    Watched => Monitor {
+        /// The highest; among equals the lowest loss.
+        Accuracy => Monitor::Accuracy,
+        /// The lowest; among equals the highest accuracy.
+        Loss => Monitor::Loss,
     }
 }
 choices! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use headstart::augment::Augmentation;
 
-use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched};
+use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Watched};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
 /// --data and --model these are settings of their own for the digits inside the program, which train in
@@ -72,12 +72,39 @@ pub struct Train {
     /// How the step size changes over each phase, from that largest one [default: constant]
     #[arg(long, value_enum)]
     pub schedule: Option<Sched>,
-    /// Epochs of each phase in which a cosine schedule goes up from 0 [default: 0]
+    /// Epochs of each phase in which the step size goes up from 0 [default: 0; for one-cycle 0.3 of them]
     #[arg(long, value_name = "N")]
     pub warmup_epochs: Option<f32>,
     /// Where a cosine schedule ends, as a share of the largest step size [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub schedule_alpha: Option<f32>,
+    /// By what a step or plateau schedule multiplies [default: 0.1]
+    #[arg(long, value_name = "FACTOR")]
+    pub schedule_factor: Option<f32>,
+    /// Epochs after which a step schedule does [default: a third of each phase]
+    #[arg(long, value_name = "N")]
+    pub step_epochs: Option<usize>,
+    /// Epochs without a lower loss after which a plateau schedule does [default: 10]
+    #[arg(long, value_name = "N")]
+    pub plateau_patience: Option<usize>,
+    /// Where a plateau schedule ends [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub min_learning_rate: Option<f32>,
+    /// The figure by which epochs are compared: of the validation images, or of the training images where none are
+    /// held out [default: accuracy]
+    #[arg(long, value_enum)]
+    pub monitor: Option<Watched>,
+    /// End a phase after so many epochs without improvement, with the weights of its best epoch [default: train all
+    /// epochs and go on from the last]
+    #[arg(long, value_name = "N")]
+    pub patience: Option<usize>,
+    /// By how much a figure must be better than the best to count [default: 0; for plateau 0.0001]
+    #[arg(long, value_name = "D")]
+    pub min_delta: Option<f64>,
+    /// Evaluate and write averaged weights: share of the old average that is kept at each update, such as 0.999
+    /// [default: the weights themselves]
+    #[arg(long, value_name = "DECAY")]
+    pub ema: Option<f32>,
     /// Change training images at random, in this order: flip (left and right), crop:PIXELS (move by
     /// up to so many pixels, over black). Frozen layers then run in every epoch [default: none]
     #[arg(long, value_name = "flip,crop:4", value_delimiter = ',')]

@@ -73,6 +73,9 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         batch_size: config.batch_size,
         rule: config.rule(),
         weight_decay: config.weight_decay(),
+        monitor: config.monitor,
+        early_stopping: config.early_stopping(),
+        ema: config.ema,
         augment: config.augment.clone(),
         shuffle: config.shuffle,
         seed: config.seed,
@@ -84,7 +87,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     eprintln!("run folder: {}", path.display());
     interrupt::watch();
     let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
-    let best_epoch = trainer.history.best().map(|e| e.epoch);
+    let best_epoch = trainer.history.best(config.monitor).map(|e| e.epoch);
     let epochs = trainer.history.epochs.len();
     if args.json {
         let run_folder = path.display().to_string();

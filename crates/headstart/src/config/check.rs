@@ -64,17 +64,55 @@ impl TrainConfig {
                 return against(what, expected, value.unwrap_or(0).to_string(), "");
             }
         }
-        if self.schedule == ScheduleName::Constant
-            && (self.warmup_epochs != 0.0 || self.schedule_alpha != 0.0)
-        {
-            let hint = "add --schedule cosine";
-            return against("warm-up and alpha", "a schedule with them", "constant".into(), hint);
+        self.check_schedule()?;
+        if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
+            let hint = "0.999 is usual";
+            return against("ema", "a number from 0 to below 1", ema.to_string(), hint);
         }
         for phase in self.phases(fine_tunes.then_some(FreezePoint(0))) {
             phase.schedule.over(phase.learning_rate, phase.epochs, 1)?;
         }
         for rate in [self.learning_rate, self.fine_tune_learning_rate] {
             Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
+        }
+        Ok(())
+    }
+
+    /// Settings of schedules and of early stopping that the schedule does not have.
+    fn check_schedule(&self) -> Result<()> {
+        let is = |names: &[ScheduleName]| names.contains(&self.schedule);
+        let (step, plateau) = (is(&[ScheduleName::Step]), is(&[ScheduleName::Plateau]));
+        let default = TrainConfig::default();
+        for (what, given, fits, hint) in [
+            ("schedule alpha", self.schedule_alpha != 0.0, is(&[ScheduleName::Cosine]), "cosine"),
+            (
+                "schedule factor",
+                self.schedule_factor != default.schedule_factor,
+                step || plateau,
+                "step or --schedule plateau",
+            ),
+            ("step epochs", self.step_epochs.is_some(), step, "step"),
+            (
+                "plateau patience",
+                self.plateau_patience != default.plateau_patience,
+                plateau,
+                "plateau",
+            ),
+            ("min learning rate", self.min_learning_rate != 0.0, plateau, "plateau"),
+        ] {
+            if given && !fits {
+                let expected = "a schedule with it";
+                let hint = format!("add --schedule {hint}");
+                return Err(Error::invalid(what, expected, self.schedule.name(), hint));
+            }
+        }
+        let Some(delta) = self.min_delta else { return Ok(()) };
+        if !(delta.is_finite() && delta >= 0.0) {
+            return Err(Error::invalid("min delta", "0 or more", delta.to_string(), ""));
+        }
+        if self.patience.is_none() && !plateau {
+            let hint = "add --patience, after how many epochs without improvement a phase ends";
+            return Err(Error::invalid("min delta", "patience with it", "none", hint));
         }
         Ok(())
     }
@@ -102,7 +140,19 @@ mod tests {
             TrainConfig { optimizer: OptimizerName::AdamW, beta_2: -0.1, ..base.clone() },
             TrainConfig { weight_decay: Some(-1.0), ..base.clone() },
             TrainConfig { weight_decay: Some(f32::NAN), ..base.clone() },
-            TrainConfig { warmup_epochs: 1.0, ..base.clone() },
+            TrainConfig { warmup_epochs: 5.0, ..base.clone() },
+            TrainConfig { ema: Some(1.0), ..base.clone() },
+            TrainConfig { ema: Some(f32::NAN), ..base.clone() },
+            TrainConfig { schedule_alpha: 0.1, ..base.clone() },
+            TrainConfig { schedule_factor: 0.5, ..base.clone() },
+            TrainConfig { step_epochs: Some(2), ..base.clone() },
+            TrainConfig { plateau_patience: 2, ..base.clone() },
+            TrainConfig { min_learning_rate: 1e-6, ..base.clone() },
+            TrainConfig { min_delta: Some(0.1), ..base.clone() },
+            TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },
+            TrainConfig { min_delta: Some(f64::NAN), patience: Some(1), ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Step, step_epochs: Some(0), ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Plateau, schedule_factor: 1.0, ..base.clone() },
             TrainConfig { schedule: ScheduleName::Cosine, warmup_epochs: 5.0, ..base.clone() },
             TrainConfig { schedule: ScheduleName::Cosine, schedule_alpha: 2.0, ..base.clone() },
             TrainConfig {

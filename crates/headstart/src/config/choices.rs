@@ -27,8 +27,27 @@ pub enum ScheduleName {
     /// One step size.
     #[default]
     Constant,
-    /// Up in a line, down in half a cosine.
+    /// Down in half a cosine.
     Cosine,
+    /// Up and down in half a cosine each.
+    OneCycle,
+    /// Down by a factor every so many epochs.
+    Step,
+    /// Down by a factor when the loss stops falling.
+    Plateau,
+}
+
+impl ScheduleName {
+    /// The name as the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScheduleName::Constant => "constant",
+            ScheduleName::Cosine => "cosine",
+            ScheduleName::OneCycle => "one-cycle",
+            ScheduleName::Step => "step",
+            ScheduleName::Plateau => "plateau",
+        }
+    }
 }
 
 /// Arithmetic.

@@ -60,6 +60,7 @@ mod tests {
     use super::*;
     use crate::augment::Augmentation;
     use crate::config::{OptimizerName, ScheduleName};
+    use crate::monitor::Monitor;
     use crate::optimizer::DecayOf;
     use crate::preprocess::Preprocess;
 
@@ -78,6 +79,11 @@ mod tests {
             decay_of: DecayOf::Kernels,
             schedule: ScheduleName::Cosine,
             warmup_epochs: 0.5,
+            step_epochs: Some(3),
+            monitor: Monitor::Loss,
+            patience: Some(2),
+            ema: Some(0.99),
+            min_delta: Some(0.01),
             augment: vec![Augmentation::Flip, Augmentation::Crop { padding: 3 }],
             ..TrainConfig::default()
         };

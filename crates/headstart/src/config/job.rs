@@ -1,9 +1,10 @@
 //! What settings stand for: the update rule, the schedule, the phases.
 
 use super::{OptimizerName, ScheduleName, TrainConfig};
+use crate::monitor::EarlyStopping;
 use crate::optimizer::{Rule, WeightDecay};
 use crate::resnet::FreezePoint;
-use crate::schedule::Schedule;
+use crate::schedule::{Decay, ReduceOnPlateau, Schedule};
 use crate::trainer::Phase;
 
 impl TrainConfig {
@@ -27,11 +28,26 @@ impl TrainConfig {
 
     /// How the step size changes over each phase.
     pub fn schedule(&self) -> Schedule {
-        let TrainConfig { warmup_epochs, schedule_alpha: alpha, .. } = *self;
-        match self.schedule {
-            ScheduleName::Constant => Schedule::Constant,
-            ScheduleName::Cosine => Schedule::Cosine { warmup_epochs, alpha },
-        }
+        let TrainConfig { warmup_epochs, schedule_alpha: alpha, schedule_factor: factor, .. } =
+            *self;
+        let decay = match self.schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine { alpha },
+            ScheduleName::OneCycle => Decay::OneCycle,
+            ScheduleName::Step => Decay::Step { epochs: self.step_epochs, factor },
+            ScheduleName::Plateau => {
+                let (patience, min_lr) = (self.plateau_patience, self.min_learning_rate);
+                let min_delta = self.min_delta.unwrap_or(ReduceOnPlateau::default().min_delta);
+                Decay::Plateau(ReduceOnPlateau { factor, patience, min_delta, min_lr })
+            }
+        };
+        Schedule { decay, warmup_epochs }
+    }
+
+    /// When a phase ends early.
+    pub fn early_stopping(&self) -> Option<EarlyStopping> {
+        let (monitor, min_delta) = (self.monitor, self.min_delta.unwrap_or(0.0));
+        self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
     }
 
     /// Whether everything trains from random numbers, in one phase: there are no weights, and no

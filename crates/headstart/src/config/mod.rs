@@ -11,6 +11,7 @@ use crate::augment::Augmentation;
 use crate::dataset;
 use crate::image::Interpolation;
 use crate::init::HeadInit;
+use crate::monitor::Monitor;
 use crate::optimizer::DecayOf;
 use crate::preprocess::Preprocess;
 use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
@@ -60,10 +61,33 @@ pub struct TrainConfig {
     pub fine_tune_learning_rate: f32,
     /// How the step size changes over each phase.
     pub schedule: ScheduleName,
-    /// Epochs at the start of each phase in which a cosine schedule goes up from 0.
+    /// Epochs at the start of each phase in which the step size goes up from 0; in a one-cycle schedule those
+    /// of its way up, 0 standing for 3 tenths of the phase.
     pub warmup_epochs: f32,
     /// Where a cosine schedule ends, as a share of where it goes down from.
     pub schedule_alpha: f32,
+    /// By what a step or plateau schedule multiplies.
+    pub schedule_factor: f32,
+    /// Epochs after which a step schedule does; none for a third of the phase, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_epochs: Option<usize>,
+    /// Epochs without improvement of the loss after which a plateau schedule does.
+    pub plateau_patience: usize,
+    /// Where a plateau schedule ends.
+    pub min_learning_rate: f32,
+    /// By which figure epochs are compared.
+    pub monitor: Monitor,
+    /// Epochs without improvement after which a phase ends, with the weights of its best epoch; none for all
+    /// of its epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// By how much a figure must be better than the best to be an improvement; none for 0, or 0.0001 in a
+    /// plateau schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_delta: Option<f64>,
+    /// Share of the old average that is kept at each update, where averaged weights are evaluated and written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f32>,
     /// Random changes of training images, in order.
     pub augment: Vec<Augmentation>,
     /// Nearest-neighbour enlargement inside the net.
@@ -126,6 +150,14 @@ impl Default for TrainConfig {
             schedule: ScheduleName::Constant,
             warmup_epochs: 0.0,
             schedule_alpha: 0.0,
+            schedule_factor: 0.1,
+            step_epochs: None,
+            plateau_patience: 10,
+            min_learning_rate: 0.0,
+            monitor: Monitor::Accuracy,
+            patience: None,
+            min_delta: None,
+            ema: None,
             augment: Vec::new(),
             upsample: None,
             image_size: None,

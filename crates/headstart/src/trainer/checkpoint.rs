@@ -10,8 +10,9 @@ use crate::events::Event;
 use crate::history::History;
 use crate::inference::Control;
 use crate::metrics::Totals;
+use crate::monitor;
 use crate::weights::Tensor;
-use crate::weights::model_file::{Place, Progress};
+use crate::weights::model_file::{self, ModelCard, Place, Progress};
 
 /// Where an earlier run stood.
 #[derive(Debug)]
@@ -69,20 +70,24 @@ impl Trainer<'_> {
 }
 
 impl Run<'_, '_> {
-    /// Takes over where the earlier run stood; how many of this phase's epochs are done.
+    /// Takes over where the earlier run stood.
     pub fn go_on(
         &mut self,
         resume: Resume,
         on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<usize> {
-        let Resume { progress, optimizer, .. } = resume;
+    ) -> Result<()> {
+        let Resume { progress, mut optimizer, .. } = resume;
         if progress.phase != self.name.name() {
             let (expected, found) = (progress.phase, self.name.name());
             return Err(Error::invalid("phase", expected, found, "use the run's config.toml"));
         }
+        self.take_kept(&mut optimizer)?;
         self.optimizer.restore(&self.trainer.model.parameters, &optimizer)?;
         let place = progress.place.unwrap_or_default();
         (self.done, self.step) = (place.epochs, place.step);
+        for epoch in self.trainer.history.last(self.done) {
+            self.rates.end_epoch(monitor::loss(epoch));
+        }
         self.train.skip_to(place.step);
         self.epoch_steps = progress.steps;
         self.seconds = place.seconds;
@@ -94,7 +99,7 @@ impl Run<'_, '_> {
         on_event(&self.opening.clone());
         let epochs = self.trainer.history.epochs.len();
         self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)?;
-        Ok(self.done)
+        Ok(())
     }
 
     /// Writes the weights and all that going on from here needs.
@@ -124,8 +129,10 @@ impl Run<'_, '_> {
             seed: settings.seed,
             place: Some(place),
         };
-        let state = self.optimizer.tensors(&model.parameters);
-        model.save(folder.last(), Some(progress), &state)?;
+        let mut state = self.optimizer.tensors(&model.parameters);
+        state.extend(self.kept_tensors());
+        let card = ModelCard { progress: Some(progress), ..model.card.clone() };
+        model_file::write(folder.last(), &card, &self.shown(), &state)?;
         self.saves.done(start);
         Ok(())
     }

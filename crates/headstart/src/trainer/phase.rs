@@ -22,19 +22,19 @@ pub struct Phase {
 impl Phase {
     /// Trains the head over the frozen net.
     pub fn head(epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::Head, Schedule::Constant);
+        let (name, schedule) = (PhaseName::Head, Schedule::CONSTANT);
         Phase { name, from: None, epochs, learning_rate, schedule }
     }
 
     /// Trains the head and the net from a layer on.
     pub fn fine_tune(from: FreezePoint, epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::FineTune, Schedule::Constant);
+        let (name, schedule) = (PhaseName::FineTune, Schedule::CONSTANT);
         Phase { name, from: Some(from), epochs, learning_rate, schedule }
     }
 
     /// Trains everything, for nets without weights.
     pub fn full(epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::Full, Schedule::Constant);
+        let (name, schedule) = (PhaseName::Full, Schedule::CONSTANT);
         Phase { name, from: Some(FreezePoint(0)), epochs, learning_rate, schedule }
     }
 

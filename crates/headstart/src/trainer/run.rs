@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
+use super::kept::{Average, Snapshot};
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use crate::augment::{Augment, Augmentation};
 use crate::batches::epoch_order;
@@ -15,10 +16,12 @@ use crate::execute::{Executor, Gradients};
 use crate::history::{EpochRecord, PhaseName};
 use crate::inference::{Control, executor};
 use crate::metrics::Totals;
+use crate::monitor::{self, EarlyStopping};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Request, sources};
 use crate::schedule::Rates;
+use crate::weights::model_file;
 
 /// A phase at work.
 pub(super) struct Run<'t, 'a> {
@@ -30,7 +33,14 @@ pub(super) struct Run<'t, 'a> {
     pub train: Executor,
     validate: Executor,
     pub optimizer: Optimizer,
-    rates: Rates,
+    pub rates: Rates,
+    /// The tensors that the phase changes, as they were at its start.
+    pub changed: Snapshot,
+    /// Their average, and their values in the best epoch, where they are asked for.
+    pub average: Option<Average>,
+    pub best: Option<Snapshot>,
+    /// Epochs that the phase has at most.
+    epochs: usize,
     /// Epochs and steps of this phase that are done.
     pub done: usize,
     pub step: u64,
@@ -132,6 +142,8 @@ impl<'t, 'a> Run<'t, 'a> {
             .with_weight_decay(settings.weight_decay)?;
         let steps = data.train.len().div_ceil(settings.batch_size);
         let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
+        let changed = Snapshot::of(&model.parameters, &trainable);
+        let average = settings.ema.map(|decay| Average { decay, values: changed.clone() });
         Ok(Run {
             name: phase.name,
             opening,
@@ -140,6 +152,10 @@ impl<'t, 'a> Run<'t, 'a> {
             validate,
             optimizer,
             rates,
+            changed,
+            average,
+            best: None,
+            epochs: phase.epochs,
             done: 0,
             step: 0,
             epoch_steps: 0,
@@ -209,6 +225,7 @@ impl<'t, 'a> Run<'t, 'a> {
             let phase = self.name.name().to_string();
             return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
         }
+        self.rates.end_epoch(monitor::loss(&record));
         self.trainer.history.epochs.push(record.clone());
         self.done += 1;
         let event = Event::Epoch(record);
@@ -252,6 +269,9 @@ impl<'t, 'a> Run<'t, 'a> {
             self.step += 1;
             self.optimizer.step(compute, parameters, &self.gradients);
             self.train.refresh(parameters)?;
+            if let Some(average) = &mut self.average {
+                average.update(parameters);
+            }
             self.totals.add(f64::from(result.loss), result.correct, result.count);
             self.epoch_steps = step;
             self.seconds = before + start.elapsed().as_secs_f64();
@@ -283,9 +303,10 @@ impl<'t, 'a> Run<'t, 'a> {
     ) -> Result<Option<Totals>> {
         let mut totals = Totals::default();
         let Some(subset) = &self.trainer.data.validation else { return Ok(Some(totals)) };
+        let shown = self.average.as_ref().map(|_| self.shown().into_owned());
         let Trainer { model, frozen, .. } = &mut *self.trainer;
         let model = &**model;
-        self.validate.load(&model.parameters)?;
+        self.validate.load(shown.as_ref().unwrap_or(&model.parameters))?;
         let (total, classes) = (subset.len(), model.card.classes.len());
         let order = (0..total).collect();
         let (part, augment) = ((Part::Validation, subset), Augment::default());
@@ -311,15 +332,48 @@ impl<'t, 'a> Run<'t, 'a> {
     /// Writes what an epoch leaves: last.safetensors after the best weights, so that a run that goes on
     /// from it has the best of all epochs it counts.
     fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
-        if let Trainer { folder: Some(folder), history, model, .. } = &*self.trainer
-            && history.best().is_some_and(|best| best.epoch == epoch)
+        let Trainer { folder, history, model, settings, .. } = &*self.trainer;
+        let is = |best: Option<&EpochRecord>| best.is_some_and(|best| best.epoch == epoch);
+        if let Some(folder) = folder
+            && is(history.best(settings.monitor))
         {
-            model.save(folder.best(), None, &[])?;
+            model_file::write(folder.best(), &model.card, &self.shown(), &[])?;
+        }
+        let stopping = settings.early_stopping;
+        if stopping.is_some_and(|s| is(s.monitor.best(history.last(self.done)))) {
+            self.keep_best();
         }
         self.save_last()?;
         if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
             folder.write_history(history)?;
         }
+        Ok(())
+    }
+
+    /// Whether the phase has no more epochs.
+    pub fn ended(&self) -> bool {
+        let Trainer { history, settings, .. } = &*self.trainer;
+        let stops = |rule: EarlyStopping| {
+            let epochs = history.last(self.done).iter();
+            rule.stops(epochs.map(|e| rule.monitor.of(e)))
+        };
+        self.done >= self.epochs || settings.early_stopping.is_some_and(stops)
+    }
+
+    /// Gives the model what the phase led to: the weights of the best epoch under early stopping, else the
+    /// last, averaged where that is asked for.
+    pub fn finish(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        let Trainer { history, settings, .. } = &*self.trainer;
+        let epochs = history.last(self.done);
+        let best = settings.early_stopping.and_then(|s| s.monitor.best(epochs)).map(|e| e.epoch);
+        if let Some(best) = best
+            && self.restore_best()
+        {
+            let skipped = self.epochs - self.done;
+            self.emit(Event::EarlyStopping { phase: self.name, best, skipped }, on_event)?;
+            self.save_last()?;
+        }
+        self.hand_over();
         Ok(())
     }
 }

@@ -40,6 +40,10 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         schedule,
         warmup_epochs,
         schedule_alpha,
+        schedule_factor,
+        plateau_patience,
+        min_learning_rate,
+        monitor,
         augment,
         learning_rate,
         fine_tune_learning_rate,
@@ -54,7 +58,17 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     macro_rules! take_some {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = Some(value.into()); })* };
     }
-    take_some!(fine_tune_at, weight_decay, limit, cache_memory, interpolation);
+    take_some!(
+        fine_tune_at,
+        weight_decay,
+        step_epochs,
+        patience,
+        min_delta,
+        ema,
+        limit,
+        cache_memory,
+        interpolation
+    );
     if let Some(factor) = args.upsample {
         (c.upsample, c.image_size) = (Some(factor), None);
         // What the default data is resized by says nothing about enlargement.
