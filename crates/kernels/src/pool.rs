@@ -158,6 +158,7 @@ fn route<E: Element>(
             #[inline(always)]
             |pixel| {
                 let cells = best.iter_mut().zip(&mut at);
+                let number = cell;
                 match pixel {
                     Some(pixel) => {
                         let x = &x[pixel * n + channels.start..][..count];
@@ -165,7 +166,7 @@ fn route<E: Element>(
                             let x = x.to_f32();
                             let better = x > *best || (x.is_nan() && !best.is_nan());
                             *best = if better { x } else { *best };
-                            *at = if better { cell } else { *at };
+                            *at = if better { number } else { *at };
                         }
                     }
                     None => {
@@ -185,11 +186,12 @@ fn route<E: Element>(
             column,
             #[inline(always)]
             |pixel| {
+                let number = cell;
                 if let Some(pixel) = pixel {
                     let row = pixel / s.width % s.pool * s.width + pixel % s.width;
                     let sums = &mut sums[row * n + channels.start..][..count];
                     for ((sum, dy), &at) in sums.iter_mut().zip(dy).zip(&at) {
-                        *sum += if at == cell { dy.to_f32() } else { 0.0 };
+                        *sum += if at == number { dy.to_f32() } else { 0.0 };
                     }
                 }
                 cell += 1;

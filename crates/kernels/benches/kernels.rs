@@ -1,0 +1,126 @@
+//! Each kernel alone, in both types: `cargo bench -p headstart-kernels [-- FILTER]`.
+//!
+//! Convolutions report multiply-adds a second (compare with `headstart bench`, which measures the peak),
+//! packing bytes of kernel, passes over memory bytes.
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::element::{Bf16, Element};
+use headstart_kernels::norm::{self, NormState};
+use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::{elementwise, table::Compute};
+
+/// Size, channels in and out, kernel, stride: one of each kind in ResNet-50.
+const LAYERS: [(usize, usize, usize, usize, usize); 6] = [
+    (230, 3, 64, 7, 2),
+    (56, 64, 64, 3, 1),
+    (56, 64, 256, 1, 1),
+    (28, 512, 128, 1, 1),
+    (14, 256, 256, 3, 1),
+    (7, 512, 2048, 1, 1),
+];
+
+fn convolutions<E: Element>(criterion: &mut Criterion) {
+    let c = Compute::new(0).expect("threads");
+    for (size, in_channels, out_channels, kernel, stride) in LAYERS {
+        let s = ConvShape {
+            batch: 20,
+            height: size,
+            width: size,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding: if kernel == 3 { 1 } else { 0 },
+        };
+        let name = format!(
+            "{} {size} {in_channels}-{out_channels} {kernel}x{kernel}/{stride}",
+            E::DTYPE.name()
+        );
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).throughput(Throughput::Bytes(4 * s.kernel_len() as u64));
+        let (x, w) = (vec![E::from_f32(0.5); s.in_len()], vec![0.25; s.kernel_len()]);
+        let (mut y, mut dx) = (vec![E::default(); s.out_len()], vec![E::default(); s.in_len()]);
+        let mut dw = vec![0.0; s.kernel_len()];
+        let (mut p, mut q) = (Packed::default(), Packed::default());
+        group.bench_function("pack", |b| {
+            b.iter(|| conv::pack_forward::<E>(&c, &s, &w, None, &mut p));
+        });
+        group.bench_function("pack for the input's gradient", |b| {
+            b.iter(|| conv::pack_backward_input::<E>(&c, &s, &w, &mut q));
+        });
+        group.throughput(Throughput::Elements(s.flops() / 2));
+        group.bench_function("forward", |b| {
+            b.iter(|| conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y));
+        });
+        group.bench_function("gradient of the input", |b| {
+            b.iter(|| conv::backward_input(&c, &s, &y, &q, false, None, &mut dx));
+        });
+        group.bench_function("gradient of the kernel", |b| {
+            b.iter(|| conv::backward_kernel(&c, &s, &x, &y, &mut dw));
+        });
+        group.finish();
+    }
+}
+
+/// Bytes of `tensors` tensors of `len` elements.
+fn bytes<E: Element>(group: &mut BenchmarkGroup<'_, WallTime>, len: usize, tensors: usize) {
+    group.throughput(Throughput::Bytes((len * tensors * E::DTYPE.bytes()) as u64));
+}
+
+fn passes<E: Element>(criterion: &mut Criterion) {
+    let c = Compute::new(0).expect("threads");
+    let (channels, len) = (256, 20 * 56 * 56 * 256);
+    let mut group = criterion.benchmark_group(format!("{} 56x56x256", E::DTYPE.name()));
+    group.sample_size(10);
+    let (x, r) = (vec![E::from_f32(0.5); len], vec![E::from_f32(-0.25); len]);
+    let (mut y, mut dy) = (vec![E::default(); len], vec![E::from_f32(0.1); len]);
+    let (mut a, mut b) = (vec![0.5; channels], vec![0.5; channels]);
+    bytes::<E>(&mut group, len, 1);
+    group.bench_function("batch norm: statistics", |bench| {
+        bench.iter(|| norm::batch_norm_statistics(&c, channels, &x, &mut a, &mut b));
+    });
+    bytes::<E>(&mut group, len, 3);
+    group.bench_function("batch norm: apply, add, relu", |bench| {
+        bench.iter(|| norm::batch_norm_apply(&c, channels, &x, &a, &b, Some(&r), true, &mut y));
+    });
+    let ones = vec![1.0; channels];
+    let state = NormState { mean: &ones, variance: &ones, gamma: &ones, epsilon: 1e-3 };
+    bytes::<E>(&mut group, len, 2);
+    group.bench_function("batch norm: gradients of parameters", |bench| {
+        bench.iter(|| {
+            norm::batch_norm_parameter_gradients(&c, channels, &x, &r, state, &mut a, &mut b);
+        });
+    });
+    bytes::<E>(&mut group, len, 3);
+    group.bench_function("batch norm: gradient of the input", |bench| {
+        bench.iter(|| norm::batch_norm_input_gradient(&c, channels, &x, state, &a, &b, &mut dy));
+    });
+    group.bench_function("accumulate", |bench| {
+        bench.iter(|| elementwise::accumulate(&c, &x, &mut y));
+    });
+    let s = PoolShape {
+        batch: 20,
+        height: 112,
+        width: 112,
+        channels: 64,
+        pool: 3,
+        stride: 2,
+        padding: 1,
+    };
+    let (mut p, dp) = (vec![E::default(); s.out_len()], vec![E::from_f32(0.1); s.out_len()]);
+    let mut dx = vec![E::default(); s.in_len()];
+    bytes::<E>(&mut group, s.in_len() + s.out_len(), 1);
+    group.bench_function("max pool 112x112x64", |bench| {
+        bench.iter(|| pool::max_pool(&c, &s, &x[..s.in_len()], &mut p));
+    });
+    bytes::<E>(&mut group, 2 * s.in_len() + s.out_len(), 1);
+    group.bench_function("max pool gradient 112x112x64", |bench| {
+        bench.iter(|| pool::max_pool_backward(&c, &s, &x[..s.in_len()], &dp, &mut dx));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, convolutions::<f32>, convolutions::<Bf16>, passes::<f32>, passes::<Bf16>);
+criterion_main!(benches);
