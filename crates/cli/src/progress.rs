@@ -56,6 +56,13 @@ impl Progress {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
                 eprintln!("the run goes on after {epochs} epochs{steps}");
             }
+            Event::Solved { l2, evaluations, gradient, val_loss, .. } => {
+                self.clear();
+                let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
+                eprintln!(
+                    "head solved for l2 {l2:e}: {evaluations} evaluations, gradient {gradient:.1e}{val_loss}"
+                );
+            }
             Event::Evaluating { split, done, total } => {
                 self.count(&format!("evaluating, {split}"), *done, *total, 0.0);
             }

@@ -329,3 +329,36 @@ fn without_weights_everything_trains_unless_a_freeze_point_is_given() {
     place.run(&line).ok();
     assert_eq!(phases("head"), ["head", "head"]);
 }
+
+#[test]
+fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
+    let place = Place::new();
+    place.data(12);
+    let line = TRAIN.replace("--weights none", "--weights cifar10");
+    let line = line.replace("--epochs 2", "--epochs 7 --seed 3").replace("--out run", "");
+    let losses = |run: &str| -> Vec<f64> {
+        let text = fs::read_to_string(place.path(run).join("results.csv")).unwrap();
+        let rows = text.lines().skip(1).map(|l| l.split(',').nth(4).unwrap().parse().unwrap());
+        rows.collect()
+    };
+    place.run(&format!("{line} --learning-rate 1e-2 --out steps")).ok();
+    let solve = format!("{line} --head-solver lbfgs");
+    let done = place.run(&format!("{solve} --head-l2 1e-6 --out solved")).ok();
+    assert!(done.err.contains("head solved for l2 1e-6"), "{}", done.err);
+    // One epoch, whatever --epochs says, and a smaller loss than any number of steps leads to.
+    let (steps, solved) = (losses("steps"), losses("solved"));
+    assert_eq!((steps.len(), solved.len()), (7, 1));
+    assert!(solved[0] < steps[6], "{solved:?} {steps:?}");
+    place.run(&format!("{solve} --head-l2 1e-6 --cache-memory 0 --no-cache --out again")).ok();
+    assert_eq!(losses("again"), solved);
+    assert!(weights(&place, "again") == weights(&place, "solved"));
+    // A heavier kernel is a simpler head; without a weight the validation images choose one.
+    place.run(&format!("{solve} --head-l2 0.1 --out simple")).ok();
+    assert!(losses("simple")[0] > solved[0]);
+    let done = place.run(&format!("{solve} --out chosen")).ok();
+    assert!(done.err.matches("head solved for l2").count() > 1, "{}", done.err);
+    let config = fs::read_to_string(place.path("chosen/config.toml")).unwrap();
+    assert!(config.contains("head-solver = \"lbfgs\"") && !config.contains("head-l2"), "{config}");
+    place.run(&format!("{line} --head-l2 0.1 --out bad")).fails(2, &["head-l2", "--head-solver"]);
+    place.run(&format!("{solve} --augment flip --out bad")).fails(2, &["head-solver", "augment"]);
+}

@@ -106,6 +106,19 @@ pub enum Event {
         /// Training images per second of this epoch so far.
         images_per_second: f64,
     },
+    /// A head was solved for one weight of its squared kernel.
+    Solved {
+        /// The weight.
+        l2: f64,
+        /// Evaluations of the loss it took.
+        evaluations: usize,
+        /// Greatest element of the gradient that is left.
+        gradient: f64,
+        /// Whether that is small enough.
+        converged: bool,
+        /// Loss on the validation images, if there are any.
+        val_loss: Option<f64>,
+    },
     /// Some images were evaluated.
     Evaluating {
         /// "validation" or "test".

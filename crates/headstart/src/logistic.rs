@@ -12,9 +12,10 @@
 //! let features = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0];
 //! let labels = [0, 0, 0, 1, 1, 1];
 //! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
-//! let head = solve(&Compute::new(1)?.threads, examples, SolveOptions::default())?;
+//! let compute = Compute::new(1)?;
+//! let head = solve(&compute, examples, SolveOptions::default())?;
 //! assert!(head.converged);
-//! assert!(head.probabilities(&[3.0])[1] > 0.9);
+//! assert!(head.probabilities(&compute, &[3.0])[1] > 0.9);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -23,16 +24,13 @@ use std::sync::Mutex;
 use argmin::core::{CostFunction, Executor, Gradient};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
-use headstart_kernels::threads::Threads;
+use headstart_kernels::linear::{dense, dense_kernel_gradient};
+use headstart_kernels::table::Compute;
 
 use crate::error::{Error, Result};
 
 /// Images whose class scores are held at a time.
 const BLOCK: usize = 2048;
-/// Images that one task computes scores of.
-const ROWS: usize = 32;
-/// Features that one task computes the gradient of.
-const COLUMNS: usize = 64;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 
@@ -85,19 +83,24 @@ pub struct LinearHead {
 
 impl LinearHead {
     /// Class probabilities, `[images, classes]`, of features, `[images, width]`.
-    pub fn probabilities(&self, features: &[f32]) -> Vec<f32> {
+    pub fn probabilities(&self, compute: &Compute, features: &[f32]) -> Vec<f32> {
         let classes = self.bias.len();
-        let width = self.kernel.len() / classes.max(1);
-        let kernel: Vec<f64> = self.kernel.iter().map(|&v| f64::from(v)).collect();
-        let bias: Vec<f64> = self.bias.iter().map(|&v| f64::from(v)).collect();
-        let mut p = Vec::with_capacity(features.len() / width.max(1) * classes);
-        let mut row = vec![0.0; classes];
-        for x in features.chunks_exact(width.max(1)) {
-            scores(x, &kernel, &bias, &mut row);
-            softmax(&mut row);
-            p.extend(row.iter().map(|&v| v as f32));
+        let width = (self.kernel.len() / classes.max(1)).max(1);
+        let [kernel, bias] = self.wide();
+        let mut p = Vec::with_capacity(features.len() / width * classes);
+        let mut rows = Vec::new();
+        for features in features.chunks(BLOCK * width) {
+            rows.resize(features.len() / width * classes, 0.0);
+            dense(compute, features, &kernel, &bias, &mut rows);
+            rows.chunks_exact_mut(classes).for_each(softmax);
+            p.extend(rows.iter().map(|&v| v as f32));
         }
         p
+    }
+
+    /// Kernel and bias as the solver has them.
+    fn wide(&self) -> [Vec<f64>; 2] {
+        [&self.kernel, &self.bias].map(|values| values.iter().map(|&v| f64::from(v)).collect())
     }
 }
 
@@ -107,15 +110,32 @@ impl LinearHead {
 /// If lengths do not fit each other, there is nothing to learn from, a feature is not a finite number, or an
 /// option is out of range.
 pub fn solve(
-    threads: &Threads,
+    compute: &Compute,
     examples: Examples<'_>,
     options: SolveOptions,
 ) -> Result<LinearHead> {
+    solve_from(compute, examples, options, None)
+}
+
+/// As [`solve`], beginning at a head that may be near.
+///
+/// # Errors
+/// As [`solve`], and if `start` is of other sizes.
+pub fn solve_from(
+    compute: &Compute,
+    examples: Examples<'_>,
+    options: SolveOptions,
+    start: Option<&LinearHead>,
+) -> Result<LinearHead> {
     check(&examples, &options)?;
     let Examples { width, classes, .. } = examples;
-    let start = vec![0.0; (width + 1) * classes];
+    let size = (width + 1) * classes;
+    let start = start.map_or(vec![0.0; size], |head| head.wide().concat());
+    if start.len() != size {
+        return Err(Error::invalid("start", size.to_string(), start.len().to_string(), ""));
+    }
     let memo = Mutex::new(Memo::default());
-    let problem = Problem { threads, examples, l2: options.l2, memo: &memo };
+    let problem = Problem { compute, examples, l2: options.l2, memo: &memo };
     problem.at(&start);
     let outcome = || -> std::result::Result<(), argmin::core::Error> {
         let search = MoreThuenteLineSearch::new().with_c(1e-4, 0.9)?;
@@ -182,7 +202,7 @@ struct Memo {
 }
 
 struct Problem<'a> {
-    threads: &'a Threads,
+    compute: &'a Compute,
     examples: Examples<'a>,
     l2: f64,
     /// The solver asks for loss and gradient of a point one after the other.
@@ -211,35 +231,17 @@ impl Problem<'_> {
         let (mut loss, mut rows) = (0.0, Vec::new());
         let scale = 1.0 / labels.len() as f64;
         for (features, labels) in features.chunks(BLOCK * width).zip(labels.chunks(BLOCK)) {
-            // Gradient of each image's loss by its scores, and after them its loss.
-            rows.clear();
-            rows.resize(labels.len() * (classes + 1), 0.0);
-            self.threads.chunks(&mut rows, ROWS * (classes + 1), |task, rows| {
-                for (i, row) in rows.chunks_exact_mut(classes + 1).enumerate() {
-                    let image = task * ROWS + i;
-                    let (row, own) = row.split_at_mut(classes);
-                    scores(&features[image * width..][..width], kernel, bias, row);
-                    softmax(row);
-                    own[0] = -row[labels[image]].max(f64::MIN_POSITIVE).ln();
-                    row[labels[image]] -= 1.0;
-                }
-            });
-            self.threads.chunks(by_kernel, COLUMNS * classes, |task, part| {
-                let first = task * COLUMNS;
-                let pairs = features.chunks_exact(width).zip(rows.chunks_exact(classes + 1));
-                for (x, row) in pairs {
-                    let x = &x[first..][..part.len() / classes];
-                    for (x, part) in x.iter().zip(part.chunks_exact_mut(classes)) {
-                        if *x != 0.0 {
-                            let x = f64::from(*x);
-                            part.iter_mut().zip(row).for_each(|(g, d)| *g += x * d);
-                        }
-                    }
-                }
-            });
-            for row in rows.chunks_exact(classes + 1) {
+            // Scores of each image, then the gradient of its loss by them.
+            rows.resize(labels.len() * classes, 0.0);
+            dense(self.compute, features, kernel, bias, &mut rows);
+            for (row, &label) in rows.chunks_exact_mut(classes).zip(labels) {
+                softmax(row);
+                loss -= row[label].max(f64::MIN_POSITIVE).ln();
+                row[label] -= 1.0;
+            }
+            dense_kernel_gradient(self.compute, features, &rows, classes, by_kernel);
+            for row in rows.chunks_exact(classes) {
                 by_bias.iter_mut().zip(row).for_each(|(g, d)| *g += d);
-                loss += row[classes];
             }
         }
         by_bias.iter_mut().for_each(|g| *g *= scale);
@@ -267,18 +269,6 @@ impl Gradient for Problem<'_> {
 
     fn gradient(&self, at: &Vec<f64>) -> std::result::Result<Vec<f64>, argmin::core::Error> {
         Ok(self.at(at).gradient)
-    }
-}
-
-/// `x * kernel + bias`.
-fn scores(x: &[f32], kernel: &[f64], bias: &[f64], row: &mut [f64]) {
-    row.copy_from_slice(bias);
-    for (x, weights) in x.iter().zip(kernel.chunks_exact(bias.len())) {
-        // Features after a ReLU are often 0.
-        if *x != 0.0 {
-            let x = f64::from(*x);
-            row.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
-        }
     }
 }
 
@@ -357,13 +347,13 @@ pub(crate) mod tests {
         let (features, labels) = clusters(4, 60, 12, 0.6);
         let examples = Examples { features: &features, width: 12, labels: &labels, classes: 4 };
         let options = SolveOptions { l2: 1e-3, tolerance: 1e-7, iterations: 500 };
-        let head = solve(&Threads::new(1).unwrap(), examples, options).unwrap();
+        let head = solve(&Compute::new(1).unwrap(), examples, options).unwrap();
         assert!(head.converged && head.gradient <= 1e-7, "{}", head.gradient);
-        assert_eq!(solve(&Threads::new(3).unwrap(), examples, options).unwrap(), head);
+        assert_eq!(solve(&Compute::new(3).unwrap(), examples, options).unwrap(), head);
         // Any step away costs: the loss is convex and this is its least.
         let memo = Mutex::default();
-        let threads = Threads::new(1).unwrap();
-        let problem = Problem { threads: &threads, examples, l2: 1e-3, memo: &memo };
+        let compute = Compute::new(1).unwrap();
+        let problem = Problem { compute: &compute, examples, l2: 1e-3, memo: &memo };
         let mut at: Vec<f64> =
             head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
         for i in [0, 17, 40, 50] {
@@ -373,7 +363,7 @@ pub(crate) mod tests {
                 at[i] -= step;
             }
         }
-        let p = head.probabilities(&features);
+        let p = head.probabilities(&compute, &features);
         let hits = p.chunks_exact(4).zip(&labels).filter(|(p, l)| crate::metrics::argmax(p) == **l);
         assert!(hits.count() > 200);
     }
@@ -382,8 +372,8 @@ pub(crate) mod tests {
     fn the_gradient_is_the_numeric_derivative() {
         let (features, labels) = clusters(3, 10, 5, 1.0);
         let examples = Examples { features: &features, width: 5, labels: &labels, classes: 3 };
-        let (threads, memo) = (Threads::new(1).unwrap(), Mutex::default());
-        let problem = Problem { threads: &threads, examples, l2: 0.1, memo: &memo };
+        let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
+        let problem = Problem { compute: &compute, examples, l2: 0.1, memo: &memo };
         let at: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
         let gradient = problem.evaluate(&at).gradient;
         for i in 0..18 {
@@ -399,18 +389,18 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_learned_from_is_an_error() {
-        let threads = Threads::new(1).unwrap();
+        let compute = Compute::new(1).unwrap();
         let features = [1.0, 2.0, 3.0, f32::NAN];
         let labels = [0, 1];
         let good = Examples { features: &features[..2], width: 1, labels: &labels, classes: 2 };
-        let with = |examples| solve(&threads, examples, SolveOptions::default());
+        let with = |examples| solve(&compute, examples, SolveOptions::default());
         assert!(with(good).is_ok());
         assert!(with(Examples { features: &features[2..], ..good }).is_err());
         assert!(with(Examples { width: 2, ..good }).is_err());
         assert!(with(Examples { classes: 1, ..good }).is_err());
         assert!(with(Examples { labels: &[], features: &[], ..good }).is_err());
         let options = SolveOptions { l2: f64::NAN, ..SolveOptions::default() };
-        assert!(solve(&threads, good, options).is_err());
+        assert!(solve(&compute, good, options).is_err());
     }
 
     #[test]

@@ -154,9 +154,9 @@ pub fn probe(
         let seen = scaler.apply(&train.0[i]);
         let examples = Examples { features: &seen, width: features, labels: train.1, classes };
         let options = SolveOptions { l2, tolerance: 1e-3, iterations: 300 };
-        let head = solve(&compute.threads, examples, options)?;
+        let head = solve(compute, examples, options)?;
         let hits = |features: &[f32], labels: &[usize]| {
-            let p = head.probabilities(features);
+            let p = head.probabilities(compute, features);
             let rows = p.chunks_exact(classes).zip(labels);
             rows.filter(|(p, label)| argmax(p) == **label).count() as f64 / labels.len() as f64
         };

@@ -21,6 +21,7 @@ mod inputs;
 mod kept;
 mod phase;
 mod run;
+mod solve;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ use crate::run_folder::RunFolder;
 
 use checkpoint::Resume;
 use inputs::Inputs;
-pub use phase::Phase;
+pub use phase::{Phase, Solver};
 use run::Run;
 
 /// Images that go through the net together where nothing is trained.
@@ -205,7 +206,11 @@ impl<'a> Trainer<'a> {
         }
         while !run.ended() {
             let good = run.trainer.model.parameters.clone();
-            match run.epoch(on_event) {
+            let epoch = match phase.solver {
+                Some(solver) => run.solve(solver, on_event),
+                None => run.epoch(on_event),
+            };
+            match epoch {
                 Ok(Control::Continue) => {}
                 Ok(Control::Stop) => {
                     run.hand_over();

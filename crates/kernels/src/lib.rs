@@ -14,6 +14,7 @@ mod gather;
 mod gemm;
 mod gradient;
 pub mod isa;
+pub mod linear;
 pub mod loss;
 mod matrices;
 pub mod norm;

@@ -1,7 +1,7 @@
 //! What flags can name, and what the library calls it.
 
 use clap::ValueEnum;
-use headstart::config::{OptimizerName, Precision, ScheduleName};
+use headstart::config::{HeadSolver, OptimizerName, Precision, ScheduleName};
 use headstart::image::Interpolation;
 use headstart::init::HeadInit;
 use headstart::monitor::Monitor;
@@ -135,6 +135,15 @@ choices! {
     Head => HeadInit {
         GlorotUniform => HeadInit::GlorotUniform,
         Zeros => HeadInit::Zeros,
+    }
+}
+choices! {
+    /// How the head is trained.
+    Solver => HeadSolver {
+        /// Steps along the gradient, by --optimizer.
+        Gradient => HeadSolver::Gradient,
+        /// To the optimum of all training images at once, over kept outputs of the frozen net.
+        Lbfgs => HeadSolver::Lbfgs,
     }
 }
 choices! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use headstart::augment::Augmentation;
 
-use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Watched};
+use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
 /// --data and --model these are settings of their own for the digits inside the program, which train in
@@ -129,6 +129,13 @@ pub struct Train {
     /// How the head's kernel starts [default: glorot-uniform]
     #[arg(long, value_enum)]
     pub head_init: Option<Head>,
+    /// How the head is trained over the frozen net; lbfgs takes no epochs [default: gradient]
+    #[arg(long, value_enum)]
+    pub head_solver: Option<Solver>,
+    /// Weight of the head's squared kernel for --head-solver lbfgs [default: the power of ten with the
+    /// least loss on the validation images]
+    #[arg(long, value_name = "L2")]
+    pub head_l2: Option<f64>,
     /// Share of the training images held out for validation [default: 0.1]
     #[arg(long, value_name = "SHARE")]
     pub validation_split: Option<f64>,

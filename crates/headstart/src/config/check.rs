@@ -1,6 +1,6 @@
 //! Settings out of range or against each other.
 
-use super::{OptimizerName, ScheduleName, TrainConfig};
+use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
 use crate::optimizer::Optimizer;
@@ -40,6 +40,23 @@ impl TrainConfig {
                 self.rule().name().into(),
                 "add --optimizer sgd",
             );
+        }
+        let solved = self.head_solver == HeadSolver::Lbfgs;
+        if solved && !self.augment.is_empty() {
+            let hint = "leave --augment away, or fine-tune with it from the weights of this run";
+            let expected = "images that stay the same from epoch to epoch";
+            return against("head-solver lbfgs", expected, "augment".into(), hint);
+        }
+        if solved && self.from_scratch() {
+            let hint = "leave --head-solver away";
+            return against("head-solver lbfgs", "a frozen net", "weights none".into(), hint);
+        }
+        if let Some(l2) = self.head_l2
+            && !(solved && l2.is_finite() && l2 >= 0.0)
+        {
+            let expected = "0 or more, with --head-solver lbfgs";
+            let hint = "--weight-decay is for steps along the gradient";
+            return against("head-l2", expected, l2.to_string(), hint);
         }
         let fine_tunes = self.fine_tune_at.is_some() && self.fine_tune_epochs > 0;
         if self.epochs == 0 && !fine_tunes {
@@ -161,6 +178,14 @@ mod tests {
                 fine_tune_at: Some("1".into()),
                 ..base.clone()
             },
+            TrainConfig { head_l2: Some(0.1), ..base.clone() },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, head_l2: Some(-0.1), ..base.clone() },
+            TrainConfig {
+                head_solver: HeadSolver::Lbfgs,
+                augment: vec![crate::augment::Augmentation::Flip],
+                ..base.clone()
+            },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, weights: "none".into(), ..base.clone() },
             TrainConfig { upsample: Some(0), ..base.clone() },
             TrainConfig { learning_rate: f32::NAN, ..base.clone() },
             TrainConfig { optimizer: OptimizerName::Sgd, nesterov: true, ..base.clone() },

@@ -50,6 +50,17 @@ impl ScheduleName {
     }
 }
 
+/// How the head is trained over the frozen net.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadSolver {
+    /// Steps along the gradient, by the update rule.
+    #[default]
+    Gradient,
+    /// L-BFGS on all images at once, to the optimum.
+    Lbfgs,
+}
+
 /// Arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

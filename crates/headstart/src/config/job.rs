@@ -1,11 +1,11 @@
 //! What settings stand for: the update rule, the schedule, the phases.
 
-use super::{OptimizerName, ScheduleName, TrainConfig};
+use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::monitor::EarlyStopping;
 use crate::optimizer::{Rule, WeightDecay};
 use crate::resnet::FreezePoint;
 use crate::schedule::{Decay, ReduceOnPlateau, Schedule};
-use crate::trainer::Phase;
+use crate::trainer::{Phase, Solver};
 
 impl TrainConfig {
     /// The update rule.
@@ -59,9 +59,11 @@ impl TrainConfig {
     /// The phases that have epochs, in order; `from` is the layer that `fine_tune_at` names.
     pub fn phases(&self, from: Option<FreezePoint>) -> Vec<Phase> {
         let (epochs, rate) = (self.epochs, self.learning_rate);
-        let first = match self.from_scratch() {
-            true => Phase::full(epochs, rate),
-            false => Phase::head(epochs, rate),
+        let first = match (self.from_scratch(), self.head_solver) {
+            (true, _) => Phase::full(epochs, rate),
+            (false, HeadSolver::Gradient) => Phase::head(epochs, rate),
+            (false, HeadSolver::Lbfgs) if epochs == 0 => Phase::head(0, rate),
+            (false, HeadSolver::Lbfgs) => Phase::solved_head(Solver { l2: self.head_l2 }),
         };
         let second = from.map(|from| {
             Phase::fine_tune(from, self.fine_tune_epochs, self.fine_tune_learning_rate)

@@ -16,7 +16,7 @@ use crate::optimizer::DecayOf;
 use crate::preprocess::Preprocess;
 use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 
-pub use choices::{OptimizerName, Precision, ScheduleName};
+pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
 
 /// The settings of `headstart train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +106,11 @@ pub struct TrainConfig {
     pub shuffle: bool,
     /// How the head's kernel starts.
     pub head_init: HeadInit,
+    /// How the head is trained over the frozen net; "lbfgs" takes one epoch, whatever `epochs` says.
+    pub head_solver: HeadSolver,
+    /// Weight of the head's squared kernel in what "lbfgs" minimises; none for what validation chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_l2: Option<f64>,
     /// Share of the training images held out.
     pub validation_split: f64,
     /// Share of the images split off for testing.
@@ -165,6 +170,8 @@ impl Default for TrainConfig {
             preprocess: None,
             shuffle: true,
             head_init: HeadInit::GlorotUniform,
+            head_solver: HeadSolver::Gradient,
+            head_l2: None,
             validation_split: 0.1,
             test_split: 0.0,
             seed: 42,

@@ -17,25 +17,40 @@ pub struct Phase {
     pub learning_rate: f32,
     /// How the step size changes over the phase.
     pub schedule: Schedule,
+    /// Solves the head to its optimum in one epoch, in place of steps along the gradient.
+    pub solver: Option<Solver>,
+}
+
+/// Solves the head to its optimum, as [`crate::logistic::solve`] does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Solver {
+    /// Weight of the squared kernel. None for the one, of powers of ten, with the least loss on the validation images;
+    /// without those, half of one over the number of training images, as scikit-learn's `C = 1`.
+    pub l2: Option<f64>,
 }
 
 impl Phase {
     /// Trains the head over the frozen net.
     pub fn head(epochs: usize, learning_rate: f32) -> Phase {
         let (name, schedule) = (PhaseName::Head, Schedule::CONSTANT);
-        Phase { name, from: None, epochs, learning_rate, schedule }
+        Phase { name, from: None, epochs, learning_rate, schedule, solver: None }
+    }
+
+    /// Solves the head over the frozen net. It counts as one epoch.
+    pub fn solved_head(solver: Solver) -> Phase {
+        Phase { solver: Some(solver), ..Phase::head(1, 1.0) }
     }
 
     /// Trains the head and the net from a layer on.
     pub fn fine_tune(from: FreezePoint, epochs: usize, learning_rate: f32) -> Phase {
         let (name, schedule) = (PhaseName::FineTune, Schedule::CONSTANT);
-        Phase { name, from: Some(from), epochs, learning_rate, schedule }
+        Phase { name, from: Some(from), epochs, learning_rate, schedule, solver: None }
     }
 
     /// Trains everything, for nets without weights.
     pub fn full(epochs: usize, learning_rate: f32) -> Phase {
         let (name, schedule) = (PhaseName::Full, Schedule::CONSTANT);
-        Phase { name, from: Some(FreezePoint(0)), epochs, learning_rate, schedule }
+        Phase { name, from: Some(FreezePoint(0)), epochs, learning_rate, schedule, solver: None }
     }
 
     /// The same with a step size that changes.

@@ -197,29 +197,48 @@ impl<'t, 'a> Run<'t, 'a> {
     pub fn epoch(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
         let start = Instant::now();
         let epoch = self.trainer.history.epochs.len() + 1;
-        let images = self.trainer.data.train.len();
         let before = self.seconds;
         if self.steps(epoch, start, on_event)? == Control::Stop {
             return Ok(Control::Stop);
         }
-        let (trained, steps) = (before + start.elapsed().as_secs_f64(), self.epoch_steps);
+        let trained = before + start.elapsed().as_secs_f64();
         let Some(validation) = self.validation(on_event)? else {
             self.seconds = trained;
             self.save_last()?;
             return Ok(Control::Stop);
         };
+        let rate = decimal(self.rates.at(self.step.saturating_sub(1)));
+        self.close(
+            epoch,
+            [before + start.elapsed().as_secs_f64(), trained],
+            rate,
+            validation,
+            on_event,
+        )
+    }
+
+    /// Records an epoch that took so many seconds, in all and for training alone.
+    pub fn close(
+        &mut self,
+        epoch: usize,
+        [seconds, trained]: [f64; 2],
+        learning_rate: f64,
+        validation: Totals,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let (images, steps) = (self.trainer.data.train.len(), self.epoch_steps);
         let totals = std::mem::take(&mut self.totals);
         (self.epoch_steps, self.seconds) = (0, 0.0);
         let record = EpochRecord {
             epoch,
             phase: self.name,
-            seconds: before + start.elapsed().as_secs_f64(),
+            seconds,
             images_per_second: images as f64 / trained,
             loss: totals.mean_loss(),
             accuracy: totals.accuracy(),
             val_loss: (validation.count > 0).then(|| validation.mean_loss()),
             val_accuracy: (validation.count > 0).then(|| validation.accuracy()),
-            learning_rate: decimal(self.rates.at(self.step - 1)),
+            learning_rate,
         };
         if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
             let phase = self.name.name().to_string();
@@ -297,7 +316,7 @@ impl<'t, 'a> Run<'t, 'a> {
     }
 
     /// Loss and hits on the validation images; `None` if the caller said to stop.
-    fn validation(
+    pub fn validation(
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Totals>> {

@@ -49,6 +49,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         fine_tune_learning_rate,
         preprocess,
         head_init,
+        head_solver,
         validation_split,
         test_split,
         seed,
@@ -60,6 +61,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     }
     take_some!(
         fine_tune_at,
+        head_l2,
         weight_decay,
         step_epochs,
         patience,

@@ -1,0 +1,158 @@
+//! The head's phase as a convex problem: solved on the outputs of the frozen net.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::inputs::Inputs;
+use super::run::Run;
+use super::{INFERENCE_BATCH, Solver, Trainer};
+use crate::augment::Augment;
+use crate::cache::Part;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::inference::Control;
+use crate::logistic::{Examples, LinearHead, SolveOptions, solve_from};
+use crate::metrics::{Totals, argmax};
+use crate::parameters::Role;
+
+/// Weights of the squared kernel, from the simplest head to one that hardly minds.
+const PATH: [f64; 6] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7];
+
+/// Images with what the head reads of them.
+struct Seen {
+    features: Vec<f32>,
+    labels: Vec<usize>,
+}
+
+impl Run<'_, '_> {
+    /// One epoch that solves the head.
+    pub fn solve(
+        &mut self,
+        solver: Solver,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let start = Instant::now();
+        let epoch = self.trainer.history.epochs.len() + 1;
+        let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(Control::Stop) };
+        let Some(validation) = self.seen(Part::Validation, on_event)? else {
+            return Ok(Control::Stop);
+        };
+        let Some(head) = self.best(solver, &train, &validation, on_event)? else {
+            return Ok(Control::Stop);
+        };
+        self.put(&head);
+        let p = head.probabilities(&self.trainer.compute, &train.features);
+        self.totals = totals(self.trainer.data.classes.len(), &p, &train.labels);
+        let trained = start.elapsed().as_secs_f64();
+        let Some(figures) = self.validation(on_event)? else { return Ok(Control::Stop) };
+        self.close(epoch, [start.elapsed().as_secs_f64(), trained], 0.0, figures, on_event)
+    }
+
+    /// The head for the weight that `solver` names, or for the best one.
+    fn best(
+        &mut self,
+        solver: Solver,
+        train: &Seen,
+        validation: &Seen,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<LinearHead>> {
+        let classes = self.trainer.data.classes.len();
+        let compute = Arc::clone(&self.trainer.compute);
+        let (features, labels) = (&train.features[..], &train.labels[..]);
+        let width = features.len() / labels.len();
+        let examples = Examples { features, width, labels, classes };
+        let path = match solver.l2 {
+            Some(l2) => vec![l2],
+            None if validation.labels.is_empty() => vec![0.5 / labels.len() as f64],
+            None => PATH.to_vec(),
+        };
+        let mut best: Option<(f64, LinearHead)> = None;
+        let mut last: Option<LinearHead> = None;
+        for l2 in path {
+            let options = SolveOptions { l2, ..SolveOptions::default() };
+            let head = solve_from(&compute, examples, options, last.as_ref())?;
+            let val_loss = (!validation.labels.is_empty()).then(|| {
+                let p = head.probabilities(&compute, &validation.features);
+                totals(classes, &p, &validation.labels).mean_loss()
+            });
+            let LinearHead { evaluations, gradient, converged, .. } = head;
+            let event = Event::Solved { l2, evaluations, gradient, converged, val_loss };
+            if self.emit(event, on_event)? == Control::Stop {
+                return Ok(None);
+            }
+            if !converged && best.is_none() {
+                let expected = format!("a gradient of at most {:.1e}", options.tolerance);
+                let found = format!("{gradient:.1e} after {evaluations} evaluations");
+                return Err(Error::invalid("head", expected, found, "raise --head-l2"));
+            }
+            let loss = val_loss.unwrap_or(0.0);
+            let better = best.as_ref().is_none_or(|(least, _)| loss < *least);
+            if !converged || !better {
+                break;
+            }
+            best = Some((loss, head.clone()));
+            last = Some(head);
+        }
+        Ok(best.map(|(_, head)| head))
+    }
+
+    /// What the head reads of every image of a part, in order; `None` if the caller said to stop.
+    fn seen(
+        &mut self,
+        part: Part,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Seen>> {
+        let Trainer { model, data, frozen, .. } = &mut *self.trainer;
+        let subset = match part {
+            Part::Train => Some(&data.train),
+            _ => data.validation.as_ref(),
+        };
+        let Some(subset) = subset else {
+            return Ok(Some(Seen { features: Vec::new(), labels: Vec::new() }));
+        };
+        let (model, total) = (&**model, subset.len());
+        let kept = frozen.as_ref().is_some_and(|f| f.rows(part).is_some());
+        let (order, augment) = ((0..total).collect(), Augment::default());
+        let mut batches =
+            Inputs::new((part, subset), order, kept, INFERENCE_BATCH, model, augment)?;
+        let mut features = Vec::new();
+        let (mut done, start) = (0, Instant::now());
+        while done < total {
+            let count = batches.next(model, frozen.as_mut())?;
+            let (inputs, _) = batches.current(frozen.as_ref(), count);
+            for input in &inputs {
+                features.extend_from_slice(&input.to_f32());
+            }
+            done += count;
+            let seconds = start.elapsed().as_secs_f64();
+            let event = Event::Features { split: part.name(), done, total, seconds };
+            if !kept && on_event(&event) == Control::Stop {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Seen { features, labels: subset.labels() }))
+    }
+
+    /// Puts a head into the model.
+    fn put(&mut self, head: &LinearHead) {
+        let model = &mut *self.trainer.model;
+        let node = model.logits();
+        for tensor in model.parameters.tensors.iter_mut().filter(|t| t.node == node) {
+            match tensor.role {
+                Role::Kernel => tensor.values.copy_from_slice(&head.kernel),
+                Role::Bias => tensor.values.copy_from_slice(&head.bias),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Cross-entropy and hits of probabilities, `[images, classes]` row-major.
+fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) -> Totals {
+    let mut totals = Totals::default();
+    for (p, &label) in probabilities.chunks_exact(classes).zip(labels) {
+        let loss = -f64::from(p[label]).max(f64::MIN_POSITIVE).ln();
+        totals.add(loss, usize::from(argmax(p) == label), 1);
+    }
+    totals
+}

@@ -1,0 +1,188 @@
+//! A dense layer over many rows in f64, and its kernel's gradient: what a solver asks for again and again.
+//!
+//! Every element sums its terms in one order, whatever the number of threads.
+
+use crate::simd::vectorize;
+use crate::table::Compute;
+
+/// Columns of the layer that are summed together.
+const LANES: usize = 16;
+/// Rows that share what is loaded of the kernel.
+const ROWS: usize = 4;
+/// Rows one task takes.
+const TASK: usize = 64;
+/// Rows of the kernel's gradient one task takes.
+const FEATURES: usize = 64;
+
+/// `to[i][n] = sum over k of x[i][k] * kernel[k][n] + bias[n]`; all row-major, `x` is `[rows, inputs]`.
+///
+/// # Panics
+/// If lengths do not fit each other.
+pub fn dense(c: &Compute, x: &[f32], kernel: &[f64], bias: &[f64], to: &mut [f64]) {
+    let columns = bias.len();
+    assert!(columns > 0 && kernel.len().is_multiple_of(columns), "kernel length");
+    let width = kernel.len() / columns;
+    assert!(to.len().is_multiple_of(columns), "output length");
+    assert_eq!(x.len(), to.len() / columns * width, "input length");
+    let panels = pack(kernel, columns);
+    c.threads.chunks(to, TASK * columns, |task, to| {
+        let rows = to.len() / columns;
+        let x = &x[task * TASK * width..][..rows * width];
+        vectorize!(c.isa(), {
+            for (panel, first) in panels.chunks_exact(width * LANES).zip((0..).step_by(LANES)) {
+                let part = first..columns.min(first + LANES);
+                for (i, x) in x.chunks(ROWS * width).enumerate() {
+                    let mut sums = [[0.0; LANES]; ROWS];
+                    if x.len() == ROWS * width {
+                        products(x, width, panel, &mut sums);
+                    } else {
+                        for (x, sums) in x.chunks_exact(width).zip(&mut sums) {
+                            let mut one = [[0.0; LANES]; 1];
+                            products(x, width, panel, &mut one);
+                            *sums = one[0];
+                        }
+                    }
+                    let to = &mut to[i * ROWS * columns..];
+                    for (to, sums) in to.chunks_exact_mut(columns).zip(&sums) {
+                        let ends = to[part.clone()].iter_mut().zip(sums).zip(&bias[part.clone()]);
+                        for ((to, sum), bias) in ends {
+                            *to = sum + bias;
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// The kernel in panels of [`LANES`] columns, padded with zeros.
+fn pack(kernel: &[f64], columns: usize) -> Vec<f64> {
+    let rows = kernel.len() / columns;
+    let mut panels = vec![0.0; columns.div_ceil(LANES) * rows * LANES];
+    if rows > 0 {
+        for (p, panel) in panels.chunks_exact_mut(rows * LANES).enumerate() {
+            let part = p * LANES..columns.min((p + 1) * LANES);
+            for (to, row) in panel.chunks_exact_mut(LANES).zip(kernel.chunks_exact(columns)) {
+                to[..part.len()].copy_from_slice(&row[part.clone()]);
+            }
+        }
+    }
+    panels
+}
+
+/// Adds `R` rows times a panel to `sums`.
+#[inline(always)]
+fn products<const R: usize>(x: &[f32], width: usize, panel: &[f64], sums: &mut [[f64; LANES]; R]) {
+    let mut acc = *sums;
+    for (k, panel) in panel.chunks_exact(LANES).enumerate() {
+        for r in 0..R {
+            let x = f64::from(x[r * width + k]);
+            for j in 0..LANES {
+                acc[r][j] += x * panel[j];
+            }
+        }
+    }
+    *sums = acc;
+}
+
+/// `to[k][n] += sum over i of x[i][k] * d[i][n]`, for `columns` numbers `n`.
+///
+/// # Panics
+/// If lengths do not fit each other.
+pub fn dense_kernel_gradient(c: &Compute, x: &[f32], d: &[f64], columns: usize, to: &mut [f64]) {
+    assert!(columns > 0 && to.len().is_multiple_of(columns), "gradient length");
+    assert!(d.len().is_multiple_of(columns), "output gradient length");
+    let width = to.len() / columns;
+    assert_eq!(x.len(), d.len() / columns * width, "input length");
+    if width == 0 {
+        return;
+    }
+    let panels = pack(d, columns);
+    let rows = d.len() / columns;
+    c.threads.chunks(to, FEATURES * columns, |task, to| {
+        let first = task * FEATURES;
+        let features = to.len() / columns;
+        for p in 0..columns.div_ceil(LANES) {
+            let panel = &panels[p * rows * LANES..][..rows * LANES];
+            let part = p * LANES..columns.min((p + 1) * LANES);
+            let mut sums = vec![[0.0f64; LANES]; features];
+            vectorize!(c.isa(), {
+                let whole = rows / ROWS * ROWS;
+                for i in (0..whole).step_by(ROWS) {
+                    outer::<ROWS>(&x[i * width + first..], width, &panel[i * LANES..], &mut sums);
+                }
+                for i in whole..rows {
+                    outer::<1>(&x[i * width + first..], width, &panel[i * LANES..], &mut sums);
+                }
+            });
+            for (to, sums) in to.chunks_exact_mut(columns).zip(&sums) {
+                for (to, sum) in to[part.clone()].iter_mut().zip(sums) {
+                    *to += sum;
+                }
+            }
+        }
+    });
+}
+
+/// Adds the outer products of `R` rows of `x`, `width` apart, and of `d` to `sums`.
+#[inline(always)]
+fn outer<const R: usize>(x: &[f32], width: usize, d: &[f64], sums: &mut [[f64; LANES]]) {
+    let mut rows = [[0.0; LANES]; R];
+    for (row, d) in rows.iter_mut().zip(d.chunks_exact(LANES)) {
+        row.copy_from_slice(d);
+    }
+    for (k, sum) in sums.iter_mut().enumerate() {
+        let mut acc = *sum;
+        for r in 0..R {
+            let x = f64::from(x[r * width + k]);
+            for j in 0..LANES {
+                acc[j] += x * rows[r][j];
+            }
+        }
+        *sum = acc;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_are_their_definitions_for_any_shape_and_any_threads() {
+        for (rows, width, columns) in [(1, 1, 1), (3, 5, 2), (70, 130, 10), (9, 65, 33), (0, 4, 3)]
+        {
+            let number = |i: usize| ((i * 37 % 101) as f64 - 50.0) / 64.0;
+            let x: Vec<f32> = (0..rows * width).map(|i| number(i) as f32).collect();
+            let kernel: Vec<f64> = (0..width * columns).map(|i| number(i + 7)).collect();
+            let bias: Vec<f64> = (0..columns).map(|i| number(i + 3)).collect();
+            let d: Vec<f64> = (0..rows * columns).map(|i| number(i + 11)).collect();
+            let mut before = None;
+            for threads in [1, 3] {
+                let c = Compute::new(threads).unwrap();
+                let mut y = vec![f64::NAN; rows * columns];
+                dense(&c, &x, &kernel, &bias, &mut y);
+                let mut g = vec![0.5; width * columns];
+                dense_kernel_gradient(&c, &x, &d, columns, &mut g);
+                for i in 0..rows {
+                    for n in 0..columns {
+                        let terms = (0..width)
+                            .map(|k| f64::from(x[i * width + k]) * kernel[k * columns + n]);
+                        let expected = terms.sum::<f64>() + bias[n];
+                        assert!((y[i * columns + n] - expected).abs() <= 1e-12);
+                    }
+                }
+                for k in 0..width {
+                    for n in 0..columns {
+                        let terms =
+                            (0..rows).map(|i| f64::from(x[i * width + k]) * d[i * columns + n]);
+                        let expected = 0.5 + terms.sum::<f64>();
+                        assert!((g[k * columns + n] - expected).abs() <= 1e-12);
+                    }
+                }
+                let found = (y, g);
+                assert!(before.as_ref().is_none_or(|b| *b == found));
+                before = Some(found);
+            }
+        }
+    }
+}
