@@ -97,6 +97,10 @@ impl Run<'_, '_> {
             count: place.count,
         };
         on_event(&self.opening.clone());
+        // The run may have ended between writing last.safetensors and its results.
+        if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
+            folder.write_history(history)?;
+        }
         let epochs = self.trainer.history.epochs.len();
         self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)?;
         Ok(())
