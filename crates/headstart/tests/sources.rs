@@ -260,6 +260,33 @@ fn damaged_manifests_and_shards_never_panic() {
     });
 }
 
+#[test]
+fn damaged_cifar_files_never_panic() {
+    let dir = tempdir().unwrap();
+    let batch = |label: u8| [vec![label], vec![label * 20; 3072]].concat().repeat(2);
+    let names = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".into()]);
+    let names: Vec<String> = names.collect();
+    names.iter().for_each(|name| write(dir.path(), name, &batch(3)));
+    assert_eq!(plain(dir.path()).unwrap().test.unwrap().len(), 2);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) };
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    let extra = prop::collection::vec(any::<u8>(), 0..4);
+    proptest!(config, |(file in 0..6usize, changes in changes, keep in any::<prop::sample::Index>(), extra in extra)| {
+        let mut bad = batch(7);
+        for (at, byte) in changes {
+            let place = at.index(bad.len());
+            bad[place] = byte;
+        }
+        bad.truncate(bad.len() - keep.index(3) * 1000);
+        bad.extend(extra);
+        write(dir.path(), &names[file], &bad);
+        if let Ok(data) = plain(dir.path()) {
+            prop_assert!(data.train.labels().iter().all(|&l| l < data.classes.len()));
+        }
+        write(dir.path(), &names[file], &batch(3));
+    });
+}
+
 #[cfg(unix)]
 #[test]
 fn data_that_cannot_be_written_to_can_be_read() {

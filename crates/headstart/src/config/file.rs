@@ -97,6 +97,31 @@ mod tests {
     }
 
     #[test]
+    fn damaged_files_are_errors_or_settings_that_can_be_checked() {
+        use proptest::prelude::*;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let good = TrainConfig::sample().to_toml().unwrap().into_bytes();
+        let config =
+            ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) };
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+        proptest!(config, |(changes in changes, cut in any::<prop::sample::Index>())| {
+            let mut bad = good.clone();
+            for (at, byte) in changes {
+                let place = at.index(bad.len());
+                bad[place] = byte;
+            }
+            bad.truncate(bad.len() - cut.index(bad.len()) / 4);
+            std::fs::write(&path, &bad).unwrap();
+            if let Ok(config) = TrainConfig::read(&path) {
+                let _ = config.check();
+                let _ = config.phases(None);
+            }
+        });
+    }
+
+    #[test]
     fn what_a_file_leaves_out_follows_from_its_data() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
