@@ -234,7 +234,7 @@ fn contradictory_flags() {
     place.run(&line("--momentum 0.9")).fails(2, &["momentum", "--optimizer sgd"]);
     place.run(&line("--optimizer sgd --nesterov")).fails(2, &["momentum"]);
     place.run(&line("--optimizer adam --momentum 0.9")).fails(2, &["momentum", "found adam"]);
-    place.run(&line("--warmup-epochs 1")).fails(2, &["--schedule cosine"]);
+    place.run(&line("--schedule-alpha 0.1")).fails(2, &["schedule alpha", "--schedule cosine"]);
     place.run(&line("--epochs 0")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--fine-tune-epochs 3")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--exist-ok").replace("--out run", "")).fails(2, &["--out"]);

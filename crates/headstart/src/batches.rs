@@ -84,6 +84,31 @@ pub fn epoch_order(seed: u64, epoch: usize, n: usize, shuffle: bool) -> Vec<usiz
     RandomState::new(split_mix_64(state) as u32).permutation(n)
 }
 
+/// The order of a balanced epoch, by `seed` and `epoch` alone: as many images as there are `labels`, every class that
+/// has any as often as the others (to one), its images in turn, each turn shuffled.
+pub fn balanced_order(seed: u64, epoch: usize, labels: &[usize]) -> Vec<usize> {
+    let mut classes = vec![Vec::new(); labels.iter().max().map_or(0, |m| m + 1)];
+    labels.iter().enumerate().for_each(|(i, &label)| classes[label].push(i));
+    classes.retain(|images| !images.is_empty());
+    let state = seed.wrapping_add((epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = RandomState::new(split_mix_64(state) as u32);
+    let mut drawn = Vec::with_capacity(labels.len() + classes.len());
+    let share = labels.len().div_ceil(classes.len().max(1));
+    // What is one too many is taken off other classes in every epoch.
+    let count = classes.len().max(1);
+    for (number, images) in classes.iter().enumerate() {
+        let spare = share * count - labels.len();
+        let quota = share - usize::from((number + epoch) % count < spare);
+        let start = drawn.len();
+        while drawn.len() - start < quota {
+            let left = quota - (drawn.len() - start);
+            let turn = random.permutation(images.len());
+            drawn.extend(turn.into_iter().take(left).map(|i| images[i]));
+        }
+    }
+    random.permutation(drawn.len()).into_iter().map(|i| drawn[i]).collect()
+}
+
 /// An iterator over batches. The first error ends it; dropping it stops its threads.
 pub struct Loader {
     shared: Arc<Shared>,

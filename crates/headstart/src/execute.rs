@@ -83,6 +83,8 @@ pub struct Executor {
     steps: u64,
     /// Seed of dropout.
     seed: u64,
+    /// How much each class counts in the loss; empty where all count 1.
+    class_weights: Vec<f32>,
     /// Seconds of each step of the last run, where they are asked for.
     seconds: Option<Vec<f64>>,
 }
@@ -110,6 +112,7 @@ impl Executor {
             packed: Packed::default(),
             steps: 0,
             seed,
+            class_weights: Vec::new(),
             seconds: None,
         };
         executor.load(parameters)?;
@@ -140,6 +143,21 @@ impl Executor {
     /// Counts as if so many training steps were done, from which dropout's random numbers follow.
     pub fn skip_to(&mut self, steps: u64) {
         self.steps = steps;
+    }
+
+    /// Weighs every training image's loss by its class from now on, as Keras's `class_weight`: the loss of a batch is
+    /// the sum over the number of images. Empty for no weights.
+    ///
+    /// # Errors
+    /// If there is not one for each class.
+    pub fn weigh_classes(&mut self, weights: Vec<f32>) -> Result<()> {
+        let classes = self.graph.nodes[self.graph.output()].shape.elements();
+        if !weights.is_empty() && weights.len() != classes {
+            let found = weights.len().to_string();
+            return Err(Error::invalid("class weights", classes.to_string(), found, ""));
+        }
+        self.class_weights = weights;
+        Ok(())
     }
 
     /// Packs and folds all weights.
@@ -341,7 +359,12 @@ impl Executor {
                     self.run_forward(group, inputs, count, Some(parameters));
                     if self.plan.groups[group].output == output {
                         let p = self.value::<f32>(output, inputs, count);
-                        total = Some(loss::cross_entropy(classes, p, labels));
+                        let mut sums = loss::cross_entropy(classes, p, labels);
+                        if !self.class_weights.is_empty() {
+                            let weights = &self.class_weights;
+                            sums.loss = loss::weighted_loss(classes, p, labels, weights);
+                        }
+                        total = Some(sums);
                     }
                 }
                 step => self.run_backward(step, inputs, labels, parameters, gradients),

@@ -20,23 +20,59 @@ use crate::monitor::Monitor;
 
 /// Which part of the job an epoch belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "String")]
 pub enum PhaseName {
     /// The base is frozen, the head trains.
     Head,
     /// The base trains from the freeze point on.
     FineTune,
+    /// As often again, from an earlier point on: `fine-tune-2` and so on.
+    FineTuneAgain(
+        /// Its number among the phases that fine-tune, from 2.
+        u8,
+    ),
     /// Everything trains, from random numbers.
     Full,
 }
 
 impl PhaseName {
-    /// "head", "fine-tune" or "full".
-    pub fn name(self) -> &'static str {
+    /// "head", "fine-tune", "fine-tune-2" and so on, or "full".
+    pub fn name(self) -> String {
         match self {
-            PhaseName::Head => "head",
-            PhaseName::FineTune => "fine-tune",
-            PhaseName::Full => "full",
+            PhaseName::Head => "head".into(),
+            PhaseName::FineTune => "fine-tune".into(),
+            PhaseName::FineTuneAgain(number) => format!("fine-tune-{number}"),
+            PhaseName::Full => "full".into(),
+        }
+    }
+
+    /// The name of the `number`th phase that fine-tunes, from 1.
+    pub fn fine_tune(number: usize) -> PhaseName {
+        match number {
+            0 | 1 => PhaseName::FineTune,
+            n => PhaseName::FineTuneAgain(n.min(255) as u8),
+        }
+    }
+}
+
+impl From<PhaseName> for String {
+    fn from(name: PhaseName) -> String {
+        name.name()
+    }
+}
+
+impl TryFrom<String> for PhaseName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<PhaseName, String> {
+        let again = |text: &str| text.strip_prefix("fine-tune-")?.parse().ok().filter(|&n| n > 1);
+        match text.as_str() {
+            "head" => Ok(PhaseName::Head),
+            "fine-tune" => Ok(PhaseName::FineTune),
+            "full" => Ok(PhaseName::Full),
+            other => again(other)
+                .map(PhaseName::FineTuneAgain)
+                .ok_or_else(|| format!("unknown phase {other}, not head, fine-tune or full")),
         }
     }
 }
@@ -167,7 +203,9 @@ mod tests {
     fn a_history_comes_back_from_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        for epochs in [vec![], vec![record(1, None), record(2, Some((0.3, 0.7)))]] {
+        let phase = PhaseName::fine_tune(2);
+        let again = vec![EpochRecord { phase, ..record(1, None) }];
+        for epochs in [vec![], vec![record(1, None), record(2, Some((0.3, 0.7)))], again] {
             let history = History { epochs };
             history.write_csv(&path).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();

@@ -79,6 +79,7 @@ pub mod bootstrap;
 pub mod builder;
 pub mod cache;
 pub mod calibration;
+pub mod class_weight;
 pub mod classify;
 pub mod compare;
 pub mod config;

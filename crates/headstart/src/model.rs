@@ -13,6 +13,7 @@ use std::path::Path;
 
 use crate::batches::Target;
 use crate::error::{Error, Result};
+use crate::graph::Op;
 use crate::imagenet;
 use crate::init::{self, HeadInit};
 use crate::parameters::{Parameters, Role};
@@ -123,6 +124,26 @@ impl Model {
                 _ => tensor.values.fill(0.0),
             }
         }
+    }
+
+    /// Has dropout of that rate before the head while it trains, as Keras's `Dropout`: inverted, so that there is
+    /// none to do afterwards. Model files do not have it.
+    ///
+    /// # Errors
+    /// If the rate is not a number from 0 to below 1.
+    pub fn set_dropout(&mut self, rate: f32) -> Result<()> {
+        if !(0.0..1.0).contains(&rate) {
+            let expected = "a number from 0 to below 1";
+            return Err(Error::invalid("dropout", expected, rate.to_string(), ""));
+        }
+        let has = self.net.graph.nodes.iter().any(|n| matches!(n.op, Op::Dropout { .. }));
+        if (rate > 0.0 || has)
+            && let Some(added) = self.net.set_dropout(rate)
+        {
+            let moved = self.parameters.tensors.iter_mut().filter(|t| t.node >= added);
+            moved.for_each(|t| t.node += 1);
+        }
+        Ok(())
     }
 
     /// Writes a model file, whole or not at all.

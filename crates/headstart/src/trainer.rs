@@ -30,6 +30,7 @@ use headstart_kernels::table::Compute;
 
 use crate::augment::{Augment, Augmentation};
 use crate::cache::{CacheSettings, DISK, Frozen, Part};
+use crate::class_weight::ClassWeight;
 use crate::dataset::{Dataset, Subset};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -58,6 +59,15 @@ pub struct Settings {
     pub rule: Rule,
     /// How weights shrink.
     pub weight_decay: WeightDecay,
+    /// How much each class counts in the training loss.
+    pub class_weight: Option<ClassWeight>,
+    /// Whether every class is trained on equally often: images of small classes come several times an epoch.
+    pub balance: bool,
+    /// Share of the pooled features that are dropped before the head in training (Keras's `Dropout`).
+    pub dropout: f32,
+    /// Whether batch norm stays in inference mode where layers are fine-tuned, with its statistics, gamma and beta
+    /// untouched (Keras's `trainable = False`).
+    pub freeze_bn: bool,
     /// By which figure the best epoch is chosen.
     pub monitor: Monitor,
     /// When a phase ends early, and with the weights of its best epoch.
@@ -85,6 +95,10 @@ impl Default for Settings {
             batch_size: 20,
             rule: Rule::RMSPROP,
             weight_decay: WeightDecay::default(),
+            class_weight: None,
+            balance: false,
+            dropout: 0.0,
+            freeze_bn: false,
             monitor: Monitor::Accuracy,
             early_stopping: None,
             ema: None,
@@ -148,6 +162,7 @@ impl<'a> Trainer<'a> {
         settings: Settings,
     ) -> Result<Trainer<'a>> {
         check(model, data, &settings)?;
+        model.set_dropout(settings.dropout)?;
         Ok(Trainer {
             model,
             history: History::default(),
@@ -336,6 +351,9 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             settings.batch_size.to_string(),
             "lower --batch-size",
         ));
+    }
+    if let Some(weight) = &settings.class_weight {
+        weight.weights(&data.classes, &data.train.class_counts())?;
     }
     if let Some(decay) = settings.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
         let expected = "a number from 0 to below 1";

@@ -55,6 +55,31 @@ pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
     total
 }
 
+/// The same sum with each row's loss times the weight of its label's class.
+///
+/// # Panics
+/// As [`cross_entropy`]; if there is not one weight per class.
+pub fn weighted_loss(classes: usize, p: &[f32], labels: &[u32], weights: &[f32]) -> f64 {
+    assert_eq!((p.len(), weights.len()), (labels.len() * classes, classes), "lengths differ");
+    let rows = p.chunks_exact(classes).zip(labels.chunks_exact(1));
+    let loss = |(row, label): (&[f32], &[u32])| {
+        f64::from(weights[label[0] as usize]) * cross_entropy(classes, row, label).loss
+    };
+    rows.map(loss).sum()
+}
+
+/// Multiplies each row of the logits' gradient by the weight of its label's class.
+///
+/// # Panics
+/// As [`weighted_loss`].
+pub fn weigh_rows(classes: usize, labels: &[u32], weights: &[f32], dlogits: &mut [f32]) {
+    let lengths = (dlogits.len(), weights.len());
+    assert_eq!(lengths, (labels.len() * classes, classes), "lengths differ");
+    for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
+        d.iter_mut().for_each(|d| *d *= weights[label as usize]);
+    }
+}
+
 /// Gradient of the mean cross-entropy with respect to the logits: `(p - onehot) / batch`.
 ///
 /// # Panics

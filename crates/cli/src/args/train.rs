@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headstart::augment::Augmentation;
+use headstart::config::Unfreeze;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 
@@ -35,6 +36,14 @@ pub struct Train {
     /// Epochs of fine-tuning [default: 5]
     #[arg(long, value_name = "N")]
     pub fine_tune_epochs: Option<usize>,
+    /// All phases instead: head or the first layer that trains (a layer, block or stage of `headstart summary`) and
+    /// epochs, each from an earlier layer on than the one before
+    #[arg(long, value_name = "head:3,conv5:3,conv4:5", value_delimiter = ',',
+          conflicts_with_all = ["epochs", "fine_tune_at", "fine_tune_epochs"])]
+    pub unfreeze: Option<Vec<Unfreeze>>,
+    /// Leave batch norm in inference mode in layers that are fine-tuned
+    #[arg(long)]
+    pub freeze_bn: bool,
     /// Images a step [default: 20]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
@@ -105,6 +114,16 @@ pub struct Train {
     /// [default: the weights themselves]
     #[arg(long, value_name = "DECAY")]
     pub ema: Option<f32>,
+    /// Drop this share of the pooled features before the head in training [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub dropout: Option<f32>,
+    /// How much an image's loss counts by its class: balanced (all classes as much as each other), a list, or a JSON file
+    /// of class names and weights [default: 1]
+    #[arg(long, value_name = "balanced|CLASS=WEIGHT,...|FILE")]
+    pub class_weight: Option<String>,
+    /// Train on every class equally often: images of small classes come several times an epoch
+    #[arg(long)]
+    pub balance: bool,
     /// Change training images at random, in this order: flip (left and right), crop:PIXELS (move by
     /// up to so many pixels, over black). Frozen layers then run in every epoch [default: none]
     #[arg(long, value_name = "flip,crop:4", value_delimiter = ',')]

@@ -21,7 +21,9 @@ pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64
     for (phase, accuracy) in accuracies {
         let what = match (phase, &config.fine_tune_at) {
             (PhaseName::Head, _) => "a new head over the frozen net".to_string(),
-            (PhaseName::FineTune, Some(layer)) => format!("the net from {layer} on"),
+            (PhaseName::FineTune | PhaseName::FineTuneAgain(_), Some(layer)) => {
+                format!("the net from {layer} on")
+            }
             _ => "everything".to_string(),
         };
         eprintln!("  trained {what}: test accuracy {accuracy:.4}");

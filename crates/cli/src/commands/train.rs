@@ -14,9 +14,9 @@ use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
 use headstart::metrics::Report;
 use headstart::model::Model;
-use headstart::resnet::{FreezePoint, Net, Recipe, Surroundings};
+use headstart::resnet::{Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
-use headstart::trainer::{Outcome, Settings, Trainer, default_cache_memory};
+use headstart::trainer::{Outcome, Phase, Settings, Trainer, default_cache_memory};
 use headstart::weights::Tensor;
 use headstart::weights::model_file;
 use headstart::{DType, Error};
@@ -46,7 +46,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         None => settings(args, base(args)?)?,
     };
     config.check().map_err(Failure::Usage)?;
-    let from = freeze_point(&config).map_err(Failure::Usage)?;
+    let list = phase_list(&config).map_err(Failure::Usage)?;
     let compute = compute(config.threads, config.precision)?;
     config.precision = Precision::exactly(compute.dtype);
     if args.resume.is_none() && sources::is_variant(&config.weights) {
@@ -73,6 +73,10 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         batch_size: config.batch_size,
         rule: config.rule(),
         weight_decay: config.weight_decay(),
+        class_weight: config.class_weight.clone(),
+        balance: config.balance,
+        dropout: config.dropout,
+        freeze_bn: config.freeze_bn,
         monitor: config.monitor,
         early_stopping: config.early_stopping(),
         ema: config.ema,
@@ -86,7 +90,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     let path = start(&mut trainer, args, &config, earlier)?;
     eprintln!("run folder: {}", path.display());
     interrupt::watch();
-    let (report, accuracies) = phases(&mut trainer, &config, from, &path)?;
+    let (report, accuracies) = phases(&mut trainer, &list, &path)?;
     let best_epoch = trainer.history.best(config.monitor).map(|e| e.epoch);
     let epochs = trainer.history.epochs.len();
     if args.json {
@@ -173,16 +177,10 @@ fn start(
 type Results = (Option<Report>, Vec<(PhaseName, f64)>);
 
 /// All phases, each evaluated; the report is that of the last, the accuracies those of all.
-fn phases(
-    trainer: &mut Trainer<'_>,
-    config: &TrainConfig,
-    from: Option<FreezePoint>,
-    path: &Path,
-) -> Result<Results, Failure> {
-    let list = config.phases(from);
+fn phases(trainer: &mut Trainer<'_>, list: &[Phase], path: &Path) -> Result<Results, Failure> {
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
     let (mut report, mut accuracies) = (None, Vec::new());
-    for phase in &list {
+    for phase in list {
         let evaluated = trainer.passes_over();
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
@@ -245,14 +243,13 @@ fn cache_settings(args: &Train, config: &TrainConfig) -> Result<CacheSettings, F
     })
 }
 
-/// The freeze point, checked before anything is read.
-fn freeze_point(config: &TrainConfig) -> Result<Option<FreezePoint>, Error> {
+/// The phases, checked before anything is read.
+fn phase_list(config: &TrainConfig) -> Result<Vec<Phase>, Error> {
     let recipe = Recipe::named(&config.model)?;
     let size = recipe.image_size;
     let around =
         Surroundings { height: size, width: size, preprocess: None, upsample: 1, classes: None };
-    let net = Net::new(&recipe, &around)?;
-    config.fine_tune_at.as_deref().map(|text| net.freeze_point(text)).transpose()
+    config.phases(&Net::new(&recipe, &around)?)
 }
 
 fn shorten(names: &[String]) -> String {

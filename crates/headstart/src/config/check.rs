@@ -1,10 +1,10 @@
 //! Settings out of range or against each other.
 
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::class_weight::ClassWeight;
 use crate::error::{Error, Result};
 use crate::image::Interpolation;
 use crate::optimizer::Optimizer;
-use crate::resnet::FreezePoint;
 
 impl TrainConfig {
     /// Settings that contradict each other, as an error that names both.
@@ -41,25 +41,9 @@ impl TrainConfig {
                 "add --optimizer sgd",
             );
         }
-        let solved = self.head_solver == HeadSolver::Lbfgs;
-        if solved && !self.augment.is_empty() {
-            let hint = "leave --augment away, or fine-tune with it from the weights of this run";
-            let expected = "images that stay the same from epoch to epoch";
-            return against("head-solver lbfgs", expected, "augment".into(), hint);
-        }
-        if solved && self.from_scratch() {
-            let hint = "leave --head-solver away";
-            return against("head-solver lbfgs", "a frozen net", "weights none".into(), hint);
-        }
-        if let Some(l2) = self.head_l2
-            && !(solved && l2.is_finite() && l2 >= 0.0)
-        {
-            let expected = "0 or more, with --head-solver lbfgs";
-            let hint = "--weight-decay is for steps along the gradient";
-            return against("head-l2", expected, l2.to_string(), hint);
-        }
+        self.check_solver()?;
         let fine_tunes = self.fine_tune_at.is_some() && self.fine_tune_epochs > 0;
-        if self.epochs == 0 && !fine_tunes {
+        if self.epochs == 0 && !fine_tunes && self.unfreeze.is_empty() {
             return against(
                 "epochs",
                 "at least one epoch in one of the phases",
@@ -86,11 +70,72 @@ impl TrainConfig {
             let hint = "0.999 is usual";
             return against("ema", "a number from 0 to below 1", ema.to_string(), hint);
         }
-        for phase in self.phases(fine_tunes.then_some(FreezePoint(0))) {
-            phase.schedule.over(phase.learning_rate, phase.epochs, 1)?;
+        self.check_samples()?;
+        for (_, epochs, rate) in self.parts() {
+            self.schedule().over(rate, epochs, 1)?;
         }
         for rate in [self.learning_rate, self.fine_tune_learning_rate] {
             Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
+        }
+        Ok(())
+    }
+
+    /// What solving the head leaves out.
+    fn check_solver(&self) -> Result<()> {
+        let against = |what: &str, expected: &str, found: &str, hint: &str| {
+            Err(Error::invalid(what, expected, found, hint))
+        };
+        let solved = self.head_solver == HeadSolver::Lbfgs;
+        if solved && !self.augment.is_empty() {
+            let hint = "leave --augment away, or fine-tune with it from the weights of this run";
+            let expected = "images that stay the same from epoch to epoch";
+            return against("head-solver lbfgs", expected, "augment", hint);
+        }
+        let others = [
+            ("dropout", self.dropout > 0.0),
+            ("class-weight", self.class_weight.is_some()),
+            ("balance", self.balance),
+        ];
+        if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
+            let expected = "every image counted once, and all of its features";
+            let hint = "leave it away, or train with --head-solver gradient";
+            return against("head-solver lbfgs", expected, what, hint);
+        }
+        if solved && self.from_scratch() {
+            let hint = "leave --head-solver away";
+            return against("head-solver lbfgs", "a frozen net", "weights none", hint);
+        }
+        if let Some(l2) = self.head_l2
+            && !(solved && l2.is_finite() && l2 >= 0.0)
+        {
+            let expected = "0 or more, with --head-solver lbfgs";
+            let hint = "--weight-decay is for steps along the gradient";
+            return against("head-l2", expected, &l2.to_string(), hint);
+        }
+        Ok(())
+    }
+
+    /// Phases, and how training images count.
+    fn check_samples(&self) -> Result<()> {
+        if !self.unfreeze.is_empty() && self.fine_tune_at.is_some() {
+            let hint = "the list has all phases";
+            return Err(Error::invalid("unfreeze", "no fine-tune-at beside it", "both", hint));
+        }
+        if self.freeze_bn && self.from_scratch() {
+            let hint = "its statistics would stay at 0 and 1; leave --freeze-bn out";
+            return Err(Error::invalid("freeze-bn", "weights to start from", "none", hint));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let expected = "a number from 0 to below 1";
+            return Err(Error::invalid("dropout", expected, self.dropout.to_string(), ""));
+        }
+        if self.balance && !self.shuffle {
+            let hint = "leave --no-shuffle out";
+            return Err(Error::invalid("balance", "a new order every epoch", "no shuffle", hint));
+        }
+        if self.balance && self.class_weight == Some(ClassWeight::Balanced) {
+            let hint = "each makes up for uneven classes, both together overdo it";
+            return Err(Error::invalid("balance", "no balanced class weight", "both", hint));
         }
         Ok(())
     }
@@ -158,6 +203,20 @@ mod tests {
             TrainConfig { weight_decay: Some(-1.0), ..base.clone() },
             TrainConfig { weight_decay: Some(f32::NAN), ..base.clone() },
             TrainConfig { warmup_epochs: 5.0, ..base.clone() },
+            TrainConfig { dropout: 1.0, ..base.clone() },
+            TrainConfig { dropout: f32::NAN, ..base.clone() },
+            TrainConfig { balance: true, shuffle: false, ..base.clone() },
+            TrainConfig {
+                balance: true,
+                class_weight: Some(ClassWeight::Balanced),
+                ..base.clone()
+            },
+            TrainConfig { freeze_bn: true, weights: "none".into(), ..base.clone() },
+            TrainConfig {
+                unfreeze: vec!["head:1".parse().unwrap()],
+                fine_tune_at: Some("1".into()),
+                ..base.clone()
+            },
             TrainConfig { ema: Some(1.0), ..base.clone() },
             TrainConfig { ema: Some(f32::NAN), ..base.clone() },
             TrainConfig { schedule_alpha: 0.1, ..base.clone() },

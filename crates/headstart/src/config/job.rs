@@ -1,9 +1,12 @@
 //! What settings stand for: the update rule, the schedule, the phases.
 
+use super::unfreeze::HEAD;
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::error::{Error, Result};
+use crate::history::PhaseName;
 use crate::monitor::EarlyStopping;
 use crate::optimizer::{Rule, WeightDecay};
-use crate::resnet::FreezePoint;
+use crate::resnet::Net;
 use crate::schedule::{Decay, ReduceOnPlateau, Schedule};
 use crate::trainer::{Phase, Solver};
 
@@ -53,22 +56,55 @@ impl TrainConfig {
     /// Whether everything trains from random numbers, in one phase: there are no weights, and no
     /// layer is named from which on to fine-tune.
     pub fn from_scratch(&self) -> bool {
-        self.weights == "none" && self.fine_tune_at.is_none()
+        self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
     }
 
-    /// The phases that have epochs, in order; `from` is the layer that `fine_tune_at` names.
-    pub fn phases(&self, from: Option<FreezePoint>) -> Vec<Phase> {
-        let (epochs, rate) = (self.epochs, self.learning_rate);
-        let first = match (self.from_scratch(), self.head_solver) {
-            (true, _) => Phase::full(epochs, rate),
-            (false, HeadSolver::Gradient) => Phase::head(epochs, rate),
-            (false, HeadSolver::Lbfgs) if epochs == 0 => Phase::head(0, rate),
-            (false, HeadSolver::Lbfgs) => Phase::solved_head(Solver { l2: self.head_l2 }),
+    /// Epochs and largest step size of the phases that have epochs, with the name of the first layer that
+    /// trains; none for the head alone, or for everything [from scratch](Self::from_scratch).
+    pub(super) fn parts(&self) -> Vec<(Option<&str>, usize, f32)> {
+        let rate = |at: Option<&str>| match at {
+            None => self.learning_rate,
+            Some(_) => self.fine_tune_learning_rate,
         };
-        let second = from.map(|from| {
-            Phase::fine_tune(from, self.fine_tune_epochs, self.fine_tune_learning_rate)
+        let listed = self.unfreeze.iter().map(|u| {
+            let at = Some(u.at.as_str()).filter(|&at| at != HEAD);
+            (at, u.epochs, rate(at))
         });
-        let phases = std::iter::once(first).chain(second).filter(|p| p.epochs > 0);
-        phases.map(|p| p.with_schedule(self.schedule())).collect()
+        let second = self.fine_tune_at.as_deref();
+        let second = second.map(|at| (Some(at), self.fine_tune_epochs, rate(Some(at))));
+        let usual = [Some((None, self.epochs, rate(None))), second];
+        let usual = usual.into_iter().flatten().filter(|part| part.1 > 0);
+        if self.unfreeze.is_empty() { usual.collect() } else { listed.collect() }
+    }
+
+    /// The phases that have epochs, in order, of this `net`.
+    ///
+    /// # Errors
+    /// If a layer is named that the net does not have, or one that is not before those of the phase before.
+    pub fn phases(&self, net: &Net) -> Result<Vec<Phase>> {
+        let mut phases: Vec<Phase> = Vec::new();
+        for (at, epochs, rate) in self.parts() {
+            let from = at.map(|at| net.freeze_point(at)).transpose()?;
+            let phase = match from {
+                None if self.from_scratch() => Phase::full(epochs, rate),
+                None if self.head_solver == HeadSolver::Lbfgs => {
+                    Phase::solved_head(Solver { l2: self.head_l2 })
+                }
+                None => Phase::head(epochs, rate),
+                Some(from) => Phase::fine_tune(from, epochs, rate),
+            };
+            let tuned = phases.iter().filter(|p| p.from.is_some()).count();
+            let name = if from.is_some() { PhaseName::fine_tune(tuned + 1) } else { phase.name };
+            let last = phases.last().map(|last| last.from);
+            if last
+                .is_some_and(|last| from.is_none() || last.is_some_and(|last| from >= Some(last)))
+            {
+                let expected = "head first, then ever earlier layers";
+                let found = format!("{} after what trains it already", at.unwrap_or(HEAD));
+                return Err(Error::invalid("unfreeze", expected, found, ""));
+            }
+            phases.push(Phase { name, ..phase.with_schedule(self.schedule()) });
+        }
+        Ok(phases)
     }
 }

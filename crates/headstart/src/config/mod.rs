@@ -4,10 +4,12 @@ mod check;
 mod choices;
 mod file;
 mod job;
+mod unfreeze;
 
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augmentation;
+use crate::class_weight::ClassWeight;
 use crate::dataset;
 use crate::image::Interpolation;
 use crate::init::HeadInit;
@@ -17,6 +19,7 @@ use crate::preprocess::Preprocess;
 use crate::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 
 pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
+pub use unfreeze::Unfreeze;
 
 /// The settings of `headstart train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,11 @@ pub struct TrainConfig {
     pub fine_tune_at: Option<String>,
     /// Epochs of fine-tuning.
     pub fine_tune_epochs: usize,
+    /// All phases, in order, instead of the head's and one of fine-tuning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfreeze: Vec<Unfreeze>,
+    /// Whether batch norm stays in inference mode in layers that are fine-tuned.
+    pub freeze_bn: bool,
     /// Images a step.
     pub batch_size: usize,
     /// "rmsprop", "sgd", "adam" or "adamw".
@@ -88,6 +96,13 @@ pub struct TrainConfig {
     /// Share of the old average that is kept at each update, where averaged weights are evaluated and written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f32>,
+    /// Share of the pooled features that are dropped before the head in training.
+    pub dropout: f32,
+    /// How much each class counts in the training loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weight: Option<ClassWeight>,
+    /// Whether every class is trained on equally often.
+    pub balance: bool,
     /// Random changes of training images, in order.
     pub augment: Vec<Augmentation>,
     /// Nearest-neighbour enlargement inside the net.
@@ -141,6 +156,8 @@ impl Default for TrainConfig {
             epochs: 5,
             fine_tune_at: None,
             fine_tune_epochs: 5,
+            unfreeze: Vec::new(),
+            freeze_bn: false,
             batch_size: 20,
             optimizer: OptimizerName::Rmsprop,
             rho: 0.9,
@@ -163,6 +180,9 @@ impl Default for TrainConfig {
             patience: None,
             min_delta: None,
             ema: None,
+            dropout: 0.0,
+            class_weight: None,
+            balance: false,
             augment: Vec::new(),
             upsample: None,
             image_size: None,

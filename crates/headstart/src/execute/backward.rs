@@ -55,8 +55,13 @@ impl Executor {
                 let node = self.plan.groups[group].output;
                 let classes = self.graph.nodes[node].shape.elements();
                 let write = self.at(output, count);
+                let weights = std::mem::take(&mut self.class_weights);
                 let (p, d) = self.read_write(node, inputs, count, write);
                 loss::cross_entropy_gradient(classes, p, labels, d);
+                if !weights.is_empty() {
+                    loss::weigh_rows(classes, labels, &weights, d);
+                }
+                self.class_weights = weights;
             }
             Step::Mask { group, gradient } => {
                 let node = self.plan.groups[group].output;

@@ -3,13 +3,14 @@
 use crate::graph::{Graph, NodeId, Op};
 use crate::parameters::layer_shapes;
 
-/// For every node whether it and all that precedes it is frozen.
+/// For every node whether it and all that precedes it is frozen. Dropout is not: it differs in every step.
 pub fn prefix(graph: &Graph, trainable: &[bool]) -> Vec<bool> {
     let mut frozen: Vec<bool> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.nodes.iter().enumerate() {
         let trains =
             trainable.get(id).copied().unwrap_or(false) && !layer_shapes(graph, id).is_empty();
-        frozen.push(!trains && node.inputs.iter().all(|&i| frozen[i]));
+        let random = matches!(node.op, Op::Dropout { .. });
+        frozen.push(!trains && !random && node.inputs.iter().all(|&i| frozen[i]));
     }
     frozen
 }

@@ -8,7 +8,7 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use crate::error::{Error, Result};
-use crate::history::{EpochRecord, History, PhaseName};
+use crate::history::{EpochRecord, History};
 use crate::metrics::Report;
 
 pub(super) const TRAIN: &str = "#1f77b4";
@@ -78,10 +78,14 @@ pub fn curves(history: &History, figure: Figure) -> Result<Picture> {
     if figure == Figure::Loss {
         layout = layout.with_y_axis_min(0.0);
     }
-    let first = history.epochs.iter().find(|e| e.phase == PhaseName::FineTune);
-    if let Some(first) = first.filter(|e| e.epoch > 1) {
+    let changes = history.epochs.windows(2).filter(|e| e[0].phase != e[1].phase);
+    for (number, first) in changes.map(|e| &e[1]).enumerate() {
         let line = ReferenceLine::vertical(first.epoch as f64 - 0.5).with_color("#555555");
-        layout = layout.with_reference_line(line.with_label("fine-tuning"));
+        let label = match number {
+            0 => "fine-tuning".to_string(),
+            _ => first.phase.name(),
+        };
+        layout = layout.with_reference_line(line.with_label(label));
     }
     picture(plots, layout)
 }
@@ -148,6 +152,7 @@ pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::PhaseName;
 
     /// Positions of the texts that read `wanted`.
     fn texts(svg: &str, wanted: &str) -> Vec<(f64, f64)> {

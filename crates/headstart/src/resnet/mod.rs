@@ -27,7 +27,7 @@ mod table;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Op, Shape};
+use crate::graph::{Graph, Node, NodeId, Op, Shape};
 use crate::nearest::did_you_mean;
 use crate::preprocess::Preprocess;
 
@@ -92,6 +92,30 @@ impl Net {
         Ok(Net { graph: Arc::new(graph), base_index })
     }
 
+    /// Puts dropout of that rate before the head's dense layer, or gives the one there that rate; the node that is
+    /// put in, if any, moves the later ones by one.
+    pub fn set_dropout(&mut self, rate: f32) -> Option<NodeId> {
+        let graph = Arc::make_mut(&mut self.graph);
+        let is_dense = |n: &Node| matches!(n.op, Op::Dense { .. });
+        let dense = graph.nodes.iter().rposition(is_dense)?;
+        let before = graph.nodes[dense].inputs[0];
+        if let Op::Dropout { rate: own } = &mut graph.nodes[before].op {
+            *own = rate;
+            return None;
+        }
+        let shape = graph.nodes[before].shape;
+        let (name, op) = ("dropout".to_string(), Op::Dropout { rate });
+        graph.nodes.insert(dense, Node { name, op, inputs: vec![before], shape });
+        for (id, node) in graph.nodes.iter_mut().enumerate().skip(dense + 1) {
+            node.inputs.iter_mut().filter(|i| **i >= dense).for_each(|i| *i += 1);
+            if id == dense + 1 {
+                node.inputs = vec![dense];
+            }
+        }
+        self.base_index.insert(dense, None);
+        Some(dense)
+    }
+
     /// Number of layers without the head, in Keras's count.
     pub fn base_layers(&self) -> usize {
         self.base_index.iter().flatten().count()
@@ -117,7 +141,8 @@ impl Net {
         self.trainable(FreezePoint(usize::MAX))
     }
 
-    /// Reads a freeze point: an index in Keras's numbering or a layer's name.
+    /// Reads a freeze point: an index in Keras's numbering, a layer's name, or that of a stage or block
+    /// (`conv5`, `conv5_block3`, `layer4`), which stands for its first layer.
     ///
     /// # Errors
     /// If there is no such layer; the hint offers the nearest names.
@@ -129,7 +154,13 @@ impl Net {
         };
         let found = match text.parse::<usize>() {
             Ok(index) => (index < count).then_some(index),
-            Err(_) => names().find(|(_, name)| *name == text).map(|(i, _)| i),
+            Err(_) => {
+                let within = |name: &str| {
+                    name.strip_prefix(text).is_some_and(|rest| rest.starts_with(['_', '.']))
+                };
+                let layer = names().find(|(_, name)| *name == text);
+                layer.or_else(|| names().find(|(_, name)| within(name))).map(|(i, _)| i)
+            }
         };
         found.map(FreezePoint).ok_or_else(|| {
             let expected = format!("a layer name or an index from 0 to {}", count - 1);

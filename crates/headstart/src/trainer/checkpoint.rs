@@ -127,7 +127,7 @@ impl Run<'_, '_> {
             data: fingerprint.clone(),
         };
         let progress = Progress {
-            phase: self.name.name().to_string(),
+            phase: self.name.name(),
             epochs: history.epochs.len(),
             steps: self.epoch_steps,
             seed: settings.seed,

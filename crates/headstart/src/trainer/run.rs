@@ -7,12 +7,13 @@ use super::inputs::Inputs;
 use super::kept::{Average, Snapshot};
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use crate::augment::{Augment, Augmentation};
-use crate::batches::epoch_order;
+use crate::batches::{balanced_order, epoch_order};
 use crate::cache::{Frozen, Keeping, Part};
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::execute::{Executor, Gradients};
+use crate::graph::Op;
 use crate::history::{EpochRecord, PhaseName};
 use crate::inference::{Control, executor};
 use crate::metrics::Totals;
@@ -21,6 +22,7 @@ use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Request, sources};
 use crate::schedule::Rates;
+use crate::split::split_mix_64;
 use crate::weights::model_file;
 
 /// A phase at work.
@@ -83,13 +85,17 @@ impl Saves {
 
 impl<'t, 'a> Run<'t, 'a> {
     pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
-        let Trainer { model, data, compute, settings, frozen, .. } = &mut *trainer;
+        let Trainer { model, data, compute, settings, frozen, phases, .. } = &mut *trainer;
         let (model, settings) = (&**model, &*settings);
         let graph = &model.net.graph;
-        let trainable = match phase.from {
+        let mut trainable = match phase.from {
             None => model.net.head_only(),
             Some(point) => model.net.trainable(point),
         };
+        if settings.freeze_bn {
+            let norms = graph.nodes.iter().map(|n| matches!(n.op, Op::BatchNorm { .. }));
+            trainable.iter_mut().zip(norms).for_each(|(t, norm)| *t &= !norm);
+        }
         let sources = sources(graph, &trainable);
         let has_prefix = sources != [0];
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
@@ -118,14 +124,15 @@ impl<'t, 'a> Run<'t, 'a> {
         };
         let plan = Plan::new(graph, request)?;
         let arena_bytes = plan.arena_bytes() as u64;
-        let train = Executor::new(
-            Arc::clone(graph),
-            plan,
-            Arc::clone(compute),
-            &model.parameters,
-            u64::from(settings.seed),
-        )?;
-        let validate = executor(model, compute, INFERENCE_BATCH, &sources, &[model.output()])?;
+        // Dropout differs between phases.
+        let seed = split_mix_64(u64::from(settings.seed) | (*phases as u64) << 32);
+        let (graph, compute) = (Arc::clone(graph), Arc::clone(compute));
+        let mut train =
+            Executor::new(graph.clone(), plan, compute.clone(), &model.parameters, seed)?;
+        if let Some(weight) = &settings.class_weight {
+            train.weigh_classes(weight.weights(&data.classes, &data.train.class_counts())?)?;
+        }
+        let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
         let opening = Event::Phase {
             phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
@@ -241,7 +248,7 @@ impl<'t, 'a> Run<'t, 'a> {
             learning_rate,
         };
         if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
-            let phase = self.name.name().to_string();
+            let phase = self.name.name();
             return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
         }
         self.rates.end_epoch(monitor::loss(&record));
@@ -262,10 +269,14 @@ impl<'t, 'a> Run<'t, 'a> {
         start: Instant,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
-        let Settings { batch_size, shuffle, seed, ref augment, .. } = self.trainer.settings;
+        let Settings { batch_size, shuffle, balance, seed, ref augment, .. } =
+            self.trainer.settings;
         let images = self.trainer.data.train.len();
         let steps = images.div_ceil(batch_size);
-        let mut order = epoch_order(u64::from(seed), epoch, images, shuffle);
+        let mut order = match balance {
+            true => balanced_order(u64::from(seed), epoch, &self.trainer.data.train.labels()),
+            false => epoch_order(u64::from(seed), epoch, images, shuffle),
+        };
         order.drain(..images.min(self.epoch_steps * batch_size));
         let frozen = self.trainer.frozen.as_ref();
         let kept = frozen.is_some_and(|f| f.rows(Part::Train).is_some());
@@ -281,7 +292,7 @@ impl<'t, 'a> Run<'t, 'a> {
             let parameters = &mut model.parameters;
             let result = self.train.train_step(&inputs, labels, parameters, &mut self.gradients)?;
             if !result.loss.is_finite() {
-                let phase = self.name.name().to_string();
+                let phase = self.name.name();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
             }
             self.optimizer.learning_rate = self.rates.at(self.step);

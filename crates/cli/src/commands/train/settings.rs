@@ -1,6 +1,9 @@
 //! From flags and --config to settings.
 
+use std::path::Path;
+
 use headstart::Error;
+use headstart::class_weight::ClassWeight;
 use headstart::config::TrainConfig;
 
 use crate::args::Train;
@@ -30,6 +33,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         weights,
         epochs,
         fine_tune_epochs,
+        unfreeze,
         batch_size,
         optimizer,
         momentum,
@@ -44,6 +48,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         plateau_patience,
         min_learning_rate,
         monitor,
+        dropout,
         augment,
         learning_rate,
         fine_tune_learning_rate,
@@ -87,6 +92,18 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     if let Some(size) = args.image_size {
         (c.upsample, c.image_size) = (None, Some(size));
     }
+    if !c.unfreeze.is_empty() && args.unfreeze.is_some() {
+        c.fine_tune_at = None;
+    }
+    if let Some(text) = &args.class_weight {
+        let weight = match Path::new(text).is_file() {
+            true => ClassWeight::read(text)?,
+            false => text.parse().map_err(Failure::Usage)?,
+        };
+        c.class_weight = Some(weight);
+    }
+    c.freeze_bn |= args.freeze_bn;
+    c.balance |= args.balance;
     c.nesterov |= args.nesterov;
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;

@@ -1,0 +1,156 @@
+//! Settings of training that change what counts, what trains and when: each does what it says.
+
+mod support;
+
+use std::fs;
+
+use support::{Place, TRAIN, tensors};
+
+/// The job of these tests over a net that knows CIFAR-10, into folder `out`.
+fn line(out: &str, flags: &str) -> String {
+    let line = TRAIN.replace("--weights none", "--weights cifar10").replace("--out run", "");
+    format!("{line} {flags} --out {out}")
+}
+
+fn events(place: &Place, run: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(place.path(run).join("events.jsonl")).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// The loss of the first step.
+fn first_loss(place: &Place, run: &str) -> f64 {
+    let events = events(place, run);
+    events.iter().find(|e| e["event"] == "step").unwrap()["batch_loss"].as_f64().unwrap()
+}
+
+fn last(place: &Place, run: &str) -> Vec<u8> {
+    tensors(&place.path(run).join("weights/last.safetensors"))
+}
+
+#[test]
+fn class_weights_scale_the_loss_of_their_images() {
+    let place = Place::new();
+    place.data(8);
+    let zeros = "--head-init zeros --no-shuffle";
+    let with = |weights: &str| {
+        place.run(&line("run", &format!("{zeros} {weights} --exist-ok"))).ok();
+        first_loss(&place, "run")
+    };
+    // A head of zeros gives each of three classes a third.
+    let near = |found: f64, expected: f64| (found - expected * 3f64.ln()).abs() <= 1e-6;
+    assert!(near(with(""), 1.0));
+    assert!(near(with("--class-weight red=2.5,green=2.5,blue=2.5"), 2.5));
+    fs::write(place.path("weights.json"), r#"{"red": 2, "green": 2, "blue": 2}"#).unwrap();
+    assert!(near(with("--class-weight weights.json"), 2.0));
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.contains("class-weight = ") && config.contains("green=2"), "{config}");
+    // The mean over all images of weights that balance the classes is 1, and of those of a batch near it.
+    let balanced = with("--class-weight balanced") / 3f64.ln();
+    assert!(balanced != 1.0 && (balanced - 1.0).abs() < 0.2, "{balanced}");
+    for (bad, parts) in [
+        ("rde=2", ["rde", "red"]),
+        ("red=-1", ["red", "-1"]),
+        ("red=0,green=0,blue=0", ["class weights", "above 0"]),
+        ("gone.json", ["gone.json", "class"]),
+    ] {
+        let line = line("bad", &format!("--class-weight {bad}"));
+        let done = place.run(&line);
+        assert!(done.code != Some(0) && parts.iter().all(|p| done.err.contains(p)), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_balanced_epoch_has_every_class_equally_often() {
+    let place = Place::new();
+    place.data(12);
+    for i in 3..12 {
+        fs::remove_file(place.path(&format!("data/blue/{i:03}.png"))).unwrap();
+    }
+    let flags = "--epochs 3 --learning-rate 1e-2 --test-split 0 --validation-split 0";
+    let split = TRAIN.replace("--weights none", "--weights cifar10");
+    let split = split.replace("--test-split 0.2", "").replace("--epochs 2", "");
+    let run = |out: &str, more: &str| {
+        let split = split.replace("--out run", "");
+        place.run(&format!("{split} {flags} {more} --out {out}")).ok();
+    };
+    run("plain", "");
+    run("balanced", "--balance");
+    assert!(last(&place, "plain") != last(&place, "balanced"));
+    // As many steps as without.
+    let steps = |run: &str| events(&place, run).iter().filter(|e| e["event"] == "step").count();
+    assert_eq!(steps("plain"), steps("balanced"));
+    run("weighted", "--class-weight balanced");
+    assert!(last(&place, "weighted") != last(&place, "plain"));
+    let both = format!("{split} --balance --class-weight balanced");
+    place.run(&both).fails(2, &["balance", "class weight"]);
+    place.run(&format!("{split} --balance --no-shuffle")).fails(2, &["balance", "shuffle"]);
+}
+
+#[test]
+fn dropout_is_there_in_training_only_and_the_same_for_any_threads() {
+    let place = Place::new();
+    place.data(8);
+    place.run(&line("plain", "")).ok();
+    place.run(&line("dropped", "--dropout 0.5 --threads 1")).ok();
+    assert!(first_loss(&place, "plain") != first_loss(&place, "dropped"));
+    place.run(&line("again", "--dropout 0.5 --threads 3")).ok();
+    assert!(last(&place, "dropped") == last(&place, "again"));
+    // The model file answers alike every time, and knows no dropout.
+    let model = "dropped/weights/last.safetensors";
+    let predict = format!("predict {model} data/red/000.png --json");
+    assert_eq!(place.run(&predict).ok().out, place.run(&predict).ok().out);
+    assert!(last(&place, "plain").len() == last(&place, "dropped").len());
+    place.run(&line("bad", "--dropout 1")).fails(2, &["dropout", "below 1"]);
+}
+
+#[test]
+fn frozen_batch_norm_keeps_its_statistics() {
+    let place = Place::new();
+    place.data(8);
+    let tune = "--fine-tune-at conv4_block3_1_conv --fine-tune-epochs 1";
+    place.run(&line("start", "")).ok();
+    place.run(&line("moved", tune)).ok();
+    place.run(&line("kept", &format!("{tune} --freeze-bn"))).ok();
+    let moving = |run: &str| -> Vec<Vec<f32>> {
+        let file = headstart::weights::read(place.path(run).join("weights/last.safetensors"));
+        let tensors = file.unwrap().tensors.into_iter().filter(|t| t.name.contains("moving"));
+        tensors.map(|t| t.values).collect()
+    };
+    assert!(moving("start").len() > 10 && moving("start") == moving("kept"));
+    assert!(moving("start") != moving("moved"));
+    assert!(last(&place, "start") != last(&place, "kept"), "nothing was fine-tuned");
+    place.run(&format!("{TRAIN} --freeze-bn")).fails(2, &["freeze-bn", "weights"]);
+}
+
+#[test]
+fn unfreezing_goes_through_its_phases() {
+    let place = Place::new();
+    place.data(8);
+    let base = TRAIN.replace("--weights none", "--weights cifar10");
+    let base = base.replace("--epochs 2", "").replace("--out run", "");
+    place.run(&format!("{base} --unfreeze head:1,conv4:1,conv3_block2:2 --out run")).ok();
+    let rows = fs::read_to_string(place.path("run/results.csv")).unwrap();
+    let phases: Vec<&str> = rows.lines().skip(1).map(|l| l.split(',').nth(1).unwrap()).collect();
+    assert_eq!(phases.len(), 4);
+    assert!(phases[0] == "head" && phases[1] != phases[2] && phases[2] == phases[3], "{phases:?}");
+    let from: Vec<String> = events(&place, "run")
+        .iter()
+        .filter(|e| e["event"] == "phase")
+        .map(|e| e["from"].as_str().unwrap_or("head").to_string())
+        .collect();
+    assert_eq!(from, ["head", "conv4_block1_1_conv", "conv3_block2_1_conv"]);
+    // The list of a head and one layer is the usual job.
+    place.run(&format!("{base} --unfreeze head:1,conv4_block1_1_conv:1 --out list")).ok();
+    let usual = "--epochs 1 --fine-tune-at conv4_block1_1_conv --fine-tune-epochs 1 --out usual";
+    place.run(&format!("{base} {usual}")).ok();
+    assert!(last(&place, "list") == last(&place, "usual"));
+    for (bad, parts) in [
+        ("conv3:1,conv4:1", ["unfreeze", "earlier"]),
+        ("head", ["unfreeze", "epochs"]),
+        ("head:0", ["unfreeze", "epochs"]),
+        ("conv9:1", ["conv9", "layer"]),
+    ] {
+        let done = place.run(&format!("{base} --unfreeze {bad} --out bad"));
+        assert!(done.code != Some(0) && parts.iter().all(|p| done.err.contains(p)), "{}", done.err);
+    }
+}

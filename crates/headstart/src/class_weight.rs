@@ -1,0 +1,163 @@
+//! Keras's `class_weight`: how much a training image counts in the loss, by its class.
+//!
+//! ```
+//! use headstart::class_weight::ClassWeight;
+//!
+//! let classes = ["cat".to_string(), "dog".to_string()];
+//! assert_eq!(ClassWeight::Balanced.weights(&classes, &[30, 10])?, [2.0 / 3.0, 2.0]);
+//! let weights: ClassWeight = "dog=2.5".parse()?;
+//! assert_eq!(weights.weights(&classes, &[30, 10])?, [1.0, 2.5]);
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
+
+/// How much an image's loss counts; its text is what `--class-weight` and config.toml hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ClassWeight {
+    /// `balanced`: as scikit-learn's `compute_class_weight("balanced")`, images over classes times images of the
+    /// class.
+    Balanced,
+    /// `CLASS=WEIGHT,...`: 0 or more; classes that are not named count 1.
+    Classes(BTreeMap<String, f32>),
+}
+
+impl ClassWeight {
+    /// Reads a JSON object of class names and weights.
+    ///
+    /// # Errors
+    /// If it cannot be read or is of another form.
+    pub fn read(path: impl AsRef<Path>) -> Result<ClassWeight> {
+        let path = path.as_ref();
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        serde_json::from_slice(&text).map(ClassWeight::Classes).map_err(|e| {
+            let expected = "a JSON object such as {\"cat\": 1, \"dog\": 2.5}";
+            Error::format(path, expected, e.to_string(), "")
+        })
+    }
+
+    /// The weight of each of `classes`, of which there are `counts` training images.
+    ///
+    /// # Errors
+    /// If a class that is named does not exist, or a weight is not a number from 0 on.
+    pub fn weights(&self, classes: &[String], counts: &[usize]) -> Result<Vec<f32>> {
+        let named = match self {
+            ClassWeight::Balanced => {
+                let images = counts.iter().sum::<usize>() as f64;
+                let weight = |&n: &usize| images / (classes.len() as f64 * n.max(1) as f64);
+                return Ok(counts.iter().map(|n| weight(n) as f32).collect());
+            }
+            ClassWeight::Classes(named) => named,
+        };
+        let mut weights = vec![1.0; classes.len()];
+        for (name, &weight) in named {
+            let Some(class) = classes.iter().position(|class| class == name) else {
+                let mut hint = did_you_mean(name, classes.iter().map(String::as_str));
+                if hint.is_empty() {
+                    hint = format!("the classes are {}", classes.join(", "));
+                }
+                return Err(Error::invalid("class weight", "a class of the data", name, hint));
+            };
+            if !(weight.is_finite() && weight >= 0.0) {
+                let (what, found) = (format!("class weight of {name}"), weight.to_string());
+                return Err(Error::invalid(what, "0 or more", found, ""));
+            }
+            weights[class] = weight;
+        }
+        if weights.iter().all(|&w| w == 0.0) {
+            return Err(Error::invalid("class weights", "one above 0", "zeros alone", ""));
+        }
+        Ok(weights)
+    }
+}
+
+impl FromStr for ClassWeight {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ClassWeight> {
+        if text == "balanced" {
+            return Ok(ClassWeight::Balanced);
+        }
+        let pair = |part: &str| {
+            let (name, weight) = part.rsplit_once('=')?;
+            Some((name.trim().to_string(), weight.trim().parse().ok()?))
+        };
+        let pairs: Option<BTreeMap<String, f32>> = text.split(',').map(pair).collect();
+        pairs.map(ClassWeight::Classes).ok_or_else(|| {
+            let expected = "balanced, CLASS=WEIGHT,... or a JSON file";
+            let hint = "classes with a comma in their name need a file: {\"a, b\": 2}";
+            Error::invalid("class weight", expected, text, hint)
+        })
+    }
+}
+
+impl fmt::Display for ClassWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClassWeight::Balanced => f.write_str("balanced"),
+            ClassWeight::Classes(named) if named.keys().any(|name| name.contains(',')) => {
+                f.write_str(&serde_json::to_string(named).map_err(|_| fmt::Error)?)
+            }
+            ClassWeight::Classes(named) => {
+                let pairs: Vec<String> = named.iter().map(|(n, w)| format!("{n}={w}")).collect();
+                f.write_str(&pairs.join(","))
+            }
+        }
+    }
+}
+
+impl From<ClassWeight> for String {
+    fn from(weight: ClassWeight) -> String {
+        weight.to_string()
+    }
+}
+
+impl TryFrom<String> for ClassWeight {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<ClassWeight> {
+        match serde_json::from_str(&text) {
+            Ok(named) => Ok(ClassWeight::Classes(named)),
+            Err(_) => text.parse(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_scikit_learns_or_those_named() {
+        let classes: Vec<String> = ["a", "b", "c d"].map(String::from).into();
+        // compute_class_weight("balanced", classes=[0, 1, 2], y=[0] * 2 + [1] * 4 + [2] * 12)
+        let balanced = ClassWeight::Balanced.weights(&classes, &[2, 4, 12]).unwrap();
+        assert_eq!(balanced, [3.0, 1.5, 0.5]);
+        let parse = |text: &str| text.parse::<ClassWeight>();
+        let named = parse("c d=3, a=0").unwrap();
+        assert_eq!(named.weights(&classes, &[1, 1, 1]).unwrap(), [0.0, 1.0, 3.0]);
+        for bad in ["", "a", "a=", "a=x", "balance"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["x=1", "a=-1", "a=NaN", "a=0,b=0,c d=0"] {
+            assert!(parse(bad).unwrap().weights(&classes, &[1, 1, 1]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_text_gives_the_weights_back() {
+        let comma = ClassWeight::Classes(BTreeMap::from([("a, b".into(), 2.5), ("c".into(), 1.0)]));
+        for weight in ["balanced".parse().unwrap(), "a=2,b=0.5".parse().unwrap(), comma] {
+            assert_eq!(ClassWeight::try_from(String::from(weight.clone())).unwrap(), weight);
+        }
+    }
+}
