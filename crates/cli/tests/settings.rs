@@ -154,3 +154,45 @@ fn unfreezing_goes_through_its_phases() {
         assert!(done.code != Some(0) && parts.iter().all(|p| done.err.contains(p)), "{}", done.err);
     }
 }
+
+#[test]
+fn label_smoothing_and_clipping_change_what_is_learned() {
+    let place = Place::new();
+    place.data(8);
+    let sgd = "--optimizer sgd --no-shuffle";
+    place.run(&line("plain", sgd)).ok();
+    place.run(&line("smooth", &format!("{sgd} --label-smoothing 0.3"))).ok();
+    assert!(first_loss(&place, "plain") != first_loss(&place, "smooth"));
+    assert!(last(&place, "plain") != last(&place, "smooth"));
+    let head = |run: &str| -> Vec<f32> {
+        let file = headstart::weights::read(place.path(run).join("weights/last.safetensors"));
+        let tensors = file.unwrap().tensors.into_iter();
+        tensors.filter(|t| t.name.starts_with("predictions/")).flat_map(|t| t.values).collect()
+    };
+    // A bound above every gradient changes nothing; a small one keeps each step of plain gradient descent small.
+    place.run(&line("wide", &format!("{sgd} --clip-norm 1e6 --clip-value 1e6"))).ok();
+    assert!(last(&place, "plain") == last(&place, "wide"));
+    place.run(&line("still", "--optimizer sgd --no-shuffle --learning-rate 1e-9")).ok();
+    let moved = |run: &str| -> f64 {
+        let pairs = head(run).into_iter().zip(head("still"));
+        pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+    };
+    for (flags, most) in [("--clip-norm 0.01", 0.01), ("--clip-value 0.001", 0.001 * 195f64.sqrt())]
+    {
+        place.run(&line("bound", &format!("{sgd} --learning-rate 0.1 {flags} --exist-ok"))).ok();
+        let steps = events(&place, "bound").iter().filter(|e| e["event"] == "step").count() as f64;
+        let found = moved("bound");
+        assert!(found > 0.0 && found <= 0.1 * most * steps * 1.001, "{flags}: {found}");
+    }
+    place.run(&line("free", &format!("{sgd} --learning-rate 0.1"))).ok();
+    assert!(moved("free") > 0.01 * 0.1 * 10.0);
+    for (flags, part) in [
+        ("--label-smoothing 1", "below 1"),
+        ("--clip-norm 0", "positive"),
+        ("--clip-value inf", "positive"),
+    ] {
+        place
+            .run(&line("bad", flags))
+            .fails(2, &[flags.split(' ').next().unwrap().trim_start_matches('-'), part]);
+    }
+}

@@ -44,6 +44,24 @@ pub struct Gradients {
     pub tensors: Vec<Vec<f32>>,
 }
 
+impl Gradients {
+    /// Scales all tensors by one factor so that the norm of all of them together is at most `most` (Keras's
+    /// `global_clipnorm`; Pascanu et al. 2013). A norm that is not a number is left for the loss to show.
+    pub fn clip_norm(&mut self, most: f32) {
+        let square = |t: &Vec<f32>| t.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        let norm = self.tensors.iter().map(square).sum::<f64>().sqrt();
+        if norm > f64::from(most) {
+            let factor = (f64::from(most) / norm) as f32;
+            self.tensors.iter_mut().flatten().for_each(|g| *g *= factor);
+        }
+    }
+
+    /// Brings every element into `-most..=most` (Keras's `clipvalue`).
+    pub fn clip_value(&mut self, most: f32) {
+        self.tensors.iter_mut().flatten().for_each(|g| *g = g.clamp(-most, most));
+    }
+}
+
 /// What a training step measured before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepResult {
@@ -85,6 +103,7 @@ pub struct Executor {
     seed: u64,
     /// How much each class counts in the loss; empty where all count 1.
     class_weights: Vec<f32>,
+    label_smoothing: f32,
     /// Seconds of each step of the last run, where they are asked for.
     seconds: Option<Vec<f64>>,
 }
@@ -113,6 +132,7 @@ impl Executor {
             steps: 0,
             seed,
             class_weights: Vec::new(),
+            label_smoothing: 0.0,
             seconds: None,
         };
         executor.load(parameters)?;
@@ -157,6 +177,19 @@ impl Executor {
             return Err(Error::invalid("class weights", classes.to_string(), found, ""));
         }
         self.class_weights = weights;
+        Ok(())
+    }
+
+    /// Smooths the labels of training images from now on, as Keras's `label_smoothing`.
+    ///
+    /// # Errors
+    /// If it is not a number from 0 to below 1.
+    pub fn smooth_labels(&mut self, smoothing: f32) -> Result<()> {
+        if !(0.0..1.0).contains(&smoothing) {
+            let expected = "a number from 0 to below 1";
+            return Err(Error::invalid("label smoothing", expected, smoothing.to_string(), ""));
+        }
+        self.label_smoothing = smoothing;
         Ok(())
     }
 
@@ -363,6 +396,10 @@ impl Executor {
                         if !self.class_weights.is_empty() {
                             let weights = &self.class_weights;
                             sums.loss = loss::weighted_loss(classes, p, labels, weights);
+                        }
+                        if self.label_smoothing > 0.0 {
+                            let (weights, share) = (&self.class_weights, self.label_smoothing);
+                            sums.loss += loss::smoothing_loss(classes, p, labels, weights, share);
                         }
                         total = Some(sums);
                     }

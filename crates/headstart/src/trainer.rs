@@ -61,6 +61,12 @@ pub struct Settings {
     pub weight_decay: WeightDecay,
     /// How much each class counts in the training loss.
     pub class_weight: Option<ClassWeight>,
+    /// Share of each training label that is spread over all classes (Keras's `label_smoothing`).
+    pub label_smoothing: f32,
+    /// Largest norm of all gradients together (Keras's `global_clipnorm`).
+    pub clip_norm: Option<f32>,
+    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), which goes before `clip_norm`.
+    pub clip_value: Option<f32>,
     /// Whether every class is trained on equally often: images of small classes come several times an epoch.
     pub balance: bool,
     /// Share of the pooled features that are dropped before the head in training (Keras's `Dropout`).
@@ -96,6 +102,9 @@ impl Default for Settings {
             rule: Rule::RMSPROP,
             weight_decay: WeightDecay::default(),
             class_weight: None,
+            label_smoothing: 0.0,
+            clip_norm: None,
+            clip_value: None,
             balance: false,
             dropout: 0.0,
             freeze_bn: false,

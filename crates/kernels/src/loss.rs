@@ -68,6 +68,45 @@ pub fn weighted_loss(classes: usize, p: &[f32], labels: &[u32], weights: &[f32])
     rows.map(loss).sum()
 }
 
+/// Sum of what label smoothing (Szegedy et al. 2015, section 7; Keras's `label_smoothing`) adds to the rows' losses: targets are
+/// `onehot * (1 - smoothing) + smoothing / classes`. With `weights` each row counts as its label's class does.
+///
+/// # Panics
+/// As [`weighted_loss`], where there are weights.
+pub fn smoothing_loss(
+    classes: usize,
+    p: &[f32],
+    labels: &[u32],
+    weights: &[f32],
+    smoothing: f32,
+) -> f64 {
+    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
+    assert!(weights.is_empty() || weights.len() == classes, "weights length");
+    let smoothing = f64::from(smoothing);
+    let logarithm =
+        |p: f32| f64::from(if p < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { p }).ln();
+    let rows = p.chunks_exact(classes).zip(labels);
+    rows.map(|(row, &label)| {
+        let weight = weights.get(label as usize).map_or(1.0, |&w| f64::from(w));
+        let mean = row.iter().map(|&p| logarithm(p)).sum::<f64>() / classes as f64;
+        weight * smoothing * (logarithm(row[label as usize]) - mean)
+    })
+    .sum()
+}
+
+/// Adds label smoothing to the gradient of the mean cross-entropy with respect to the logits.
+///
+/// # Panics
+/// If the lengths differ or a label is not below `classes`.
+pub fn smooth_rows(classes: usize, labels: &[u32], smoothing: f32, dlogits: &mut [f32]) {
+    assert_eq!(dlogits.len(), labels.len() * classes, "gradient length");
+    let whole = smoothing / labels.len() as f32;
+    for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
+        d.iter_mut().for_each(|d| *d -= whole / classes as f32);
+        d[label as usize] += whole;
+    }
+}
+
 /// Multiplies each row of the logits' gradient by the weight of its label's class.
 ///
 /// # Panics

@@ -121,6 +121,15 @@ pub struct Train {
     /// of class names and weights [default: 1]
     #[arg(long, value_name = "balanced|CLASS=WEIGHT,...|FILE")]
     pub class_weight: Option<String>,
+    /// Spread this share of each training label over all classes [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub label_smoothing: Option<f32>,
+    /// Scale gradients down whose norm, of all together, is larger [default: do not]
+    #[arg(long, value_name = "NORM")]
+    pub clip_norm: Option<f32>,
+    /// Cut every element of a gradient to this size [default: do not]
+    #[arg(long, value_name = "SIZE")]
+    pub clip_value: Option<f32>,
     /// Train on every class equally often: images of small classes come several times an epoch
     #[arg(long)]
     pub balance: bool,

@@ -95,9 +95,10 @@ impl TrainConfig {
             ("dropout", self.dropout > 0.0),
             ("class-weight", self.class_weight.is_some()),
             ("balance", self.balance),
+            ("label-smoothing", self.label_smoothing > 0.0),
         ];
         if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
-            let expected = "every image counted once, and all of its features";
+            let expected = "images and labels as they are";
             let hint = "leave it away, or train with --head-solver gradient";
             return against("head-solver lbfgs", expected, what, hint);
         }
@@ -128,6 +129,16 @@ impl TrainConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             let expected = "a number from 0 to below 1";
             return Err(Error::invalid("dropout", expected, self.dropout.to_string(), ""));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let (expected, found) =
+                ("a number from 0 to below 1", self.label_smoothing.to_string());
+            return Err(Error::invalid("label-smoothing", expected, found, "0.1 is usual"));
+        }
+        for (what, most) in [("clip-norm", self.clip_norm), ("clip-value", self.clip_value)] {
+            if let Some(most) = most.filter(|most| !(*most > 0.0 && most.is_finite())) {
+                return Err(Error::invalid(what, "a positive number", most.to_string(), ""));
+            }
         }
         if self.balance && !self.shuffle {
             let hint = "leave --no-shuffle out";

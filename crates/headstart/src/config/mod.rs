@@ -101,6 +101,14 @@ pub struct TrainConfig {
     /// How much each class counts in the training loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weight: Option<ClassWeight>,
+    /// Share of each training label that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Largest norm of all gradients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
+    /// Largest element of a gradient, without its sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f32>,
     /// Whether every class is trained on equally often.
     pub balance: bool,
     /// Random changes of training images, in order.
@@ -182,6 +190,9 @@ impl Default for TrainConfig {
             ema: None,
             dropout: 0.0,
             class_weight: None,
+            label_smoothing: 0.0,
+            clip_norm: None,
+            clip_value: None,
             balance: false,
             augment: Vec::new(),
             upsample: None,

@@ -56,8 +56,12 @@ impl Executor {
                 let classes = self.graph.nodes[node].shape.elements();
                 let write = self.at(output, count);
                 let weights = std::mem::take(&mut self.class_weights);
+                let smoothing = self.label_smoothing;
                 let (p, d) = self.read_write(node, inputs, count, write);
                 loss::cross_entropy_gradient(classes, p, labels, d);
+                if smoothing > 0.0 {
+                    loss::smooth_rows(classes, labels, smoothing, d);
+                }
                 if !weights.is_empty() {
                     loss::weigh_rows(classes, labels, &weights, d);
                 }

@@ -132,6 +132,7 @@ impl<'t, 'a> Run<'t, 'a> {
         if let Some(weight) = &settings.class_weight {
             train.weigh_classes(weight.weights(&data.classes, &data.train.class_counts())?)?;
         }
+        train.smooth_labels(settings.label_smoothing)?;
         let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
         let opening = Event::Phase {
             phase: phase.name,
@@ -269,6 +270,7 @@ impl<'t, 'a> Run<'t, 'a> {
         start: Instant,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
+        let Settings { clip_norm, clip_value, .. } = self.trainer.settings;
         let Settings { batch_size, shuffle, balance, seed, ref augment, .. } =
             self.trainer.settings;
         let images = self.trainer.data.train.len();
@@ -297,6 +299,12 @@ impl<'t, 'a> Run<'t, 'a> {
             }
             self.optimizer.learning_rate = self.rates.at(self.step);
             self.step += 1;
+            if let Some(most) = clip_value {
+                self.gradients.clip_value(most);
+            }
+            if let Some(most) = clip_norm {
+                self.gradients.clip_norm(most);
+            }
             self.optimizer.step(compute, parameters, &self.gradients);
             self.train.refresh(parameters)?;
             if let Some(average) = &mut self.average {

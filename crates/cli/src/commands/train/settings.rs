@@ -49,6 +49,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         min_learning_rate,
         monitor,
         dropout,
+        label_smoothing,
         augment,
         learning_rate,
         fine_tune_learning_rate,
@@ -67,6 +68,8 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     take_some!(
         fine_tune_at,
         head_l2,
+        clip_norm,
+        clip_value,
         weight_decay,
         step_epochs,
         patience,
