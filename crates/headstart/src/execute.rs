@@ -37,31 +37,6 @@ use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::parameters::{Parameters, Role};
 use crate::plan::{Group, Main, Place, Plan, Step};
 
-/// Gradients in the order of [`Parameters::tensors`]; empty for what is not trained.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Gradients {
-    /// One tensor per parameter.
-    pub tensors: Vec<Vec<f32>>,
-}
-
-impl Gradients {
-    /// Scales all tensors by one factor so that the norm of all of them together is at most `most` (Keras's
-    /// `global_clipnorm`; Pascanu et al. 2013). A norm that is not a number is left for the loss to show.
-    pub fn clip_norm(&mut self, most: f32) {
-        let square = |t: &Vec<f32>| t.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-        let norm = self.tensors.iter().map(square).sum::<f64>().sqrt();
-        if norm > f64::from(most) {
-            let factor = (f64::from(most) / norm) as f32;
-            self.tensors.iter_mut().flatten().for_each(|g| *g *= factor);
-        }
-    }
-
-    /// Brings every element into `-most..=most` (Keras's `clipvalue`).
-    pub fn clip_value(&mut self, most: f32) {
-        self.tensors.iter_mut().flatten().for_each(|g| *g = g.clamp(-most, most));
-    }
-}
-
 /// What a training step measured before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepResult {
@@ -622,3 +597,6 @@ impl<'a> Split<'a> {
 
 mod backward;
 mod forward;
+mod gradients;
+
+pub use gradients::Gradients;
