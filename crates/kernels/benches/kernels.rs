@@ -3,6 +3,9 @@
 //! Convolutions report multiply-adds a second (compare with `headstart bench`, which measures the peak),
 //! packing bytes of kernel, passes over memory bytes.
 
+// `criterion_group!` makes a public function without documentation.
+#![allow(missing_docs)]
+
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
