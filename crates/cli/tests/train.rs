@@ -359,6 +359,10 @@ fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
     assert!(done.err.matches("head solved for l2").count() > 1, "{}", done.err);
     let config = fs::read_to_string(place.path("chosen/config.toml")).unwrap();
     assert!(config.contains("head-solver = \"lbfgs\"") && !config.contains("head-l2"), "{config}");
+    // What changes gradient steps is for the phases after it.
+    let tune = "--augment flip --dropout 0.5 --label-smoothing 0.1 --fine-tune-at conv4 --fine-tune-epochs 1";
+    place.run(&format!("{solve} --head-l2 1e-6 {tune} --out both")).ok();
+    assert_eq!((losses("both")[0], losses("both").len()), (solved[0], 2));
     place.run(&format!("{line} --head-l2 0.1 --out bad")).fails(2, &["head-l2", "--head-solver"]);
     place.run(&format!("{solve} --augment flip --out bad")).fails(2, &["head-solver", "augment"]);
 }

@@ -86,16 +86,14 @@ impl TrainConfig {
             Err(Error::invalid(what, expected, found, hint))
         };
         let solved = self.head_solver == HeadSolver::Lbfgs;
-        if solved && !self.augment.is_empty() {
-            let hint = "leave --augment away, or fine-tune with it from the weights of this run";
-            let expected = "images that stay the same from epoch to epoch";
-            return against("head-solver lbfgs", expected, "augment", hint);
-        }
+        // What changes steps along the gradient alone is for the phases after the head's, if there are any.
+        let alone = self.parts().len() < 2;
         let others = [
-            ("dropout", self.dropout > 0.0),
+            ("augment", alone && !self.augment.is_empty()),
+            ("dropout", alone && self.dropout > 0.0),
+            ("label-smoothing", alone && self.label_smoothing > 0.0),
             ("class-weight", self.class_weight.is_some()),
             ("balance", self.balance),
-            ("label-smoothing", self.label_smoothing > 0.0),
         ];
         if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
             let expected = "images and labels as they are";

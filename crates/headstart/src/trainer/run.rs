@@ -107,7 +107,7 @@ impl<'t, 'a> Run<'t, 'a> {
             }
             false => None,
         };
-        let changed = !settings.augment.is_empty();
+        let changed = !settings.augment.is_empty() && phase.solver.is_none();
         let keeping = frozen.as_ref().map_or(Keeping::Nowhere, |f| {
             let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
             let train = if changed { 0 } else { data.train.len() };
@@ -134,6 +134,7 @@ impl<'t, 'a> Run<'t, 'a> {
         }
         train.smooth_labels(settings.label_smoothing)?;
         let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
+        let augment = settings.augment.iter().map(Augmentation::to_string).collect();
         let opening = Event::Phase {
             phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
@@ -143,7 +144,7 @@ impl<'t, 'a> Run<'t, 'a> {
             cached: keeping[0] != Keeping::Nowhere,
             on_disk: keeping[0] == Keeping::Disk,
             cache_bytes,
-            augment: settings.augment.iter().map(Augmentation::to_string).collect(),
+            augment: if changed { augment } else { Vec::new() },
             arena_bytes,
         };
         let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
