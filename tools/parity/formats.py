@@ -61,7 +61,7 @@ def pictures(size, count=4):
 
 
 def ours(model, files, classes, *flags):
-    out = run("predict", model, *flags, "--top-k", classes, "--json", *files)
+    out = run("predict", "--precision", "f32", model, *flags, "--top-k", classes, "--json", *files)
     table = [{c["class"]: c["probability"] for c in json.loads(line)["top"]} for line in out.splitlines()]
     names = sorted(table[0])
     return np.array([[r[n] for n in names] for r in table]), names
