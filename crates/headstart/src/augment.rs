@@ -2,6 +2,17 @@
 //!
 //! What happens to an image follows from the seed, the epoch and the image's position in its set
 //! alone: neither batches nor threads change it. Another change is another [`Augmentation`].
+//!
+//! ```
+//! use headstart::augment::{Augment, Augmentation};
+//!
+//! let list = vec!["flip".parse::<Augmentation>()?, "crop:2".parse()?];
+//! let image: Vec<u8> = (0..8 * 8 * 3).map(|i| i as u8).collect();
+//! let mut changed = image.clone();
+//! Augment { list, seed: 42, epoch: 3 }.apply(0, 8, 8, &mut changed); // the first image of 8x8 pixels
+//! assert_eq!(changed.len(), image.len());
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;

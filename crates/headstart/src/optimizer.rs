@@ -1,4 +1,11 @@
 //! Weight updates.
+//!
+//! ```
+//! use headstart::optimizer::{Optimizer, Rule};
+//!
+//! assert!(Optimizer::new(Rule::ADAM, 1e-3).is_ok());
+//! assert!(Optimizer::new(Rule::RMSPROP, -1.0).is_err());
+//! ```
 
 use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
 use headstart_kernels::table::Compute;

@@ -1,4 +1,14 @@
 //! Which rows go where: scikit-learn's `train_test_split`, row for row, and stratified limits.
+//!
+//! ```
+//! use headstart::split::train_test_split;
+//!
+//! // sklearn.model_selection.train_test_split(range(10), test_size=0.3, random_state=42)
+//! let split = train_test_split(10, 0.3, 42)?;
+//! assert_eq!(split.test, [8, 1, 5]);
+//! assert_eq!(split.train.len(), 7);
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 use crate::error::{Error, Result};
 

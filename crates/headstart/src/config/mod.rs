@@ -1,4 +1,13 @@
 //! Every setting of a training run, as config.toml holds them.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//!
+//! let config = TrainConfig { data: "photos".into(), epochs: 3, ..TrainConfig::default() };
+//! config.check()?;
+//! assert!(config.to_toml()?.contains("epochs = 3"));
+//! # Ok::<(), headstart::Error>(())
+//! ```
 
 mod check;
 mod choices;

@@ -1,4 +1,15 @@
 //! Files for other programs.
+//!
+//! ```
+//! use headstart::Model;
+//! use headstart::export::{WeightFormat, script, write_weights};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let (model, path) = (Model::imagenet("resnet20")?, folder.path().join("net.weights.h5"));
+//! write_weights(&model, WeightFormat::Keras, &path)?;
+//! assert!(script(&model, WeightFormat::Keras, &path).contains("load_weights"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod features;
 mod keras_script;
