@@ -56,11 +56,12 @@ impl Progress {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
                 eprintln!("the run goes on after {epochs} epochs{steps}");
             }
-            Event::Solved { l2, evaluations, gradient, val_loss, .. } => {
+            Event::Solved { l2, evaluations, gradient, converged, val_loss } => {
                 self.clear();
                 let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
+                let solved = if *converged { "solved" } else { "not solved" };
                 eprintln!(
-                    "head solved for l2 {l2:e}: {evaluations} evaluations, gradient {gradient:.1e}{val_loss}"
+                    "head {solved} for l2 {l2:e}: {evaluations} evaluations, gradient {gradient:.1e}{val_loss}"
                 );
             }
             Event::Evaluating { split, done, total } => {

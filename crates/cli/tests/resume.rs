@@ -10,11 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use support::{Place, TRAIN, list, tensors};
 
 /// Two phases with all that has a state: momenta, a schedule that follows the losses, the best epoch's weights,
-/// averaged weights, augmentation, shuffling.
+/// averaged weights, augmentation, balanced shuffling, dropout.
 fn line(out: &str) -> String {
     let flags = "--fine-tune-at 12 --fine-tune-epochs 4 --optimizer adam --schedule plateau \
                  --plateau-patience 1 --warmup-epochs 0.5 --monitor loss --patience 2 --ema 0.8 \
-                 --augment flip --save-every 0";
+                 --augment flip --balance --dropout 0.2 --label-smoothing 0.1 --clip-norm 1 \
+                 --save-every 0";
     TRAIN.replace("--out run", &format!("{flags} --out {out}"))
 }
 

@@ -352,6 +352,9 @@ fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
     place.run(&format!("{solve} --head-l2 1e-6 --cache-memory 0 --no-cache --out again")).ok();
     assert_eq!(losses("again"), solved);
     assert!(weights(&place, "again") == weights(&place, "solved"));
+    // There is no average of a solution.
+    place.run(&format!("{solve} --head-l2 1e-6 --ema 0.9 --out average")).ok();
+    assert!(weights(&place, "average") == weights(&place, "solved"));
     // A heavier kernel is a simpler head; without a weight the validation images choose one.
     place.run(&format!("{solve} --head-l2 0.1 --out simple")).ok();
     assert!(losses("simple")[0] > solved[0]);

@@ -27,7 +27,7 @@ use headstart_kernels::buffer::Buffer;
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, DType, Element, Slice};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
-use headstart_kernels::loss;
+use headstart_kernels::loss::{self, Targets};
 use headstart_kernels::norm::{self, NormState};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::table::Compute;
@@ -36,17 +36,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::parameters::{Parameters, Role};
 use crate::plan::{Group, Main, Place, Plan, Step};
-
-/// What a training step measured before its update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepResult {
-    /// Mean categorical cross-entropy of the batch.
-    pub loss: f32,
-    /// Images whose most probable class was the label.
-    pub correct: usize,
-    /// Images in the batch.
-    pub count: usize,
-}
 
 /// What a group keeps between steps.
 #[derive(Debug, Default)]
@@ -76,9 +65,8 @@ pub struct Executor {
     steps: u64,
     /// Seed of dropout.
     seed: u64,
-    /// How much each class counts in the loss; empty where all count 1.
-    class_weights: Vec<f32>,
-    label_smoothing: f32,
+    /// What training images are compared with.
+    targets: Targets,
     /// Seconds of each step of the last run, where they are asked for.
     seconds: Option<Vec<f64>>,
 }
@@ -106,8 +94,7 @@ impl Executor {
             packed: Packed::default(),
             steps: 0,
             seed,
-            class_weights: Vec::new(),
-            label_smoothing: 0.0,
+            targets: Targets::default(),
             seconds: None,
         };
         executor.load(parameters)?;
@@ -140,31 +127,23 @@ impl Executor {
         self.steps = steps;
     }
 
-    /// Weighs every training image's loss by its class from now on, as Keras's `class_weight`: the loss of a batch is
-    /// the sum over the number of images. Empty for no weights.
+    /// Compares training images with these targets from now on: Keras's `class_weight` (the loss of a batch is the
+    /// sum over the number of images) and `label_smoothing`.
     ///
     /// # Errors
-    /// If there is not one for each class.
-    pub fn weigh_classes(&mut self, weights: Vec<f32>) -> Result<()> {
+    /// If there is not a weight for each class, or none, or smoothing is not a number from 0 to below 1.
+    pub fn set_targets(&mut self, targets: Targets) -> Result<()> {
         let classes = self.graph.nodes[self.graph.output()].shape.elements();
+        let Targets { weights, smoothing } = &targets;
         if !weights.is_empty() && weights.len() != classes {
             let found = weights.len().to_string();
             return Err(Error::invalid("class weights", classes.to_string(), found, ""));
         }
-        self.class_weights = weights;
-        Ok(())
-    }
-
-    /// Smooths the labels of training images from now on, as Keras's `label_smoothing`.
-    ///
-    /// # Errors
-    /// If it is not a number from 0 to below 1.
-    pub fn smooth_labels(&mut self, smoothing: f32) -> Result<()> {
-        if !(0.0..1.0).contains(&smoothing) {
+        if !(0.0..1.0).contains(smoothing) {
             let expected = "a number from 0 to below 1";
             return Err(Error::invalid("label smoothing", expected, smoothing.to_string(), ""));
         }
-        self.label_smoothing = smoothing;
+        self.targets = targets;
         Ok(())
     }
 
@@ -367,16 +346,7 @@ impl Executor {
                     self.run_forward(group, inputs, count, Some(parameters));
                     if self.plan.groups[group].output == output {
                         let p = self.value::<f32>(output, inputs, count);
-                        let mut sums = loss::cross_entropy(classes, p, labels);
-                        if !self.class_weights.is_empty() {
-                            let weights = &self.class_weights;
-                            sums.loss = loss::weighted_loss(classes, p, labels, weights);
-                        }
-                        if self.label_smoothing > 0.0 {
-                            let (weights, share) = (&self.class_weights, self.label_smoothing);
-                            sums.loss += loss::smoothing_loss(classes, p, labels, weights, share);
-                        }
-                        total = Some(sums);
+                        total = Some(self.targets.loss(classes, p, labels));
                     }
                 }
                 step => self.run_backward(step, inputs, labels, parameters, gradients),
@@ -599,4 +569,4 @@ mod backward;
 mod forward;
 mod gradients;
 
-pub use gradients::Gradients;
+pub use gradients::{Gradients, StepResult};

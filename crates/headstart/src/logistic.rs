@@ -30,7 +30,7 @@ use headstart_kernels::table::Compute;
 use crate::error::{Error, Result};
 
 /// Images whose class scores are held at a time.
-const BLOCK: usize = 2048;
+const BLOCK: usize = 512;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
 

@@ -10,6 +10,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, Element};
+use headstart_kernels::linear;
 use headstart_kernels::norm::{self, NormState};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::{elementwise, table::Compute};
@@ -125,5 +126,30 @@ fn passes<E: Element>(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, convolutions::<f32>, convolutions::<Bf16>, passes::<f32>, passes::<Bf16>);
+/// The dense layer in f64 over kept features of ResNet-50, ten classes.
+fn linear(criterion: &mut Criterion) {
+    let c = Compute::new(0).expect("threads");
+    let (rows, width, columns) = (512, 2048, 10);
+    let mut group = criterion.benchmark_group("f64 dense 512 x 2048-10");
+    group.sample_size(10).throughput(Throughput::Elements((rows * width * columns) as u64));
+    let (x, kernel) = (vec![0.5; rows * width], vec![0.25; width * columns]);
+    let (bias, mut y) = (vec![0.0; columns], vec![0.0; rows * columns]);
+    group.bench_function("forward", |b| {
+        b.iter(|| linear::dense(&c, &x, &kernel, &bias, &mut y));
+    });
+    let mut gradient = vec![0.0; width * columns];
+    group.bench_function("gradient of the kernel", |b| {
+        b.iter(|| linear::dense_kernel_gradient(&c, &x, &y, columns, &mut gradient));
+    });
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    convolutions::<f32>,
+    convolutions::<Bf16>,
+    passes::<f32>,
+    passes::<Bf16>,
+    linear
+);
 criterion_main!(benches);

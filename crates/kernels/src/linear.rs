@@ -7,7 +7,7 @@ use crate::table::Compute;
 
 /// Columns of the layer that are summed together.
 const LANES: usize = 16;
-/// Rows that share what is loaded of the kernel.
+/// Rows of the output, or of the gradient, that share what is loaded of a panel.
 const ROWS: usize = 4;
 /// Rows one task takes.
 const TASK: usize = 64;
@@ -34,11 +34,11 @@ pub fn dense(c: &Compute, x: &[f32], kernel: &[f64], bias: &[f64], to: &mut [f64
                 for (i, x) in x.chunks(ROWS * width).enumerate() {
                     let mut sums = [[0.0; LANES]; ROWS];
                     if x.len() == ROWS * width {
-                        products(x, width, panel, &mut sums);
+                        products(x, [width, 1], panel, &mut sums);
                     } else {
                         for (x, sums) in x.chunks_exact(width).zip(&mut sums) {
                             let mut one = [[0.0; LANES]; 1];
-                            products(x, width, panel, &mut one);
+                            products(x, [width, 1], panel, &mut one);
                             *sums = one[0];
                         }
                     }
@@ -70,13 +70,18 @@ fn pack(kernel: &[f64], columns: usize) -> Vec<f64> {
     panels
 }
 
-/// Adds `R` rows times a panel to `sums`.
+/// Adds `sum over k of x[r * by_row + k * by_step] * panel[k][..]` to the sums of `R` rows `r`.
 #[inline(always)]
-fn products<const R: usize>(x: &[f32], width: usize, panel: &[f64], sums: &mut [[f64; LANES]; R]) {
+fn products<const R: usize>(
+    x: &[f32],
+    [by_row, by_step]: [usize; 2],
+    panel: &[f64],
+    sums: &mut [[f64; LANES]; R],
+) {
     let mut acc = *sums;
     for (k, panel) in panel.chunks_exact(LANES).enumerate() {
         for r in 0..R {
-            let x = f64::from(x[r * width + k]);
+            let x = f64::from(x[r * by_row + k * by_step]);
             for j in 0..LANES {
                 acc[r][j] += x * panel[j];
             }
@@ -93,54 +98,34 @@ pub fn dense_kernel_gradient(c: &Compute, x: &[f32], d: &[f64], columns: usize, 
     assert!(columns > 0 && to.len().is_multiple_of(columns), "gradient length");
     assert!(d.len().is_multiple_of(columns), "output gradient length");
     let width = to.len() / columns;
-    assert_eq!(x.len(), d.len() / columns * width, "input length");
-    if width == 0 {
+    let rows = d.len() / columns;
+    assert_eq!(x.len(), rows * width, "input length");
+    if width == 0 || rows == 0 {
         return;
     }
     let panels = pack(d, columns);
-    let rows = d.len() / columns;
     c.threads.chunks(to, FEATURES * columns, |task, to| {
-        let first = task * FEATURES;
-        let features = to.len() / columns;
-        for p in 0..columns.div_ceil(LANES) {
-            let panel = &panels[p * rows * LANES..][..rows * LANES];
-            let part = p * LANES..columns.min((p + 1) * LANES);
-            let mut sums = vec![[0.0f64; LANES]; features];
-            vectorize!(c.isa(), {
-                let whole = rows / ROWS * ROWS;
-                for i in (0..whole).step_by(ROWS) {
-                    outer::<ROWS>(&x[i * width + first..], width, &panel[i * LANES..], &mut sums);
-                }
-                for i in whole..rows {
-                    outer::<1>(&x[i * width + first..], width, &panel[i * LANES..], &mut sums);
-                }
-            });
-            for (to, sums) in to.chunks_exact_mut(columns).zip(&sums) {
-                for (to, sum) in to[part.clone()].iter_mut().zip(sums) {
-                    *to += sum;
+        let (first, features) = (task * FEATURES, to.len() / columns);
+        // Rows lie far apart, often in the same cache sets: these features of them are brought together.
+        let mut near = vec![0.0f32; rows * FEATURES];
+        for (near, row) in near.chunks_exact_mut(FEATURES).zip(x.chunks_exact(width)) {
+            near[..features].copy_from_slice(&row[first..first + features]);
+        }
+        vectorize!(c.isa(), {
+            for (p, panel) in panels.chunks_exact(rows * LANES).enumerate() {
+                let part = p * LANES..columns.min((p + 1) * LANES);
+                for (k, to) in to.chunks_mut(ROWS * columns).enumerate() {
+                    let mut sums = [[0.0; LANES]; ROWS];
+                    products(&near[k * ROWS..], [1, FEATURES], panel, &mut sums);
+                    for (to, sums) in to.chunks_exact_mut(columns).zip(&sums) {
+                        for (to, sum) in to[part.clone()].iter_mut().zip(sums) {
+                            *to += sum;
+                        }
+                    }
                 }
             }
-        }
+        });
     });
-}
-
-/// Adds the outer products of `R` rows of `x`, `width` apart, and of `d` to `sums`.
-#[inline(always)]
-fn outer<const R: usize>(x: &[f32], width: usize, d: &[f64], sums: &mut [[f64; LANES]]) {
-    let mut rows = [[0.0; LANES]; R];
-    for (row, d) in rows.iter_mut().zip(d.chunks_exact(LANES)) {
-        row.copy_from_slice(d);
-    }
-    for (k, sum) in sums.iter_mut().enumerate() {
-        let mut acc = *sum;
-        for r in 0..R {
-            let x = f64::from(x[r * width + k]);
-            for j in 0..LANES {
-                acc[j] += x * rows[r][j];
-            }
-        }
-        *sum = acc;
-    }
 }
 
 #[cfg(test)]
@@ -149,7 +134,7 @@ mod tests {
 
     #[test]
     fn both_are_their_definitions_for_any_shape_and_any_threads() {
-        for (rows, width, columns) in [(1, 1, 1), (3, 5, 2), (70, 130, 10), (9, 65, 33), (0, 4, 3)]
+        for (rows, width, columns) in [(1, 1, 1), (3, 5, 2), (70, 130, 10), (9, 65, 33), (0, 80, 3)]
         {
             let number = |i: usize| ((i * 37 % 101) as f64 - 50.0) / 64.0;
             let x: Vec<f32> = (0..rows * width).map(|i| number(i) as f32).collect();

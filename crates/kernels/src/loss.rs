@@ -55,70 +55,6 @@ pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
     total
 }
 
-/// The same sum with each row's loss times the weight of its label's class.
-///
-/// # Panics
-/// As [`cross_entropy`]; if there is not one weight per class.
-pub fn weighted_loss(classes: usize, p: &[f32], labels: &[u32], weights: &[f32]) -> f64 {
-    assert_eq!((p.len(), weights.len()), (labels.len() * classes, classes), "lengths differ");
-    let rows = p.chunks_exact(classes).zip(labels.chunks_exact(1));
-    let loss = |(row, label): (&[f32], &[u32])| {
-        f64::from(weights[label[0] as usize]) * cross_entropy(classes, row, label).loss
-    };
-    rows.map(loss).sum()
-}
-
-/// Sum of what label smoothing (Szegedy et al. 2015, section 7; Keras's `label_smoothing`) adds to the rows' losses: targets are
-/// `onehot * (1 - smoothing) + smoothing / classes`. With `weights` each row counts as its label's class does.
-///
-/// # Panics
-/// As [`weighted_loss`], where there are weights.
-pub fn smoothing_loss(
-    classes: usize,
-    p: &[f32],
-    labels: &[u32],
-    weights: &[f32],
-    smoothing: f32,
-) -> f64 {
-    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
-    assert!(weights.is_empty() || weights.len() == classes, "weights length");
-    let smoothing = f64::from(smoothing);
-    let logarithm =
-        |p: f32| f64::from(if p < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { p }).ln();
-    let rows = p.chunks_exact(classes).zip(labels);
-    rows.map(|(row, &label)| {
-        let weight = weights.get(label as usize).map_or(1.0, |&w| f64::from(w));
-        let mean = row.iter().map(|&p| logarithm(p)).sum::<f64>() / classes as f64;
-        weight * smoothing * (logarithm(row[label as usize]) - mean)
-    })
-    .sum()
-}
-
-/// Adds label smoothing to the gradient of the mean cross-entropy with respect to the logits.
-///
-/// # Panics
-/// If the lengths differ or a label is not below `classes`.
-pub fn smooth_rows(classes: usize, labels: &[u32], smoothing: f32, dlogits: &mut [f32]) {
-    assert_eq!(dlogits.len(), labels.len() * classes, "gradient length");
-    let whole = smoothing / labels.len() as f32;
-    for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
-        d.iter_mut().for_each(|d| *d -= whole / classes as f32);
-        d[label as usize] += whole;
-    }
-}
-
-/// Multiplies each row of the logits' gradient by the weight of its label's class.
-///
-/// # Panics
-/// As [`weighted_loss`].
-pub fn weigh_rows(classes: usize, labels: &[u32], weights: &[f32], dlogits: &mut [f32]) {
-    let lengths = (dlogits.len(), weights.len());
-    assert_eq!(lengths, (labels.len() * classes, classes), "lengths differ");
-    for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
-        d.iter_mut().for_each(|d| *d *= weights[label as usize]);
-    }
-}
-
 /// Gradient of the mean cross-entropy with respect to the logits: `(p - onehot) / batch`.
 ///
 /// # Panics
@@ -131,5 +67,64 @@ pub fn cross_entropy_gradient(classes: usize, p: &[f32], labels: &[u32], dlogits
     for ((d, p), &label) in rows.zip(labels) {
         d.iter_mut().zip(p).for_each(|(d, p)| *d = p * scale);
         d[label as usize] = (p[label as usize] - 1.0) * scale;
+    }
+}
+
+/// What a training row is compared with beside its label.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// How much a row counts by its label's class; empty where all count 1.
+    pub weights: Vec<f32>,
+    /// Share of each label that is spread over all classes, at least 0, below 1: the target is
+    /// `onehot * (1 - smoothing) + smoothing / classes` (Szegedy et al. 2015, section 7; Keras's `label_smoothing`).
+    pub smoothing: f32,
+}
+
+impl Targets {
+    /// Loss and hits as [`cross_entropy`], against these targets; hits do not depend on them.
+    ///
+    /// # Panics
+    /// As [`cross_entropy`]; if there are weights, but not one per class.
+    pub fn loss(&self, classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
+        if *self == Targets::default() {
+            return cross_entropy(classes, p, labels);
+        }
+        let smoothing = f64::from(self.smoothing);
+        let mut total = BatchLoss::default();
+        for (row, label) in p.chunks_exact(classes).zip(labels.chunks_exact(1)) {
+            let mut own = cross_entropy(classes, row, label);
+            if smoothing > 0.0 {
+                let all = (0..classes as u32).map(|k| cross_entropy(classes, row, &[k]).loss);
+                own.loss += smoothing * (all.sum::<f64>() / classes as f64 - own.loss);
+            }
+            total.loss += own.loss * f64::from(self.weight(classes, label[0]));
+            total.correct += own.correct;
+        }
+        total
+    }
+
+    /// Gradient of the mean of that loss with respect to the logits: `weight * (p - target) / batch`.
+    ///
+    /// # Panics
+    /// As [`Targets::loss`], and if the lengths differ.
+    pub fn gradient(&self, classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
+        cross_entropy_gradient(classes, p, labels, dlogits);
+        if *self == Targets::default() {
+            return;
+        }
+        let whole = self.smoothing / labels.len() as f32;
+        for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
+            let weight = self.weight(classes, label);
+            d[label as usize] += whole;
+            d.iter_mut().for_each(|d| *d = (*d - whole / classes as f32) * weight);
+        }
+    }
+
+    fn weight(&self, classes: usize, label: u32) -> f32 {
+        if self.weights.is_empty() {
+            return 1.0;
+        }
+        assert_eq!(self.weights.len(), classes, "one weight per class");
+        self.weights[label as usize]
     }
 }

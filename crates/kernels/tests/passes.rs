@@ -524,22 +524,16 @@ fn smoothed_labels_are_keras_and_the_gradient_is_the_losses_slope() {
     let loss = |logits: &[f32], weights: &[f32]| {
         let mut p = [0.0; 6];
         loss::softmax(&c, 3, logits, &mut p);
-        let plain = match weights {
-            [] => loss::cross_entropy(3, &p, &labels).loss,
-            _ => loss::weighted_loss(3, &p, &labels, weights),
-        };
-        (plain + loss::smoothing_loss(3, &p, &labels, weights, 0.2)) / 2.0
+        let targets = loss::Targets { weights: weights.to_vec(), smoothing: 0.2 };
+        targets.loss(3, &p, &labels).loss / 2.0
     };
     // keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)(one_hot([2, 0]), logits) = 0.57566172
     assert!((loss(&logits, &[]) - 0.575_661_72).abs() <= 1e-6, "{}", loss(&logits, &[]));
     for weights in [&[][..], &weights] {
         let (mut p, mut d) = ([0.0; 6], [0.0; 6]);
         loss::softmax(&c, 3, &logits, &mut p);
-        loss::cross_entropy_gradient(3, &p, &labels, &mut d);
-        loss::smooth_rows(3, &labels, 0.2, &mut d);
-        if !weights.is_empty() {
-            loss::weigh_rows(3, &labels, weights, &mut d);
-        }
+        let targets = loss::Targets { weights: weights.to_vec(), smoothing: 0.2 };
+        targets.gradient(3, &p, &labels, &mut d);
         for i in 0..6 {
             let moved = |by: f32| {
                 let mut logits = logits;

@@ -55,17 +55,10 @@ impl Executor {
                 let node = self.plan.groups[group].output;
                 let classes = self.graph.nodes[node].shape.elements();
                 let write = self.at(output, count);
-                let weights = std::mem::take(&mut self.class_weights);
-                let smoothing = self.label_smoothing;
+                let targets = std::mem::take(&mut self.targets);
                 let (p, d) = self.read_write(node, inputs, count, write);
-                loss::cross_entropy_gradient(classes, p, labels, d);
-                if smoothing > 0.0 {
-                    loss::smooth_rows(classes, labels, smoothing, d);
-                }
-                if !weights.is_empty() {
-                    loss::weigh_rows(classes, labels, &weights, d);
-                }
-                self.class_weights = weights;
+                targets.gradient(classes, p, labels, d);
+                self.targets = targets;
             }
             Step::Mask { group, gradient } => {
                 let node = self.plan.groups[group].output;

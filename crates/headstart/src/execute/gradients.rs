@@ -1,4 +1,4 @@
-//! What a training step fills, and bounds on it.
+//! What a training step leaves.
 
 /// Gradients in the order of [`Parameters::tensors`](crate::parameters::Parameters::tensors); empty for what is not trained.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,4 +23,15 @@ impl Gradients {
     pub fn clip_value(&mut self, most: f32) {
         self.tensors.iter_mut().flatten().for_each(|g| *g = g.clamp(-most, most));
     }
+}
+
+/// What a training step measured before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean categorical cross-entropy of the batch.
+    pub loss: f32,
+    /// Images whose most probable class was the label.
+    pub correct: usize,
+    /// Images in the batch.
+    pub count: usize,
 }

@@ -30,10 +30,13 @@ pub struct Solver {
 }
 
 impl Phase {
+    fn new(name: PhaseName, from: Option<FreezePoint>, epochs: usize, learning_rate: f32) -> Phase {
+        Phase { name, from, epochs, learning_rate, schedule: Schedule::CONSTANT, solver: None }
+    }
+
     /// Trains the head over the frozen net.
     pub fn head(epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::Head, Schedule::CONSTANT);
-        Phase { name, from: None, epochs, learning_rate, schedule, solver: None }
+        Phase::new(PhaseName::Head, None, epochs, learning_rate)
     }
 
     /// Solves the head over the frozen net. It counts as one epoch.
@@ -43,14 +46,12 @@ impl Phase {
 
     /// Trains the head and the net from a layer on.
     pub fn fine_tune(from: FreezePoint, epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::FineTune, Schedule::CONSTANT);
-        Phase { name, from: Some(from), epochs, learning_rate, schedule, solver: None }
+        Phase::new(PhaseName::FineTune, Some(from), epochs, learning_rate)
     }
 
     /// Trains everything, for nets without weights.
     pub fn full(epochs: usize, learning_rate: f32) -> Phase {
-        let (name, schedule) = (PhaseName::Full, Schedule::CONSTANT);
-        Phase { name, from: Some(FreezePoint(0)), epochs, learning_rate, schedule, solver: None }
+        Phase::new(PhaseName::Full, Some(FreezePoint(0)), epochs, learning_rate)
     }
 
     /// The same with a step size that changes.

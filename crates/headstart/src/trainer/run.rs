@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::inputs::Inputs;
 use super::kept::{Average, Snapshot};
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
+use headstart_kernels::loss::Targets;
+
 use crate::augment::{Augment, Augmentation};
 use crate::batches::{balanced_order, epoch_order};
 use crate::cache::{Frozen, Keeping, Part};
@@ -129,10 +131,10 @@ impl<'t, 'a> Run<'t, 'a> {
         let (graph, compute) = (Arc::clone(graph), Arc::clone(compute));
         let mut train =
             Executor::new(graph.clone(), plan, compute.clone(), &model.parameters, seed)?;
-        if let Some(weight) = &settings.class_weight {
-            train.weigh_classes(weight.weights(&data.classes, &data.train.class_counts())?)?;
-        }
-        train.smooth_labels(settings.label_smoothing)?;
+        let weights = settings.class_weight.as_ref();
+        let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
+        let weights = weights.transpose()?.unwrap_or_default();
+        train.set_targets(Targets { weights, smoothing: settings.label_smoothing })?;
         let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
         let augment = settings.augment.iter().map(Augmentation::to_string).collect();
         let opening = Event::Phase {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use headstart_kernels::loss::{BatchLoss, cross_entropy};
+
 use super::inputs::Inputs;
 use super::run::Run;
 use super::{INFERENCE_BATCH, Solver, Trainer};
@@ -12,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::inference::Control;
 use crate::logistic::{Examples, LinearHead, SolveOptions, solve_from};
-use crate::metrics::{Totals, argmax};
+use crate::metrics::Totals;
 use crate::parameters::Role;
 
 /// Weights of the squared kernel, from the simplest head to one that hardly minds.
@@ -67,10 +69,10 @@ impl Run<'_, '_> {
             None => PATH.to_vec(),
         };
         let mut best: Option<(f64, LinearHead)> = None;
-        let mut last: Option<LinearHead> = None;
         for l2 in path {
             let options = SolveOptions { l2, ..SolveOptions::default() };
-            let head = solve_from(&compute, examples, options, last.as_ref())?;
+            let start = best.as_ref().map(|(_, head)| head);
+            let head = solve_from(&compute, examples, options, start)?;
             let val_loss = (!validation.labels.is_empty()).then(|| {
                 let p = head.probabilities(&compute, &validation.features);
                 totals(classes, &p, &validation.labels).mean_loss()
@@ -90,8 +92,7 @@ impl Run<'_, '_> {
             if !converged || !better {
                 break;
             }
-            best = Some((loss, head.clone()));
-            last = Some(head);
+            best = Some((loss, head));
         }
         Ok(best.map(|(_, head)| head))
     }
@@ -133,7 +134,7 @@ impl Run<'_, '_> {
         Ok(Some(Seen { features, labels: subset.labels() }))
     }
 
-    /// Puts a head into the model.
+    /// Puts a head into the model, and in place of an average: it is no step away from what was there.
     fn put(&mut self, head: &LinearHead) {
         let model = &mut *self.trainer.model;
         let node = model.logits();
@@ -144,15 +145,13 @@ impl Run<'_, '_> {
                 _ => {}
             }
         }
+        self.average = None;
     }
 }
 
 /// Cross-entropy and hits of probabilities, `[images, classes]` row-major.
 fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) -> Totals {
-    let mut totals = Totals::default();
-    for (p, &label) in probabilities.chunks_exact(classes).zip(labels) {
-        let loss = -f64::from(p[label]).max(f64::MIN_POSITIVE).ln();
-        totals.add(loss, usize::from(argmax(p) == label), 1);
-    }
-    totals
+    let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+    let BatchLoss { loss, correct } = cross_entropy(classes, probabilities, &labels);
+    Totals { loss, correct, count: labels.len() }
 }
