@@ -2,7 +2,8 @@
 //!
 //! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
 //! `kernel_regularizer=l2(l2)`; the bias is free. It is strictly convex in the kernel, so there is one
-//! solution, which L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) goes to.
+//! solution, which L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) goes to, in variables
+//! in which the way is short.
 //!
 //! ```
 //! use headstart::Compute;
@@ -19,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod basis;
+
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Executor, Gradient};
@@ -28,6 +31,7 @@ use headstart_kernels::linear::{dense, dense_kernel_gradient};
 use headstart_kernels::table::Compute;
 
 use crate::error::{Error, Result};
+use basis::Basis;
 
 /// Images whose class scores are held at a time.
 const BLOCK: usize = 512;
@@ -128,40 +132,43 @@ pub fn solve_from(
     start: Option<&LinearHead>,
 ) -> Result<LinearHead> {
     check(&examples, &options)?;
+    let SolveOptions { l2, tolerance, iterations } = options;
     let Examples { width, classes, .. } = examples;
     let size = (width + 1) * classes;
-    let start = start.map_or(vec![0.0; size], |head| head.wide().concat());
-    if start.len() != size {
-        return Err(Error::invalid("start", size.to_string(), start.len().to_string(), ""));
+    let from = start.map_or(vec![0.0; size], |head| head.wide().concat());
+    if from.len() != size {
+        return Err(Error::invalid("start", size.to_string(), from.len().to_string(), ""));
     }
-    let memo = Mutex::new(Memo::default());
-    let problem = Problem { compute, examples, l2: options.l2, memo: &memo };
-    problem.at(&start);
+    let basis = &Basis::new(compute, &examples, l2, start);
+    let memo = &Mutex::new(Memo::default());
+    let problem = Problem { compute, examples, l2, tolerance, basis, memo };
+    let first = basis.values(&from);
+    problem.at(&first);
     let outcome = || -> std::result::Result<(), argmin::core::Error> {
         let search = MoreThuenteLineSearch::new().with_c(1e-4, 0.9)?;
-        // argmin compares the gradient's Euclidean norm, which is at least its greatest element.
-        let solver = LBFGS::new(search, MEMORY).with_tolerance_grad(options.tolerance)?;
+        // The problem itself says when it is solved.
+        let solver = LBFGS::new(search, MEMORY).with_tolerance_grad(0.0)?;
         let solver = solver.with_tolerance_cost(0.0)?;
         let configure = |state: argmin::core::IterState<_, _, (), (), (), f64>| {
-            state.param(start.clone()).max_iters(options.iterations as u64)
+            state.param(first.clone()).max_iters(iterations as u64)
         };
         Executor::new(problem, solver).configure(configure).ctrlc(false).run()?;
         Ok(())
     };
     // A line search that finds no better point ends at the best that was seen, which says how good it is.
     let _ = outcome();
-    let memo = memo.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (best, evaluations) = (memo.best, memo.evaluations);
+    let memo = memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Memo { ref best, evaluations, .. } = *memo;
     let to_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
-    let (kernel, bias) = best.at.split_at(width * classes);
-    let gradient = best.gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+    let (kernel, bias) = best.head.split_at(width * classes);
+    let gradient = best.steepest;
     Ok(LinearHead {
         kernel: to_f32(kernel),
         bias: to_f32(bias),
         loss: best.loss,
         gradient,
         evaluations,
-        converged: gradient <= options.tolerance,
+        converged: gradient <= tolerance,
     })
 }
 
@@ -189,9 +196,15 @@ fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
 /// Loss and gradient at a point.
 #[derive(Clone, Debug, Default)]
 struct Point {
+    /// Its values in the basis.
     at: Vec<f64>,
+    /// The head they stand for.
+    head: Vec<f64>,
     loss: f64,
+    /// By the values.
     gradient: Vec<f64>,
+    /// Greatest element of the gradient by the head, without its sign.
+    steepest: f64,
 }
 
 #[derive(Debug, Default)]
@@ -205,25 +218,48 @@ struct Problem<'a> {
     compute: &'a Compute,
     examples: Examples<'a>,
     l2: f64,
-    /// The solver asks for loss and gradient of a point one after the other.
+    tolerance: f64,
+    basis: &'a Basis,
+    /// The search asks for loss and gradient of a point one after the other.
     memo: &'a Mutex<Memo>,
 }
 
+/// Ends the search.
+#[derive(Debug)]
+struct Solved;
+
+impl std::error::Error for Solved {}
+
+impl std::fmt::Display for Solved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("solved")
+    }
+}
+
 impl Problem<'_> {
-    /// Loss and gradient at `at`: the kernel, then the bias.
-    fn at(&self, at: &[f64]) -> Point {
+    /// Loss and gradient at `at`; none where the problem was solved before.
+    fn at(&self, at: &[f64]) -> Option<Point> {
         let mut memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if memo.last.at != at {
-            memo.last = self.evaluate(at);
+            if memo.evaluations > 0 && memo.best.steepest <= self.tolerance {
+                return None;
+            }
+            let head = self.basis.head(self.compute, at);
+            let (loss, by_head) = self.evaluate(&head);
+            let steepest = by_head.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+            let gradient = self.basis.gradient(self.compute, &by_head);
+            memo.last = Point { at: at.to_vec(), head, loss, gradient, steepest };
             memo.evaluations += 1;
-            if memo.best.at.is_empty() || memo.last.loss <= memo.best.loss {
+            let first = memo.best.at.is_empty();
+            if first || loss <= memo.best.loss || steepest <= self.tolerance {
                 memo.best = memo.last.clone();
             }
         }
-        memo.last.clone()
+        Some(memo.last.clone())
     }
 
-    fn evaluate(&self, at: &[f64]) -> Point {
+    /// Loss and gradient of a head: the kernel, then the bias.
+    fn evaluate(&self, at: &[f64]) -> (f64, Vec<f64>) {
         let Examples { features, width, labels, classes } = self.examples;
         let (kernel, bias) = at.split_at(width * classes);
         let mut gradient = vec![0.0; at.len()];
@@ -250,7 +286,7 @@ impl Problem<'_> {
             *g = *g * scale + 2.0 * self.l2 * w;
             squares += w * w;
         }
-        Point { at: at.to_vec(), loss: loss * scale + self.l2 * squares, gradient }
+        (loss * scale + self.l2 * squares, gradient)
     }
 }
 
@@ -259,7 +295,7 @@ impl CostFunction for Problem<'_> {
     type Output = f64;
 
     fn cost(&self, at: &Vec<f64>) -> std::result::Result<f64, argmin::core::Error> {
-        Ok(self.at(at).loss)
+        Ok(self.at(at).ok_or(Solved)?.loss)
     }
 }
 
@@ -268,7 +304,7 @@ impl Gradient for Problem<'_> {
     type Gradient = Vec<f64>;
 
     fn gradient(&self, at: &Vec<f64>) -> std::result::Result<Vec<f64>, argmin::core::Error> {
-        Ok(self.at(at).gradient)
+        Ok(self.at(at).ok_or(Solved)?.gradient)
     }
 }
 
@@ -353,13 +389,16 @@ pub(crate) mod tests {
         // Any step away costs: the loss is convex and this is its least.
         let memo = Mutex::default();
         let compute = Compute::new(1).unwrap();
-        let problem = Problem { compute: &compute, examples, l2: 1e-3, memo: &memo };
+        let basis = Basis::new(&compute, &examples, 1e-3, None);
+        let (basis, memo) = (&basis, &memo);
+        let problem =
+            Problem { compute: &compute, examples, l2: 1e-3, tolerance: 1e-7, basis, memo };
         let mut at: Vec<f64> =
             head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
         for i in [0, 17, 40, 50] {
             for step in [-0.05, 0.05] {
                 at[i] += step;
-                assert!(problem.evaluate(&at).loss > head.loss, "{i} {step}");
+                assert!(problem.evaluate(&at).0 > head.loss, "{i} {step}");
                 at[i] -= step;
             }
         }
@@ -373,14 +412,17 @@ pub(crate) mod tests {
         let (features, labels) = clusters(3, 10, 5, 1.0);
         let examples = Examples { features: &features, width: 5, labels: &labels, classes: 3 };
         let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
-        let problem = Problem { compute: &compute, examples, l2: 0.1, memo: &memo };
+        let basis = Basis::new(&compute, &examples, 0.1, None);
+        let (basis, memo) = (&basis, &memo);
+        let problem =
+            Problem { compute: &compute, examples, l2: 0.1, tolerance: 1e-9, basis, memo };
         let at: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
-        let gradient = problem.evaluate(&at).gradient;
+        let gradient = problem.evaluate(&at).1;
         for i in 0..18 {
             let moved = |by: f64| {
                 let mut at = at.clone();
                 at[i] += by;
-                problem.evaluate(&at).loss
+                problem.evaluate(&at).0
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             assert!((slope - gradient[i]).abs() <= 1e-8, "{i}: {slope} {}", gradient[i]);

@@ -7,6 +7,7 @@
 //! and reductions run in a fixed order, so results do not depend on the number of threads.
 
 pub mod buffer;
+pub mod cholesky;
 pub mod conv;
 pub mod element;
 pub mod elementwise;

@@ -10,7 +10,7 @@ use super::run::Run;
 use super::{INFERENCE_BATCH, Solver, Trainer};
 use crate::augment::Augment;
 use crate::cache::Part;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Event;
 use crate::inference::Control;
 use crate::logistic::{Examples, LinearHead, SolveOptions, solve_from};
@@ -82,17 +82,14 @@ impl Run<'_, '_> {
             if self.emit(event, on_event)? == Control::Stop {
                 return Ok(None);
             }
-            if !converged && best.is_none() {
-                let expected = format!("a gradient of at most {:.1e}", options.tolerance);
-                let found = format!("{gradient:.1e} after {evaluations} evaluations");
-                return Err(Error::invalid("head", expected, found, "raise --head-l2"));
-            }
             let loss = val_loss.unwrap_or(0.0);
             let better = best.as_ref().is_none_or(|(least, _)| loss < *least);
+            if better {
+                best = Some((loss, head));
+            }
             if !converged || !better {
                 break;
             }
-            best = Some((loss, head));
         }
         Ok(best.map(|(_, head)| head))
     }

@@ -110,7 +110,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     c.nesterov |= args.nesterov;
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
-    if args.fine_tune_at.is_none() && c.fine_tune_at.is_none() {
+    if c.fine_tune_at.is_none() {
         for (flag, given) in [
             ("--fine-tune-epochs", args.fine_tune_epochs.is_some_and(|n| n > 0)),
             ("--fine-tune-learning-rate", args.fine_tune_learning_rate.is_some()),

@@ -1,0 +1,58 @@
+//! Settings as the flags of `headstart train`.
+
+use toml::{Table, Value};
+
+use super::TrainConfig;
+use crate::error::{Error, Result};
+
+impl TrainConfig {
+    /// The flags that lead from the [`TrainConfig::defaults`] of the same data and net to these settings, each with its
+    /// value as a word of its own: `["--data", "photos", "--epochs", "3", "--balance"]`.
+    ///
+    /// # Errors
+    /// If a setting that has a default value is none here, which no flag says.
+    ///
+    /// ```
+    /// use headstart::config::TrainConfig;
+    ///
+    /// let mut config = TrainConfig { data: "photos".into(), ..TrainConfig::default() };
+    /// (config.epochs, config.balance) = (3, true);
+    /// assert_eq!(config.flags()?.join(" "), "--data photos --epochs 3 --balance");
+    /// # Ok::<(), headstart::Error>(())
+    /// ```
+    pub fn flags(&self) -> Result<Vec<String>> {
+        let mut usual = TrainConfig::defaults(Some(&self.data), None);
+        if usual.model != self.model {
+            usual = TrainConfig::defaults(Some(&self.data), Some(&self.model));
+            usual.model.clear();
+        }
+        let (usual, own) = (table(&usual)?, table(self)?);
+        if let Some(key) = usual.keys().find(|key| !own.contains_key(*key)) {
+            return Err(Error::invalid(key, "a value", "none, which no flag says", ""));
+        }
+        let mut flags = Vec::new();
+        for (key, value) in own.iter().filter(|(key, value)| usual.get(*key) != Some(value)) {
+            match value {
+                Value::Boolean(true) => flags.push(format!("--{key}")),
+                Value::Boolean(false) => flags.push(format!("--no-{key}")),
+                value => flags.extend([format!("--{key}"), word(value)]),
+            }
+        }
+        Ok(flags)
+    }
+}
+
+fn table(config: &TrainConfig) -> Result<Table> {
+    Table::try_from(config)
+        .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        // An f32 in the digits it was written with.
+        Value::Float(number) if f64::from(*number as f32) == *number => (*number as f32).to_string(),
+        Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
