@@ -110,6 +110,7 @@ pub mod parameters;
 pub mod plan;
 pub mod preprocess;
 pub mod probe;
+pub mod recipe;
 pub mod report;
 pub mod resnet;
 pub mod run_folder;

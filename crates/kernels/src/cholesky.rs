@@ -39,8 +39,7 @@ pub fn cholesky(c: &Compute, n: usize, a: &mut [f64]) -> bool {
     for first in (0..n).step_by(BLOCK) {
         let last = n.min(first + BLOCK);
         // The block's rows left of it, which all rows below need.
-        let left: Vec<f64> =
-            (first..last).flat_map(|i| a[i * n..i * n + first].to_vec()).collect();
+        let left: Vec<f64> = (first..last).flat_map(|i| a[i * n..i * n + first].to_vec()).collect();
         c.threads.chunks(&mut a[first * n..], TASK * n, |_, rows| {
             vectorize!(c.isa(), {
                 for row in rows.chunks_exact_mut(n) {

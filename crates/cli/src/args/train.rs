@@ -1,10 +1,12 @@
 //! Flags of the commands that train and draw what was trained.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use headstart::augment::Augmentation;
 use headstart::config::Unfreeze;
+use headstart::recipe::RecipeName;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 
@@ -214,6 +216,61 @@ pub struct Train {
     /// Read settings from a file, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Choose settings by data, net, this machine's speed and --budget, as `headstart recipe` shows them; flags given beside it
+    /// go before it
+    #[arg(long, value_name = "auto|article|quick|best", conflicts_with_all = ["config", "resume", "upsample"])]
+    pub recipe: Option<RecipeName>,
+    /// How long a run by --recipe may take, such as 20m or 1h30m [default: 20m; for best 2h]
+    #[arg(long, value_name = "TIME", requires = "recipe", value_parser = humantime::parse_duration)]
+    pub budget: Option<Duration>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What settings are chosen for.
+#[derive(Debug, Args)]
+pub struct Recipe {
+    /// Images, as for train
+    #[arg(long, value_name = "sample|cifar10|PATH")]
+    pub data: String,
+    /// What to aim at: auto (as much of the net as the budget allows), article (its five and five epochs), quick (the head
+    /// alone), best (images change at random)
+    #[arg(long, value_name = "auto|article|quick|best", default_value_t)]
+    pub recipe: RecipeName,
+    /// How long training may take, such as 20m or 1h30m [default: 20m; for best 2h, for quick any time]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub budget: Option<Duration>,
+    /// Net [default: resnet50; for sample resnet20]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Weights to start from, as for train
+    #[arg(long, value_name = "imagenet|cifar10|FILE")]
+    pub weights: Option<String>,
+    /// Height and width of images before the net [default: chosen]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// Share of the training images held out for validation [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub validation_split: Option<f64>,
+    /// Share of the images split off for testing, where the data has no test images [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    pub test_split: Option<f64>,
+    /// What every random choice follows from [default: 42]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
+    /// Train on so many images only, every class in proportion
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Arithmetic [default: auto]
+    #[arg(long, value_enum)]
+    pub precision: Option<Prec>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Most megabytes for the kept outputs of frozen layers [default: half of the free memory]
+    #[arg(long, value_name = "MB")]
+    pub cache_memory: Option<u64>,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -17,6 +17,7 @@ mod inspect;
 mod plot;
 mod predict;
 mod probe;
+mod recipe;
 mod resume;
 mod similar;
 mod summary;
@@ -47,6 +48,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::ExplainImage(args) => explain_image::run(&args),
         Command::Similar(args) => similar::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Recipe(args) => recipe::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -22,7 +22,7 @@ use headstart::weights::model_file;
 use headstart::{DType, Error};
 use serde::Serialize;
 
-use super::{compute, guide, hub, resume};
+use super::{compute, guide, hub, recipe, resume};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -41,9 +41,15 @@ struct Outcomes<'a> {
 
 /// Trains, evaluates, draws.
 pub fn run(args: &Train) -> Result<(), Failure> {
-    let mut config = match &args.resume {
-        Some(run) => resume::settings(run, |config| settings(args, config))?,
-        None => settings(args, base(args)?)?,
+    let (mut config, opened) = match (&args.resume, args.recipe) {
+        (Some(run), _) => (resume::settings(run, |config| settings(args, config))?, None),
+        (None, Some(name)) => {
+            let of = recipe::of_train(args, name, args.budget);
+            let (_, _, recipe, data) = recipe::by_recipe(&of)?;
+            recipe::announce(&recipe)?;
+            (settings(args, recipe.config)?, Some(data))
+        }
+        (None, None) => (settings(args, base(args)?)?, None),
     };
     config.check().map_err(Failure::Usage)?;
     let list = phase_list(&config).map_err(Failure::Usage)?;
@@ -53,7 +59,10 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         hub::published(&config.model, &config.weights, false)?;
     }
     hub::fetch_data(&config.data)?;
-    let data = open_data(&config)?;
+    let data = match opened {
+        Some(data) => data,
+        None => open_data(&config)?,
+    };
     describe_data(&data);
     let (mut model, earlier) = match &args.resume {
         Some(run) => {

@@ -5,6 +5,9 @@ use toml::{Table, Value};
 use super::TrainConfig;
 use crate::error::{Error, Result};
 
+/// What one says first; the rest follows by name.
+const FIRST: [&str; 3] = ["data", "model", "weights"];
+
 impl TrainConfig {
     /// The flags that lead from the [`TrainConfig::defaults`] of the same data and net to these settings, each with its
     /// value as a word of its own: `["--data", "photos", "--epochs", "3", "--balance"]`.
@@ -31,7 +34,10 @@ impl TrainConfig {
             return Err(Error::invalid(key, "a value", "none, which no flag says", ""));
         }
         let mut flags = Vec::new();
-        for (key, value) in own.iter().filter(|(key, value)| usual.get(*key) != Some(value)) {
+        let mut changed: Vec<_> =
+            own.iter().filter(|(key, value)| usual.get(*key) != Some(value)).collect();
+        changed.sort_by_key(|(key, _)| FIRST.iter().position(|f| f == key).unwrap_or(FIRST.len()));
+        for (key, value) in changed {
             match value {
                 Value::Boolean(true) => flags.push(format!("--{key}")),
                 Value::Boolean(false) => flags.push(format!("--no-{key}")),
@@ -51,7 +57,9 @@ fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // An f32 in the digits it was written with.
-        Value::Float(number) if f64::from(*number as f32) == *number => (*number as f32).to_string(),
+        Value::Float(number) if f64::from(*number as f32) == *number => {
+            (*number as f32).to_string()
+        }
         Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

@@ -12,6 +12,7 @@
 mod check;
 mod choices;
 mod file;
+mod flags;
 mod job;
 mod unfreeze;
 

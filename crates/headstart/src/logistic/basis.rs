@@ -115,12 +115,7 @@ fn weights(compute: &Compute, rows: &[f32], head: &LinearHead) -> Vec<f64> {
 
 /// Mean of each feature, `[width]`, and weighted products of their distances from it, `[width, width]`, over the number of
 /// rows.
-fn spread(
-    compute: &Compute,
-    rows: &[f32],
-    width: usize,
-    weights: &[f64],
-) -> (Vec<f64>, Vec<f64>) {
+fn spread(compute: &Compute, rows: &[f32], width: usize, weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let share = 1.0 / weights.len() as f64;
     let mut mean = vec![0.0; width];
     for row in rows.chunks_exact(width) {
@@ -129,7 +124,8 @@ fn spread(
     let mut products = vec![0.0; width * width];
     let (mut centred, mut wide) = (Vec::new(), Vec::new());
     for (rows, weights) in rows.chunks(BLOCK * width).zip(weights.chunks(BLOCK)) {
-        (centred.clear(), wide.clear());
+        centred.clear();
+        wide.clear();
         for (row, weight) in rows.chunks_exact(width).zip(weights) {
             let distances = row.iter().zip(&mean).map(|(&x, m)| (f64::from(x) - m) as f32);
             centred.extend(distances.clone());
