@@ -73,6 +73,10 @@ impl Progress {
                     format!("{images_per_second:.1} img/s  loss {loss:.4}  accuracy {accuracy:.4}");
                 self.bar(&title, *step, *steps, message);
             }
+            Event::RangeTest { learning_rate, loss, step, steps } => {
+                let message = format!("learning rate {learning_rate:.1e}  loss {loss:.4}");
+                self.bar("range test", *step, *steps, message);
+            }
             Event::Epoch(e) => {
                 self.clear();
                 let validation = match (e.val_loss, e.val_accuracy) {

@@ -1,4 +1,4 @@
-//! `headstart recipe` and `train --recipe`: settings chosen, printed as flags, and trained with.
+//! `headstart recipe`, `train --recipe` and `lr-find`: settings chosen, printed as flags, and trained with.
 
 mod support;
 
@@ -89,4 +89,35 @@ fn what_cannot_be_a_recipe_is_refused() {
     }
     place.run("recipe --data gone").fails(1, &["gone"]);
     place.holds(&["data"]);
+}
+
+#[test]
+fn lr_find_draws_the_loss_and_suggests_a_rate_that_trains() {
+    let place = Place::new();
+    place.data(20);
+    let line = format!("lr-find {NET} --batch-size 8 --optimizer sgd --image-size 16");
+    let found = place.run(&format!("{line} --steps 60 --start 1e-5 --end 100 --json")).ok().json();
+    let points = found["points"].as_array().unwrap();
+    assert!(points.len() >= 10 && points.len() <= 60, "{found}");
+    let (rate, last) = (found["suggestion"].as_f64().unwrap(), points.last().unwrap());
+    assert!(rate > 1e-5 && rate < last[0].as_f64().unwrap(), "{found}");
+    assert!(fs::read(place.path("lr_find.png")).unwrap().starts_with(b"\x89PNG"));
+    // Two runs find the same.
+    let again = place.run(&format!("{line} --steps 60 --start 1e-5 --end 100 --json")).ok().json();
+    assert_eq!(again, found);
+    let tuned = place
+        .run(&format!(
+            "{line} --fine-tune-at conv4 --steps 12 --start 1e-6 --end 1e-2 --out ft.png"
+        ))
+        .ok();
+    assert!(tuned.out.contains("--fine-tune-learning-rate") || tuned.out.contains("no suggestion"));
+    assert!(place.path("ft.png").exists());
+    for (flags, parts) in [
+        ("--start 1 --end 0.1", &["learning rates", "start < end"][..]),
+        ("--steps 3", &["steps", "10 or more"]),
+        ("--fine-tune-at nowhere", &["nowhere"]),
+    ] {
+        place.run(&format!("{line} {flags} --out bad.png")).fails(2, parts);
+    }
+    assert!(!place.path("bad.png").exists());
 }

@@ -164,17 +164,12 @@ fn label_smoothing_and_clipping_change_what_is_learned() {
     place.run(&line("smooth", &format!("{sgd} --label-smoothing 0.3"))).ok();
     assert!(first_loss(&place, "plain") != first_loss(&place, "smooth"));
     assert!(last(&place, "plain") != last(&place, "smooth"));
-    let head = |run: &str| -> Vec<f32> {
-        let file = headstart::weights::read(place.path(run).join("weights/last.safetensors"));
-        let tensors = file.unwrap().tensors.into_iter();
-        tensors.filter(|t| t.name.starts_with("predictions/")).flat_map(|t| t.values).collect()
-    };
     // A bound above every gradient changes nothing; a small one keeps each step of plain gradient descent small.
     place.run(&line("wide", &format!("{sgd} --clip-norm 1e6 --clip-value 1e6"))).ok();
     assert!(last(&place, "plain") == last(&place, "wide"));
     place.run(&line("still", "--optimizer sgd --no-shuffle --learning-rate 1e-9")).ok();
     let moved = |run: &str| -> f64 {
-        let pairs = head(run).into_iter().zip(head("still"));
+        let pairs = head(&place, run).into_iter().zip(head(&place, "still"));
         pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
     };
     for (flags, most) in [("--clip-norm 0.01", 0.01), ("--clip-value 0.001", 0.001 * 195f64.sqrt())]
@@ -194,5 +189,64 @@ fn label_smoothing_and_clipping_change_what_is_learned() {
         place
             .run(&line("bad", flags))
             .fails(2, &[flags.split(' ').next().unwrap().trim_start_matches('-'), part]);
+    }
+}
+
+/// The head's tensors after the last epoch.
+fn head(place: &Place, run: &str) -> Vec<f32> {
+    let file = headstart::weights::read(place.path(run).join("weights/last.safetensors"));
+    let tensors = file.unwrap().tensors.into_iter();
+    tensors.filter(|t| t.name.starts_with("predictions/")).flat_map(|t| t.values).collect()
+}
+
+#[test]
+fn accumulated_steps_make_the_update_of_one_batch_of_all_their_images() {
+    let place = Place::new();
+    place.data(8);
+    let sgd = "--optimizer sgd --learning-rate 0.1 --no-shuffle --precision f32";
+    let with = |run: &str, flags: &str| {
+        let (line, batch) = (line(run, sgd), flags.contains("--batch-size"));
+        let line = if batch { line.replace("--batch-size 8", flags) } else { line };
+        place.run(&line).ok();
+        head(&place, run)
+    };
+    // 18 images: batches of 8, 8 and 2, or pairs of 4 and 4, and 2.
+    let (whole, halves) = (with("whole", ""), with("halves", "--batch-size 4 --accumulate 2"));
+    let far =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far(&whole, &halves) < 1e-5, "{}", far(&whole, &halves));
+    assert!(far(&whole, &with("small", "--batch-size 4")) > 1e-4);
+    // Twice as many steps are reported, half of them with an update.
+    let steps = |run| events(&place, run).iter().filter(|e| e["event"] == "step").count();
+    assert!(steps("halves") > steps("whole"));
+    place.run(&line("bad", "--accumulate 0")).fails(2, &["accumulate", "1 or more"]);
+}
+
+#[test]
+fn layer_decay_leaves_early_layers_nearer_to_where_they_began() {
+    let place = Place::new();
+    place.data(8);
+    let sgd = "--optimizer sgd --fine-tune-learning-rate 0.01 --fine-tune-at 0 \
+               --fine-tune-epochs 1 --no-shuffle --freeze-bn --precision f32";
+    let weights = |run: &str, flags: &str| {
+        let line = line(run, &format!("{sgd} {flags}"));
+        place.run(&line.replace("--epochs 2", "--epochs 0")).ok();
+        let file = headstart::weights::read(place.path(run).join("weights/last.safetensors"));
+        file.unwrap().tensors
+    };
+    // With nothing of a step, what they began with.
+    let start = weights("start", "--layer-decay 1e-12");
+    let moved = |tensors: &[headstart::weights::Tensor], part: &str| -> f64 {
+        let pairs = tensors.iter().zip(&start).filter(|(t, _)| t.name.starts_with(part));
+        let squares = pairs.flat_map(|(t, s)| t.values.iter().zip(&s.values));
+        squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+    };
+    let (all, less) = (weights("all", ""), weights("less", "--layer-decay 0.1"));
+    for (part, share) in [("conv1_conv/", 1e-4), ("conv2_", 1e-3), ("conv4_", 1e-1)] {
+        let found = moved(&less, part) / moved(&all, part);
+        assert!(found > 0.5 * share && found < 2.0 * share, "{part} {found}");
+    }
+    for bad in ["0", "1.5", "NaN"] {
+        place.run(&line("bad", &format!("--layer-decay {bad}"))).fails(2, &["layer-decay", bad]);
     }
 }

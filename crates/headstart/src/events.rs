@@ -106,6 +106,17 @@ pub enum Event {
         /// Training images per second of this epoch so far.
         images_per_second: f64,
     },
+    /// A step of the learning rate range test is done.
+    RangeTest {
+        /// Its step size.
+        learning_rate: f64,
+        /// Mean loss of the batch, before the update.
+        loss: f64,
+        /// Step, from 1.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+    },
     /// A head was solved for one weight of its squared kernel.
     Solved {
         /// The weight.

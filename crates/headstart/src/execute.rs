@@ -569,4 +569,4 @@ mod backward;
 mod forward;
 mod gradients;
 
-pub use gradients::{Gradients, StepResult};
+pub use gradients::{Accumulated, Gradients, StepResult};

@@ -101,6 +101,7 @@ pub mod init;
 pub mod inspect;
 pub mod job;
 pub mod logistic;
+pub mod lr_find;
 pub mod metrics;
 pub mod model;
 pub mod monitor;

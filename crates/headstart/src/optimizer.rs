@@ -109,6 +109,8 @@ pub struct Optimizer {
     pub learning_rate: f32,
     /// How weights shrink.
     pub weight_decay: WeightDecay,
+    /// By how much the step size of each parameter is multiplied; empty for not at all.
+    scales: Vec<f32>,
     /// Updates done.
     iterations: u64,
     /// Means of gradients, of their squares or both, as the rule's `memory` names them, for each
@@ -151,8 +153,8 @@ impl Optimizer {
                 check("epsilon", epsilon, "a positive number", epsilon > 0.0)?;
             }
         }
-        let (weight_decay, state) = Default::default();
-        Ok(Optimizer { rule, learning_rate, weight_decay, iterations: 0, state })
+        let (weight_decay, scales, state) = Default::default();
+        Ok(Optimizer { rule, learning_rate, weight_decay, scales, iterations: 0, state })
     }
 
     /// The same with weight decay.
@@ -167,17 +169,23 @@ impl Optimizer {
         Ok(Optimizer { weight_decay, ..self })
     }
 
+    /// The same with a step size of its own for each parameter, as a share of the learning rate.
+    #[must_use]
+    pub fn with_scales(self, scales: Vec<f32>) -> Optimizer {
+        Optimizer { scales, ..self }
+    }
+
     /// Updates every parameter that has a gradient.
     pub fn step(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
         self.state.resize(parameters.tensors.len(), Default::default());
         self.iterations += 1;
-        let learning_rate = self.learning_rate;
-        for ((p, g), s) in
-            parameters.tensors.iter_mut().zip(&gradients.tensors).zip(&mut self.state)
+        for (i, ((p, g), s)) in
+            parameters.tensors.iter_mut().zip(&gradients.tensors).zip(&mut self.state).enumerate()
         {
             if g.is_empty() {
                 continue;
             }
+            let learning_rate = self.learning_rate * self.scales.get(i).unwrap_or(&1.0);
             if self.weight_decay.applies(p.role) {
                 optim::weight_decay(c, learning_rate, self.weight_decay.rate, &mut p.values);
             }

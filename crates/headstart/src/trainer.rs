@@ -19,9 +19,12 @@
 mod checkpoint;
 mod inputs;
 mod kept;
+mod layer_decay;
 mod phase;
+mod range_test;
 mod run;
 mod solve;
+mod step;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,10 +58,15 @@ pub const INFERENCE_BATCH: usize = 32;
 pub struct Settings {
     /// Images a step.
     pub batch_size: usize,
+    /// Steps whose gradients make one update, their mean over all images (Keras's `gradient_accumulation_steps`); the last
+    /// update of an epoch may have fewer. 1 or more.
+    pub accumulate: usize,
     /// The update rule.
     pub rule: Rule,
     /// How weights shrink.
     pub weight_decay: WeightDecay,
+    /// Share of the step size that each stage of the net has of that of the one after it (timm's `layer_decay`).
+    pub layer_decay: Option<f32>,
     /// How much each class counts in the training loss.
     pub class_weight: Option<ClassWeight>,
     /// Share of each training label that is spread over all classes (Keras's `label_smoothing`).
@@ -99,8 +107,10 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             batch_size: 20,
+            accumulate: 1,
             rule: Rule::RMSPROP,
             weight_decay: WeightDecay::default(),
+            layer_decay: None,
             class_weight: None,
             label_smoothing: 0.0,
             clip_norm: None,
@@ -360,6 +370,13 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             settings.batch_size.to_string(),
             "lower --batch-size",
         ));
+    }
+    if settings.accumulate == 0 {
+        return Err(Error::invalid("accumulate", "1 or more steps", "0", ""));
+    }
+    if let Some(decay) = settings.layer_decay.filter(|d| !(*d > 0.0 && *d <= 1.0)) {
+        let expected = "a number above 0, up to 1";
+        return Err(Error::invalid("layer decay", expected, decay.to_string(), "0.75 is usual"));
     }
     if let Some(weight) = &settings.class_weight {
         weight.weights(&data.classes, &data.train.class_counts())?;

@@ -19,7 +19,7 @@ pub use export::{Export, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
-pub use train::{Plot, Recipe, Train};
+pub use train::{LrFind, Plot, Recipe, Train};
 pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
 
 /// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.
@@ -48,6 +48,8 @@ pub enum Command {
     Similar(Similar),
     /// Measure how well a linear head does on each stage of a net
     Probe(Probe),
+    /// Try growing learning rates, draw the loss and suggest one
+    LrFind(LrFind),
     /// Choose settings of train by data, net, this machine's speed and a budget of time
     Recipe(Recipe),
     /// List a net's layers

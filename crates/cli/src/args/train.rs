@@ -49,6 +49,9 @@ pub struct Train {
     /// Images a step [default: 20]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
+    /// Make one update of so many steps, from the mean of their gradients [default: 1]
+    #[arg(long, value_name = "STEPS")]
+    pub accumulate: Option<usize>,
     /// Update rule [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
@@ -80,6 +83,9 @@ pub struct Train {
     /// Step size of fine-tuning [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub fine_tune_learning_rate: Option<f32>,
+    /// Give each stage of the net this share of the step size of the stage after it; the head has all of it [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub layer_decay: Option<f32>,
     /// How the step size changes over each phase, from that largest one [default: constant]
     #[arg(long, value_enum)]
     pub schedule: Option<Sched>,
@@ -223,6 +229,65 @@ pub struct Train {
     /// How long a run by --recipe may take, such as 20m or 1h30m [default: 20m; for best 2h]
     #[arg(long, value_name = "TIME", requires = "recipe", value_parser = humantime::parse_duration)]
     pub budget: Option<Duration>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What step sizes are tried on.
+#[derive(Debug, Args)]
+pub struct LrFind {
+    /// Read settings from a file, such as a run's config.toml; the flags below go before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Images, as for train [default: sample]
+    #[arg(long, value_name = "sample|cifar10|PATH")]
+    pub data: Option<String>,
+    /// Net [default: resnet50; for sample resnet20]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Weights to start from, as for train
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
+    pub weights: Option<String>,
+    /// Try fine-tuning from this layer, after the head is solved [default: try the head over the frozen net]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub fine_tune_at: Option<String>,
+    /// Images a step [default: 20]
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Update rule [default: rmsprop]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<Optimizer>,
+    /// Resize images to this height and width [default: what the net was trained on]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// How images are resized [default: bilinear]
+    #[arg(long, value_enum)]
+    pub interpolation: Option<Interp>,
+    /// What every random choice follows from [default: 42]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
+    /// Train on so many images only, every class in proportion
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Arithmetic [default: auto]
+    #[arg(long, value_enum)]
+    pub precision: Option<Prec>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Step size of the first step
+    #[arg(long, value_name = "RATE", default_value_t = 1e-7)]
+    pub start: f32,
+    /// Step size of the last
+    #[arg(long, value_name = "RATE", default_value_t = 10.0)]
+    pub end: f32,
+    /// Steps; the test ends earlier where the loss runs away
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub steps: usize,
+    /// Picture of the loss by step size
+    #[arg(long, value_name = "FILE", default_value = "lr_find.png")]
+    pub out: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

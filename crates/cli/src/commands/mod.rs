@@ -14,6 +14,7 @@ mod generate;
 mod guide;
 mod hub;
 mod inspect;
+mod lr_find;
 mod plot;
 mod predict;
 mod probe;
@@ -48,6 +49,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::ExplainImage(args) => explain_image::run(&args),
         Command::Similar(args) => similar::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -78,26 +78,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         );
     }
     describe_entry(&model, compute.dtype, earlier.is_none());
-    let settings = Settings {
-        batch_size: config.batch_size,
-        rule: config.rule(),
-        weight_decay: config.weight_decay(),
-        class_weight: config.class_weight.clone(),
-        label_smoothing: config.label_smoothing,
-        clip_norm: config.clip_norm,
-        clip_value: config.clip_value,
-        balance: config.balance,
-        dropout: config.dropout,
-        freeze_bn: config.freeze_bn,
-        monitor: config.monitor,
-        early_stopping: config.early_stopping(),
-        ema: config.ema,
-        augment: config.augment.clone(),
-        shuffle: config.shuffle,
-        seed: config.seed,
-        cache: cache_settings(args, &config)?,
-        save_every: args.save_every.map(Duration::from_secs),
-    };
+    let settings = training(&config, cache_settings(args, &config)?, args.save_every);
     let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
     let path = start(&mut trainer, args, &config, earlier)?;
     eprintln!("run folder: {}", path.display());
@@ -118,6 +99,32 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     }
     guide::print(&config, &data, &accuracies, &path);
     Ok(())
+}
+
+/// What the trainer is told.
+pub fn training(config: &TrainConfig, cache: CacheSettings, save_every: Option<u64>) -> Settings {
+    Settings {
+        batch_size: config.batch_size,
+        accumulate: config.accumulate,
+        rule: config.rule(),
+        weight_decay: config.weight_decay(),
+        layer_decay: config.layer_decay,
+        class_weight: config.class_weight.clone(),
+        label_smoothing: config.label_smoothing,
+        clip_norm: config.clip_norm,
+        clip_value: config.clip_value,
+        balance: config.balance,
+        dropout: config.dropout,
+        freeze_bn: config.freeze_bn,
+        monitor: config.monitor,
+        early_stopping: config.early_stopping(),
+        ema: config.ema,
+        augment: config.augment.clone(),
+        shuffle: config.shuffle,
+        seed: config.seed,
+        cache,
+        save_every: save_every.map(Duration::from_secs),
+    }
 }
 
 fn describe_data(data: &Dataset) {

@@ -138,6 +138,13 @@ impl TrainConfig {
                 return Err(Error::invalid(what, "a positive number", most.to_string(), ""));
             }
         }
+        if self.accumulate == 0 {
+            return Err(Error::invalid("accumulate", "1 or more steps", "0", ""));
+        }
+        if let Some(decay) = self.layer_decay.filter(|d| !(*d > 0.0 && *d <= 1.0)) {
+            let (expected, hint) = ("a number above 0, up to 1", "0.75 is usual");
+            return Err(Error::invalid("layer-decay", expected, decay.to_string(), hint));
+        }
         if self.balance && !self.shuffle {
             let hint = "leave --no-shuffle out";
             return Err(Error::invalid("balance", "a new order every epoch", "no shuffle", hint));

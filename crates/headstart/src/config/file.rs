@@ -90,6 +90,8 @@ mod tests {
         let more = TrainConfig {
             unfreeze: vec!["head:3".parse().unwrap(), "conv5:2".parse().unwrap()],
             freeze_bn: true,
+            accumulate: 4,
+            layer_decay: Some(0.75),
             dropout: 0.25,
             class_weight: Some("a=2,b c=0.5".parse().unwrap()),
             balance: true,

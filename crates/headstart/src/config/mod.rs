@@ -55,6 +55,8 @@ pub struct TrainConfig {
     pub freeze_bn: bool,
     /// Images a step.
     pub batch_size: usize,
+    /// Steps whose gradients make one update.
+    pub accumulate: usize,
     /// "rmsprop", "sgd", "adam" or "adamw".
     pub optimizer: OptimizerName,
     /// RMSprop's share of the old mean square.
@@ -77,6 +79,9 @@ pub struct TrainConfig {
     pub learning_rate: f32,
     /// Step size of fine-tuning; with a schedule, the largest.
     pub fine_tune_learning_rate: f32,
+    /// Share of the step size that each stage of the net has of that of the one after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f32>,
     /// How the step size changes over each phase.
     pub schedule: ScheduleName,
     /// Epochs at the start of each phase in which the step size goes up from 0; in a one-cycle schedule those
@@ -177,6 +182,7 @@ impl Default for TrainConfig {
             unfreeze: Vec::new(),
             freeze_bn: false,
             batch_size: 20,
+            accumulate: 1,
             optimizer: OptimizerName::Rmsprop,
             rho: 0.9,
             momentum: 0.0,
@@ -187,6 +193,7 @@ impl Default for TrainConfig {
             decay_of: DecayOf::All,
             learning_rate: 1e-4,
             fine_tune_learning_rate: 1e-4,
+            layer_decay: None,
             schedule: ScheduleName::Constant,
             warmup_epochs: 0.0,
             schedule_alpha: 0.0,

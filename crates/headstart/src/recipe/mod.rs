@@ -30,7 +30,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 
-pub use pace::{Cost, Pace, cost, net, stage};
+pub use pace::{Cost, Pace, cost, net};
 pub use plan::{choose, duration};
 
 /// What a recipe aims at.

@@ -50,16 +50,8 @@ impl Pace {
         };
         let recipe = Recipe::named(net)?;
         let middle =
-            Model::imagenet(net)?.net.freeze_point(&stage(&recipe, recipe.stages.len() - 1))?;
+            Model::imagenet(net)?.net.freeze_point(&recipe.stage(recipe.stages.len() - 1))?;
         Ok(Pace { forward: rate(Part::Forward)?, training: rate(Part::FineTune(middle))? })
-    }
-}
-
-/// The name of a net's stage, from 1.
-pub fn stage(recipe: &Recipe, number: usize) -> String {
-    match recipe.naming {
-        crate::resnet::Naming::Keras => format!("conv{}", number + 1),
-        crate::resnet::Naming::Torchvision => format!("layer{number}"),
     }
 }
 

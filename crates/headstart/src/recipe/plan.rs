@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pace::{Cost, Pace, cost, net, stage};
+use super::pace::{Cost, Pace, cost, net};
 use super::{Facts, Recipe, RecipeName, TEST_SPLIT, Wish};
 use crate::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ impl Choice<'_> {
         let net = net(self.net, self.net.image_size, self.facts.classes)?;
         let at = match net.freeze_point("100") {
             Ok(_) => "100".to_string(),
-            Err(_) => stage(self.net, self.net.stages.len() - 1),
+            Err(_) => self.net.stage(self.net.stages.len() - 1),
         };
         let head = cost(&net, None, self.wish.dtype)?;
         let tuned = cost(&net, Some(net.freeze_point(&at)?), self.wish.dtype)?;
@@ -209,7 +209,7 @@ impl Choice<'_> {
 
     /// Where a stage begins, or everything where it is the first.
     fn at(&self, number: usize) -> String {
-        if number == 1 { "0".into() } else { stage(self.net, number) }
+        if number == 1 { "0".into() } else { self.net.stage(number) }
     }
 
     /// Seconds of one pass of all images through the frozen net, with solving the head.

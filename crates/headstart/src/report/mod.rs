@@ -11,6 +11,7 @@
 //! ```
 
 mod gallery;
+mod lr_curve;
 mod neighbours;
 mod overlaid;
 mod page;
@@ -20,6 +21,7 @@ mod reliability;
 use std::path::Path;
 
 pub use gallery::{Section, Shown, choose, gallery};
+pub use lr_curve::lr_curve;
 pub use neighbours::{Captioned, neighbours};
 pub use overlaid::overlaid;
 pub use plots::{Figure, Picture, confusion_matrix, curves};

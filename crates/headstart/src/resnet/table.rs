@@ -138,6 +138,14 @@ const TABLE: [(&str, Family, Block, &[usize]); 15] = [
 ];
 
 impl Recipe {
+    /// What a stage is called, from 1: "conv2" in Keras's nets, "layer1" in torchvision's.
+    pub fn stage(&self, number: usize) -> String {
+        match self.naming {
+            Naming::Keras => format!("conv{}", number + 1),
+            Naming::Torchvision => format!("layer{number}"),
+        }
+    }
+
     /// The net of that name.
     ///
     /// # Errors

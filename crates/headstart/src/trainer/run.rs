@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
 use super::kept::{Average, Snapshot};
+use super::layer_decay;
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use headstart_kernels::loss::Targets;
 
@@ -14,7 +15,7 @@ use crate::cache::{Frozen, Keeping, Part};
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::execute::{Executor, Gradients};
+use crate::execute::{Accumulated, Executor, Gradients};
 use crate::graph::Op;
 use crate::history::{EpochRecord, PhaseName};
 use crate::inference::{Control, executor};
@@ -53,7 +54,9 @@ pub(super) struct Run<'t, 'a> {
     pub epoch_steps: usize,
     pub totals: Totals,
     pub seconds: f64,
-    gradients: Gradients,
+    /// Of the last step, and the sum of those since the last update.
+    pub gradients: Gradients,
+    pub sum: Accumulated,
     pub saves: Saves,
 }
 
@@ -150,7 +153,11 @@ impl<'t, 'a> Run<'t, 'a> {
             arena_bytes,
         };
         let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
-            .with_weight_decay(settings.weight_decay)?;
+            .with_weight_decay(settings.weight_decay)?
+            .with_scales(match settings.layer_decay {
+                Some(decay) => layer_decay::scales(model, decay)?,
+                None => Vec::new(),
+            });
         let steps = data.train.len().div_ceil(settings.batch_size);
         let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
         let changed = Snapshot::of(&model.parameters, &trainable);
@@ -173,6 +180,7 @@ impl<'t, 'a> Run<'t, 'a> {
             totals: Totals::default(),
             seconds: 0.0,
             gradients: Gradients::default(),
+            sum: Accumulated::default(),
             saves: Saves::new(trainer.settings.save_every),
             trainer,
         })
@@ -266,6 +274,26 @@ impl<'t, 'a> Run<'t, 'a> {
         Ok(on_event(&event))
     }
 
+    /// Steps of an epoch.
+    pub fn steps_an_epoch(&self) -> usize {
+        self.trainer.data.train.len().div_ceil(self.trainer.settings.batch_size)
+    }
+
+    /// The training images of an epoch, from the step at hand on.
+    pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
+        let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
+        let Settings { batch_size, shuffle, balance, ref augment, .. } = *settings;
+        let (seed, images) = (u64::from(settings.seed), data.train.len());
+        let mut order = match balance {
+            true => balanced_order(seed, epoch, &data.train.labels()),
+            false => epoch_order(seed, epoch, images, shuffle),
+        };
+        order.drain(..images.min(self.epoch_steps * batch_size));
+        let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
+        let augment = Augment { list: augment.clone(), seed, epoch };
+        Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
+    }
+
     /// The steps of an epoch that are not done yet.
     fn steps(
         &mut self,
@@ -273,46 +301,17 @@ impl<'t, 'a> Run<'t, 'a> {
         start: Instant,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
-        let Settings { clip_norm, clip_value, .. } = self.trainer.settings;
-        let Settings { batch_size, shuffle, balance, seed, ref augment, .. } =
-            self.trainer.settings;
-        let images = self.trainer.data.train.len();
-        let steps = images.div_ceil(batch_size);
-        let mut order = match balance {
-            true => balanced_order(u64::from(seed), epoch, &self.trainer.data.train.labels()),
-            false => epoch_order(u64::from(seed), epoch, images, shuffle),
-        };
-        order.drain(..images.min(self.epoch_steps * batch_size));
-        let frozen = self.trainer.frozen.as_ref();
-        let kept = frozen.is_some_and(|f| f.rows(Part::Train).is_some());
-        let data = self.trainer.data;
-        let augment = Augment { list: augment.clone(), seed: u64::from(seed), epoch };
-        let part = (Part::Train, &data.train);
-        let mut batches = Inputs::new(part, order, kept, batch_size, self.trainer.model, augment)?;
-        let before = self.seconds;
+        let (accumulate, steps) = (self.trainer.settings.accumulate, self.steps_an_epoch());
+        let mut batches = self.batches(epoch)?;
+        let (before, mut stop) = (self.seconds, false);
         for step in self.epoch_steps + 1..=steps {
-            let Trainer { model, frozen, compute, folder, .. } = &mut *self.trainer;
-            let count = batches.next(model, frozen.as_mut())?;
-            let (inputs, labels) = batches.current(frozen.as_ref(), count);
-            let parameters = &mut model.parameters;
-            let result = self.train.train_step(&inputs, labels, parameters, &mut self.gradients)?;
+            let updates = step % accumulate == 0 || step == steps;
+            let result = self.step(&mut batches, self.rates.at(self.step), updates)?;
             if !result.loss.is_finite() {
                 let phase = self.name.name();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
             }
-            self.optimizer.learning_rate = self.rates.at(self.step);
             self.step += 1;
-            if let Some(most) = clip_value {
-                self.gradients.clip_value(most);
-            }
-            if let Some(most) = clip_norm {
-                self.gradients.clip_norm(most);
-            }
-            self.optimizer.step(compute, parameters, &self.gradients);
-            self.train.refresh(parameters)?;
-            if let Some(average) = &mut self.average {
-                average.update(parameters);
-            }
             self.totals.add(f64::from(result.loss), result.correct, result.count);
             self.epoch_steps = step;
             self.seconds = before + start.elapsed().as_secs_f64();
@@ -326,8 +325,12 @@ impl<'t, 'a> Run<'t, 'a> {
                 accuracy: self.totals.accuracy(),
                 images_per_second: self.totals.count as f64 / self.seconds,
             };
-            let stop = record(folder, event, on_event)? == Control::Stop && step < steps;
-            if stop || (step < steps && self.saves.due()) {
+            stop |= self.emit(event, on_event)? == Control::Stop;
+            // Between updates there is a sum of gradients that last.safetensors does not hold.
+            if !updates || step == steps {
+                continue;
+            }
+            if stop || self.saves.due() {
                 self.save_last()?;
             }
             if stop {

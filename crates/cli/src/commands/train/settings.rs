@@ -35,6 +35,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         fine_tune_epochs,
         unfreeze,
         batch_size,
+        accumulate,
         optimizer,
         momentum,
         rho,
@@ -68,6 +69,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     take_some!(
         fine_tune_at,
         head_l2,
+        layer_decay,
         clip_norm,
         clip_value,
         weight_decay,
