@@ -40,8 +40,8 @@ mod tests {
             };
             let stages = model.recipe.stages.len();
             let (first, last) = (model.recipe.stage(1), model.recipe.stage(stages));
-            assert_eq!(of(&format!("{last}")), 0.5, "{name}");
-            assert_eq!(of(&format!("{first}")), 0.5f32.powi(stages as i32), "{name}");
+            assert_eq!(of(&last), 0.5, "{name}");
+            assert_eq!(of(&first), 0.5f32.powi(stages as i32), "{name}");
             assert_eq!(scales[0], 0.5f32.powi(stages as i32 + 1), "{name}");
             assert_eq!(scales[scales.len() - 1], 1.0, "{name}");
         }
