@@ -168,7 +168,10 @@ fn numbers_that_do_not_fit() {
         .fails(2, &["warm-up epochs", "below 2", "--warmup-epochs"]);
     place.run(&line("--schedule cosine --schedule-alpha 2")).fails(2, &["alpha", "0 to 1"]);
     place.run(&line("--augment crop:0")).fails(2, &["crop:PIXELS", "1 to 4096"]);
-    place.run(&line("--augment flip,flop")).fails(2, &["flop", "flip or crop"]);
+    place.run(&line("--augment flip,flop")).fails(2, &["flop", "flip, vflip, crop:PIXELS"]);
+    place.run(&line("--augment rotate")).fails(2, &["rotate:DEGREES", "up to 180"]);
+    place.run(&line("--augment jitter:0.4,0.4")).fails(2, &["jitter:BRIGHTNESS", "0.4,0.4"]);
+    place.run(&line("--augment randaugment:2,31")).fails(2, &["randaugment:COUNT,MAGNITUDE"]);
     place.run(&line("--validation-split 1.5")).fails(1, &["validation"]);
     place.run(&line("--threads 100000")).fails(2, &["--threads"]);
     place.run(&line("--image-size 8")).fails(2, &["--image-size"]);

@@ -254,6 +254,11 @@ fn every_flag_of_the_optimizer_changes_what_is_learned() {
         ("schedule-alpha = 0.5", "--schedule cosine", "--schedule cosine --schedule-alpha 0.5"),
         ("augment = [\"flip\"]", "", "--augment flip"),
         ("augment = [\"flip\", \"crop:2\"]", "--augment flip", "--augment flip,crop:2"),
+        (
+            "augment = [\"flip\", \"jitter:0.4,0.4,0.4\", \"rotate:20\"]",
+            "--augment flip",
+            "--augment flip,jitter:0.4,0.4,0.4 --augment rotate:20",
+        ),
     ] {
         let ((config, after), (before_config, before)) = (learned(with), {
             let run = without.replace([' ', ':'], "_");

@@ -189,20 +189,15 @@ impl Shared {
         batch.labels.clear();
         batch.indices.clear();
         for &i in indices {
-            let Target { height, width, interpolation } = target;
             let image = self.subset.image(i)?;
-            let fits = (image.height, image.width) == (height, width);
-            let changes = !self.augment.list.is_empty();
-            scratch.resize(each, 0);
-            if !fits {
-                resizer.resize_into(&image, width, height, interpolation, scratch)?;
-            } else if changes {
-                scratch.copy_from_slice(&image.pixels);
-            }
-            if changes {
-                self.augment.apply(i, height, width, scratch);
-            }
-            let pixels = if fits && !changes { &image.pixels[..] } else { &scratch[..] };
+            let fits = (image.height, image.width) == (target.height, target.width);
+            let pixels = if fits && self.augment.list.is_empty() {
+                &image.pixels[..]
+            } else {
+                scratch.resize(each, 0);
+                self.augment.apply(i, &image, target, resizer, scratch)?;
+                &scratch[..]
+            };
             batch.images.extend(pixels.iter().map(|&v| f32::from(v)));
             batch.labels.push(self.subset.label(i) as u32);
         }
@@ -220,7 +215,7 @@ impl Loader {
         Loader::augmented(subset, order, options, Augment::default())
     }
 
-    /// As [`Loader::new`], with every image changed at random after it was resized.
+    /// As [`Loader::new`], with every image changed at random.
     ///
     /// # Errors
     /// As [`Loader::new`].

@@ -2,10 +2,10 @@
 
 mod support;
 
-use headstart::augment::{Augment, Augmentation};
+use headstart::augment::{Augment, List};
 use headstart::batches::{Batch, Loader, LoaderOptions, Target, epoch_order};
 use headstart::dataset::{DataOptions, Limits, Subset, open};
-use headstart::image::{Interpolation, resize};
+use headstart::image::{Interpolation, Resizer, resize};
 use support::{fill, write};
 use tempfile::tempdir;
 
@@ -79,7 +79,7 @@ fn epoch_orders_are_permutations_fixed_by_seed_and_epoch() {
 fn augmented_batches_are_the_changed_images_whatever_the_threads() {
     let subset = synthetic("synthetic:3x23x6");
     let order = epoch_order(5, 1, 23, true);
-    let list = vec![Augmentation::Flip, Augmentation::Crop { padding: 2 }];
+    let List(list) = "resized-crop,flip,crop:2,rotate:9,jitter,randaugment,erase".parse().unwrap();
     let augment = Augment { list, seed: 9, epoch: 1 };
     for size in [(6, 6), (9, 4)] {
         let base = LoaderOptions::new(5, target(size.0, size.1));
@@ -96,9 +96,9 @@ fn augmented_batches_are_the_changed_images_whatever_the_threads() {
             assert_eq!((&before.labels, &before.indices), (&after.labels, &after.indices));
             for (slot, &i) in before.indices.iter().enumerate() {
                 let part = slot * each..(slot + 1) * each;
-                let mut bytes: Vec<u8> =
-                    before.images[part.clone()].iter().map(|&v| v as u8).collect();
-                augment.apply(i, size.0, size.1, &mut bytes);
+                let (image, mut bytes) = (subset.image(i).unwrap(), vec![0; each]);
+                let target = target(size.0, size.1);
+                augment.apply(i, &image, target, &mut Resizer::new(), &mut bytes).unwrap();
                 let floats: Vec<f32> = bytes.into_iter().map(f32::from).collect();
                 assert_eq!(after.images[part], floats);
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use headstart::augment::Augmentation;
+use headstart::augment::List;
 use headstart::config::Unfreeze;
 use headstart::recipe::RecipeName;
 
@@ -141,10 +141,13 @@ pub struct Train {
     /// Train on every class equally often: images of small classes come several times an epoch
     #[arg(long)]
     pub balance: bool,
-    /// Change training images at random, in this order: flip (left and right), crop:PIXELS (move by
-    /// up to so many pixels, over black). Frozen layers then run in every epoch [default: none]
-    #[arg(long, value_name = "flip,crop:4", value_delimiter = ',')]
-    pub augment: Option<Vec<Augmentation>>,
+    /// Change training images at random, in this order: flip (left and right), vflip (top and bottom),
+    /// crop:PIXELS (move by up to so many pixels, over black), resized-crop[:LEAST] (a part of at least this share,
+    /// 0.08, instead of the whole), rotate:DEGREES (up to so many, either way), jitter[:BRIGHTNESS,CONTRAST,SATURATION[,HUE]]
+    /// (0.4,0.4,0.4), randaugment[:COUNT,MAGNITUDE] (2,9), erase[:PROBABILITY] (0.5; always last). All are torchvision's.
+    /// Frozen layers then run in every epoch [default: none]
+    #[arg(long, value_name = "resized-crop,flip,...")]
+    pub augment: Vec<List>,
     /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
     /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
     /// head on 4,000 images: 0.79 instead of 0.69)

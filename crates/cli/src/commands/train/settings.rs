@@ -51,7 +51,6 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         monitor,
         dropout,
         label_smoothing,
-        augment,
         learning_rate,
         fine_tune_learning_rate,
         preprocess,
@@ -106,6 +105,9 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
             false => text.parse().map_err(Failure::Usage)?,
         };
         c.class_weight = Some(weight);
+    }
+    if !args.augment.is_empty() {
+        c.augment = args.augment.iter().flat_map(|list| list.0.clone()).collect();
     }
     c.freeze_bn |= args.freeze_bn;
     c.balance |= args.balance;
