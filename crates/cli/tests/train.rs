@@ -290,6 +290,29 @@ fn a_cosine_schedule_shows_in_the_results() {
 }
 
 #[test]
+fn the_first_batch_can_be_looked_at() {
+    let place = Place::new();
+    place.data(8);
+    let sheet = |flags: &str| {
+        let done = place.run(&format!("{TRAIN} --show-batch sheet.png {flags}")).ok();
+        assert!(done.out.contains("sheet.png: 8 images of"), "{}", done.out);
+        assert!(!place.path("run").exists());
+        let bytes = fs::read(place.path("sheet.png")).unwrap();
+        headstart::image::decode("sheet.png", &bytes).unwrap()
+    };
+    let plain = sheet("");
+    assert_eq!(plain, sheet("--seed 42"));
+    assert_eq!((plain.height, plain.width), (sheet("--augment flip").height, plain.width));
+    for flags in ["--seed 1", "--augment erase:1", "--augment jitter", "--no-shuffle"] {
+        assert!(plain != sheet(flags), "{flags}");
+    }
+    let line = format!("{TRAIN} --show-batch");
+    place.run(&format!("{line} sheet.jpg")).fails(2, &["show-batch", "sheet.jpg", ".png"]);
+    place.run(&format!("{line} none/sheet.png")).fails(1, &["none/sheet.png"]);
+    place.run(&format!("{line} sheet.png --json")).fails(2, &["--json"]);
+}
+
+#[test]
 fn changed_images_depend_on_the_seed_alone_and_are_not_kept() {
     let place = Place::new();
     place.data(8);

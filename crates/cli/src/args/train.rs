@@ -148,6 +148,9 @@ pub struct Train {
     /// Frozen layers then run in every epoch [default: none]
     #[arg(long, value_name = "resized-crop,flip,...")]
     pub augment: Vec<List>,
+    /// Write the first batch of training images, changed as --augment says, as a picture, and stop
+    #[arg(long, value_name = "FILE.png", conflicts_with_all = ["json", "resume"])]
+    pub show_batch: Option<PathBuf>,
     /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
     /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
     /// head on 4,000 images: 0.79 instead of 0.69)

@@ -1,6 +1,7 @@
 //! `headstart train`.
 
 mod settings;
+mod show_batch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +65,9 @@ pub fn run(args: &Train) -> Result<(), Failure> {
         None => open_data(&config)?,
     };
     describe_data(&data);
+    if let Some(path) = &args.show_batch {
+        return show_batch::show_batch(&config, &data, compute, path);
+    }
     let (mut model, earlier) = match &args.resume {
         Some(run) => {
             let resume::Earlier { model, folder, progress, optimizer } = resume::open(run, &data)?;

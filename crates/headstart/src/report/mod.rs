@@ -10,6 +10,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod contact_sheet;
 mod gallery;
 mod lr_curve;
 mod neighbours;
@@ -20,6 +21,7 @@ mod reliability;
 
 use std::path::Path;
 
+pub use contact_sheet::{SHEET_IMAGES, contact_sheet};
 pub use gallery::{Section, Shown, choose, gallery};
 pub use lr_curve::lr_curve;
 pub use neighbours::{Captioned, neighbours};

@@ -2,12 +2,42 @@
 
 use headstart_kernels::element::{Slice, Values};
 
+use super::{Settings, Trainer};
 use crate::augment::Augment;
-use crate::batches::{Batch, Loader, LoaderOptions};
+use crate::batches::{Batch, Loader, LoaderOptions, balanced_order, epoch_order};
 use crate::cache::{Frozen, Part};
 use crate::dataset::Subset;
 use crate::error::Result;
 use crate::model::Model;
+
+/// Positions of the training images of an epoch in the order of its steps, and how they change.
+pub(super) fn of_epoch(
+    settings: &Settings,
+    images: &Subset,
+    epoch: usize,
+) -> (Vec<usize>, Augment) {
+    let seed = u64::from(settings.seed);
+    let order = match settings.balance {
+        true => balanced_order(seed, epoch, &images.labels()),
+        false => epoch_order(seed, epoch, images.len(), settings.shuffle),
+    };
+    (order, Augment { list: settings.augment.clone(), seed, epoch })
+}
+
+impl Trainer<'_> {
+    /// What the first step of training reads: images, changed as [`Settings::augment`] says, before they are enlarged and
+    /// normalised.
+    ///
+    /// # Errors
+    /// If an image cannot be decoded.
+    pub fn first_batch(&self) -> Result<Batch> {
+        let (mut order, augment) = of_epoch(&self.settings, &self.data.train, 1);
+        order.truncate(self.settings.batch_size);
+        let options = LoaderOptions::new(self.settings.batch_size, self.model.target());
+        let mut batches = Loader::augmented(&self.data.train, order, options, augment)?;
+        batches.next().unwrap_or_else(|| Ok(Batch::default()))
+    }
+}
 
 /// What the training or validation plan reads, batch by batch: kept outputs of frozen layers, or
 /// images, or what the frozen layers make of images.

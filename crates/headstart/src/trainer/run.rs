@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, of_epoch};
 use super::kept::{Average, Snapshot};
 use super::layer_decay;
-use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
+use super::{INFERENCE_BATCH, Phase, Trainer, record};
 use headstart_kernels::loss::Targets;
 
 use crate::augment::{Augment, Augmentation};
-use crate::batches::{balanced_order, epoch_order};
 use crate::cache::{Frozen, Keeping, Part};
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
@@ -282,15 +281,10 @@ impl<'t, 'a> Run<'t, 'a> {
     /// The training images of an epoch, from the step at hand on.
     pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
         let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
-        let Settings { batch_size, shuffle, balance, ref augment, .. } = *settings;
-        let (seed, images) = (u64::from(settings.seed), data.train.len());
-        let mut order = match balance {
-            true => balanced_order(seed, epoch, &data.train.labels()),
-            false => epoch_order(seed, epoch, images, shuffle),
-        };
-        order.drain(..images.min(self.epoch_steps * batch_size));
+        let batch_size = settings.batch_size;
+        let (mut order, augment) = of_epoch(settings, &data.train, epoch);
+        order.drain(..order.len().min(self.epoch_steps * batch_size));
         let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
-        let augment = Augment { list: augment.clone(), seed, epoch };
         Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
     }
 
