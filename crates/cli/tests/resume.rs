@@ -15,7 +15,7 @@ fn line(out: &str) -> String {
     let flags = "--fine-tune-at 12 --fine-tune-epochs 4 --optimizer adam --schedule plateau \
                  --plateau-patience 1 --warmup-epochs 0.5 --monitor loss --patience 2 --ema 0.8 \
                  --augment resized-crop:0.5,flip,jitter,erase --balance --dropout 0.2 --label-smoothing 0.1 --clip-norm 1 \
-                 --accumulate 2 --layer-decay 0.7 \
+                 --accumulate 2 --layer-decay 0.7 --mixup 0.4 --cutmix 1 \
                  --save-every 0";
     TRAIN.replace("--out run", &format!("{flags} --out {out}"))
 }

@@ -104,6 +104,36 @@ fn dropout_is_there_in_training_only_and_the_same_for_any_threads() {
 }
 
 #[test]
+fn images_are_mixed_by_the_seed_alone() {
+    let place = Place::new();
+    place.data(8);
+    place.run(&line("plain", "")).ok();
+    let mut sheets = std::collections::BTreeSet::new();
+    for (name, flags, shown) in [
+        ("mixup", "--mixup 0.4", "mixup:0.4"),
+        ("cutmix", "--cutmix 1", "cutmix:1"),
+        ("both", "--augment flip --mixup 0.4 --cutmix 1", "flip, mixup:0.4, cutmix:1"),
+    ] {
+        let done = place.run(&line(name, &format!("{flags} --threads 1"))).ok();
+        assert!(done.err.contains(&format!("{shown} changes images")), "{}", done.err);
+        assert!(last(&place, "plain") != last(&place, name), "{flags} changes nothing");
+        place.run(&line(&format!("{name}-again"), &format!("{flags} --threads 2"))).ok();
+        assert!(last(&place, name) == last(&place, &format!("{name}-again")), "{flags}");
+        place.run(&format!("train --config {name}/config.toml --out {name}-file")).ok();
+        assert!(last(&place, name) == last(&place, &format!("{name}-file")), "{flags}");
+        place.run(&format!("train --config {name}/config.toml --show-batch sheet.png")).ok();
+        sheets.insert(fs::read(place.path("sheet.png")).unwrap());
+    }
+    assert_eq!(sheets.len(), 3);
+    place.run(&line("bad", "--mixup 0")).fails(2, &["mixup", "positive", "found 0"]);
+    place.run(&line("bad", "--cutmix NaN")).fails(2, &["cutmix", "positive"]);
+    let one = line("bad", "--cutmix 1").replace("--batch-size 8", "--batch-size 1");
+    place.run(&one).fails(2, &["cutmix", "batch size of 2"]);
+    let solved = "--head-solver lbfgs --mixup 0.2";
+    place.run(&line("bad", solved)).fails(2, &["head-solver", "mixup"]);
+}
+
+#[test]
 fn frozen_batch_norm_keeps_its_statistics() {
     let place = Place::new();
     place.data(8);

@@ -27,7 +27,7 @@ use headstart_kernels::buffer::Buffer;
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, DType, Element, Slice};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
-use headstart_kernels::loss::{self, Targets};
+use headstart_kernels::loss::{self, Labels, Targets};
 use headstart_kernels::norm::{self, NormState};
 use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::table::Compute;
@@ -309,15 +309,15 @@ impl Executor {
         }
     }
 
-    /// Forward and backward for one batch: fills `gradients` and updates the moving statistics in
+    /// Forward and backward for one batch, whose images have a label each, or two that share them: fills `gradients` and updates the moving statistics in
     /// `parameters`; the weights themselves are the optimizer's to change (see [`Self::refresh`]).
     ///
     /// # Errors
-    /// As [`Executor::forward`]; if the plan is not for training; if a label is out of range.
-    pub fn train_step<'a, S>(
+    /// As [`Executor::forward`]; if the plan is not for training; if a label or its share is out of range.
+    pub fn train_step<'a, 'l, S>(
         &mut self,
         inputs: &[S],
-        labels: &[u32],
+        labels: impl Into<Labels<'l>>,
         parameters: &mut Parameters,
         gradients: &mut Gradients,
     ) -> Result<StepResult>
@@ -325,17 +325,15 @@ impl Executor {
         S: Copy + Into<Slice<'a>>,
     {
         let inputs: &[Slice<'_>] = &inputs.iter().map(|&s| s.into()).collect::<Vec<_>>();
-        let count = labels.len();
+        let labels: Labels<'_> = labels.into();
+        let count = labels.first.len();
         self.check(inputs, count)?;
         if self.plan.request.trainable.is_none() {
             return Err(Error::invalid("plan", "one made for training", "one for inference", ""));
         }
         let output = self.graph.output();
         let classes = self.graph.nodes[output].shape.elements();
-        if let Some(label) = labels.iter().find(|&&l| l as usize >= classes) {
-            let expected = format!("below {classes}");
-            return Err(Error::invalid("label", expected, label.to_string(), ""));
-        }
+        check_labels(labels, classes)?;
         self.prepare(parameters, gradients)?;
         let mut total = None;
         for i in 0..self.plan.steps.len() {
@@ -570,3 +568,18 @@ mod forward;
 mod gradients;
 
 pub use gradients::{Accumulated, Gradients, StepResult};
+
+/// Fails unless every image has a class below `classes`, or two and a share from 0 to 1.
+fn check_labels(labels: Labels<'_>, classes: usize) -> Result<()> {
+    let (second, share) = labels.second.unwrap_or((labels.first, 0.0));
+    if let Some(label) = labels.first.iter().chain(second).find(|&&l| l as usize >= classes) {
+        let expected = format!("below {classes}");
+        return Err(Error::invalid("label", expected, label.to_string(), ""));
+    }
+    if second.len() != labels.first.len() || !(0.0..=1.0).contains(&share) {
+        let expected = format!("{}, with a share from 0 to 1", labels.first.len());
+        let found = format!("{}, with {share}", second.len());
+        return Err(Error::invalid("second labels", expected, found, ""));
+    }
+    Ok(())
+}

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use headstart_kernels::table::Compute;
 
-use crate::augment::{Augment, Augmentation};
+use crate::augment::{Augment, Augmentation, Mixing};
 use crate::cache::{CacheSettings, DISK, Frozen, Part};
 use crate::class_weight::ClassWeight;
 use crate::dataset::{Dataset, Subset};
@@ -92,6 +92,8 @@ pub struct Settings {
     /// Random changes of training images, in order. With any, outputs of frozen layers are not kept for
     /// them.
     pub augment: Vec<Augmentation>,
+    /// How images of a batch are mixed, after that; the same goes for it.
+    pub mixing: Mixing,
     /// Whether images come in a new order every epoch.
     pub shuffle: bool,
     /// What that order, random changes and dropout follow from.
@@ -122,11 +124,19 @@ impl Default for Settings {
             early_stopping: None,
             ema: None,
             augment: Vec::new(),
+            mixing: Mixing::default(),
             shuffle: true,
             seed: 42,
             cache: CacheSettings { memory: default_cache_memory(), folder: None, disk: DISK },
             save_every: None,
         }
+    }
+}
+
+impl Settings {
+    /// What changes images in every epoch, as it is spelt.
+    fn changes(&self) -> Vec<String> {
+        self.augment.iter().map(Augmentation::to_string).chain(self.mixing.names()).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use headstart::augment::{Augment, List};
+use headstart::augment::{Augment, List, Mixing};
 use headstart::batches::{Batch, Loader, LoaderOptions, Target, epoch_order};
 use headstart::dataset::{DataOptions, Limits, Subset, open};
 use headstart::image::{Interpolation, Resizer, resize};
@@ -80,7 +80,7 @@ fn augmented_batches_are_the_changed_images_whatever_the_threads() {
     let subset = synthetic("synthetic:3x23x6");
     let order = epoch_order(5, 1, 23, true);
     let List(list) = "resized-crop,flip,crop:2,rotate:9,jitter,randaugment,erase".parse().unwrap();
-    let augment = Augment { list, seed: 9, epoch: 1 };
+    let augment = Augment { list, seed: 9, epoch: 1, ..Augment::default() };
     for size in [(6, 6), (9, 4)] {
         let base = LoaderOptions::new(5, target(size.0, size.1));
         let plain = all(&subset, &order, base);
@@ -111,6 +111,38 @@ fn augmented_batches_are_the_changed_images_whatever_the_threads() {
         let next = Augment { epoch: 2, ..augment.clone() };
         assert_ne!(changed(base, &next), batches);
     }
+}
+
+#[test]
+fn mixed_batches_follow_from_their_number_in_the_epoch() {
+    let subset = synthetic("synthetic:3x23x6");
+    let order = epoch_order(5, 1, 23, true);
+    let mixing = Mixing { mixup: Some(0.4), cutmix: Some(1.0) };
+    let augment = Augment { seed: 9, epoch: 1, mixing, ..Augment::default() };
+    let base = LoaderOptions::new(4, target(6, 6));
+    let mixed = |order: &[usize], threads, step| -> Vec<Batch> {
+        let (options, augment) =
+            (LoaderOptions { threads, ..base }, Augment { step, ..augment.clone() });
+        Loader::augmented(&subset, order.to_vec(), options, augment)
+            .unwrap()
+            .map(|batch| batch.unwrap())
+            .collect()
+    };
+    let (plain, all_mixed) = (all(&subset, &order, base), mixed(&order, 1, 0));
+    for (plain, mixed) in plain.iter().zip(&all_mixed) {
+        let mut expected = plain.clone();
+        let second = mixed.mixed.as_ref().unwrap();
+        assert_ne!(plain.images, mixed.images);
+        assert_eq!(plain.labels, mixed.labels);
+        assert_eq!(second.labels[0], *plain.labels.last().unwrap());
+        let number = all_mixed.iter().position(|b| b == mixed).unwrap();
+        augment.mix(number, 6, 6, &mut expected);
+        assert_eq!(expected, *mixed);
+    }
+    assert_eq!(mixed(&order, 3, 0), all_mixed);
+    // An epoch that was cut off goes on with the batches that are left.
+    assert_eq!(mixed(&order[8..], 2, 2), all_mixed[2..]);
+    assert_ne!(mixed(&order[8..], 2, 0), all_mixed[2..]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use headstart::resnet::{
 };
 use headstart_kernels::element::{DType, Slice, Values};
 use headstart_kernels::isa::Isa;
+use headstart_kernels::loss::Labels;
 use headstart_kernels::table::Compute;
 use oracle::{Reference, assert_within, distance, random, reference, rounded_reference};
 
@@ -96,9 +97,20 @@ fn step(
     batch: usize,
     compute: &Arc<Compute>,
 ) -> (f32, Parameters, Gradients) {
-    let Case { graph, parameters, images, labels } = case;
+    mixed_step(case, (&case.labels).into(), trainable, batch, compute)
+}
+
+/// [`step`] with other labels than the case's.
+fn mixed_step(
+    case: &Case,
+    labels: Labels<'_>,
+    trainable: &[bool],
+    batch: usize,
+    compute: &Arc<Compute>,
+) -> (f32, Parameters, Gradients) {
+    let Case { graph, parameters, images, .. } = case;
     let dtype = compute.dtype;
-    let count = labels.len();
+    let count = labels.first.len();
     let sources = frontier(graph, trainable);
     let mut p = parameters.clone();
     let mut features: Vec<Values> = vec![Values::F32(images.clone())];
@@ -224,6 +236,56 @@ fn every_freeze_point_of_the_other_families() {
             check(&case, &trainable, 5, &c, &what);
         }
     }
+}
+
+#[test]
+fn mixed_labels_have_the_mean_of_both_gradients() {
+    let net = net(Stem::Cifar, Block::Basic, false);
+    let case = case(&net, 3);
+    let Case { graph, parameters, images, labels } = &case;
+    let trainable = vec![true; graph.nodes.len()];
+    let mut others = labels.clone();
+    others.rotate_right(1);
+    assert_ne!(*labels, others);
+    let share = 0.3f32;
+    let both = [labels, &others].map(|l| reference(graph, parameters, &trainable, images, l));
+    let mean = |a: f64, b: f64| (1.0 - f64::from(share)) * a + f64::from(share) * b;
+    let mixed = Labels { first: labels, second: Some((&others, share)) };
+    let (loss, _, gradients) = mixed_step(&case, mixed, &trainable, 3, &compute());
+    let want = mean(both[0].loss, both[1].loss);
+    assert_within((f64::from(loss) - want).abs(), TOLERANCE * want, "loss");
+    let scale = both[0].parameters.iter().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
+    let mut compared = 0;
+    for (i, t) in parameters.tensors.iter().enumerate().filter(|(_, t)| t.role.has_gradient()) {
+        let pairs = both[0].parameters[i].iter().zip(&both[1].parameters[i]);
+        let want: Vec<f64> = pairs.map(|(&a, &b)| mean(a, b)).collect();
+        // A bias before a training batch norm has no effect; its gradient is rounding noise.
+        if want.iter().any(|v| v.abs() > 1e-9 * scale) {
+            assert_within(distance(&gradients.tensors[i], &want), TOLERANCE, &t.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 10, "{compared}");
+}
+
+#[test]
+fn second_labels_out_of_range_are_errors() {
+    let net = net(Stem::Cifar, Block::Basic, false);
+    let Case { graph, parameters, images, labels } = case(&net, 3);
+    let (outputs, trainable) = (vec![], Some(vec![true; graph.nodes.len()]));
+    let request =
+        Request { batch: 3, sources: vec![0], outputs, trainable, dtype: compute().dtype };
+    let plan = Plan::new(&graph, request).unwrap();
+    let mut train = Executor::new(graph, plan, compute(), &parameters, 1).unwrap();
+    let (mut p, mut gradients) = (parameters.clone(), Gradients::default());
+    let far = [1_000_000; 3];
+    for (second, share) in
+        [(&labels[..2], 0.5), (&far[..], 0.5), (&labels[..], f32::NAN), (&labels[..], 1.5)]
+    {
+        let mixed = Labels { first: &labels, second: Some((second, share)) };
+        assert!(train.train_step(&[&images], mixed, &mut p, &mut gradients).is_err());
+    }
+    assert_eq!(p, parameters);
 }
 
 #[test]

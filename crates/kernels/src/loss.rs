@@ -70,6 +70,33 @@ pub fn cross_entropy_gradient(classes: usize, p: &[f32], labels: &[u32], dlogits
     }
 }
 
+/// Labels of a batch: one a row, or two that share it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Labels<'a> {
+    /// A class a row.
+    pub first: &'a [u32],
+    /// A second class a row and its share of the loss, from 0 to 1; the first has the rest.
+    pub second: Option<(&'a [u32], f32)>,
+}
+
+impl<'a> From<&'a [u32]> for Labels<'a> {
+    fn from(first: &'a [u32]) -> Self {
+        Labels { first, second: None }
+    }
+}
+
+impl<'a> From<&'a Vec<u32>> for Labels<'a> {
+    fn from(first: &'a Vec<u32>) -> Self {
+        first[..].into()
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u32; N]> for Labels<'a> {
+    fn from(first: &'a [u32; N]) -> Self {
+        first[..].into()
+    }
+}
+
 /// What a training row is compared with beside its label.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Targets {
@@ -81,11 +108,24 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Loss and hits as [`cross_entropy`], against these targets; hits do not depend on them.
+    /// Loss and hits as [`cross_entropy`], against these targets; hits do not depend on them. Of two labels, each has its share
+    /// of the loss, and hits are of the one with the larger share.
     ///
     /// # Panics
     /// As [`cross_entropy`]; if there are weights, but not one per class.
-    pub fn loss(&self, classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
+    pub fn loss<'a>(&self, classes: usize, p: &[f32], labels: impl Into<Labels<'a>>) -> BatchLoss {
+        let Labels { first, second } = labels.into();
+        let one = self.loss_of_one(classes, p, first);
+        let Some((second, share)) = second else { return one };
+        let other = self.loss_of_one(classes, p, second);
+        let part = f64::from(share);
+        BatchLoss {
+            loss: (1.0 - part) * one.loss + part * other.loss,
+            correct: if share > 0.5 { other.correct } else { one.correct },
+        }
+    }
+
+    fn loss_of_one(&self, classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
         if *self == Targets::default() {
             return cross_entropy(classes, p, labels);
         }
@@ -107,7 +147,23 @@ impl Targets {
     ///
     /// # Panics
     /// As [`Targets::loss`], and if the lengths differ.
-    pub fn gradient(&self, classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
+    pub fn gradient<'a>(
+        &self,
+        classes: usize,
+        p: &[f32],
+        labels: impl Into<Labels<'a>>,
+        dlogits: &mut [f32],
+    ) {
+        let Labels { first, second } = labels.into();
+        self.gradient_of_one(classes, p, first, dlogits);
+        let Some((second, share)) = second else { return };
+        let mut other = vec![0.0; dlogits.len()];
+        self.gradient_of_one(classes, p, second, &mut other);
+        let sum = |(d, other): (&mut f32, f32)| *d = (1.0 - share) * *d + share * other;
+        dlogits.iter_mut().zip(other).for_each(sum);
+    }
+
+    fn gradient_of_one(&self, classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
         cross_entropy_gradient(classes, p, labels, dlogits);
         if *self == Targets::default() {
             return;

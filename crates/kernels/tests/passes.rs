@@ -517,6 +517,45 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
 }
 
 #[test]
+fn two_labels_share_the_loss_and_its_gradient() {
+    let logits = [0.3f32, -0.8, 1.1, 2.0, 0.1, -0.4, -3.0, 0.5, 0.2];
+    let (first, second) = ([2u32, 0, 1], [0u32, 0, 2]);
+    let c = Compute::new(1).unwrap();
+    let mut p = [0.0; 9];
+    loss::softmax(&c, 3, &logits, &mut p);
+    for (weights, smoothing) in [(&[][..], 0.0), (&[0.5, 1.0, 2.0][..], 0.2)] {
+        let targets = loss::Targets { weights: weights.to_vec(), smoothing };
+        for share in [0.0f32, 0.3, 0.5, 0.8, 1.0] {
+            let labels = loss::Labels { first: &first, second: Some((&second, share)) };
+            // The definition in f64: each label's smoothed cross-entropy, weighted by its class and its share.
+            let (mut want, mut slope) = (0.0f64, [0.0f64; 9]);
+            for (row, logits) in logits.chunks_exact(3).enumerate() {
+                let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+                for (label, part) in [(first[row], 1.0 - share), (second[row], share)] {
+                    let weight = weights.get(label as usize).map_or(1.0, |&w| f64::from(w));
+                    for (k, &x) in logits.iter().enumerate() {
+                        let (q, part) = (f64::from(x).exp() / total, f64::from(part) * weight);
+                        let smoothing = f64::from(smoothing);
+                        let own = f64::from(u8::from(k == label as usize));
+                        let target = own * (1.0 - smoothing) + smoothing / 3.0;
+                        want -= part * target * q.ln();
+                        slope[row * 3 + k] += part * (q - target) / 3.0;
+                    }
+                }
+            }
+            let found = targets.loss(3, &p, labels);
+            assert!((found.loss - want).abs() <= 1e-6 * want, "{share}: {} {want}", found.loss);
+            // The answers are 2, 0, 1: all of the first labels, and one of the second.
+            assert_eq!(found.correct, if share > 0.5 { 1 } else { 3 }, "{share}");
+            let mut d = [0.0; 9];
+            targets.gradient(3, &p, labels, &mut d);
+            let close = |(d, want): (&f32, &f64)| (f64::from(*d) - want).abs() <= 1e-7;
+            assert!(d.iter().zip(&slope).all(close), "{share}: {d:?} {slope:?}");
+        }
+    }
+}
+
+#[test]
 fn smoothed_labels_are_keras_and_the_gradient_is_the_losses_slope() {
     let (logits, labels, weights) =
         ([0.3f32, -0.8, 1.1, 2.0, 0.1, -0.4], [2u32, 0], [0.5, 1.0, 2.0]);

@@ -148,7 +148,15 @@ pub struct Train {
     /// Frozen layers then run in every epoch [default: none]
     #[arg(long, value_name = "resized-crop,flip,...")]
     pub augment: Vec<List>,
-    /// Write the first batch of training images, changed as --augment says, as a picture, and stop
+    /// Mix each training image with another of its batch, pixels and labels, by a share from Beta(ALPHA, ALPHA); 0.2 is
+    /// usual. Frozen layers then run in every epoch, and training accuracy counts the label with the larger share
+    #[arg(long, value_name = "ALPHA")]
+    pub mixup: Option<f32>,
+    /// Replace a rectangle of each training image by that of another of its batch, of an area from Beta(ALPHA, ALPHA);
+    /// 1 is usual. With --mixup, either happens to half of the batches
+    #[arg(long, value_name = "ALPHA")]
+    pub cutmix: Option<f32>,
+    /// Write the first batch of training images, changed as in training, as a picture, and stop
     #[arg(long, value_name = "FILE.png", conflicts_with_all = ["json", "resume"])]
     pub show_batch: Option<PathBuf>,
     /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224

@@ -6,6 +6,7 @@ mod show_batch;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use headstart::augment::Mixing;
 use headstart::cache::{CacheSettings, DISK};
 use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::Dataset;
@@ -124,6 +125,7 @@ pub fn training(config: &TrainConfig, cache: CacheSettings, save_every: Option<u
         early_stopping: config.early_stopping(),
         ema: config.ema,
         augment: config.augment.clone(),
+        mixing: Mixing { mixup: config.mixup, cutmix: config.cutmix },
         shuffle: config.shuffle,
         seed: config.seed,
         cache,

@@ -13,7 +13,7 @@
 //! let target = Target { height: 16, width: 16, interpolation: Interpolation::Bilinear };
 //! let mut changed = vec![0; 16 * 16 * 3];
 //! // The first image of its set, in the third epoch.
-//! let augment = Augment { list, seed: 42, epoch: 3 };
+//! let augment = Augment { list, seed: 42, epoch: 3, ..Augment::default() };
 //! augment.apply(0, &image, target, &mut Resizer::new(), &mut changed)?;
 //! assert!(changed.iter().any(|&v| v > 0));
 //! # Ok::<(), headstart::Error>(())
@@ -21,6 +21,7 @@
 
 mod colour;
 mod geometry;
+mod mix;
 mod policy;
 mod random;
 mod text;
@@ -32,6 +33,7 @@ use crate::error::Result;
 use crate::image::{Resizer, Rgb8};
 
 use geometry::Part;
+pub use mix::Mixing;
 use random::Random;
 pub use text::List;
 
@@ -99,9 +101,18 @@ pub struct Augment {
     pub seed: u64,
     /// The epoch.
     pub epoch: usize,
+    /// How the images of a batch are mixed.
+    pub mixing: Mixing,
+    /// Number of the epoch's batches before the first, which the mixing of each follows from.
+    pub step: usize,
 }
 
 impl Augment {
+    /// Whether images stay as they are.
+    pub fn is_none(&self) -> bool {
+        self.list.is_empty() && self.mixing.is_none()
+    }
+
     /// Brings the image at `position` of its set to the size of `target` and changes it: `out` becomes RGB bytes,
     /// `[height, width, 3]` row-major.
     ///
@@ -201,7 +212,8 @@ mod tests {
     }
 
     fn augment(text: &str) -> Augment {
-        Augment { list: text.parse::<List>().unwrap().0, seed: 1, epoch: 2 }
+        let List(list) = text.parse().unwrap();
+        Augment { list, seed: 1, epoch: 2, ..Augment::default() }
     }
 
     #[test]

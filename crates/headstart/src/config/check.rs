@@ -90,6 +90,8 @@ impl TrainConfig {
         let alone = self.parts().len() < 2;
         let others = [
             ("augment", alone && !self.augment.is_empty()),
+            ("mixup", alone && self.mixup.is_some()),
+            ("cutmix", alone && self.cutmix.is_some()),
             ("dropout", alone && self.dropout > 0.0),
             ("label-smoothing", alone && self.label_smoothing > 0.0),
             ("class-weight", self.class_weight.is_some()),
@@ -136,6 +138,17 @@ impl TrainConfig {
         for (what, most) in [("clip-norm", self.clip_norm), ("clip-value", self.clip_value)] {
             if let Some(most) = most.filter(|most| !(*most > 0.0 && most.is_finite())) {
                 return Err(Error::invalid(what, "a positive number", most.to_string(), ""));
+            }
+        }
+        for (what, alpha) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
+            let Some(alpha) = alpha else { continue };
+            if !(alpha > 0.0 && alpha.is_finite()) {
+                let expected = "a positive number";
+                return Err(Error::invalid(what, expected, alpha.to_string(), "0.2 is usual"));
+            }
+            if self.batch_size < 2 {
+                let hint = "images of a batch are mixed with each other";
+                return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
             }
         }
         if self.accumulate == 0 {
@@ -261,6 +274,11 @@ mod tests {
                 ..base.clone()
             },
             TrainConfig { head_solver: HeadSolver::Lbfgs, weights: "none".into(), ..base.clone() },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, cutmix: Some(1.0), ..base.clone() },
+            TrainConfig { mixup: Some(0.0), ..base.clone() },
+            TrainConfig { mixup: Some(f32::NAN), ..base.clone() },
+            TrainConfig { cutmix: Some(f32::INFINITY), ..base.clone() },
+            TrainConfig { cutmix: Some(1.0), batch_size: 1, ..base.clone() },
             TrainConfig { upsample: Some(0), ..base.clone() },
             TrainConfig { learning_rate: f32::NAN, ..base.clone() },
             TrainConfig { optimizer: OptimizerName::Sgd, nesterov: true, ..base.clone() },

@@ -93,6 +93,8 @@ mod tests {
             accumulate: 4,
             layer_decay: Some(0.75),
             dropout: 0.25,
+            mixup: Some(0.2),
+            cutmix: Some(1.0),
             class_weight: Some("a=2,b c=0.5".parse().unwrap()),
             balance: true,
             ..TrainConfig::default()

@@ -128,6 +128,12 @@ pub struct TrainConfig {
     pub balance: bool,
     /// Random changes of training images, in order.
     pub augment: Vec<Augmentation>,
+    /// Parameter of the Beta distribution by which mixup mixes images of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<f32>,
+    /// Parameter of the Beta distribution by which CutMix does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<f32>,
     /// Nearest-neighbour enlargement inside the net.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upsample: Option<usize>,
@@ -212,6 +218,8 @@ impl Default for TrainConfig {
             clip_value: None,
             balance: false,
             augment: Vec::new(),
+            mixup: None,
+            cutmix: None,
             upsample: None,
             image_size: None,
             interpolation: None,

@@ -8,7 +8,7 @@ impl Executor {
         &mut self,
         step: Step,
         inputs: &[Slice<'_>],
-        labels: &[u32],
+        labels: Labels<'_>,
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
@@ -33,11 +33,11 @@ impl Executor {
         &mut self,
         step: Step,
         inputs: &[Slice<'_>],
-        labels: &[u32],
+        labels: Labels<'_>,
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
-        let count = labels.len();
+        let count = labels.first.len();
         match step {
             Step::Forward { .. } => {}
             Step::Again { group, output } => {

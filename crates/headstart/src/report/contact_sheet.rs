@@ -3,7 +3,7 @@
 use kuva::backend::png::PngBackend;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
-use crate::batches::Batch;
+use crate::batches::{Batch, Mixed};
 use crate::error::{Error, Result};
 use crate::gradcam::png;
 use crate::image::{Interpolation, Rgb8, decode, resize};
@@ -23,7 +23,8 @@ const LETTERS: u32 = 12;
 const LETTER: usize = 7;
 
 /// A PNG file of the first [`SHEET_IMAGES`] images of `batch`, each `height` x `width` pixels over the name of its class;
-/// small images are enlarged by a whole factor, and those of more than 320 pixels reduced.
+/// small images are enlarged by a whole factor, and those of more than 320 pixels reduced. Mixed images
+/// have both names.
 ///
 /// # Errors
 /// If the batch is empty or has images of another size, or a label is not of `classes`.
@@ -97,7 +98,14 @@ fn captions(batch: &Batch, classes: &[String]) -> Result<Vec<Vec<String>>> {
             Error::invalid("label", expected, label.to_string(), "")
         })
     };
-    batch.labels.iter().take(SHEET_IMAGES).map(|&label| Ok(vec![name(label)?])).collect()
+    let one = |(i, &label): (usize, &u32)| {
+        let first = name(label)?;
+        let Some(Mixed { labels, share }) = &batch.mixed else { return Ok(vec![first]) };
+        let second = name(labels.get(i).copied().unwrap_or(u32::MAX))?;
+        let percent = (share * 100.0).round();
+        Ok(vec![format!("{:.0}% {first}", 100.0 - percent), format!("{percent:.0}% {second}")])
+    };
+    batch.labels.iter().take(SHEET_IMAGES).enumerate().map(one).collect()
 }
 
 fn shorten(text: &str, most: usize) -> String {
@@ -115,7 +123,7 @@ mod tests {
         let each = height * width * 3;
         let images = (0..count).flat_map(|i| vec![(i * 3) as f32 + 0.4; each]).collect();
         let (labels, indices) = ((0..count as u32).map(|i| i % 2).collect(), (0..count).collect());
-        Batch { images, labels, indices, count }
+        Batch { images, labels, indices, count, mixed: None }
     }
 
     #[test]
@@ -142,6 +150,19 @@ mod tests {
                 assert!((20..tile[1] * 8).contains(&dark), "{dark}");
             }
         }
+    }
+
+    #[test]
+    fn mixed_images_have_both_names() {
+        let classes = ["cat".to_string(), "dog".to_string()];
+        let mut batch = batch(2, 96, 96);
+        batch.mixed = Some(Mixed { labels: vec![1, 1], share: 0.254 });
+        let texts = captions(&batch, &classes).unwrap();
+        assert_eq!(texts, [["75% cat", "25% dog"], ["75% dog", "25% dog"]]);
+        let sheet = contact_sheet(&batch, 96, 96, &classes).unwrap();
+        assert_eq!(decode("sheet", &sheet).unwrap().height, 96 + 2 * 16 + 16);
+        batch.mixed = Some(Mixed { labels: vec![1], share: 0.5 });
+        assert!(contact_sheet(&batch, 96, 96, &classes).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the plans of a phase read, batch by batch.
 
 use headstart_kernels::element::{Slice, Values};
+use headstart_kernels::loss::Labels;
 
 use super::{Settings, Trainer};
 use crate::augment::Augment;
@@ -21,7 +22,8 @@ pub(super) fn of_epoch(
         true => balanced_order(seed, epoch, &images.labels()),
         false => epoch_order(seed, epoch, images.len(), settings.shuffle),
     };
-    (order, Augment { list: settings.augment.clone(), seed, epoch })
+    let (list, mixing) = (settings.augment.clone(), settings.mixing);
+    (order, Augment { list, seed, epoch, mixing, step: 0 })
 }
 
 impl Trainer<'_> {
@@ -106,11 +108,49 @@ impl<'s> Inputs<'s> {
         &'b self,
         frozen: Option<&'b Frozen>,
         count: usize,
-    ) -> (Vec<Slice<'b>>, &'b [u32]) {
-        match (&self.kept, frozen) {
-            (Some(_), _) => (self.rows.iter().map(Values::as_slice).collect(), &self.labels),
-            (None, None) => (vec![Slice::F32(&self.batch.images)], &self.batch.labels),
-            (None, Some(frozen)) => (frozen.outputs(count), &self.batch.labels),
+    ) -> (Vec<Slice<'b>>, Labels<'b>) {
+        if self.kept.is_some() {
+            let rows = self.rows.iter().map(Values::as_slice).collect();
+            return (rows, Labels::from(&self.labels));
         }
+        let second = self.batch.mixed.as_ref().map(|m| (&m.labels[..], m.share));
+        let inputs = match frozen {
+            None => vec![Slice::F32(&self.batch.images)],
+            Some(frozen) => frozen.outputs(count),
+        };
+        (inputs, Labels { first: &self.batch.labels, second })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headstart_kernels::table::Compute;
+
+    use super::*;
+    use crate::augment::Mixing;
+    use crate::inference::Control;
+    use crate::trainer::{Phase, Solver};
+    use crate::{Dataset, Model};
+
+    #[test]
+    fn changed_images_are_never_those_a_solved_head_has_kept() {
+        let data = Dataset::load("synthetic:2x40x32").unwrap();
+        let loss = |augment: &[&str], mixing| {
+            let mut model = Model::builder("resnet20").weights("cifar10").build(&data).unwrap();
+            let compute = Arc::new(Compute::new(1).unwrap());
+            let augment = augment.iter().map(|a| a.parse().unwrap()).collect();
+            let settings = Settings { augment, mixing, ..Settings::default() };
+            let mut trainer = Trainer::new(&mut model, &data, compute, settings).unwrap();
+            for phase in [Phase::solved_head(Solver::default()), Phase::head(1, 1e-3)] {
+                trainer.fit(&phase, &mut |_| Control::Continue).unwrap();
+            }
+            trainer.history.epochs.last().unwrap().loss
+        };
+        let plain = loss(&[], Mixing::default());
+        assert_eq!(plain, loss(&[], Mixing::default()));
+        assert!(plain != loss(&["erase:1"], Mixing::default()));
+        assert!(plain != loss(&[], Mixing { cutmix: Some(1.0), mixup: None }));
     }
 }

@@ -9,7 +9,7 @@ use super::layer_decay;
 use super::{INFERENCE_BATCH, Phase, Trainer, record};
 use headstart_kernels::loss::Targets;
 
-use crate::augment::{Augment, Augmentation};
+use crate::augment::Augment;
 use crate::cache::{Frozen, Keeping, Part};
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
@@ -111,7 +111,11 @@ impl<'t, 'a> Run<'t, 'a> {
             }
             false => None,
         };
-        let changed = !settings.augment.is_empty() && phase.solver.is_none();
+        let changes = match phase.solver {
+            None => settings.changes(),
+            Some(_) => Vec::new(),
+        };
+        let changed = !changes.is_empty();
         let keeping = frozen.as_ref().map_or(Keeping::Nowhere, |f| {
             let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
             let train = if changed { 0 } else { data.train.len() };
@@ -138,7 +142,6 @@ impl<'t, 'a> Run<'t, 'a> {
         let weights = weights.transpose()?.unwrap_or_default();
         train.set_targets(Targets { weights, smoothing: settings.label_smoothing })?;
         let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
-        let augment = settings.augment.iter().map(Augmentation::to_string).collect();
         let opening = Event::Phase {
             phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
@@ -148,7 +151,7 @@ impl<'t, 'a> Run<'t, 'a> {
             cached: keeping[0] != Keeping::Nowhere,
             on_disk: keeping[0] == Keeping::Disk,
             cache_bytes,
-            augment: if changed { augment } else { Vec::new() },
+            augment: changes,
             arena_bytes,
         };
         let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
@@ -282,9 +285,12 @@ impl<'t, 'a> Run<'t, 'a> {
     pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
         let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
         let batch_size = settings.batch_size;
-        let (mut order, augment) = of_epoch(settings, &data.train, epoch);
+        let (mut order, mut augment) = of_epoch(settings, &data.train, epoch);
         order.drain(..order.len().min(self.epoch_steps * batch_size));
-        let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
+        augment.step = self.epoch_steps;
+        // A solved head's phase may have kept what frozen layers make of images as they are.
+        let kept =
+            augment.is_none() && frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
         Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
     }
 
@@ -356,7 +362,7 @@ impl<'t, 'a> Run<'t, 'a> {
             let (inputs, labels) = batches.current(frozen.as_ref(), count);
             self.validate.forward(&inputs, count)?;
             let p = self.validate.output(0, count);
-            let batch = headstart_kernels::loss::cross_entropy(classes, p, labels);
+            let batch = headstart_kernels::loss::cross_entropy(classes, p, labels.first);
             totals.add(batch.loss / count as f64, batch.correct, count);
             done += count;
             let event = Event::Evaluating { split: "validation", done, total };

@@ -76,6 +76,8 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         patience,
         min_delta,
         ema,
+        mixup,
+        cutmix,
         limit,
         cache_memory,
         interpolation
