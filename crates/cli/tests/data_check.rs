@@ -170,3 +170,101 @@ fn bad_calls_are_refused() {
     place.run("data check").fails(2, &["<DATA>"]);
     place.run("data").fails(2, &["check", "get"]);
 }
+
+/// Writes the sample's training digits as class folders, with the label of every `every`-th moved on; gives back the
+/// names of those, with their true class.
+fn digits(place: &Place, every: usize) -> Vec<(String, String)> {
+    let digits = headstart::Dataset::load("sample").unwrap();
+    let mut flipped = Vec::new();
+    for i in 0..digits.train.len() {
+        let image = digits.train.image(i).unwrap();
+        let truth = digits.train.label(i);
+        // No class goes to one class only.
+        let label = if i % every == 0 { (truth + 1 + (i / every) % 9) % 10 } else { truth };
+        let name = format!("{}/{i:04}.png", digits.classes[label]);
+        write(place, &format!("data/{name}"), &png(8, 8, &image.pixels));
+        if label != truth {
+            flipped.push((name, digits.classes[truth].clone()));
+        }
+    }
+    flipped
+}
+
+#[test]
+fn labels_flipped_on_purpose_are_named() {
+    for every in [10, 18] {
+        let place = Place::new();
+        let flipped = digits(&place, every);
+        let line =
+            "data check data --labels --model resnet20 --image-size 32 --interpolation bicubic";
+        let check = &place.run(&format!("{line} --json")).ok().json()["labels"];
+        assert_eq!(place.kept().len(), 1);
+        let issues = check["issues"].as_array().unwrap();
+        let truth = |issue: &Value| {
+            let name = issue["name"].as_str().unwrap();
+            flipped.iter().find(|(flipped, _)| name.ends_with(flipped)).map(|f| f.1.clone())
+        };
+        let right: Vec<&Value> = issues.iter().filter(|i| truth(i).is_some()).collect();
+        let recall = right.len() as f64 / flipped.len() as f64;
+        let precision = right.len() as f64 / issues.len() as f64;
+        let named = right.iter().filter(|i| truth(i).as_deref() == i["suggested"].as_str()).count();
+        let told = format!(
+            "{} flipped: recall {recall}, precision {precision}, {named} named right",
+            flipped.len()
+        );
+        println!("{told}");
+        assert!(recall >= 0.8 && precision >= 0.5, "{told}");
+        assert!(named * 10 >= right.len() * 7, "{told}");
+        assert!(check["accuracy"].as_f64().unwrap() > 0.75, "{check}");
+        assert_eq!((&check["folds"], &check["layer"]), (&5.into(), &"avg_pool".into()));
+        let margins: Vec<f64> = issues.iter().map(|i| i["margin"].as_f64().unwrap()).collect();
+        assert!(margins.is_sorted() && margins.iter().all(|m| (0.0..0.5).contains(m)));
+        // The page has them with pictures; features are not computed anew.
+        let done = place.run(&format!("{line} --html page.html")).ok();
+        let first = issues[0]["name"].as_str().unwrap();
+        assert!(
+            done.out.contains("labels are likely wrong") && done.out.contains(first),
+            "{}",
+            done.out
+        );
+        assert!(done.err.contains("are kept from before"), "{}", done.err);
+        let page = fs::read_to_string(place.path("page.html")).unwrap();
+        let section = page.split("<section id=\"labels\">").nth(1).unwrap();
+        let section = section.split("</section>").next().unwrap();
+        assert_eq!(section.matches("<img ").count(), issues.len().min(60));
+        assert!(section.contains(first));
+        place.holds(&["data", "page.html"]);
+    }
+}
+
+#[test]
+fn labels_are_judged_by_a_model_file_and_small_classes_left_out() {
+    let place = Place::new();
+    place.data(8);
+    for i in 0..3 {
+        place.image(&format!("data/grey/{i}.png"), 16, [90, 90, 90], i);
+    }
+    // A picture of red among the blue ones, and a file that is no image.
+    place.image("data/blue/wrong.png", 16, [200, 30, 30], 40);
+    write(&place, "data/blue/broken.png", b"\x89PNG\r\n\x1a\n and no more");
+    place.run("train --data data --model resnet20 --epochs 1 --out run --no-cache").ok();
+    let model = "run/weights/best.safetensors";
+    let line = format!("data check data --labels --model {model} --no-cache --folds 4");
+    let check = &place.run(&format!("{line} --json")).ok().json()["labels"];
+    assert_eq!(check["left_out"], serde_json::json!(["grey"]));
+    assert_eq!(check["images"], 25);
+    let issues = check["issues"].as_array().unwrap();
+    assert!(issues[0]["name"].as_str().unwrap().ends_with("blue/wrong.png"), "{check}");
+    assert_eq!((&issues[0]["class"], &issues[0]["suggested"]), (&"blue".into(), &"red".into()));
+    let text = place.run(&line).ok().out;
+    assert!(text.contains("fewer than 4 images: grey"), "{text}");
+    assert_eq!(place.kept().len(), 0);
+
+    place.run(&format!("{line} --image-size 32")).fails(2, &["a model file", "--image-size"]);
+    place.run("data check data --labels --folds 1").fails(2, &["--folds", "at least 2"]);
+    place.run("data check data --labels --model resnet5").fails(2, &["resnet5", "resnet50"]);
+    place.run("data check data --folds 3").fails(2, &["--labels"]);
+    let line = "data check data --labels --model resnet20 --no-cache --folds 100 --html page.html";
+    place.run(line).fails(1, &["training images", "two classes of 100 images"]);
+    place.holds(&["data", "run"]);
+}

@@ -100,6 +100,7 @@ pub mod inference;
 pub mod init;
 pub mod inspect;
 pub mod job;
+pub mod label_issues;
 pub mod logistic;
 pub mod lr_find;
 pub mod metrics;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::choices::{Interp, Prec};
+
 /// What to do with data sets.
 #[derive(Debug, Args)]
 pub struct Data {
@@ -14,7 +16,8 @@ pub struct Data {
 /// What to do with data sets.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Look a data set over: unreadable files, duplicates, leaks, tiny and blank images, uneven classes
+    /// Look a data set over: unreadable files, duplicates, leaks, tiny and blank images, uneven classes,
+    /// labels that are likely wrong
     Check(DataCheck),
     /// Get a published data set, from this machine or by download, and print the path
     Get(DataGet),
@@ -35,6 +38,36 @@ pub struct DataCheck {
     /// Write a page with thumbnails
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Also name training images whose label is likely wrong: heads over a frozen net that did not see an image speak against it
+    #[arg(long)]
+    pub labels: bool,
+    /// Net, or a model file, whose features --labels judges by [default: resnet50; for sample resnet20]
+    #[arg(long, value_name = "NAME|FILE", requires = "labels")]
+    pub model: Option<String>,
+    /// Weights, where --model names a net, as for train [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "imagenet|cifar10|FILE", requires = "labels")]
+    pub weights: Option<String>,
+    /// Resize images to this size, where --model names a net
+    #[arg(long, value_name = "PIXELS", requires = "labels")]
+    pub image_size: Option<usize>,
+    /// How images are resized, where --model names a net
+    #[arg(long, value_enum, requires = "labels")]
+    pub interpolation: Option<Interp>,
+    /// Parts of the images that are judged in turn by heads trained on the others
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "labels")]
+    pub folds: usize,
+    /// Seed of those parts
+    #[arg(long, value_name = "N", default_value_t = 42, requires = "labels")]
+    pub seed: u32,
+    /// Arithmetic of the net
+    #[arg(long, value_enum, default_value_t = Prec::Auto, requires = "labels")]
+    pub precision: Prec,
+    /// Folder where outputs of frozen layers are kept, as for train
+    #[arg(long, value_name = "DIR", requires = "labels")]
+    pub cache_dir: Option<PathBuf>,
+    /// Keep nothing on disk for later runs, and use nothing that is there
+    #[arg(long, requires = "labels", conflicts_with = "cache_dir")]
+    pub no_cache: bool,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,

@@ -2,13 +2,21 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::dataset::{self, DataOptions, Limits};
-use headstart::inspect;
+use headstart::cache::{CacheSettings, DISK};
+use headstart::config::TrainConfig;
+use headstart::dataset::{self, DataOptions, Dataset, Limits};
+use headstart::hub::sources;
+use headstart::inspect::{self, Inspection, LabelCheck};
+use headstart::job::build_model;
+use headstart::label_issues::LabelOptions;
+use headstart::model::Model;
+use headstart::trainer::default_cache_memory;
 
+use super::{cache, compute, hub, is_file};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::{interrupt, output};
 
 /// Runs a command about data.
 pub fn run(args: &Data) -> Result<(), Failure> {
@@ -24,6 +32,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
         let found = args.threads.to_string();
         return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
     }
+    let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {
         validation_split: 0.0,
@@ -39,7 +48,10 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
         progress.count("looking at images", done, total, rate);
     });
     progress.clear();
-    let found = found?;
+    let mut found = found?;
+    if let Some((config, options)) = judge {
+        found.labels = Some(labels(args, &config, options, &data, &found)?);
+    }
     if let Some(path) = &args.html {
         write_bytes(path, inspect::html(&found, &data).as_bytes())?;
         eprintln!("page: {}", path.display());
@@ -50,4 +62,67 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
         output::line(&found)?;
     }
     Ok(())
+}
+
+/// What the net for --labels is made from, and how labels are judged.
+fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
+    let usage = |what: &str, expected: &str, found: String, hint: &str| {
+        Err(Failure::Usage(Error::invalid(what, expected, found, hint)))
+    };
+    if args.folds < 2 {
+        return usage("--folds", "at least 2", args.folds.to_string(), "");
+    }
+    let file = args.model.as_deref().filter(|model| is_file(model));
+    let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
+    if let Some(file) = file.filter(|_| given) {
+        let found = "a model file, which says itself how images enter it".to_string();
+        let hint = "leave --weights, --image-size and --interpolation out";
+        return usage(file, "the name of a net with these flags", found, hint);
+    }
+    let defaults =
+        TrainConfig::defaults(Some(&args.data), args.model.as_deref().filter(|_| file.is_none()));
+    let config = TrainConfig {
+        data: args.data.clone(),
+        model: args.model.clone().filter(|_| file.is_none()).unwrap_or(defaults.model),
+        weights: args.weights.clone().unwrap_or(defaults.weights),
+        image_size: args.image_size.or(defaults.image_size),
+        interpolation: args.interpolation.map(Into::into).or(defaults.interpolation),
+        threads: args.threads,
+        ..TrainConfig::default()
+    };
+    config.check().map_err(Failure::Usage)?;
+    if file.is_none() && sources::is_variant(&config.weights) {
+        hub::published(&config.model, &config.weights, false)?;
+    }
+    Ok((config, LabelOptions { folds: args.folds, seed: args.seed, l2: None }))
+}
+
+/// Judges the labels of the training images.
+fn labels(
+    args: &DataCheck,
+    config: &TrainConfig,
+    options: LabelOptions,
+    data: &Dataset,
+    found: &Inspection,
+) -> Result<LabelCheck, Failure> {
+    let compute = compute(args.threads, args.precision.into())?;
+    let model = match args.model.as_deref().filter(|model| is_file(model)) {
+        Some(file) => Model::open(file)?,
+        None => {
+            hub::fetch_weights(config)?;
+            build_model(config, data)?.0
+        }
+    };
+    let folder = match args.no_cache {
+        true => None,
+        false => Some(cache::root(args.cache_dir.as_ref())?),
+    };
+    let settings = CacheSettings { memory: default_cache_memory(), folder, disk: DISK };
+    interrupt::watch();
+    let mut progress = Progress::new(0);
+    let mut show = |event| Ok(progress.show(&event));
+    let check =
+        inspect::check_labels(&model, data, found, &compute, &settings, options, &mut show)?;
+    progress.clear();
+    check.ok_or_else(|| Failure::Interrupted("labels were not judged".into()))
 }

@@ -1,5 +1,5 @@
 //! Looking a data set over before anyone trains on it: files that cannot be read, images that occur
-//! twice or in two splits, tiny and blank ones, uneven classes.
+//! twice or in two splits, tiny and blank ones, uneven classes, labels that are likely wrong.
 //!
 //! ```
 //! use headstart::dataset::{self, DataOptions};
@@ -12,6 +12,7 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod labels;
 mod near;
 mod page;
 mod quick;
@@ -29,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::image::{Format, Rgb8, read_header};
 use thumb::Thumb;
 
+pub use labels::{LabelCheck, Mislabelled, check_labels};
 pub use page::html;
 pub use quick::warnings;
 
@@ -71,6 +73,9 @@ pub struct Inspection {
     pub balance: Balance,
     /// What is allowed but likely not meant, a sentence each.
     pub warnings: Vec<String>,
+    /// Labels that are likely wrong, where [`check_labels`] was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelCheck>,
 }
 
 /// An image of a finding.
@@ -224,6 +229,7 @@ pub fn inspect(
         blank: members(&|one| one.blank),
         balance: Balance::of(data),
         warnings: data.warnings.clone(),
+        labels: None,
         exact_duplicates,
         near_duplicates,
     })

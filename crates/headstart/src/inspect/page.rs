@@ -5,7 +5,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Group, Inspection, Member, parts};
+use super::{Group, Inspection, LabelCheck, Member, parts};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::image::{Interpolation, Rgb8, resize};
@@ -49,6 +49,9 @@ pub fn html(found: &Inspection, data: &Dataset) -> String {
     );
     groups(&mut out, "exact", "Exact duplicates", &found.exact_duplicates, data);
     groups(&mut out, "near", "Near duplicates", &found.near_duplicates, data);
+    if let Some(check) = &found.labels {
+        labels(&mut out, check, data);
+    }
     gallery(&mut out, "tiny", "Tiny images", &found.tiny, data);
     gallery(&mut out, "blank", "Blank images", &found.blank, data);
     rows(
@@ -71,6 +74,7 @@ pub fn html(found: &Inspection, data: &Dataset) -> String {
 /// The findings in numbers, each a link to its section.
 fn tiles(out: &mut String, found: &Inspection) {
     out.push_str("<nav class=\"tiles\">\n");
+    let doubtful = found.labels.as_ref().map(|check| check.issues.len());
     for (id, count, label, grave) in [
         ("unreadable", found.unreadable.len(), "cannot be used", true),
         ("extensions", found.wrong_extensions.len(), "wrong extension", false),
@@ -78,9 +82,13 @@ fn tiles(out: &mut String, found: &Inspection) {
         ("near", found.near_duplicates.len(), "near duplicates", false),
         ("exact", found.leaks, "in two splits", true),
         ("exact", found.conflicts, "under two classes", true),
+        ("labels", doubtful.unwrap_or(0), "labels likely wrong", true),
         ("tiny", found.tiny.len(), "tiny", false),
         ("blank", found.blank.len(), "blank", false),
     ] {
+        if id == "labels" && doubtful.is_none() {
+            continue;
+        }
         let class = match (count, grave) {
             (0, _) => "none",
             (_, true) => "grave",
@@ -169,7 +177,7 @@ fn groups(out: &mut String, id: &str, title: &str, list: &[Group], data: &Datase
     for group in sorted.into_iter().take(SHOWN) {
         let grave = if group.remark().is_empty() { "" } else { " grave" };
         let _ = write!(out, "<div class=\"group{grave}\"><div class=\"row\">");
-        group.images.iter().take(MEMBERS).for_each(|member| figure(out, member, data));
+        group.images.iter().take(MEMBERS).for_each(|member| figure(out, member, "", data));
         out.push_str("</div>");
         let more = group.images.len().saturating_sub(MEMBERS);
         let mut notes = Vec::new();
@@ -193,11 +201,33 @@ fn gallery(out: &mut String, id: &str, title: &str, list: &[Member], data: &Data
     }
     heading(out, id, title, list.len());
     out.push_str("<div class=\"row\">");
-    list.iter().take(SHOWN).for_each(|member| figure(out, member, data));
+    list.iter().take(SHOWN).for_each(|member| figure(out, member, "", data));
     out.push_str("</div></section>\n");
 }
 
-fn figure(out: &mut String, member: &Member, data: &Dataset) {
+fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
+    if check.issues.is_empty() {
+        return;
+    }
+    heading(out, "labels", "Labels that are likely wrong", check.issues.len());
+    let _ = write!(
+        out,
+        "<p>Of {} training images; heads over {} of {} that did not see an image agree with {:.1}%.</p>\n\
+         <div class=\"row\">",
+        grouped(check.images),
+        escape(&check.layer),
+        escape(&check.model),
+        100.0 * check.accuracy
+    );
+    for issue in check.issues.iter().take(SHOWN) {
+        let (suggested, p) = (escape(&issue.suggested), issue.probability);
+        figure(out, &issue.image, &format!("rather <b>{suggested}</b> {p:.3}<br>"), data);
+    }
+    out.push_str("</div></section>\n");
+}
+
+/// An image with what is known of it; `note` is HTML.
+fn figure(out: &mut String, member: &Member, note: &str, data: &Dataset) {
     let subset = parts(data).into_iter().find(|part| part.0 == member.split).map(|part| part.1);
     let picture = subset
         .filter(|subset| member.position < subset.len())
@@ -213,7 +243,7 @@ fn figure(out: &mut String, member: &Member, data: &Dataset) {
     let (height, width) = member.size;
     let _ = write!(
         out,
-        "<figure title=\"{name}\">{image}<figcaption><b>{}</b> {}, {width}&times;{height}<br>{name}</figcaption></figure>",
+        "<figure title=\"{name}\">{image}<figcaption><b>{}</b> {}, {width}&times;{height}<br>{note}{name}</figcaption></figure>",
         escape(&member.class),
         member.split
     );

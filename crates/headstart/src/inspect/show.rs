@@ -2,11 +2,13 @@
 
 use std::fmt::{self, Display};
 
-use super::{BLANK, Group, Inspection, Member, TINY};
+use super::{BLANK, Group, Inspection, LabelCheck, Member, TINY};
 use crate::summary::grouped;
 
 /// Examples shown of each kind.
 const EXAMPLES: usize = 5;
+/// Labels shown.
+const LABELS: usize = 50;
 
 impl Inspection {
     /// How many findings there are of all kinds.
@@ -19,6 +21,7 @@ impl Inspection {
             + self.blank.len()
             + usize::from(self.balance.is_uneven())
             + self.warnings.len()
+            + self.labels.as_ref().map_or(0, |check| check.issues.len())
     }
 }
 
@@ -73,6 +76,27 @@ fn group(group: &Group) -> String {
     }
 }
 
+fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
+    let heading = plural(check.issues.len(), "label is likely wrong", "labels are likely wrong");
+    let (images, share) = (grouped(check.images), 100.0 * check.accuracy);
+    write!(f, "\n{heading}, of {images}: heads over {} of {} ", check.layer, check.model)?;
+    write!(f, "that did not see an image agree with {share:.1}%")?;
+    for m in check.issues.iter().take(LABELS) {
+        let (name, class, suggested) = (&m.image.name, &m.image.class, &m.suggested);
+        write!(f, "\n  {name}: {class} ({:.3}), rather {suggested} ", m.label_probability)?;
+        write!(f, "({:.3})", m.probability)?;
+    }
+    if check.issues.len() > LABELS {
+        write!(f, "\n  ... and {} more", grouped(check.issues.len() - LABELS))?;
+    }
+    if !check.left_out.is_empty() {
+        let classes = check.left_out.join(", ");
+        write!(f, "\nlabels not judged, of classes with fewer than {} images: ", check.folds)?;
+        write!(f, "{classes}")?;
+    }
+    Ok(())
+}
+
 impl Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, plural(self.images, "image", "images"))?;
@@ -122,6 +146,9 @@ impl Display for Inspection {
                 "\nuneven classes: {most} images of {}, {fewest} of {}",
                 b.largest, b.smallest
             )?;
+        }
+        if let Some(check) = &self.labels {
+            labels(f, check)?;
         }
         for warning in &self.warnings {
             write!(f, "\n{warning}")?;
