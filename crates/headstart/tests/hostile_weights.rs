@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use headstart::Model;
 use headstart::weights::{inspect, read};
+use proptest::prelude::*;
 
 fn tar_gz(bytes: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -316,4 +318,54 @@ fn mutated_files_are_errors_or_other_numbers_and_never_panics() {
         fs::write(&path, mutated(&good, &mut random)).unwrap();
         let _ = inspect(&path);
     }
+}
+
+#[test]
+fn mutated_model_files_are_errors_or_models_and_never_panic() {
+    let data = headstart::Dataset::load("synthetic:3x12x16").unwrap();
+    let model = Model::builder("resnet20").weights("none").build(&data).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("model.safetensors");
+    model.save(&path, None, &[]).unwrap();
+    let good = fs::read(&path).unwrap();
+    assert!(Model::open(&path).is_ok());
+    let header = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let card = good.windows(12).position(|w| w == b"architecture").unwrap();
+    assert!(card < header);
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut errors = 0;
+    for round in 0..300 {
+        let mut bytes = mutated(&good, &mut random);
+        // Half of the changes are to the card.
+        if round % 2 == 0 && bytes.len() > header {
+            let at = (card + random.below(400)).min(header - 1);
+            bytes[at] = b"0\"9-,:{}[]ae"[random.below(12)];
+        }
+        fs::write(&path, bytes).unwrap();
+        errors += usize::from(Model::open(&path).is_err());
+    }
+    assert!(errors > 50, "{errors}");
+}
+
+#[test]
+fn bytes_of_any_kind_are_refused_without_a_panic() {
+    let work = tempfile::tempdir().unwrap();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
+    let starts: [&[u8]; 6] = [
+        b"",
+        b"\x89HDF\r\n\x1a\n",
+        b"PK\x03\x04",
+        b"\x80\x02}",
+        b"\x10\0\0\0\0\0\0\0{",
+        b"{\"format\":",
+    ];
+    let names = ["x.h5", "x.keras", "x.pth", "x.safetensors", "model.json", "x"];
+    let bytes = prop::collection::vec(any::<u8>(), 0..600);
+    proptest!(config, |(start in 0..starts.len(), name in 0..names.len(), bytes in bytes)| {
+        let path = work.path().join(names[name]);
+        fs::write(&path, [starts[start], &bytes].concat()).unwrap();
+        prop_assert!(inspect(&path).is_err());
+        prop_assert!(read(&path).is_err());
+        prop_assert!(Model::open(&path).is_err());
+    });
 }
