@@ -11,11 +11,11 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
-    let command = args::Cli::parse().command;
-    match commands::run(command) {
+    let cli = args::Cli::from_arg_matches(&args::command().get_matches());
+    match commands::run(cli.unwrap_or_else(|e| e.exit()).command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs;
+
 use support::{Place, list};
 
 #[test]
@@ -95,17 +97,17 @@ fn completions_and_manual_pages_know_every_command_and_flag() {
         assert!(pages.contains(&page), "{page}");
         assert!(place.path("pages/man1").join(page).is_file());
     }
-    let page = std::fs::read_to_string(place.path("pages/man1/headstart-train.1")).unwrap();
+    let page = fs::read_to_string(place.path("pages/man1/headstart-train.1")).unwrap();
     assert!(page.contains(r"\-\-fine\-tune\-at"), "{page}");
-    std::fs::write(place.path("file"), "").unwrap();
+    fs::write(place.path("file"), "").unwrap();
     place.run("man file/below").fails(1, &["cannot create file/below"]);
 }
 
 #[test]
 fn doctor_tells_what_is_used_and_what_would_change_it() {
     let place = Place::new();
-    std::fs::create_dir_all(place.path("cache/weights")).unwrap();
-    std::fs::write(place.path("cache/weights/some.h5"), [0; 3000]).unwrap();
+    fs::create_dir_all(place.path("cache/weights")).unwrap();
+    fs::write(place.path("cache/weights/some.h5"), [0; 3000]).unwrap();
     let doctor = |line: &str| -> support::Done {
         let mut command = place.command(line);
         command.env("HEADSTART_ISA", "portable").env("HEADSTART_CACHE", place.path("cache"));
@@ -142,4 +144,26 @@ fn doctor_refuses_unknown_kernels_and_too_many_threads() {
     let output = place.command("doctor").env("HEADSTART_ISA", "mmx").output().unwrap();
     support::Done::from(output).fails(1, &["mmx", "HEADSTART_ISA", "portable"]);
     place.run("doctor --threads 100000").fails(2, &["--threads", "1024"]);
+}
+
+#[test]
+fn the_help_of_train_is_short_and_there_is_one_with_everything() {
+    let place = Place::new();
+    let short = place.run("train --help").ok().out;
+    assert_eq!(place.run("train -h").ok().out, short);
+    let all = place.run("train --help-all").ok().out;
+    for part in ["\nData:\n", "\nPhases:\n", "\nResults:\n", "--data ", "--recipe ", "--help-all"] {
+        assert!(short.contains(part) && all.contains(part), "{part} in: {short}");
+    }
+    for rare in ["--beta-1 ", "--layer-decay ", "--cache-disk "] {
+        assert!(!short.contains(rare) && all.contains(rare), "{rare}");
+    }
+    assert!(short.lines().count() < 80 && all.lines().count() > 200);
+    // Pages and completions have all flags.
+    place.run("man pages").ok();
+    let page = fs::read_to_string(place.path("pages/headstart-train.1")).unwrap();
+    let script = place.run("completions bash").ok().out;
+    for flag in ["layer-decay", "beta-1", "recipe", "help-all"] {
+        assert!(page.replace('\\', "").contains(flag) && script.contains(flag), "{flag}");
+    }
 }

@@ -89,7 +89,7 @@ pub struct Predict {
     /// Answer "unknown" where no class is at least so probable
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,
-    /// Write the answers to a file instead: .csv, .json or .jsonl
+    /// Write the answers to a file instead: .csv, .json, .jsonl or .parquet
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub output: Option<PathBuf>,
     /// Images that go through the net together

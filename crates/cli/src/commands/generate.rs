@@ -2,18 +2,17 @@
 
 use std::fs;
 
-use clap::CommandFactory;
 use headstart::Error;
 use headstart::atomic::write_bytes;
 
-use crate::args::{Cli, Completions, Man};
+use crate::args::{Completions, Man, command};
 use crate::failure::Failure;
 use crate::output;
 
 /// Prints a completion script.
 pub fn completions(args: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "headstart", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "headstart", &mut script);
     output::text(String::from_utf8_lossy(&script))?;
     Ok(())
 }
@@ -21,7 +20,7 @@ pub fn completions(args: &Completions) -> Result<(), Failure> {
 /// Writes a page for the program and one for each command, and prints their paths.
 pub fn man(args: &Man) -> Result<(), Failure> {
     fs::create_dir_all(&args.folder).map_err(Error::io("create", &args.folder))?;
-    let mut program = Cli::command();
+    let mut program = command();
     program.build();
     for page in with_subcommands(&program) {
         let name = page.get_display_name().unwrap_or(page.get_name()).to_string();

@@ -1,11 +1,18 @@
-//! Answers for images, as .csv, .json or .jsonl.
+//! Answers for images, as .csv, .json, .jsonl or .parquet.
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
 use serde::Serialize;
 
-use crate::atomic::write_atomic;
+use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 
 /// What is answered where no class is probable enough.
@@ -50,6 +57,7 @@ enum Kind {
     Csv,
     Json,
     Jsonl,
+    Parquet,
 }
 
 fn kind(path: &Path) -> Result<Kind> {
@@ -57,9 +65,10 @@ fn kind(path: &Path) -> Result<Kind> {
         Some("csv") => Ok(Kind::Csv),
         Some("json") => Ok(Kind::Json),
         Some("jsonl") => Ok(Kind::Jsonl),
+        Some("parquet") => Ok(Kind::Parquet),
         _ => Err(Error::invalid(
             path.display().to_string(),
-            "a name that ends in .csv, .json or .jsonl",
+            "a name that ends in .csv, .json, .jsonl or .parquet",
             "another ending",
             "",
         )),
@@ -76,8 +85,8 @@ pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
 
 /// Writes predictions in the format that the file's ending names, whole or not at all.
 ///
-/// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` has image, class,
-/// probability, and class and probability of the second to last choice.
+/// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` and `.parquet` have the columns
+/// image, class, probability, and class and probability of the second to last choice (class2, probability2, ...).
 ///
 /// # Errors
 /// If the ending is unknown or the file cannot be written.
@@ -95,12 +104,23 @@ pub fn write_predictions(path: impl AsRef<Path>, predictions: &[Prediction]) -> 
                 out.write_all(b"\n")
             })
         }),
+        Kind::Parquet => {
+            let bytes = parquet(predictions).map_err(|e| {
+                let expected = "answers that fit Parquet";
+                Error::format(path, expected, e.to_string(), "")
+            })?;
+            write_bytes(path, &bytes)
+        }
     }
+}
+
+fn most_choices(predictions: &[Prediction]) -> usize {
+    predictions.iter().map(|p| p.top.len()).max().unwrap_or(1)
 }
 
 fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
-    let choices = predictions.iter().map(|p| p.top.len()).max().unwrap_or(1);
+    let choices = most_choices(predictions);
     let mut head = vec!["image".to_string(), "class".into(), "probability".into()];
     for rank in 2..=choices {
         head.extend([format!("class{rank}"), format!("probability{rank}")]);
@@ -116,8 +136,55 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     writer.flush()
 }
 
+/// One row group, compressed with Snappy; ranks that an image lacks are null.
+fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
+    let ranks = 2..=most_choices(predictions);
+    let optional = |k| format!("optional binary class{k} (UTF8); optional float probability{k};");
+    let schema = parse_message_type(&format!(
+        "message predictions {{ required binary image (UTF8); required binary class (UTF8); \
+         required float probability; {} }}",
+        ranks.clone().map(optional).collect::<String>()
+    ))?;
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties))?;
+    let mut rows = file.next_row_group()?;
+    column::<ByteArrayType>(&mut rows, predictions, false, |p| Some(text(&p.image)))?;
+    column::<ByteArrayType>(&mut rows, predictions, false, |p| Some(text(&p.class)))?;
+    column::<FloatType>(&mut rows, predictions, false, |p| Some(p.probability))?;
+    for k in ranks {
+        let class = |p: &Prediction| p.top.get(k - 1).map(|c| text(&c.class));
+        column::<ByteArrayType>(&mut rows, predictions, true, class)?;
+        let probability = |p: &Prediction| p.top.get(k - 1).map(|c| c.probability);
+        column::<FloatType>(&mut rows, predictions, true, probability)?;
+    }
+    rows.close()?;
+    file.into_inner()
+}
+
+fn text(text: &str) -> ByteArray {
+    ByteArray::from(text)
+}
+
+/// Writes the next column.
+fn column<T: DataType>(
+    rows: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    predictions: &[Prediction],
+    optional: bool,
+    of: impl Fn(&Prediction) -> Option<T::T>,
+) -> Result<(), ParquetError> {
+    let values: Vec<Option<T::T>> = predictions.iter().map(of).collect();
+    let given: Vec<i16> = values.iter().map(|v| v.is_some().into()).collect();
+    let values: Vec<T::T> = values.into_iter().flatten().collect();
+    let Some(mut column) = rows.next_column()? else { return Ok(()) };
+    column.typed::<T>().write_batch(&values, optional.then_some(&given[..]), None)?;
+    column.close()
+}
+
 #[cfg(test)]
 mod tests {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+
     use super::*;
 
     fn predictions() -> Vec<Prediction> {
@@ -150,5 +217,30 @@ mod tests {
         assert_eq!((&json[0]["class"], &json[1]["class"]), (&"a, \"b\"".into(), &UNKNOWN.into()));
         assert_eq!(json[1]["top"][0]["probability"], 0.75);
         assert!(write_predictions(folder.path().join("p.txt"), &predictions()).is_err());
+    }
+
+    #[test]
+    fn parquet_has_a_column_for_each_rank_and_nulls_where_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.parquet");
+        let mut given = predictions();
+        given[1].top.truncate(1);
+        write_predictions(&path, &given).unwrap();
+        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+        let rows: Vec<Vec<(String, Field)>> =
+            reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
+        let text = |text: &str| Field::Str(text.into());
+        let row = |class: &str, second: [Field; 2], name: &str| {
+            let [class2, probability2] = second;
+            let fields = [text(name), text(class), Field::Float(0.75), class2, probability2];
+            let names = ["image", "class", "probability", "class2", "probability2"];
+            names.map(String::from).into_iter().zip(fields).collect::<Vec<_>>()
+        };
+        assert_eq!(rows[0], row("a, \"b\"", [text("c"), Field::Float(0.25)], "x.png"));
+        assert_eq!(rows[1], row(UNKNOWN, [Field::Null, Field::Null], "y.png"));
+        assert_eq!(rows.len(), 2);
+        write_predictions(&path, &[]).unwrap();
+        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(reader.get_row_iter(None).unwrap().count(), 0);
     }
 }
