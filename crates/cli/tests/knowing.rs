@@ -149,7 +149,7 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
     for flags in ["--threads 1", "--threads 3", "--batch-size 7"] {
         assert_eq!(place.run(&format!("predict {MODEL} data --json {flags}")).ok().out, json);
     }
-    for ending in ["csv", "json", "jsonl"] {
+    for ending in ["csv", "json", "jsonl", "parquet"] {
         place.run(&format!("predict {MODEL} data --top-k 2 --output p.{ending}")).ok();
     }
     let array: Value = serde_json::from_str(&read(&place, "p.json")).unwrap();
@@ -159,6 +159,8 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
     let csv = read(&place, "p.csv");
     assert!(csv.starts_with("image,class,probability,class2,probability2\n"));
     assert_eq!(csv.lines().count(), 61);
+    let parquet = fs::read(place.path("p.parquet")).unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
 
     fs::write(place.path("data/red/zz.png"), "no picture").unwrap();
     place
@@ -167,7 +169,7 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
     assert_eq!(read(&place, "bad.csv").lines().count(), 61);
     place
         .run(&format!("predict {MODEL} data --output p.xlsx"))
-        .fails(2, &[".csv, .json or .jsonl"]);
+        .fails(2, &[".csv, .json, .jsonl or .parquet"]);
     place.run(&format!("predict {MODEL} data --batch-size 0")).fails(2, &["--batch-size"]);
 }
 

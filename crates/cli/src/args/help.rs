@@ -87,7 +87,10 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         "What is learned from",
         &[
             ("augment", "Change training images at random"),
-            ("show_batch", "Write the first batch as training sees it to a PNG, and do nothing else"),
+            (
+                "show_batch",
+                "Write the first batch as training sees it to a PNG, and do nothing else",
+            ),
             ("mixup", ""),
             ("cutmix", ""),
             ("label_smoothing", ""),
