@@ -10,7 +10,7 @@ const FIRST: [&str; 3] = ["data", "model", "weights"];
 
 impl TrainConfig {
     /// The flags that lead from the [`TrainConfig::defaults`] of the same data and net to these settings, each with its
-    /// value as a word of its own: `["--data", "photos", "--epochs", "3", "--balance"]`.
+    /// value as a word of its own: `["--data", "photos", "--balance", "--epochs", "3"]`.
     ///
     /// # Errors
     /// If a setting that has a default value is none here, which no flag says.
@@ -20,7 +20,7 @@ impl TrainConfig {
     ///
     /// let mut config = TrainConfig { data: "photos".into(), ..TrainConfig::default() };
     /// (config.epochs, config.balance) = (3, true);
-    /// assert_eq!(config.flags()?.join(" "), "--data photos --epochs 3 --balance");
+    /// assert_eq!(config.flags()?.join(" "), "--data photos --balance --epochs 3");
     /// # Ok::<(), headstart::Error>(())
     /// ```
     pub fn flags(&self) -> Result<Vec<String>> {
