@@ -46,6 +46,37 @@ fn what_export_writes_is_read_again_and_its_script_is_printed() {
 }
 
 #[test]
+fn onnx_is_written_in_floats_and_in_bytes() {
+    let place = trained();
+    let json = place.run(&format!("export {MODEL} --format onnx --out e.onnx --json")).ok().json();
+    assert!(json["script"].as_str().unwrap().contains("InferenceSession(\"e.onnx\")"), "{json}");
+    assert!(json.get("int8").is_none(), "{json}");
+    let line = format!("export {MODEL} --format onnx --out b.onnx --int8 --data data");
+    let json =
+        place.run(&format!("{line} --calibration-images 6 --split train --json")).ok().json();
+    let int8 = &json["int8"];
+    assert_eq!(
+        (&int8["calibration_images"], &int8["split"]),
+        (&6.into(), &"train".into()),
+        "{json}"
+    );
+    assert!(int8["agreement"].as_f64().unwrap() > 0.5 && int8["samples"].as_u64().unwrap() > 6);
+    let size = |name: &str| fs::metadata(place.path(name)).unwrap().len();
+    assert!(size("b.onnx") * 3 < size("e.onnx"));
+    // Every image here is a test image of its own class folders; the figures are printed.
+    let said = place.run(&line).ok();
+    assert!(said.err.contains("int8") && said.err.contains("accuracy"), "{}", said.err);
+    place.run(&format!("export {MODEL} --format onnx --out x.onnx --int8")).fails(2, &["--data"]);
+    let keras = format!("export {MODEL} --format keras --out x.weights.h5 --int8 --data data");
+    place.run(&keras).fails(2, &["--int8", "onnx"]);
+    place.run(&line.replace("b.onnx", "x.pb")).fails(2, &["x.pb", ".onnx"]);
+    place.run(&line.replace("--data data", "--data gone")).fails(1, &["gone"]);
+    let none = format!("{line} --calibration-images 0").replace("b.onnx", "x.onnx");
+    place.run(&none).fails(1, &["calibration images", "at least 1"]);
+    assert!(!place.path("x.onnx").exists());
+}
+
+#[test]
 fn exports_that_cannot_be_leave_nothing() {
     let place = trained();
     let export = |format: &str, out: &str| {

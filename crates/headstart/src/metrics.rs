@@ -94,6 +94,41 @@ fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// Two sets of answers for the same images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Number of images.
+    pub samples: usize,
+    /// Accuracy of the answers.
+    pub accuracy: f64,
+    /// Accuracy of those they are compared with.
+    pub reference_accuracy: f64,
+    /// Share of images whose most probable class is the same.
+    pub agreement: f64,
+}
+
+impl Agreement {
+    /// Compares probabilities, both `[labels.len(), classes]` row-major.
+    pub fn new(classes: usize, reference: &[f32], answers: &[f32], labels: &[usize]) -> Agreement {
+        let n = classes.max(1);
+        let (mut right, mut reference_right, mut same) = (0, 0, 0);
+        let pairs = reference.chunks_exact(n).zip(answers.chunks_exact(n));
+        for ((r, a), &label) in pairs.zip(labels) {
+            let (r, a) = (argmax(r), argmax(a));
+            right += usize::from(a == label);
+            reference_right += usize::from(r == label);
+            same += usize::from(a == r);
+        }
+        let of = |part| share(part, labels.len());
+        Agreement {
+            samples: labels.len(),
+            accuracy: of(right),
+            reference_accuracy: of(reference_right),
+            agreement: of(same),
+        }
+    }
+}
+
 /// The most probable class, the first of equals.
 pub fn argmax(probabilities: &[f32]) -> usize {
     let mut best = 0;

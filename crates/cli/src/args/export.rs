@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use headstart::export::WeightFormat;
+
+use super::choices::Split;
 
 /// What to export, and as what.
 #[derive(Debug, Args)]
@@ -13,12 +14,36 @@ pub struct Export {
     /// What to write
     #[arg(long, value_enum)]
     pub format: ExportFormat,
-    /// File to write: its name ends in .safetensors or .weights.h5
+    /// File to write: its name ends in .safetensors, .weights.h5 or .onnx
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// ImageNet weights with their 1000-class head, where MODEL names a net [default: imagenet]
     #[arg(long, value_name = "imagenet|FILE")]
     pub weights: Option<String>,
+    /// For onnx: 8-bit arithmetic; --data says with which values, and what it costs
+    #[arg(long, requires = "data")]
+    pub int8: bool,
+    /// For --int8: images, as for train
+    #[arg(long, value_name = "PATH", requires = "int8")]
+    pub data: Option<String>,
+    /// For --int8: training images that say which values the net's feature maps have
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub calibration_images: usize,
+    /// For --int8: the images that accuracy is measured on
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// For --int8: share that was held out for validation
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub validation_split: f64,
+    /// For --int8: share that was split off for testing
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub test_split: f64,
+    /// For --int8: seed of those splits, and of the choice of training images
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u32,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -31,15 +56,8 @@ pub enum ExportFormat {
     Safetensors,
     /// Keras 3's .weights.h5
     Keras,
-}
-
-impl From<ExportFormat> for WeightFormat {
-    fn from(format: ExportFormat) -> WeightFormat {
-        match format {
-            ExportFormat::Safetensors => WeightFormat::Safetensors,
-            ExportFormat::Keras => WeightFormat::Keras,
-        }
-    }
+    /// ONNX, from the bytes of images to probabilities: for onnxruntime, OpenVINO, TensorRT, browsers and phones
+    Onnx,
 }
 
 /// Which weight file to look at.

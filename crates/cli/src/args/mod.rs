@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 pub use cache::{Cache, CacheAction};
 pub use choices::{PhaseArg, Split};
 pub use data::{Data, DataCheck, DataCommand, DataGet};
-pub use export::{Export, WeightsInspect};
+pub use export::{Export, ExportFormat, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use help::command;
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};

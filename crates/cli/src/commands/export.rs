@@ -1,32 +1,128 @@
 //! `headstart export`.
 
+use headstart::Error;
+use headstart::config::Precision;
+use headstart::dataset::{self, DataOptions};
+use headstart::export::onnx::{self, Int8};
 use headstart::export::{WeightFormat, script, write_weights};
+use headstart::inference::probabilities;
+use headstart::job::labels_for;
+use headstart::metrics::Agreement;
+use headstart::model::Model;
+use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::open_model;
-use crate::args::Export;
+use super::{compute, hub, open_model, parts};
+use crate::args::{Export, ExportFormat, Split};
 use crate::failure::Failure;
-use crate::output;
+use crate::progress::Progress;
+use crate::{interrupt, output};
 
 #[derive(Serialize)]
 struct Exported {
     file: String,
     /// Python that loads it.
     script: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int8: Option<Cost>,
+}
+
+/// What 8-bit arithmetic costs.
+#[derive(Serialize)]
+struct Cost {
+    split: &'static str,
+    calibration_images: usize,
+    #[serde(flatten)]
+    agreement: Agreement,
 }
 
 /// Writes the file and prints the lines that load it.
 pub fn run(args: &Export) -> Result<(), Failure> {
-    let format = WeightFormat::from(args.format);
-    format.check_ending(&args.out).map_err(Failure::Usage)?;
+    let weights = match args.format {
+        ExportFormat::Safetensors => Some(WeightFormat::Safetensors),
+        ExportFormat::Keras => Some(WeightFormat::Keras),
+        ExportFormat::Onnx => None,
+    };
+    weights
+        .map_or_else(|| onnx::check_ending(&args.out), |format| format.check_ending(&args.out))
+        .map_err(Failure::Usage)?;
+    if args.int8 && weights.is_some() {
+        let hint = "the other formats hold float weights";
+        return Err(Failure::Usage(Error::invalid("--int8", "--format onnx", "another", hint)));
+    }
     let model = open_model(&args.model, args.weights.as_deref())?;
-    write_weights(&model, format, &args.out)?;
-    let script = script(&model, format, &args.out);
+    let (mut int8, script) = (
+        None,
+        match weights {
+            Some(format) => {
+                write_weights(&model, format, &args.out)?;
+                script(&model, format, &args.out)
+            }
+            None => onnx::script(&model, &args.out),
+        },
+    );
+    if weights.is_none() {
+        let quantised =
+            args.data.as_deref().map(|data| quantise(args, data, &model)).transpose()?;
+        onnx::write(&model, quantised.as_ref().map(|(q, _)| q), &args.out)?;
+        int8 = quantised.map(|(_, cost)| cost);
+    }
     if args.json {
-        output::json(&Exported { file: args.out.display().to_string(), script })?;
+        output::json(&Exported { file: args.out.display().to_string(), script, int8 })?;
         return Ok(());
+    }
+    if let Some(Cost { split, calibration_images, agreement: a }) = &int8 {
+        eprintln!(
+            "int8, ranges from {calibration_images} training images: accuracy {:.4}, with floats {:.4} ({} {split} images; \
+             the same answer for {:.2}%)",
+            a.accuracy,
+            a.reference_accuracy,
+            a.samples,
+            100.0 * a.agreement
+        );
     }
     eprintln!("wrote {}; in Python:", args.out.display());
     output::text(script)?;
     Ok(())
+}
+
+/// Finds the bytes for a model's values from training images, and measures what they cost.
+fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
+    let options = DataOptions {
+        validation_split: match args.split {
+            Split::Validation | Split::Train => args.validation_split,
+            _ => 0.0,
+        },
+        test_split: args.test_split,
+        seed: args.seed,
+        threads: args.threads,
+        ..DataOptions::default()
+    };
+    let data = dataset::open(hub::fetch_data(data)?, &options)?;
+    interrupt::watch();
+    let compute = compute(args.threads, Precision::F32)?;
+    let stopped = || Failure::Interrupted("nothing was written".into());
+    let mut progress = Progress::new(0);
+
+    let some = data.train.limit(args.calibration_images, args.seed);
+    let total = 2 * some.len();
+    let mut show = |done| progress.images("calibrating", done, total);
+    let int8 = Int8::calibrate(model, &some, &compute, &mut show)?.ok_or_else(stopped)?;
+
+    let list = parts(&data, args.split)?;
+    let split = if list.len() == 1 { list[0].0 } else { "all" };
+    let (mut floats, mut bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, subset) in list {
+        labels.extend(labels_for(model, &data, subset)?);
+        let total = subset.len();
+        let mut show = |done| progress.images(&format!("floats, {name}"), done, total);
+        let p = probabilities(model, subset, &compute, INFERENCE_BATCH, &mut show)?;
+        floats.extend(p.ok_or_else(stopped)?);
+        let mut show = |done| progress.images(&format!("int8, {name}"), done, total);
+        let p = int8.probabilities(model, subset, &compute, &mut show)?;
+        bytes.extend(p.ok_or_else(stopped)?);
+    }
+    let agreement = Agreement::new(model.card.classes.len(), &floats, &bytes, &labels);
+    let cost = Cost { split, calibration_images: int8.images, agreement };
+    Ok((int8, cost))
 }

@@ -80,10 +80,10 @@ fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure
     Ok(Arc::new(compute.storing(dtype)))
 }
 
-/// Whether a MODEL argument means a file: it exists, or has a folder or a model file's ending in it.
+/// Whether a MODEL argument means a file: it is one, or has a folder or a model file's ending in it.
 fn is_file(text: &str) -> bool {
     let path = Path::new(text);
-    path.exists() || path.components().count() > 1 || path.extension().is_some()
+    path.is_file() || path.components().count() > 1 || path.extension().is_some()
 }
 
 /// The classifier that MODEL and --weights mean: a model file, or a net by name with its published

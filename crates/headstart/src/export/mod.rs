@@ -13,6 +13,7 @@
 
 mod features;
 mod keras_script;
+pub mod onnx;
 mod predictions;
 pub mod tensorboard;
 mod weights;

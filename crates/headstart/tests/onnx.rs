@@ -1,0 +1,164 @@
+//! ONNX exports, run by another program's engine (rten), against the model they came from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headstart::export::onnx::{INPUT, Int8, OUTPUT, write};
+use headstart::graph::Op;
+use headstart::image::{Interpolation, Resizer};
+use headstart::inference::probabilities;
+use headstart::model::Model;
+use headstart::parameters::Role;
+use headstart::preprocess::Preprocess;
+use headstart::weights::model_file::{ModelCard, VERSION};
+use headstart::{Compute, Control, Dataset};
+use rten_tensor::prelude::*;
+use rten_tensor::{NdTensor, Tensor};
+
+const CLASSES: usize = 4;
+/// Images of every comparison.
+const COUNT: usize = 6;
+
+/// A net of some size with weights that make every layer matter: batch norms that shift and scale, all unlike.
+fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preprocess) -> Model {
+    let card = ModelCard {
+        version: VERSION,
+        architecture: architecture.into(),
+        classes: ["plain", "two words", "Größe", "\"quoted\""].map(String::from).to_vec(),
+        height: size,
+        width: size + 5,
+        interpolation: Interpolation::Bicubic,
+        upsample,
+        preprocess,
+        temperature: None,
+        progress: None,
+    };
+    let mut model = Model::new(card, 7).unwrap();
+    let mut state = 1_u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    for t in &mut model.parameters.tensors {
+        let values = t.values.iter_mut();
+        match t.role {
+            Role::Kernel => {}
+            Role::Gamma => values.for_each(|v| *v = 0.7 + 0.4 * random()),
+            Role::Bias | Role::Beta | Role::MovingMean => {
+                values.for_each(|v| *v = 0.4 * random() - 0.2);
+            }
+            Role::MovingVariance => values.for_each(|v| *v = 0.6 + random()),
+        }
+    }
+    model
+}
+
+fn images() -> Dataset {
+    Dataset::load(&format!("synthetic:{CLASSES}x{COUNT}x37")).unwrap()
+}
+
+fn compute() -> Arc<Compute> {
+    Arc::new(Compute::new(2).unwrap())
+}
+
+/// What rten makes of the bytes of the images, at the model's size.
+fn answers(model: &Model, bytes: Vec<u8>, data: &Dataset) -> Vec<f32> {
+    let net = rten::Model::load(bytes).unwrap();
+    let (height, width) = (model.card.height, model.card.width);
+    let mut pixels = Vec::new();
+    for i in 0..data.train.len() {
+        let image = data.train.image(i).unwrap();
+        let mut resized = vec![0; height * width * 3];
+        let interpolation = model.card.interpolation;
+        Resizer::new().resize_into(&image, width, height, interpolation, &mut resized).unwrap();
+        pixels.extend(resized);
+    }
+    let shape = [data.train.len(), height, width, 3];
+    let input = NdTensor::from_data(shape, pixels);
+    let inputs = vec![(net.node_id(INPUT).unwrap(), input.view().into())];
+    let outputs = net.run(inputs, &[net.node_id(OUTPUT).unwrap()], None).unwrap();
+    let p: Tensor<f32> = outputs.into_iter().next().unwrap().try_into().unwrap();
+    assert_eq!(p.shape(), [data.train.len(), CLASSES]);
+    p.to_vec()
+}
+
+fn exported(model: &Model, int8: Option<&Int8>) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    write(model, int8, &path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn ours(model: &Model, data: &Dataset) -> Vec<f32> {
+    let mut go_on = |_| Control::Continue;
+    probabilities(model, &data.train, &compute(), 4, &mut go_on).unwrap().unwrap()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let far = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
+    a.iter().zip(b).map(far).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_family_answers_in_another_engine_what_it_answers_here() {
+    let data = images();
+    for (net, size, upsample, preprocess) in [
+        ("resnet20", 16, 2, Preprocess::Unit),
+        ("resnet50", 48, 1, Preprocess::Caffe),
+        ("resnet50v2", 48, 1, Preprocess::Tf),
+        ("torchvision-resnet18", 50, 1, Preprocess::Torch),
+    ] {
+        let mut model = model(net, size, upsample, preprocess);
+        for temperature in [None, Some(1.7)] {
+            model.card.temperature = temperature;
+            let p = ours(&model, &data);
+            let distinct: BTreeSet<u32> = p.iter().map(|v| v.to_bits()).collect();
+            assert!(distinct.len() > p.len() / 2, "{net} answers always the same");
+            let far = distance(&answers(&model, exported(&model, None), &data), &p);
+            assert!(far < 1e-4, "{net}, temperature {temperature:?}: {far}");
+        }
+    }
+}
+
+#[test]
+fn bytes_answer_in_another_engine_what_was_foreseen_here() {
+    let data = images();
+    for (net, preprocess) in [("resnet20", Preprocess::Torch), ("resnet50v2", Preprocess::Tf)] {
+        let model = model(net, 40, 1, preprocess);
+        let mut go_on = |_| Control::Continue;
+        let int8 = Int8::calibrate(&model, &data.train, &compute(), &mut go_on).unwrap().unwrap();
+        assert_eq!(int8.images, data.train.len());
+        // Every convolution's input has bytes.
+        let graph = &model.net.graph;
+        let convolutions = graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2D { .. }));
+        assert!(int8.nodes().count() >= convolutions.count());
+        let foreseen =
+            int8.probabilities(&model, &data.train, &compute(), &mut go_on).unwrap().unwrap();
+        let (floats, bytes) = (exported(&model, None), exported(&model, Some(&int8)));
+        let far = distance(&answers(&model, bytes.clone(), &data), &foreseen);
+        let cost = distance(&foreseen, &ours(&model, &data));
+        // A sum that lies between two bytes can fall to either side.
+        assert!(far < 0.02 && far <= cost.max(0.004), "{net}: {far}, cost {cost}");
+        assert!(cost > 0.0 && cost < 0.2, "{net}: {cost}");
+        assert!(bytes.len() < floats.len() / 3, "{} {}", bytes.len(), floats.len());
+    }
+}
+
+#[test]
+fn what_cannot_be_written_or_calibrated_is_an_error() {
+    let (data, folder) = (images(), tempfile::tempdir().unwrap());
+    let mut model = model("resnet20", 16, 1, Preprocess::Unit);
+    let error = write(&model, None, &folder.path().join("net.pb")).unwrap_err().to_string();
+    assert!(error.contains("net.pb") && error.contains(".onnx"), "{error}");
+    assert!(write(&model, None, &folder.path().join("gone/net.onnx")).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let mut go_on = |_| Control::Continue;
+    let none = data.train.select(&[]);
+    assert!(Int8::calibrate(&model, &none, &compute(), &mut go_on).is_err());
+    let mut stop = |_| Control::Stop;
+    assert_eq!(Int8::calibrate(&model, &data.train, &compute(), &mut stop).unwrap(), None);
+    model.parameters.tensors[0].values[0] = f32::NAN;
+    let error = Int8::calibrate(&model, &data.train, &compute(), &mut go_on).unwrap_err();
+    assert!(error.to_string().contains("finite"), "{error}");
+}
