@@ -160,6 +160,34 @@ fn what_cannot_be_gone_on_with_is_refused() {
     place.run("train --resume run").fails(1, &["where the run stood"]);
     fs::write(&last, &before[..before.len() / 2]).unwrap();
     place.run("train --resume run").fails(1, &["last.safetensors"]);
+    let mut flipped = before.clone();
+    flipped[before.len() - 9] ^= 1;
+    fs::write(&last, &flipped).unwrap();
+    place.run("train --resume run").fails(1, &["last.safetensors", "not what was written"]);
+    // As an earlier version wrote it; what is refused costs no line of the record.
+    let events = place.path("run/events.jsonl");
+    let recorded = fs::read(&events).unwrap();
+    let length = u64::from_le_bytes(before[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(before[8..8 + length].to_vec()).unwrap();
+    let old = header.replace("\\\"place\\\":", "\\\"plaice\\\":");
+    assert!(old != header);
+    let size = (old.len() as u64).to_le_bytes();
+    fs::write(&last, [&size[..], old.as_bytes(), &before[8 + length..]].concat()).unwrap();
+    place.run("train --resume run").fails(1, &["where it stood", "an earlier version"]);
+    fs::write(&last, &before).unwrap();
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    for (from, to, part) in [
+        ("batch-size = 8", "batch-size = 4", "a place in"),
+        ("fine-tune-epochs = 4", "fine-tune-epochs = 1", "a place in"),
+        ("fine-tune-at = \"12\"", "", "phases of the run"),
+    ] {
+        let changed = config.replace(from, to);
+        assert!(changed != config, "no {from} in {config}");
+        fs::write(place.path("run/config.toml"), changed).unwrap();
+        place.run("train --resume run").fails(1, &[part, "config.toml"]);
+    }
+    fs::write(place.path("run/config.toml"), config).unwrap();
+    assert!(fs::read(&last).unwrap() == before && fs::read(&events).unwrap() == recorded);
     fs::remove_file(&last).unwrap();
     place.run("train --resume run").fails(1, &["no weights/last.safetensors", "--exist-ok"]);
     fs::write(&last, &before).unwrap();

@@ -96,16 +96,11 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
     let monitor: Monitor = monitor.unwrap_or_default();
     let path = folder.join("report.json");
-    let report = match std::fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(Error::io("read", &path)(e)),
-        Ok(bytes) => {
-            let report: Report = serde_json::from_slice(&bytes)
-                .map_err(|e| Error::format(&path, "a report of headstart's", e.to_string(), ""))?;
-            let Report { split, loss, accuracy, top5, .. } = report;
-            Some(Figures { split, loss, accuracy, top5 })
-        }
-    };
+    let report = path.exists().then(|| Report::read(&path)).transpose()?;
+    let report = report.map(|report| {
+        let Report { split, loss, accuracy, top5, .. } = report;
+        Figures { split, loss, accuracy, top5 }
+    });
     Ok(RunSummary {
         run: folder.display().to_string(),
         epochs: history.epochs.len(),

@@ -100,6 +100,21 @@ pub struct EpochRecord {
     pub learning_rate: f64,
 }
 
+impl EpochRecord {
+    /// What cannot be in the record of epoch `number`, if anything.
+    fn nonsense(&self, number: usize) -> Option<String> {
+        if self.epoch != number {
+            return Some(format!("epoch {} in row {number}", self.epoch));
+        }
+        let shares = [Some(self.accuracy), self.val_accuracy].into_iter().flatten();
+        let figures = [self.seconds, self.images_per_second, self.loss, self.learning_rate];
+        let wrong = shares
+            .filter(|share| !(0.0..=1.0).contains(share))
+            .chain(figures.into_iter().chain(self.val_loss).filter(|figure| !figure.is_finite()));
+        wrong.map(|figure| format!("a figure of {figure} in row {number}")).next()
+    }
+}
+
 /// Epochs in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
@@ -139,11 +154,15 @@ impl History {
     /// The history that a results.csv's text holds.
     ///
     /// # Errors
-    /// What is wrong, if it is not of this form.
+    /// What is wrong, if it is not of this form, epochs are missing or figures are none.
     pub fn from_csv(text: &str) -> Result<History, String> {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
-        records.map(|epochs| History { epochs }).map_err(|e| e.to_string())
+        let epochs = records.map_err(|e| e.to_string())?;
+        match epochs.iter().zip(1..).find_map(|(record, number)| record.nonsense(number)) {
+            Some(nonsense) => Err(nonsense),
+            None => Ok(History { epochs }),
+        }
     }
 
     /// Writes results.csv anew.
@@ -211,6 +230,27 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(text.lines().next().unwrap(), COLUMNS.join(","));
             assert_eq!(History::read_csv(&path).unwrap(), history);
+        }
+    }
+
+    #[test]
+    fn rows_that_no_run_writes_are_refused() {
+        let good = History { epochs: vec![record(1, None), record(2, Some((0.3, 0.7)))] };
+        let text = good.to_csv().unwrap();
+        assert_eq!(History::from_csv(&text), Ok(good));
+        for (from, to, part) in [
+            ("\n2,", "\n3,", "epoch 3 in row 2"),
+            ("\n1,", "\n0,", "epoch 0 in row 1"),
+            (",0.7,", ",NaN,", "a figure of NaN in row 2"),
+            (",0.7,", ",1e300,", "in row 2"),
+            (",0.3,", ",inf,", "a figure of inf in row 2"),
+            ("\n1,head,1.5", "\n1,head,-inf", "in row 1"),
+            (",0.3,", ",x,", "invalid float"),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            assert!(bad != text, "no {from:?} in {text}");
+            let found = History::from_csv(&bad).unwrap_err();
+            assert!(found.contains(part), "no {part:?} in {found}");
         }
     }
 

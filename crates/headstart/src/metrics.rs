@@ -11,12 +11,14 @@
 //! ```
 
 use std::fmt;
+use std::path::Path;
 
 use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{self, Intervals};
 use crate::calibration::Calibration;
+use crate::error::{Error, Result};
 
 /// One class's figures, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,6 +196,47 @@ impl Report {
                 bootstrap::SEED,
             ),
         }
+    }
+}
+
+impl Report {
+    /// Reads a report.json.
+    ///
+    /// # Errors
+    /// If it cannot be read or its parts do not fit each other.
+    pub fn read(path: impl AsRef<Path>) -> Result<Report> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let report: Report = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::format(path, "a report of headstart's", e.to_string(), ""))?;
+        match report.contradiction() {
+            None => Ok(report),
+            Some((expected, found)) => Err(Error::format(path, expected, found, "")),
+        }
+    }
+
+    /// What is expected and found instead, where parts do not fit each other.
+    fn contradiction(&self) -> Option<(String, String)> {
+        let n = self.classes.len();
+        let square = self.confusion_matrix.len() == n
+            && self.confusion_matrix.iter().all(|row| row.len() == n);
+        if !square || n == 0 || self.per_class.len() != n {
+            let expected = format!("a confusion matrix of {n} x {n}");
+            return Some((expected, "another shape".to_string()));
+        }
+        let counts = || self.confusion_matrix.iter().flatten();
+        let images = counts().try_fold(0usize, |sum, &count| sum.checked_add(count));
+        let bins = self.calibration.iter().flat_map(|c| &c.bins);
+        let binned = bins.clone().try_fold(0usize, |sum, bin| sum.checked_add(bin.count));
+        let empty = self.calibration.is_none();
+        if images != Some(self.samples) || !(empty || binned == Some(self.samples)) {
+            let expected = format!("counts of {} images", self.samples);
+            return Some((expected, "another sum".to_string()));
+        }
+        let shares = bins.flat_map(|b| [b.lower, b.upper, b.confidence, b.accuracy]);
+        let mut shares = shares.chain([self.accuracy, self.top5]);
+        let wrong = shares.find(|share| !(-1e-6..=1.0 + 1e-6).contains(share));
+        wrong.map(|share| ("shares from 0 to 1".to_string(), share.to_string()))
     }
 }
 

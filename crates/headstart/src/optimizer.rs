@@ -120,6 +120,8 @@ pub struct Optimizer {
 
 /// Name under which the number of updates is stored.
 const ITERATIONS: &str = "iterations";
+/// More updates than any run has.
+const UPDATES: f32 = 1e15;
 
 impl Optimizer {
     /// A rule without any memory yet.
@@ -234,7 +236,9 @@ impl Optimizer {
         let mut state = vec![<[Vec<f32>; 2]>::default(); parameters.tensors.len()];
         let mut iterations = 0;
         for tensor in tensors {
-            if let (ITERATIONS, [value]) = (tensor.name.as_str(), &tensor.values[..]) {
+            if let (ITERATIONS, [value]) = (tensor.name.as_str(), &tensor.values[..])
+                && (0.0..=UPDATES).contains(value)
+            {
                 iterations = *value as u64;
                 continue;
             }
@@ -246,12 +250,8 @@ impl Optimizer {
             let Some((i, k)) = place else {
                 let what = format!("optimizer state {}", tensor.name);
                 let expected = format!("memory of {} for a tensor of this net", self.rule.name());
-                return Err(Error::invalid(
-                    what,
-                    expected,
-                    format!("shape {:?}", tensor.shape),
-                    "",
-                ));
+                let found = format!("shape {:?}", tensor.shape);
+                return Err(Error::invalid(what, expected, found, ""));
             };
             state[i][k].clone_from(&tensor.values);
         }

@@ -90,23 +90,30 @@ impl RunFolder {
         unreachable!("the numbers do not end")
     }
 
-    /// Opens a run's folder to go on with it: events after the first `events` bytes are taken away, as
-    /// are files that a process left half-written when it was killed.
+    /// Opens a run's folder to go on with it. Files that a process left half-written when it was killed are
+    /// removed, nothing else changes.
     ///
     /// # Errors
     /// If another process writes to it, or it cannot be written.
-    pub fn resume(path: impl AsRef<Path>, events: u64) -> Result<RunFolder> {
+    pub fn resume(path: impl AsRef<Path>) -> Result<RunFolder> {
         let path = path.as_ref();
         let folder = RunFolder::open(path, false)?;
-        let file = path.join("events.jsonl");
-        let text = fs::read(&file).map_err(Error::io("read", &file))?;
-        let kept = &text[..text.len().min(usize::try_from(events).unwrap_or(usize::MAX))];
-        let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
-        folder.events.set_len(end).map_err(Error::io("write", &file))?;
         for place in [path.to_path_buf(), path.join("weights")] {
             remove_leftovers(&place)?;
         }
         Ok(folder)
+    }
+
+    /// Takes away what events.jsonl has after its first `bytes` bytes, and half a line before that.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn cut_events(&mut self, bytes: u64) -> Result<()> {
+        let file = self.path.join("events.jsonl");
+        let text = fs::read(&file).map_err(Error::io("read", &file))?;
+        let kept = &text[..text.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
+        self.events.set_len(end).map_err(Error::io("write", &file))
     }
 
     fn open(path: &Path, truncate: bool) -> Result<RunFolder> {

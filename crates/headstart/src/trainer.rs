@@ -272,6 +272,21 @@ impl<'a> Trainer<'a> {
         Ok(Outcome::Done)
     }
 
+    /// Fails where an earlier run stood in a phase that [`Trainer::fit`] was never called for: the phases were others.
+    ///
+    /// # Errors
+    /// In that case alone.
+    pub fn check_resumed(&self) -> Result<()> {
+        let Some(resume) = &self.resume else { return Ok(()) };
+        let (expected, found) = (format!("at least {}", resume.phase), self.phases.to_string());
+        Err(Error::invalid(
+            "phases of the run",
+            expected,
+            found,
+            "use the config.toml that the run began with",
+        ))
+    }
+
     /// Whether the next [`Trainer::fit`] is of a phase that an earlier run had done and evaluated.
     pub fn passes_over(&self) -> bool {
         self.resume.as_ref().is_some_and(|resume| self.phases + 1 < resume.phase)

@@ -238,6 +238,156 @@ fn parquet_manifests_are_read() {
 }
 
 #[test]
+fn a_short_parquet_file_cannot_claim_any_number_of_rows() {
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    let schema = "message m { required binary path (UTF8); required binary label (UTF8); }";
+    let schema = parse_message_type(schema).unwrap().into();
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    for text in ["images/1.png", "a"] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = vec![ByteArray::from(text); 100_000];
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    let bytes = file.into_inner().unwrap();
+    assert!(bytes.len() < 4096, "{}", bytes.len());
+    let (dir, _) = manifest("");
+    write(dir.path(), "list.parquet", &bytes);
+    let limits = Limits { file_bytes: 1 << 20, ..Limits::default() };
+    let options = DataOptions { limits, ..DataOptions::default() };
+    let text = words(open(dir.path().join("list.parquet"), &options));
+    assert!(text.contains("at most 1 MiB of text"), "{text}");
+}
+
+/// Writes the checksum of each header anew, at `headers` as far as they are still there.
+fn seal(tar: &mut [u8], headers: &[usize]) {
+    for &at in headers {
+        let Some(header) = tar.get_mut(at..at + 512) else { continue };
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&b| u32::from(b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+#[test]
+fn damaged_archives_of_class_folders_and_of_cifar_never_panic() {
+    let images: Vec<Vec<u8>> = (0..6).map(|i| png(4, 3, [i, 7, 9])).collect();
+    let long = format!("set/train/b/{}.png", "long".repeat(40));
+    let names = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"];
+    let names = names.iter().map(|name| format!("set/{name}")).chain([long]);
+    let names: Vec<String> = names.collect();
+    let entries = names.iter().map(String::as_str).zip(images.iter().map(Vec::as_slice));
+    let folders = shard(&entries.collect::<Vec<_>>());
+    let batch = |label: u8| [vec![label], vec![label * 20; 3072]].concat();
+    let names = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".into()]);
+    let mut files: Vec<(String, Vec<u8>)> = names.zip((0..6).map(batch)).collect();
+    files.push(("batches.meta.txt".into(), b"a\nb\nc\nd\ne\nf\ng\nh\n".to_vec()));
+    let entries = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let cifar = shard(&entries.collect::<Vec<_>>());
+
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("x");
+    let good = [folders, cifar];
+    let headers = good.each_ref().map(|tar| -> Vec<usize> {
+        let starts = (0..tar.len()).step_by(512);
+        starts.filter(|at| tar[at + 257..].starts_with(b"ustar")).collect()
+    });
+    assert_eq!(headers.each_ref().map(Vec::len), [7, 7]);
+    for tar in &good {
+        for bytes in [tar.clone(), gz(tar)] {
+            fs::write(&path, bytes).unwrap();
+            assert!(plain(&path).unwrap().test.is_some());
+        }
+    }
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
+    let index = any::<prop::sample::Index>;
+    let value = prop_oneof![any::<u8>(), Just(b'7'), Just(0), Just(0xff), Just(0x80)];
+    let changes = prop::collection::vec((index(), index(), any::<bool>(), value), 0..5);
+    proptest!(config, |(kind in 0..2usize, way in 0..3u8, changes in changes, cut in index(), cuts in 0..4u8)| {
+        let mut bad = good[kind].clone();
+        for (block, at, in_header, byte) in changes {
+            let start = headers[kind][block.index(headers[kind].len())];
+            let place = if in_header { start + at.index(512) } else { at.index(bad.len()) };
+            bad[place] = byte;
+        }
+        seal(&mut bad, &headers[kind]);
+        if way == 1 {
+            bad = gz(&bad);
+        }
+        if cuts == 0 {
+            bad.truncate(cut.index(bad.len()));
+        }
+        fs::write(&path, &bad).unwrap();
+        let limits = Limits { decoded_bytes: 1 << (10 * way), ..Limits::default() };
+        let options = DataOptions { threads: 1, limits, ..DataOptions::default() };
+        for part in open(&path, &options).iter().flat_map(|d| [Some(&d.train), d.test.as_ref()]).flatten() {
+            for i in 0..part.len() {
+                let _ = part.image(i);
+                prop_assert!(!part.name(i).contains(".."));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_path_of_many_folders_takes_no_memory() {
+    let image = png(4, 3, [1; 3]);
+    let deep = format!("{}x.png", "a/".repeat(32_000));
+    let entries: Vec<(&str, &[u8])> =
+        vec![("a/1.png", &image), (deep.as_str(), &image), ("b/1.png", &image)];
+    let dir = tempdir().unwrap();
+    for (name, bytes) in [("x.tar", shard(&entries)), ("x.tar.gz", tar_gz(&entries))] {
+        write(dir.path(), name, &bytes);
+        let data = plain(&dir.path().join(name)).unwrap();
+        assert_eq!(data.train.len(), 2);
+        assert!(data.skipped[0].reason.contains("more than 32 folders deep"));
+    }
+    let names: Vec<String> = (0..40).map(|i| format!("{i}/{}x.png", "a/".repeat(30))).collect();
+    let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (&name[..], &image[..])).collect();
+    write(dir.path(), "x.tar", &shard(&entries));
+    let limits = Limits { encoded_bytes: 1 << 18, ..Limits::default() };
+    let options = DataOptions { limits, ..DataOptions::default() };
+    let text = words(open(dir.path().join("x.tar"), &options));
+    assert!(text.contains("of images and names"), "{text}");
+}
+
+#[test]
+fn an_archive_that_ends_between_two_files_is_told() {
+    let image = png(4, 3, [1; 3]);
+    let names = ["a/1.png", "a/2.png", "b/1.png", "b/2.png"];
+    let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &image[..])).collect();
+    let tar = shard(&entries);
+    let one = (tar.len() - 1024) / 4;
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("x.tar");
+    for (bytes, images) in [(tar.clone(), 4), (tar[..3 * one].to_vec(), 3)] {
+        for bytes in [bytes.clone(), gz(&bytes)] {
+            fs::write(&path, bytes).unwrap();
+            let data = plain(&path).unwrap();
+            assert_eq!(data.train.len(), images);
+            assert_eq!(data.warnings.len(), usize::from(images < 4), "{:?}", data.warnings);
+            assert!(data.warnings.iter().all(|w| w.contains("x.tar") && w.contains("cut short")));
+        }
+    }
+    let shards = numbered(0, 1);
+    write(dir.path(), "set/0.tar", &shards);
+    write(dir.path(), "set/1.tar", &shards[..shards.len() - 1024]);
+    let data = plain(&dir.path().join("set")).unwrap();
+    assert!(data.warnings.len() == 1 && data.warnings[0].contains("1.tar"), "{:?}", data.warnings);
+}
+
+#[test]
 fn damaged_manifests_and_shards_never_panic() {
     let (dir, _) = manifest("");
     let good = [parquet("snappy.parquet"), numbered(0, 1), tar_gz(&[("a.cls", b"x")])];

@@ -61,7 +61,6 @@ pub fn open(folder: &Path, data: &Dataset) -> Result<Earlier, Failure> {
         let what = format!("classes of {}", data.name);
         return Err(Error::invalid(what, expected, found, "").into());
     }
-    let events = progress.place.as_ref().map_or(0, |place| place.events);
-    let folder = RunFolder::resume(folder, events)?;
+    let folder = RunFolder::resume(folder)?;
     Ok(Earlier { model, folder, progress, optimizer })
 }

@@ -225,6 +225,7 @@ fn phases(trainer: &mut Trainer<'_>, list: &[Phase], path: &Path) -> Result<Resu
         accuracies.extend(report.as_ref().map(|r| (phase.name, r.accuracy)));
         draw(trainer, path, report.as_ref())?;
     }
+    trainer.check_resumed()?;
     Ok((report, accuracies))
 }
 

@@ -72,7 +72,7 @@ impl Frozen {
                 model: model.card.architecture.clone(),
                 layers: self.nodes.iter().map(|&n| graph.nodes[n].name.clone()).collect(),
                 data: data.to_string(),
-                images: about.images + computed,
+                images: about.images.saturating_add(computed),
                 seconds: about.seconds + start.elapsed().as_secs_f64(),
             };
             if let Err(error) = about.write(store.folder()) {

@@ -2,6 +2,7 @@
 //! Images in a plain `.tar` stay on disk and are read from there by position. Nothing is written, so
 //! names in the archive can reach no file.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufReader, Read};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
-use super::tree::{File, Origin, Slice, Tree, has_image_extension, is_hidden};
+use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped, cifar};
 use crate::error::{Error, Result};
 use crate::image::read_header;
@@ -22,6 +23,18 @@ pub(crate) struct Contents {
     pub cifar: BTreeMap<String, Vec<u8>>,
     /// Texts of the `.cls` files of a WebDataset shard by [`key`].
     pub labels: BTreeMap<Vec<String>, String>,
+    /// Whether it ends in the blocks of zeros that say so. One without is likely cut short.
+    pub ends: bool,
+}
+
+impl Contents {
+    /// What is allowed but likely not meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let path = self.tree.root.display();
+        let warning =
+            || format!("{path} has no end mark of a .tar: it may be cut short, with files missing");
+        if self.ends { Vec::new() } else { vec![warning()] }
+    }
 }
 
 /// What the files of one sample of a shard share: their path up to the first point of the file name.
@@ -73,21 +86,31 @@ fn not_an_archive(path: &Path, start: &[u8]) -> Option<Error> {
     ))
 }
 
-/// Fails, rather than ending, after `left` bytes: the guard against decompression bombs.
-struct Capped<R> {
+/// Fails, rather than ending, after `left` bytes: the guard against decompression bombs. Sets `ended` where
+/// there is nothing more to read.
+struct Capped<'e, R> {
     inner: R,
     left: u64,
+    ended: &'e Cell<bool>,
 }
 
-impl<R: Read> Read for Capped<R> {
+impl<R: Read> Read for Capped<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
+        if got == 0 && !buffer.is_empty() {
+            self.ended.set(true);
+        }
         self.left = self
             .left
             .checked_sub(got as u64)
             .ok_or_else(|| io::Error::other("more data than the limit for archives allows"))?;
         Ok(got)
     }
+}
+
+/// Bytes that a path takes.
+fn memory(names: &[String]) -> u64 {
+    names.iter().map(|name| (size_of::<String>() + name.len()) as u64).sum()
 }
 
 /// `plain` says that positions in `source` are those in the file.
@@ -101,9 +124,11 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
             "if it was downloaded, get it again; if it is large, unpack it and give the folder",
         )
     };
+    let ended = Cell::new(false);
     let mut archive = tar::Archive::new(Capped {
         inner: source,
         left: if plain { u64::MAX } else { limits.unpacked_bytes },
+        ended: &ended,
     });
     let mut labels = BTreeMap::new();
     let mut files: BTreeMap<Vec<String>, Origin> = BTreeMap::new();
@@ -112,6 +137,15 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
     let mut cifar = BTreeMap::new();
     let mut python = BTreeSet::new();
     let mut kept: u64 = 0;
+    // Names count too: a path of many folders, or many paths, take more memory than space in the archive.
+    let mut keep = |bytes: u64| {
+        kept = kept.saturating_add(bytes);
+        if kept <= limits.encoded_bytes {
+            return Ok(());
+        }
+        let found = format!("more than {} MiB of images and names", limits.encoded_bytes / MIB);
+        Err(damaged(io::Error::other(found)))
+    };
     let mut long_name: Option<Vec<u8>> = None;
     // Raw: extended headers come as entries of their own, so that their size can be checked.
     for entry in archive.entries().map_err(damaged)?.raw(true) {
@@ -160,8 +194,14 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
             continue;
         }
         let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
+        if parents > MAX_DEPTH {
+            skip(&format!("nested more than {MAX_DEPTH} folders deep"));
+            continue;
+        }
+        keep(memory(&names))?;
         for depth in 1..=parents {
             if !folders.contains(&names[..depth]) {
+                keep(memory(&names[..depth]))?;
                 folders.insert(names[..depth].to_vec());
             }
         }
@@ -205,11 +245,7 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
             files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
             continue;
         }
-        kept += size;
-        if kept > limits.encoded_bytes {
-            let found = format!("more than {} MiB of images", limits.encoded_bytes / MIB);
-            return Err(damaged(io::Error::other(found)));
-        }
+        keep(size)?;
         // The header's size is only a claim: memory grows with what is really there.
         bytes.reserve_exact(size.saturating_sub(16).min(MIB) as usize);
         entry.read_to_end(&mut bytes).map_err(damaged)?;
@@ -227,5 +263,6 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
     }
     let files = files.into_iter().map(|(path, origin)| File { path, origin }).collect();
     let folders = folders.into_iter().collect();
-    Ok(Contents { tree: Tree { root: path.to_path_buf(), folders, files, skipped }, cifar, labels })
+    let tree = Tree { root: path.to_path_buf(), folders, files, skipped };
+    Ok(Contents { tree, cifar, labels, ends: !ended.get() })
 }

@@ -4,11 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Skipped;
-use super::tree::{File, Origin, Tree, has_image_extension, is_hidden};
+use super::tree::{File, MAX_DEPTH, Origin, Tree, has_image_extension, is_hidden};
 use crate::error::{Error, Result};
-
-/// Folders nested deeper than this are left out.
-const MAX_DEPTH: usize = 32;
 
 /// Every file and folder under `root` that is not hidden. Symbolic links are followed, except
 /// to a folder that the link lies in.

@@ -1,6 +1,6 @@
 //! Images whose labels are written down beside them, as in manifests and shards, read as a data set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::Skipped;
@@ -37,9 +37,11 @@ pub(crate) fn arrange(
         classes.sort_by_key(number);
     }
     let warnings = if rows.is_empty() { Vec::new() } else { check_class_names(&root, &classes)? };
+    let numbers: HashMap<&str, usize> =
+        classes.iter().enumerate().map(|(i, class)| (class.as_str(), i)).collect();
     let mut items = Vec::with_capacity(rows.len());
     for Labelled { name, label, part, origin } in rows {
-        let Some(label) = classes.iter().position(|class| *class == label) else {
+        let Some(&label) = numbers.get(label.as_str()) else {
             return Err(unknown_class(&root.join(&name), &label, &classes));
         };
         items.push(Item { name, label, part, origin, listed: true });

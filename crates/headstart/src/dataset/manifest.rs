@@ -53,7 +53,7 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
     }
     let rows = if is_parquet(path) {
         // A defect in the reader must not end the process.
-        catch_unwind(AssertUnwindSafe(|| parquet_rows(path)))
+        catch_unwind(AssertUnwindSafe(|| parquet_rows(path, limits.file_bytes)))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
     } else {
         csv_rows(path, &fs::read(path).map_err(Error::io("read", path))?)?
@@ -147,7 +147,8 @@ fn csv_rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn parquet_rows(path: &Path) -> Result<Vec<Row>> {
+/// Rows of a Parquet file, of at most `most` bytes as a CSV. A short file can claim any number of equal rows.
+fn parquet_rows(path: &Path, most: u64) -> Result<Vec<Row>> {
     let failed = |e: parquet::errors::ParquetError| {
         Error::format(
             path,
@@ -162,20 +163,27 @@ fn parquet_rows(path: &Path) -> Result<Vec<Row>> {
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let names: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();
     let (image, label, split) = columns(path, &names)?;
-    let mut out = Vec::new();
+    let (mut out, mut bytes) = (Vec::new(), 0);
     for row in rows {
         let row = row.map_err(failed)?;
         let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
         let cell = |i: usize| text(cells.get(i).copied().unwrap_or(&Field::Null));
         let wrong = |i: usize| bad(path, format!("a column {} that is not text", names[i]));
-        out.push(Row {
+        let row = Row {
             path: cell(image).ok_or_else(|| wrong(image))?,
             label: cell(label).ok_or_else(|| wrong(label))?,
             split: split
                 .map(|i| cell(i).ok_or_else(|| wrong(i)))
                 .transpose()?
                 .filter(|text| !text.is_empty()),
-        });
+        };
+        let split = row.split.as_ref().map_or(0, String::len);
+        bytes += (row.path.len() + row.label.len() + split + 3) as u64;
+        if bytes > most {
+            let expected = format!("at most {} MiB of text", most >> 20);
+            return Err(Error::format(path, expected, format!("more in {} rows", out.len()), HINT));
+        }
+        out.push(row);
     }
     Ok(out)
 }

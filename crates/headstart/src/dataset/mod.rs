@@ -115,7 +115,7 @@ pub struct Limits {
     /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
     /// decodes those that seem cut short, to leave them out.
     pub decoded_bytes: u64,
-    /// Image files of a compressed archive held in memory; more is an error (4 GiB).
+    /// Names in an archive and, of a compressed one, image files, which are held in memory; more is an error (4 GiB).
     pub encoded_bytes: u64,
     /// Everything in a compressed archive, unpacked; more is an error (16 GiB).
     pub unpacked_bytes: u64,
@@ -225,12 +225,16 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
         manifest::read(path, limits)?
     } else {
         let mut contents = archive::read(path, limits)?;
+        let mut warnings = contents.warnings();
         if contents.cifar.keys().any(|file| cifar::is_batch(file)) {
             let (classes, loaded) = cifar::load(path, |file| Ok(contents.cifar.remove(file)))?;
-            return finish(name, classes, loaded, None, options);
+            let data = finish(name, classes, loaded, None, options)?;
+            return Ok(Dataset { warnings, ..data });
         }
         if contents.labels.is_empty() {
-            tree::arrange(contents.tree)?
+            let layout = tree::arrange(contents.tree)?;
+            warnings.extend(layout.warnings);
+            Layout { warnings, ..layout }
         } else {
             shards::arrange(path, vec![(contents, Part::Train)])?
         }

@@ -101,8 +101,9 @@ pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layo
     let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
     let names = class_names(&folder.join(CLASS_FILE))?;
     let several = shards.len() > 1;
-    let (mut rows, mut skipped) = (Vec::new(), Vec::new());
+    let (mut rows, mut skipped, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, part) in shards {
+        warnings.extend(shard.warnings());
         let file = shard.tree.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let within = |name: String| if several { format!("{file}/{name}") } else { name };
         for Skipped { name, reason } in shard.tree.skipped {
@@ -126,7 +127,9 @@ pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layo
         };
         return Err(Error::format(root, "images with labels", found, HINT));
     }
-    labelled::arrange(root.to_path_buf(), rows, names.as_deref(), skipped)
+    let mut layout = labelled::arrange(root.to_path_buf(), rows, names.as_deref(), skipped)?;
+    layout.warnings.splice(0..0, warnings);
+    Ok(layout)
 }
 
 /// The class that a label means: itself, or the name of its number.

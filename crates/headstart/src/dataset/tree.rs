@@ -8,6 +8,9 @@ use std::sync::Arc;
 use super::Skipped;
 use crate::error::{Error, Result};
 
+/// What is nested deeper than this is left out.
+pub(crate) const MAX_DEPTH: usize = 32;
+
 /// Which split an image comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {

@@ -90,21 +90,6 @@ pub fn redraw(folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
     let history = History::read_csv(folder.join("results.csv"))?;
     let path = folder.join("report.json");
-    let report = match path.exists() {
-        false => None,
-        true => {
-            let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-            let report: Report = serde_json::from_slice(&text)
-                .map_err(|e| Error::format(&path, "a report of headstart's", e.to_string(), ""))?;
-            let n = report.classes.len();
-            let square = report.confusion_matrix.len() == n
-                && report.confusion_matrix.iter().all(|row| row.len() == n);
-            if !square {
-                let expected = format!("a confusion matrix of {n} x {n}");
-                return Err(Error::format(&path, expected, "another shape", ""));
-            }
-            Some(report)
-        }
-    };
+    let report = path.exists().then(|| Report::read(&path)).transpose()?;
     draw(folder, &history, report.as_ref())
 }

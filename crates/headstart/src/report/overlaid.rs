@@ -4,7 +4,7 @@ use kuva::plot::{LegendPosition, LinePlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
-use super::plots::{Figure, Picture, picture};
+use super::plots::{Figure, Picture, picture, short};
 use crate::error::Result;
 use crate::history::{EpochRecord, History};
 
@@ -25,14 +25,14 @@ pub fn overlaid(runs: &[(&str, &History)], figure: Figure) -> Result<Picture> {
     };
     let mut plots: Vec<Plot> = Vec::new();
     for (i, (name, history)) in runs.iter().enumerate() {
-        let color = COLORS[i % COLORS.len()];
+        let (name, color) = (short(name), COLORS[i % COLORS.len()]);
         let (solid, dashed) = (points(history, &validation), points(history, &train));
         let line = |points| LinePlot::new().with_data(points).with_color(color);
         if solid.is_empty() {
-            plots.push(line(dashed).with_dashed().with_legend(*name).into());
+            plots.push(line(dashed).with_dashed().with_legend(name).into());
         } else {
             plots.push(line(dashed).with_dashed().into());
-            plots.push(line(solid).with_stroke_width(2.0).with_legend(*name).into());
+            plots.push(line(solid).with_stroke_width(2.0).with_legend(name).into());
         }
     }
     let last = runs.iter().flat_map(|r| &r.1.epochs).map(|e| e.epoch).max().unwrap_or(1);

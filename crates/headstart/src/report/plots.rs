@@ -17,6 +17,8 @@ pub(super) const VALIDATION: &str = "#ff7f0e";
 const SCALE: f32 = 2.0;
 /// Most classes whose cells carry numbers and names.
 const NAMED: usize = 40;
+/// Most characters of a name: a picture grows with them, in both directions.
+const NAME: usize = 40;
 
 /// One picture in both formats.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +107,7 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
         })
         .collect();
     let names: Vec<String> = if n <= NAMED {
-        report.classes.clone()
+        report.classes.iter().map(|name| short(name)).collect()
     } else {
         let step = n.div_ceil(NAMED);
         (0..n).map(|i| if i % step == 0 { i.to_string() } else { String::new() }).collect()
@@ -126,9 +128,10 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
     }
     let heatmap = heatmap.with_labels(rows.clone(), names.clone());
     let plots: Vec<Plot> = vec![heatmap.into()];
+    let split = short(&report.split);
     let side = 260.0 + 40.0 * n.min(20) as f64;
     let layout = Layout::auto_from_plots(&plots)
-        .with_title(format!("confusion matrix ({}, accuracy {:.4})", report.split, report.accuracy))
+        .with_title(format!("confusion matrix ({split}, accuracy {:.4})", report.accuracy))
         .with_x_label("answer")
         .with_y_label("label")
         .with_x_categories(names)
@@ -137,6 +140,15 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
         .with_width(side + 120.0)
         .with_height(side);
     picture(plots, layout)
+}
+
+/// A name as pictures show it: its end where it is long, as that of a path tells more, and nothing that an SVG
+/// cannot hold.
+pub(super) fn short(name: &str) -> String {
+    let count = name.chars().count();
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let kept = name.chars().skip(if count > NAME { count - NAME + 1 } else { 0 }).map(visible);
+    if count > NAME { std::iter::once('…').chain(kept).collect() } else { kept.collect() }
 }
 
 pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {

@@ -32,7 +32,8 @@ pub(super) fn fingerprint(data: &Dataset) -> String {
 
 impl Trainer<'_> {
     /// Prepares to go on with the run that wrote `progress` and `optimizer` into its last.safetensors,
-    /// whose weights the model has. Call [`Trainer::fit`] for all of its phases afterwards.
+    /// whose weights the model has. Call [`Trainer::fit`] for all of its phases afterwards, which changes nothing
+    /// in the folder before it has come to the phase that the run stood in and all fits.
     ///
     /// # Errors
     /// If the run's settings or images were others, or its record cannot be read.
@@ -70,6 +71,41 @@ impl Trainer<'_> {
 }
 
 impl Run<'_, '_> {
+    /// Where the run stood, if that can be in this phase.
+    fn checked(&self, progress: &Progress, place: &Place) -> Result<()> {
+        let (steps, images) = (self.steps_an_epoch(), self.trainer.data.train.len());
+        let (batch, epochs) = (self.trainer.settings.batch_size, place.epochs);
+        let history = &self.trainer.history;
+        let own = history.epochs.iter().rev().take_while(|e| e.phase == self.name).count();
+        let loss = f64::from_bits(place.loss_bits);
+        let done = |step: u64| match self.solves {
+            true => step == 0,
+            false => step == epochs as u64 * steps as u64 + progress.steps as u64,
+        };
+        let fits = epochs <= self.epochs.min(own)
+            && progress.steps <= steps
+            && done(place.step)
+            && place.count == progress.steps.saturating_mul(batch).min(images)
+            && place.correct <= place.count
+            && [loss, place.seconds].iter().all(|v| v.is_finite())
+            && place.seconds >= 0.0;
+        if fits {
+            return Ok(());
+        }
+        let found = format!(
+            "{epochs} epochs and {} steps done, {} steps in all, {} of {} images right, a loss of {loss}",
+            progress.steps, place.step, place.correct, place.count
+        );
+        let expected =
+            format!("a place in {} epochs of {steps} steps of {batch} images", self.epochs);
+        Err(Error::invalid(
+            "run to go on with",
+            expected,
+            found,
+            "use the config.toml that the run began with",
+        ))
+    }
+
     /// Takes over where the earlier run stood.
     pub fn go_on(
         &mut self,
@@ -79,11 +115,20 @@ impl Run<'_, '_> {
         let Resume { progress, mut optimizer, .. } = resume;
         if progress.phase != self.name.name() {
             let (expected, found) = (progress.phase, self.name.name());
-            return Err(Error::invalid("phase", expected, found, "use the run's config.toml"));
+            return Err(Error::invalid(
+                "phase",
+                expected,
+                found,
+                "use the config.toml that the run began with",
+            ));
         }
+        let place = progress.place.clone().unwrap_or_default();
+        self.checked(&progress, &place)?;
         self.take_kept(&mut optimizer)?;
         self.optimizer.restore(&self.trainer.model.parameters, &optimizer)?;
-        let place = progress.place.unwrap_or_default();
+        if let Some(folder) = &mut self.trainer.folder {
+            folder.cut_events(place.events)?;
+        }
         (self.done, self.step) = (place.epochs, place.step);
         for epoch in self.trainer.history.last(self.done) {
             self.rates.end_epoch(monitor::loss(epoch));
@@ -125,6 +170,7 @@ impl Run<'_, '_> {
             events: folder.recorded()?,
             history: history.to_csv()?,
             data: fingerprint.clone(),
+            checksum: None,
         };
         let progress = Progress {
             phase: self.name.name(),

@@ -153,7 +153,7 @@ impl Run<'_, '_> {
             // The phase was done, and the model has what it led to.
             (average, None) => *average = None,
             (None, Some(_)) => {
-                let hint = "use the run's config.toml";
+                let hint = "use the config.toml that the run began with";
                 return Err(Error::invalid("averaged weights", "none", "some", hint));
             }
         }

@@ -43,8 +43,10 @@ pub(super) struct Run<'t, 'a> {
     /// Their average, and their values in the best epoch, where they are asked for.
     pub average: Option<Average>,
     pub best: Option<Snapshot>,
+    /// Whether its one epoch solves the head, without steps.
+    pub solves: bool,
     /// Epochs that the phase has at most.
-    epochs: usize,
+    pub epochs: usize,
     /// Epochs and steps of this phase that are done.
     pub done: usize,
     pub step: u64,
@@ -175,6 +177,7 @@ impl<'t, 'a> Run<'t, 'a> {
             changed,
             average,
             best: None,
+            solves: phase.solver.is_some(),
             epochs: phase.epochs,
             done: 0,
             step: 0,

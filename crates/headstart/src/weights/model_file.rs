@@ -91,6 +91,10 @@ pub struct Place {
     pub history: String,
     /// Fingerprint of the images.
     pub data: String,
+    /// CRC-32C of the file's tensors and card, with 0 for itself; [`write`] sets it, and files of earlier
+    /// versions have none. A run that goes on from other values than it wrote would end elsewhere without a sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<u32>,
 }
 
 /// Writes a model file.
@@ -136,12 +140,38 @@ pub(crate) fn write_tensors(
         views.push((name.as_str(), view));
     }
     let version = if card.temperature.is_some() { NEWEST } else { VERSION };
-    let card = ModelCard { version, ..card.clone() };
-    let card = serde_json::to_string(&card).map_err(|e| failed(&e))?;
+    let mut card = ModelCard { version, ..card.clone() };
+    if let Some(place) = card.progress.as_mut().and_then(|p| p.place.as_mut()) {
+        place.checksum = Some(0);
+    }
+    let mut text = serde_json::to_string(&card).map_err(|e| failed(&e))?;
+    if checksum(&card).is_some() {
+        let parts = tensors.iter().map(|(name, shape, bytes)| (&name[..], &shape[..], &bytes[..]));
+        text = with_checksum(&text, 0, sum(&text, parts.collect()));
+    }
     // One key only: the library writes keys in no fixed order, and equal models are equal files.
-    let metadata = HashMap::from([(KEY.into(), card)]);
+    let metadata = HashMap::from([(KEY.into(), text)]);
     let file = serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
     write_atomic(path, |out| out.write_all(&file))
+}
+
+/// The checksum that a card states.
+fn checksum(card: &ModelCard) -> Option<u32> {
+    card.progress.as_ref()?.place.as_ref()?.checksum
+}
+
+/// A card's text with another checksum. Quotes inside its strings are escaped, so that only the key is found.
+fn with_checksum(text: &str, from: u32, to: u32) -> String {
+    text.replacen(&format!("\"checksum\":{from}"), &format!("\"checksum\":{to}"), 1)
+}
+
+/// The checksum of a card's text and tensors, each a name, a shape and bytes, in any order.
+fn sum(card: &str, mut tensors: Vec<(&str, &[usize], &[u8])>) -> u32 {
+    tensors.sort_unstable();
+    tensors.iter().fold(crc32c::crc32c(card.as_bytes()), |sum, (name, shape, bytes)| {
+        let sum = crc32c::crc32c_append(sum, format!("{name}{shape:?}").as_bytes());
+        crc32c::crc32c_append(sum, bytes)
+    })
 }
 
 /// Reads a safetensors file with tensors named as headstart names them.
@@ -162,16 +192,20 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
         Error::format(path, "a whole safetensors file", found, hint)
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
-    let card = match header.metadata().as_ref().and_then(|m| m.get(KEY)) {
-        None => None,
-        Some(text) => Some(card(path, text)?),
-    };
+    let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
+    let card = text.map(|text| card(path, text)).transpose()?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-    let format = if card.is_some() { Format::Model } else { Format::Safetensors };
-    let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
     // The library gives them in no fixed order; here they come as the file has them.
     let mut views: Vec<_> = file.iter().collect();
     views.sort_by_key(|(name, view)| (view.data().as_ptr(), *name));
+    if let (Some(text), Some(stated)) = (text, card.as_ref().and_then(checksum)) {
+        let tensors = views.iter().map(|(name, view)| (*name, view.shape(), view.data()));
+        if sum(&with_checksum(text, stated, 0), tensors.collect()) != stated {
+            return Err(damaged("values that are not what was written".into()));
+        }
+    }
+    let format = if card.is_some() { Format::Model } else { Format::Safetensors };
+    let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
     for (name, view) in views {
         if torch::is_counter(name) {
             continue;
