@@ -42,11 +42,26 @@ fn explain_lists_steps_with_operations_and_arena() {
         plans[1]["steps"].as_array().unwrap().iter().map(|s| s["flops"].as_u64().unwrap()).sum();
     assert_eq!(plans[1]["flops"].as_u64().unwrap(), total);
     assert!(plans[1]["steps"][0]["milliseconds"].as_f64().unwrap() > 0.0);
+    // A head of 7: 2 x 64 x 3 operations an image less than with 10 classes.
+    let flops = |classes: &str| {
+        let line =
+            format!("explain --model resnet20 --phase forward --batch-size 1 {classes} --json");
+        place.run(&line).ok().json()[0]["flops"].as_u64().unwrap()
+    };
+    assert_eq!(flops("") - flops("--classes 7"), 2 * 64 * 3);
 }
 
 #[test]
 fn bench_prints_its_fields() {
     let place = Place::new();
+    let work = |classes: &str| {
+        let line =
+            "bench --model resnet20 --upsample 1 --batch-size 1 --repeat 1 --phase forward --json";
+        let json = place.run(&format!("{line} {classes}")).ok().json();
+        json["gflops_per_image"].as_f64().unwrap()
+    };
+    let more = work("--classes 1010") - work("");
+    assert!((more - 2e-9 * 64.0 * 1000.0).abs() < 1e-9, "{more}");
     for phase in [
         "forward",
         "head",

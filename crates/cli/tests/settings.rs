@@ -174,6 +174,11 @@ fn unfreezing_goes_through_its_phases() {
     let usual = "--epochs 1 --fine-tune-at conv4_block1_1_conv --fine-tune-epochs 1 --out usual";
     place.run(&format!("{base} {usual}")).ok();
     assert!(last(&place, "list") == last(&place, "usual"));
+    let list = format!("{base} --unfreeze head:1,conv4_block1_1_conv:1");
+    place.run(&format!("{list} --fine-tune-learning-rate 1e-3 --out faster")).ok();
+    assert!(last(&place, "list") != last(&place, "faster"));
+    let epochs = place.run(&format!("{list} --fine-tune-epochs 2 --out bad"));
+    epochs.fails(2, &["--fine-tune-epochs", "--fine-tune-at"]);
     for (bad, parts) in [
         ("conv3:1,conv4:1", ["unfreeze", "earlier"]),
         ("head", ["unfreeze", "epochs"]),

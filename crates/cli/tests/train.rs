@@ -243,6 +243,7 @@ fn every_flag_of_the_optimizer_changes_what_is_learned() {
     };
     // A line of config.toml, and pairs of flags of which the second has one more.
     for (line, without, with) in [
+        ("rho = 0.5", "", "--rho 0.5"),
         ("optimizer = \"adam\"", "", "--optimizer adam"),
         ("weight-decay = 0.5", "", "--weight-decay 0.5"),
         ("optimizer = \"adamw\"", "--optimizer adam", "--optimizer adamw"),

@@ -44,10 +44,10 @@ impl PoolShape {
         self.batch * self.out_height() * self.out_width() * self.channels
     }
 
-    /// Calls `f` with every cell of the window of output (`y`, `x`) in order: the input pixel
-    /// within its image, or `None` in the padding.
+    /// Calls `f` with every cell of the window of output (`y`, `x`) in order: row and column of the input
+    /// pixel, or `None` in the padding.
     #[inline(always)]
-    fn window(&self, y: usize, x: usize, mut f: impl FnMut(Option<usize>)) {
+    fn window(&self, y: usize, x: usize, mut f: impl FnMut(Option<[usize; 2]>)) {
         for i in 0..self.pool {
             for j in 0..self.pool {
                 let (r, c) = (y * self.stride + i, x * self.stride + j);
@@ -55,7 +55,7 @@ impl PoolShape {
                     && c >= self.padding
                     && r - self.padding < self.height
                     && c - self.padding < self.width;
-                f(inside.then(|| (r - self.padding) * self.width + c - self.padding));
+                f(inside.then(|| [r - self.padding, c - self.padding]));
             }
         }
     }
@@ -82,7 +82,8 @@ pub fn max_pool<E: Element>(c: &Compute, s: &PoolShape, x: &[E], y: &mut [E]) {
                     column,
                     #[inline(always)]
                     |pixel| match pixel {
-                        Some(pixel) => {
+                        Some([row, column]) => {
+                            let pixel = row * s.width + column;
                             for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
                                 let value = x.to_f32();
                                 *y = if value > y.to_f32() || value.is_nan() { x } else { *y };
@@ -121,10 +122,7 @@ pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[
         let mut sums = vec![0.0f32; s.pool * line];
         let mut next = 0;
         for (y, dy) in dy.chunks_exact(s.out_width() * n).enumerate() {
-            for first in (0..n).step_by(BLOCK) {
-                let channels = first..n.min(first + BLOCK);
-                vectorize!(c.isa(), route(s, y, channels, x, dy, &mut sums));
-            }
+            vectorize!(c.isa(), route(s, y, x, dy, &mut sums));
             let done = ((y + 1) * s.stride).saturating_sub(s.padding).min(s.height);
             vectorize!(c.isa(), finish(s.pool, next..done, line, &mut sums, dx));
             next = next.max(done);
@@ -133,71 +131,89 @@ pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[
     });
 }
 
-/// Channels whose maxima are looked for together.
-const BLOCK: usize = 64;
+/// Channels whose maxima are looked for together, in registers.
+const BLOCK: usize = 32;
 
 /// Adds the gradients `dy` of one output row to `sums`, at the maximum of each window.
 #[inline(always)]
-fn route<E: Element>(
+fn route<E: Element>(s: &PoolShape, y: usize, x: &[E], dy: &[E], sums: &mut [f32]) {
+    let n = s.channels;
+    for (column, dy) in dy.chunks_exact(n).enumerate() {
+        let mut first = 0;
+        while let Some(dy) = dy[first..].first_chunk::<BLOCK>() {
+            let at = maxima::<E, BLOCK>(s, [y, column], first, x);
+            add(s, [y, column], first, &at, dy, sums);
+            first += BLOCK;
+        }
+        for (channel, &dy) in dy.iter().enumerate().skip(first) {
+            let at = maxima::<E, 1>(s, [y, column], channel, x);
+            add(s, [y, column], channel, &at, &[dy], sums);
+        }
+    }
+}
+
+/// The cell of the window at which each of `N` channels from `first` on has its maximum: `u32::MAX` in the padding.
+#[inline(always)]
+fn maxima<E: Element, const N: usize>(
     s: &PoolShape,
-    y: usize,
-    channels: std::ops::Range<usize>,
+    [y, column]: [usize; 2],
+    first: usize,
     x: &[E],
-    dy: &[E],
+) -> [u32; N] {
+    let (mut best, mut at) = ([f32::NEG_INFINITY; N], [u32::MAX; N]);
+    let mut cell = 0;
+    s.window(
+        y,
+        column,
+        #[inline(always)]
+        |pixel| {
+            let (zeros, number) =
+                ([E::default(); N], if pixel.is_some() { cell } else { u32::MAX });
+            let values = pixel.and_then(|[row, column]| {
+                x[(row * s.width + column) * s.channels + first..].first_chunk()
+            });
+            let values = values.unwrap_or(&zeros);
+            for i in 0..N {
+                let x = values[i].to_f32();
+                // Without branches, so that all channels are compared at once.
+                let better = (x > best[i]) | (x.is_nan() & !best[i].is_nan());
+                best[i] = if better { x } else { best[i] };
+                at[i] = if better { number } else { at[i] };
+            }
+            cell += 1;
+        },
+    );
+    at
+}
+
+/// Adds the gradients of `N` channels from `first` on to the sums at the cells `at` of the window.
+#[inline(always)]
+fn add<E: Element, const N: usize>(
+    s: &PoolShape,
+    [y, column]: [usize; 2],
+    first: usize,
+    at: &[u32; N],
+    dy: &[E; N],
     sums: &mut [f32],
 ) {
-    let (n, count) = (s.channels, channels.len());
-    for (column, dy) in dy.chunks_exact(n).enumerate() {
-        let dy = &dy[channels.clone()];
-        let mut best = [f32::NEG_INFINITY; BLOCK];
-        let mut at = [u32::MAX; BLOCK];
-        let mut cell = 0;
-        s.window(
-            y,
-            column,
-            #[inline(always)]
-            |pixel| {
-                let cells = best.iter_mut().zip(&mut at);
-                let number = cell;
-                match pixel {
-                    Some(pixel) => {
-                        let x = &x[pixel * n + channels.start..][..count];
-                        for ((best, at), x) in cells.zip(x) {
-                            let x = x.to_f32();
-                            let better = x > *best || (x.is_nan() && !best.is_nan());
-                            *best = if better { x } else { *best };
-                            *at = if better { number } else { *at };
-                        }
-                    }
-                    None => {
-                        for (best, at) in cells.take(count) {
-                            let better = *best < 0.0;
-                            *best = if better { 0.0 } else { *best };
-                            *at = if better { u32::MAX } else { *at };
-                        }
-                    }
+    let mut cell = 0;
+    s.window(
+        y,
+        column,
+        #[inline(always)]
+        |pixel| {
+            let number = cell;
+            let row = pixel.map(|[row, column]| row % s.pool * s.width + column);
+            if let Some(row) = row
+                && let Some(sums) = sums[row * s.channels + first..].first_chunk_mut::<N>()
+            {
+                for i in 0..N {
+                    sums[i] += if at[i] == number { dy[i].to_f32() } else { 0.0 };
                 }
-                cell += 1;
-            },
-        );
-        let mut cell = 0;
-        s.window(
-            y,
-            column,
-            #[inline(always)]
-            |pixel| {
-                let number = cell;
-                if let Some(pixel) = pixel {
-                    let row = pixel / s.width % s.pool * s.width + pixel % s.width;
-                    let sums = &mut sums[row * n + channels.start..][..count];
-                    for ((sum, dy), &at) in sums.iter_mut().zip(dy).zip(&at) {
-                        *sum += if at == number { dy.to_f32() } else { 0.0 };
-                    }
-                }
-                cell += 1;
-            },
-        );
-    }
+            }
+            cell += 1;
+        },
+    );
 }
 
 /// Writes the gradient of some rows and frees their sums.

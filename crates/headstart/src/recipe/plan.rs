@@ -203,8 +203,8 @@ impl Choice<'_> {
 
     fn change_images(&mut self) {
         self.config.augment =
-            ["flip", "crop:16"].into_iter().filter_map(|a| a.parse().ok()).collect();
-        self.because("--augment flip,crop:16", "no epoch sees an image twice the same");
+            ["resized-crop:0.35", "flip"].into_iter().filter_map(|a| a.parse().ok()).collect();
+        self.because("--augment resized-crop:0.35,flip", "no epoch sees an image twice the same");
     }
 
     /// Where a stage begins, or everything where it is the first.

@@ -119,7 +119,10 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     if c.fine_tune_at.is_none() {
         for (flag, given) in [
             ("--fine-tune-epochs", args.fine_tune_epochs.is_some_and(|n| n > 0)),
-            ("--fine-tune-learning-rate", args.fine_tune_learning_rate.is_some()),
+            (
+                "--fine-tune-learning-rate",
+                args.fine_tune_learning_rate.is_some() && c.unfreeze.is_empty(),
+            ),
         ] {
             if given {
                 return usage(flag, "--fine-tune-at with it", "no layer to fine-tune from");
