@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::TrainConfig;
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 
 impl TrainConfig {
     /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
@@ -20,10 +21,11 @@ impl TrainConfig {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
+            let (message, hint) = unknown(&message).unwrap_or((message, String::new()));
             let start = e.span().map_or(0, |s| s.start.min(text.len()));
             let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
             let found = format!("{message} (line {line})");
-            Error::format(path, "settings of `headstart train`", found, "")
+            Error::format(path, "settings of `headstart train`", found, hint)
         };
         let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
         let file: toml::Table = toml::from_str(&text).map_err(bad)?;
@@ -53,6 +55,21 @@ impl TrainConfig {
         toml::to_string(self)
             .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
     }
+}
+
+/// What to say of a setting there is none of, instead of serde's list of all others.
+fn unknown(message: &str) -> Option<(String, String)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let mut names = rest.split('`').step_by(2);
+    let name = names.next()?;
+    let near = did_you_mean(name, names);
+    let hint = match near.is_empty() {
+        true => {
+            "was it written by a newer headstart? `headstart train --help-all` has all settings"
+        }
+        false => &near,
+    };
+    Some((format!("the setting {name}, which there is not"), hint.into()))
 }
 
 #[cfg(test)]
@@ -104,8 +121,14 @@ mod tests {
             assert_eq!(TrainConfig::read(&path).unwrap(), config);
         }
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
-        let error = TrainConfig::read(&path).unwrap_err().to_string();
-        assert!(error.contains("epoch") && error.contains("line 2"), "{error}");
+        let error = TrainConfig::read(&path).unwrap_err();
+        assert!(error.hint().unwrap().contains("did you mean epochs"), "{error:?}");
+        let error = error.to_string();
+        assert!(error.contains("the setting epoch,") && error.contains("line 2"), "{error}");
+        std::fs::write(&path, "quantum-entanglement = 4\n").unwrap();
+        let error = TrainConfig::read(&path).unwrap_err();
+        assert!(error.to_string().contains("quantum-entanglement"), "{error}");
+        assert!(error.hint().unwrap().contains("newer"), "{error:?}");
     }
 
     #[test]
