@@ -135,8 +135,14 @@ fn the_page_has_thumbnails_and_needs_nothing_else() {
     place.run("data check data --html page.html").ok();
     let page = fs::read_to_string(place.path("page.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    assert_eq!(page.matches("<img alt=\"\" src=\"data:image/png;base64,iVBORw0KGgo").count(), 2);
-    assert!(page.contains("a&lt;b&gt;&amp;&quot;c.png") && !page.contains("a<b>"));
+    assert_eq!(page.matches("src=\"data:image/png;base64,iVBORw0KGgo").count(), 2);
+    assert_eq!(page.matches("a&lt;b&gt;&amp;&quot;c.png\" src=").count(), 1);
+    assert!(page.contains("a&lt;b&gt;&amp;&quot;c.png</figcaption>") && !page.contains("a<b>"));
+    // Every finding that is linked to is there.
+    for link in page.split("href=\"#").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
+    }
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     place.run("data check data --html none/page.html").fails(1, &["none/page.html"]);
 }

@@ -134,6 +134,8 @@ fn explain_image_draws_a_map_of_any_class() {
     let [a, b] = ["own.png", "blue.png"].map(|f| fs::read(place.path(f)).unwrap());
     assert!(a.starts_with(b"\x89PNG") && b.starts_with(b"\x89PNG"));
     assert!(own["class"] == "blue" || a != b);
+    // Small images are enlarged.
+    assert!(u32::from_be_bytes(a[16..20].try_into().unwrap()) >= 224);
     place.run(&format!("{line} --out x.png --class bleu")).fails(2, &["bleu", "blue"]);
     place.run(&format!("explain-image {MODEL} gone.png --out x.png")).fails(1, &["gone.png"]);
     assert!(!place.path("x.png").exists());
@@ -240,6 +242,8 @@ fn probe_measures_each_stage() {
     assert!(number(&json["best"]) > 0.9, "{json}");
     let suggested = json["suggested"].as_str().unwrap();
     place.run(&format!("summary resnet20 --fine-tune-at {suggested}")).ok();
+    // The net inside the program needs no --weights.
+    place.run("probe resnet20 --image-size 16 --data data").ok();
     let text = place.run(&format!("probe {MODEL} --data data")).ok().out;
     assert!(text.contains("--fine-tune-at"), "{text}");
     place.run(&format!("{line} --validation-split 0")).fails(2, &["--validation-split"]);

@@ -133,7 +133,7 @@ impl GradCam {
     }
 }
 
-/// `image` with the map over it, brought to its size bilinearly: the stronger the warmer.
+/// `image` with the map over it, brought to its size bilinearly: the stronger the lighter (from blue to yellow).
 pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
     let most = heat.values.iter().copied().fold(0.0, f32::max);
     let at = |y: usize, x: usize| {
@@ -154,9 +154,9 @@ pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
             let bottom = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
             let value = top * (1.0 - fy) + bottom * fy;
             let start = (y * image.width + x) * 3;
-            let opacity = 0.15 + 0.5 * value;
-            for (own, warm) in image.pixels[start..start + 3].iter().zip(colour(value)) {
-                let mixed = f32::from(*own) * (1.0 - opacity) + warm * opacity;
+            let opacity = 0.2 + 0.55 * value;
+            for (own, over) in image.pixels[start..start + 3].iter().zip(colour(value)) {
+                let mixed = f32::from(*own) * (1.0 - opacity) + over * opacity;
                 pixels.push(mixed.round().clamp(0.0, 255.0) as u8);
             }
         }
@@ -164,9 +164,21 @@ pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
     Rgb8 { width: image.width, height: image.height, pixels: pixels.into() }
 }
 
-/// Blue over cyan, green and yellow to red, as values go from 0 to 1 ("jet").
+/// Dark blue over purple and orange to yellow, as values go from 0 to 1, always lighter, so that it reads without
+/// telling red from green: five points of matplotlib's "plasma".
 fn colour(value: f32) -> [f32; 3] {
-    [3.0f32, 2.0, 1.0].map(|centre| 255.0 * (1.5 - (4.0 * value - centre).abs()).clamp(0.0, 1.0))
+    const POINTS: [[f32; 3]; 5] = [
+        [13.0, 8.0, 135.0],
+        [126.0, 3.0, 168.0],
+        [204.0, 71.0, 120.0],
+        [248.0, 149.0, 64.0],
+        [240.0, 249.0, 33.0],
+    ];
+    let at = value.clamp(0.0, 1.0) * 4.0;
+    let low = (at as usize).min(3);
+    std::array::from_fn(|c| {
+        POINTS[low][c] + (POINTS[low + 1][c] - POINTS[low][c]) * (at - low as f32)
+    })
 }
 
 /// An image at the model's size as [`GradCam::heat`] takes it.
@@ -194,6 +206,16 @@ pub fn thumbnail(image: &Rgb8<'_>, side: usize) -> Result<Rgb8<'static>> {
         return Ok(image.clone().into_owned());
     }
     Ok(crate::image::resize(image, to(image.width), to(image.height), how)?.into_owned())
+}
+
+/// `image` enlarged by the least whole factor that gives its longer side `least` pixels, every pixel a square.
+///
+/// # Errors
+/// If it has no pixels.
+pub fn enlarged<'a>(image: &'a Rgb8<'_>, least: usize) -> Result<Rgb8<'a>> {
+    let factor = least.div_ceil(image.width.max(image.height).max(1)).max(1);
+    let (width, height) = (image.width * factor, image.height * factor);
+    crate::image::resize(image, width, height, Interpolation::Nearest)
 }
 
 /// A PNG file of an image.
@@ -273,16 +295,24 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_is_warm_where_the_map_is_high() {
+    fn an_overlay_is_light_where_the_map_is_high() {
         let grey = Rgb8::new(8, 8, vec![128; 192]).unwrap();
         let values = vec![0.0, 0.0, 0.0, 2.0];
         let heat = Heat { height: 2, width: 2, values, class: 0, probabilities: vec![1.0] };
         let out = overlay(&grey, &heat);
         let at = |y: usize, x: usize| &out.pixels[(y * 8 + x) * 3..][..3];
         assert!(at(7, 7)[0] > at(7, 7)[2] && at(0, 0)[2] > at(0, 0)[0], "{:?}", at(0, 0));
+        let light = |c: [f32; 3]| 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
+        assert!(
+            (0..20).all(|i| light(colour(i as f32 / 20.0)) < light(colour((i + 1) as f32 / 20.0)))
+        );
         let file = png(&out).unwrap();
         assert_eq!(crate::image::decode("x.png", &file).unwrap(), out);
         assert_eq!(thumbnail(&out, 32).unwrap().width, 32);
         assert_eq!(thumbnail(&out, 8).unwrap(), out);
+        let large = enlarged(&out, 20).unwrap();
+        assert_eq!((large.width, large.height), (24, 24));
+        assert_eq!(large.pixels[(23 * 24 + 21) * 3..][..3], *at(7, 7));
+        assert_eq!(enlarged(&out, 8).unwrap(), out);
     }
 }

@@ -165,7 +165,7 @@ fn manifests_say_path_label_and_split() {
     assert_eq!(reasons[0], "images: something other than a file");
     assert_eq!(reasons[1], "images/4.png: listed more than once");
     assert!(reasons[2].starts_with("nowhere.png: a file that cannot be read"), "{reasons:?}");
-    assert!(reasons[3].starts_with("text: none of these"), "{reasons:?}");
+    assert!(reasons[3].starts_with("text: no image of a known kind"), "{reasons:?}");
     // Absolute paths, from a manifest elsewhere.
     let elsewhere = tempdir().unwrap();
     let line = |name: &str, label: &str| {

@@ -156,7 +156,7 @@ pub struct ExplainImage {
     pub model: String,
     /// Image file
     pub image: PathBuf,
-    /// Picture to write: the image with what speaks for the class in warm colours
+    /// Picture to write: the image with what speaks for the class in light colours
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
     /// Class to look for [default: the most probable]
@@ -214,8 +214,8 @@ pub struct Probe {
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
     pub data: String,
-    /// Weights, where MODEL names a net, as for train [default: imagenet]
-    #[arg(long, value_name = "imagenet|FILE|none")]
+    /// Weights, where MODEL names a net, as for train [default: imagenet; for resnet20 cifar10]
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Resize images to this size, where MODEL names a net
     #[arg(long, value_name = "PIXELS")]

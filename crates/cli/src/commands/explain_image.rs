@@ -2,7 +2,7 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::gradcam::{GradCam, enter, overlay, png};
+use headstart::gradcam::{GradCam, enlarged, enter, overlay, png};
 use headstart::image::decode;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
@@ -11,6 +11,9 @@ use super::{compute, open_model};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
+
+/// Pixels that the picture's longer side has at least.
+const LEAST: usize = 224;
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -37,7 +40,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let image = decode(&args.image, &bytes)?;
     let compute = compute(args.threads, args.precision.into())?;
     let heat = GradCam::new(&model, &compute)?.heat(&enter(&model, &image)?, class)?;
-    write_bytes(&args.out, &png(&overlay(&image, &heat))?)?;
+    write_bytes(&args.out, &png(&overlay(&enlarged(&image, LEAST)?, &heat))?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
     let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
     if args.json {

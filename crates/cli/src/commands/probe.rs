@@ -28,12 +28,14 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         let found = args.l2.to_string();
         return Err(Failure::Usage(Error::invalid("--l2", "0 or more", found, "")));
     }
+    let net = Some(args.model.as_str()).filter(|model| !is_file(model));
+    let defaults = TrainConfig::defaults(Some(&args.data), net);
     let config = TrainConfig {
         data: args.data.clone(),
-        model: if is_file(&args.model) { "resnet50".into() } else { args.model.clone() },
-        weights: args.weights.clone().unwrap_or_else(|| "imagenet".into()),
-        image_size: args.image_size,
-        interpolation: args.interpolation.map(Into::into),
+        model: net.map_or(defaults.model, String::from),
+        weights: args.weights.clone().unwrap_or(defaults.weights),
+        image_size: args.image_size.or(defaults.image_size),
+        interpolation: args.interpolation.map(Into::into).or(defaults.interpolation),
         validation_split: args.validation_split,
         limit: args.limit,
         threads: args.threads,

@@ -145,7 +145,7 @@ fn describe_foreign(head: &[u8]) -> String {
         Some(name) => format!("a {name} file, which is not supported; convert it to PNG"),
         None => {
             let hex: Vec<String> = head.iter().take(4).map(|b| format!("{b:02x}")).collect();
-            format!("none of these (it starts with bytes {})", hex.join(" "))
+            format!("no image of a known kind (it starts with bytes {})", hex.join(" "))
         }
     }
 }

@@ -2,86 +2,95 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::{Group, Inspection, LabelCheck, Member, parts};
+use super::{BLANK, Group, Inspection, LabelCheck, Member, TINY, parts};
 use crate::dataset::Dataset;
-use crate::error::Result;
-use crate::image::{Interpolation, Rgb8, resize};
+use crate::report::page::{escape, page, path, picture};
 use crate::summary::grouped;
 
 /// Longest side of a thumbnail in pixels.
-const THUMBNAIL: usize = 96;
+const THUMBNAIL: usize = 128;
 /// Groups and images shown of each kind of finding.
 const SHOWN: usize = 60;
 /// Images shown of one group.
 const MEMBERS: usize = 12;
 
-const STYLE: &str = include_str!("page.css");
-
 /// The page for `found`, which is about `data`: thumbnails are read from it anew.
 pub fn html(found: &Inspection, data: &Dataset) -> String {
-    let mut out = String::new();
-    let name = escape(&found.name);
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}: data check</title>\n<style>\n{STYLE}</style></head><body><main>\n\
-         <h1>{name}</h1>\n<p class=\"lead\">{} images, {} classes</p>\n",
+    let mut out = format!(
+        "<p class=\"lead\">{} images, {} classes</p>\n",
         grouped(found.images),
         grouped(found.classes.len())
     );
     tiles(&mut out, found);
-    counts(&mut out, found);
-    rows(
-        &mut out,
-        "unreadable",
-        "Files that cannot be used",
-        found.unreadable.iter().map(|s| (s.name.as_str(), s.reason.clone())),
-    );
-    rows(
-        &mut out,
-        "extensions",
-        "Wrong extensions",
-        found.wrong_extensions.iter().map(|w| (w.name.as_str(), format!("is a {}", w.format))),
-    );
-    groups(&mut out, "exact", "Exact duplicates", &found.exact_duplicates, data);
-    groups(&mut out, "near", "Near duplicates", &found.near_duplicates, data);
-    if let Some(check) = &found.labels {
-        labels(&mut out, check, data);
-    }
-    gallery(&mut out, "tiny", "Tiny images", &found.tiny, data);
-    gallery(&mut out, "blank", "Blank images", &found.blank, data);
-    rows(
-        &mut out,
-        "warnings",
-        "Warnings",
-        found.warnings.iter().map(|w| (w.as_str(), String::new())),
-    );
     if found.findings() == 0 {
         out.push_str("<p class=\"good\">Nothing to complain about.</p>\n");
     }
-    let _ = write!(
-        out,
-        "<footer>headstart {} data check</footer>\n</main></body></html>\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    out
+    counts(&mut out, found);
+    let unreadable = found.unreadable.iter().map(|s| (s.name.as_str(), s.reason.clone()));
+    rows(&mut out, &UNREADABLE, unreadable);
+    let extensions = found.wrong_extensions.iter();
+    let extensions = extensions.map(|w| (w.name.as_str(), format!("is a {}", w.format)));
+    rows(&mut out, &EXTENSIONS, extensions);
+    groups(&mut out, &EXACT, &found.exact_duplicates, data);
+    groups(&mut out, &NEAR, &found.near_duplicates, data);
+    if let Some(check) = &found.labels {
+        labels(&mut out, check, data);
+    }
+    let tiny = format!("A side has fewer than {TINY} pixels: there may be too little to see.");
+    let blank = format!("No colour varies by more than {BLANK} of 255: there is nothing to see.");
+    gallery(&mut out, &Kind { id: "tiny", title: "Tiny images", text: &tiny }, &found.tiny, data);
+    let kind = Kind { id: "blank", title: "Blank images", text: &blank };
+    gallery(&mut out, &kind, &found.blank, data);
+    let warnings = found.warnings.iter().map(|w| (w.as_str(), String::new()));
+    rows(&mut out, &Kind { id: "warnings", title: "Warnings", text: "" }, warnings);
+    page(&format!("{}: data check", found.name), &found.name, &out)
 }
+
+/// A kind of finding: where it stands, what it is called, and what it means.
+struct Kind<'a> {
+    id: &'a str,
+    title: &'a str,
+    text: &'a str,
+}
+
+const UNREADABLE: Kind<'_> = Kind {
+    id: "unreadable",
+    title: "Files that cannot be used",
+    text: "Training leaves them out.",
+};
+const EXTENSIONS: Kind<'_> = Kind {
+    id: "extensions",
+    title: "Wrong extensions",
+    text: "They are read as what they are; other programs may go by the name.",
+};
+const EXACT: Kind<'_> = Kind {
+    id: "exact",
+    title: "Exact duplicates",
+    text: "The same image more than once: keep one. Under two classes, one label is wrong; in two splits, the test \
+           asks what training has seen.",
+};
+const NEAR: Kind<'_> = Kind {
+    id: "near",
+    title: "Near duplicates",
+    text: "Images that look the same: saved anew, resized, slightly changed, or merely much alike.",
+};
 
 /// The findings in numbers, each a link to its section.
 fn tiles(out: &mut String, found: &Inspection) {
     out.push_str("<nav class=\"tiles\">\n");
+    let in_exact = |of: &dyn Fn(&Group) -> bool| match found.exact_duplicates.iter().any(of) {
+        true => "exact",
+        false => "near",
+    };
+    let (leaks, conflicts) = (in_exact(&|g| g.across_splits), in_exact(&|g| g.across_classes));
     let doubtful = found.labels.as_ref().map(|check| check.issues.len());
     for (id, count, label, grave) in [
         ("unreadable", found.unreadable.len(), "cannot be used", true),
         ("extensions", found.wrong_extensions.len(), "wrong extension", false),
         ("exact", found.exact_duplicates.len(), "exact duplicates", false),
         ("near", found.near_duplicates.len(), "near duplicates", false),
-        ("exact", found.leaks, "in two splits", true),
-        ("exact", found.conflicts, "under two classes", true),
+        (leaks, found.leaks, "in two splits", true),
+        (conflicts, found.conflicts, "under two classes", true),
         ("labels", doubtful.unwrap_or(0), "labels likely wrong", true),
         ("tiny", found.tiny.len(), "tiny", false),
         ("blank", found.blank.len(), "blank", false),
@@ -89,13 +98,12 @@ fn tiles(out: &mut String, found: &Inspection) {
         if id == "labels" && doubtful.is_none() {
             continue;
         }
-        let class = match (count, grave) {
-            (0, _) => "none",
-            (_, true) => "grave",
-            _ => "some",
-        };
+        let class = if grave { "grave" } else { "some" };
         let number = grouped(count);
-        let _ = writeln!(out, "<a class=\"{class}\" href=\"#{id}\"><b>{number}</b>{label}</a>");
+        let _ = match count {
+            0 => writeln!(out, "<span><b>0</b>{label}</span>"),
+            _ => writeln!(out, "<a class=\"{class}\" href=\"#{id}\"><b>{number}</b>{label}</a>"),
+        };
     }
     out.push_str("</nav>\n");
 }
@@ -115,7 +123,7 @@ fn counts(out: &mut String, found: &Inspection) {
             escape(&b.smallest)
         );
     }
-    out.push_str("<table><thead><tr><th>class</th>");
+    out.push_str("<table class=\"counts\"><thead><tr><th scope=\"col\">class</th>");
     for part in &found.parts {
         let ((h0, w0), (h1, w1)) = (part.smallest, part.largest);
         let size = match (h0, w0) == (h1, w1) {
@@ -123,17 +131,21 @@ fn counts(out: &mut String, found: &Inspection) {
             false => format!("{w0}&times;{h0} to {w1}&times;{h1}"),
         };
         let images = grouped(part.images);
-        let _ = write!(out, "<th>{} <small>{images} images, {size}</small></th>", part.name);
+        let _ = write!(
+            out,
+            "<th scope=\"col\">{} <small>{images} images, {size}</small></th>",
+            part.name
+        );
     }
     out.push_str("</tr></thead><tbody>\n");
     for (label, class) in found.classes.iter().enumerate() {
-        let _ = write!(out, "<tr><td>{}</td>", escape(class));
+        let _ = write!(out, "<tr><th scope=\"row\" dir=\"auto\">{}</th>", escape(class));
         for part in &found.parts {
             let count = part.class_counts[label];
             let width = 100.0 * count as f64 / most as f64;
             let _ = write!(
                 out,
-                "<td><span class=\"bar\" style=\"--w:{width:.1}%\"></span>{}</td>",
+                "<td><div class=\"count\"><span>{}</span><div class=\"bar\" style=\"--w:{width:.1}%\"></div></div></td>",
                 grouped(count)
             );
         }
@@ -142,35 +154,44 @@ fn counts(out: &mut String, found: &Inspection) {
     out.push_str("</tbody></table></section>\n");
 }
 
-fn heading(out: &mut String, id: &str, title: &str, count: usize) {
+fn heading(out: &mut String, kind: &Kind<'_>, count: usize) {
+    let Kind { id, title, text } = kind;
     let _ = writeln!(out, "<section id=\"{id}\"><h2>{title} <i>{}</i></h2>", grouped(count));
-    if count > SHOWN {
-        let _ = writeln!(out, "<p>The first {SHOWN} are shown; --json lists all.</p>");
+    let cut = match count > SHOWN {
+        true => format!(" The first {SHOWN} are shown; --json lists all."),
+        false => String::new(),
+    };
+    if !text.is_empty() || !cut.is_empty() {
+        let _ = writeln!(out, "<p>{text}{cut}</p>");
     }
 }
 
 fn rows<'a>(
     out: &mut String,
-    id: &str,
-    title: &str,
+    kind: &Kind<'_>,
     items: impl ExactSizeIterator<Item = (&'a str, String)>,
 ) {
     if items.len() == 0 {
         return;
     }
-    heading(out, id, title, items.len());
-    out.push_str("<table><tbody>\n");
+    heading(out, kind, items.len());
+    out.push_str("<table class=\"files\"><tbody>\n");
     for (name, text) in items.take(SHOWN) {
-        let _ = writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(&text));
+        let text = match text.is_empty() {
+            true => text,
+            false => format!("<td>{}</td>", escape(&text)),
+        };
+        let _ = writeln!(out, "<tr><th scope=\"row\">{}</th>{text}</tr>", path(name));
     }
     out.push_str("</tbody></table></section>\n");
 }
 
-fn groups(out: &mut String, id: &str, title: &str, list: &[Group], data: &Dataset) {
+fn groups(out: &mut String, kind: &Kind<'_>, list: &[Group], data: &Dataset) {
     if list.is_empty() {
         return;
     }
-    heading(out, id, title, list.len());
+    heading(out, kind, list.len());
+    out.push_str("<div class=\"groups\">\n");
     // Those that spoil results come first.
     let mut sorted: Vec<&Group> = list.iter().collect();
     sorted.sort_by_key(|g| (!g.across_splits, !g.across_classes));
@@ -192,14 +213,14 @@ fn groups(out: &mut String, id: &str, title: &str, list: &[Group], data: &Datase
         }
         out.push_str("</div>\n");
     }
-    out.push_str("</section>\n");
+    out.push_str("</div></section>\n");
 }
 
-fn gallery(out: &mut String, id: &str, title: &str, list: &[Member], data: &Dataset) {
+fn gallery(out: &mut String, kind: &Kind<'_>, list: &[Member], data: &Dataset) {
     if list.is_empty() {
         return;
     }
-    heading(out, id, title, list.len());
+    heading(out, kind, list.len());
     out.push_str("<div class=\"row\">");
     list.iter().take(SHOWN).for_each(|member| figure(out, member, "", data));
     out.push_str("</div></section>\n");
@@ -209,16 +230,17 @@ fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
     if check.issues.is_empty() {
         return;
     }
-    heading(out, "labels", "Labels that are likely wrong", check.issues.len());
-    let _ = write!(
-        out,
-        "<p>Of {} training images; heads over {} of {} that did not see an image agree with {:.1}%.</p>\n\
-         <div class=\"row\">",
+    let text = format!(
+        "Of {} training images; heads over {} of {} that did not see an image agree with {:.1}%. Behind a class is its \
+         probability; the surest come first.",
         grouped(check.images),
         escape(&check.layer),
         escape(&check.model),
         100.0 * check.accuracy
     );
+    let kind = Kind { id: "labels", title: "Labels that are likely wrong", text: &text };
+    heading(out, &kind, check.issues.len());
+    out.push_str("<div class=\"row\">\n");
     for issue in check.issues.iter().take(SHOWN) {
         let (suggested, p) = (escape(&issue.suggested), issue.probability);
         figure(out, &issue.image, &format!("rather <b>{suggested}</b> {p:.3}<br>"), data);
@@ -232,53 +254,14 @@ fn figure(out: &mut String, member: &Member, note: &str, data: &Dataset) {
     let picture = subset
         .filter(|subset| member.position < subset.len())
         .and_then(|subset| subset.image(member.position).ok())
-        .and_then(|image| thumbnail(&image).ok());
-    let name = escape(&member.name);
-    let image = match picture {
-        Some(png) => {
-            format!("<img alt=\"\" src=\"data:image/png;base64,{}\">", STANDARD.encode(png))
-        }
-        None => "<span class=\"gone\">not readable</span>".to_string(),
-    };
+        .and_then(|image| picture(&image, THUMBNAIL, &member.name).ok());
+    let image = picture.unwrap_or_else(|| "<span class=\"gone\">not readable</span>".to_string());
     let (height, width) = member.size;
     let _ = write!(
         out,
-        "<figure title=\"{name}\">{image}<figcaption><b>{}</b> {}, {width}&times;{height}<br>{note}{name}</figcaption></figure>",
+        "<figure>{image}<figcaption><b dir=\"auto\">{}</b> {}, {width}&times;{height}<br>{note}{}</figcaption></figure>",
         escape(&member.class),
-        member.split
+        member.split,
+        path(&member.name)
     );
-}
-
-/// A PNG whose longer side is at most [`THUMBNAIL`]; smaller images stay as they are.
-fn thumbnail(image: &Rgb8<'_>) -> Result<Vec<u8>> {
-    let longer = image.width.max(image.height);
-    let scaled = |side: usize| (side * THUMBNAIL / longer).max(1);
-    let small = match longer > THUMBNAIL {
-        true => resize(image, scaled(image.width), scaled(image.height), Interpolation::Bilinear)?,
-        false => image.clone().into_owned(),
-    };
-    let mut out = Vec::new();
-    let mut encoder = png::Encoder::new(&mut out, small.width as u32, small.height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    let failed = |e: png::EncodingError| {
-        crate::Error::invalid("thumbnail", "a PNG that can be written", e.to_string(), "")
-    };
-    let mut writer = encoder.write_header().map_err(failed)?;
-    writer.write_image_data(&small.pixels).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    Ok(out)
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

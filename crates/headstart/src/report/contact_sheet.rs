@@ -3,6 +3,7 @@
 use kuva::backend::png::PngBackend;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
+use super::names::{in_png, shorten};
 use crate::batches::{Batch, Mixed};
 use crate::error::{Error, Result};
 use crate::gradcam::png;
@@ -24,7 +25,7 @@ const LETTER: usize = 7;
 
 /// A PNG file of the first [`SHEET_IMAGES`] images of `batch`, each `height` x `width` pixels over the name of its class;
 /// small images are enlarged by a whole factor, and those of more than 320 pixels reduced. Mixed images
-/// have both names.
+/// have both names. A class whose name has letters that the font lacks goes by its number.
 ///
 /// # Errors
 /// If the batch is empty or has images of another size, or a label is not of `classes`.
@@ -93,7 +94,8 @@ pub fn contact_sheet(
 /// The lines below each image.
 fn captions(batch: &Batch, classes: &[String]) -> Result<Vec<Vec<String>>> {
     let name = |label: u32| {
-        classes.get(label as usize).cloned().ok_or_else(|| {
+        let found = classes.get(label as usize).map(|name| in_png(name, label as usize));
+        found.ok_or_else(|| {
             let expected = format!("below {}", classes.len());
             Error::invalid("label", expected, label.to_string(), "")
         })
@@ -106,13 +108,6 @@ fn captions(batch: &Batch, classes: &[String]) -> Result<Vec<Vec<String>>> {
         Ok(vec![format!("{:.0}% {first}", 100.0 - percent), format!("{percent:.0}% {second}")])
     };
     batch.labels.iter().take(SHEET_IMAGES).enumerate().map(one).collect()
-}
-
-fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_string();
-    }
-    text.chars().take(most.saturating_sub(2)).chain("..".chars()).collect()
 }
 
 #[cfg(test)]
@@ -176,7 +171,5 @@ mod tests {
         assert!(contact_sheet(&batch(2, 4, 4), 4, 5, &classes).is_err());
         assert!(contact_sheet(&batch(2, 4, 4), 4, 4, &classes[..1]).is_err());
         assert!(contact_sheet(&Batch::default(), 4, 4, &classes).is_err());
-        assert_eq!(shorten("abcdef", 6), "abcdef");
-        assert_eq!(shorten("abcdefg", 6), "abcd..");
     }
 }

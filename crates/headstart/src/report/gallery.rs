@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::page::{escape, image, page};
+use super::page::{escape, image, page, path, picture};
 use crate::error::Result;
 use crate::gradcam::{GradCam, enter, overlay, png, thumbnail};
 use crate::image::Rgb8;
@@ -34,10 +34,11 @@ pub fn choose(report: &Report, p: &[f32], labels: &[usize], worst: usize) -> Vec
     let mut by_loss = wrong.clone();
     by_loss.sort_by(|&a, &b| row(a)[labels[a]].total_cmp(&row(b)[labels[b]]));
     by_loss.truncate(worst);
-    let mut sections = vec![Section {
-        title: format!("The {} worst of {} mistakes", by_loss.len(), wrong.len()),
-        images: by_loss,
-    }];
+    let mut sections = Vec::new();
+    if !by_loss.is_empty() {
+        let title = format!("Worst mistakes ({} of {})", by_loss.len(), wrong.len());
+        sections.push(Section { title, images: by_loss });
+    }
     let mut pairs: Vec<(usize, usize, usize)> = Vec::new();
     for (label, counts) in report.confusion_matrix.iter().enumerate() {
         for (answer, &count) in counts.iter().enumerate() {
@@ -82,47 +83,52 @@ pub fn gallery<'a>(
     get: &dyn Fn(usize) -> Result<Shown<'a>>,
 ) -> Result<String> {
     let mut body = format!(
-        "<p class=\"soft\">{} {} images, accuracy {:.4}, loss {:.4}. Each image stands beside where the model sees its \
-         answer and where it sees the label (Grad-CAM, last layer before the pooling: the warmer, the more it \
-         speaks for the class).</p>\n",
+        "<p class=\"lead\">{} {} images, accuracy {:.4}, loss {:.4}</p>\n",
         report.samples,
         escape(&report.split),
         report.accuracy,
         report.loss
     );
+    if sections.is_empty() {
+        body.push_str("<p class=\"good\">The model makes no mistakes on these images.</p>\n");
+    } else {
+        body.push_str(
+            "<p class=\"soft\">Each image stands beside where the model sees its answer and where it sees the label \
+             (Grad-CAM, last layer before the pooling: the brighter, the more it speaks for the class). \
+             Percentages are the model's probabilities.</p>\n",
+        );
+    }
     for section in sections {
-        let _ = writeln!(body, "<h2>{}</h2>\n<div class=\"grid\">", escape(&section.title));
+        let title = escape(&section.title);
+        let _ = writeln!(body, "<section><h2 dir=\"auto\">{title}</h2>\n<div class=\"grid\">");
         for &i in &section.images {
             body.push_str(&figure(model, cam, report, get(i)?)?);
         }
-        body.push_str("</div>\n");
+        body.push_str("</div></section>\n");
     }
-    if sections.iter().all(|s| s.images.is_empty()) {
-        body.push_str("<p>The model makes no mistakes on these images.</p>\n");
-    }
-    Ok(page(&format!("Mistakes of {}", model.card.architecture), &body))
+    let title = format!("Mistakes of {}", model.card.architecture);
+    Ok(page(&title, &title, &body))
 }
 
 fn figure(model: &Model, cam: &mut GradCam, report: &Report, shown: Shown<'_>) -> Result<String> {
-    let Shown { name, image: picture, label } = shown;
-    let pixels = enter(model, &picture)?;
-    let (small, own) = (thumbnail(&picture, SIDE)?, cam.heat(&pixels, None)?);
+    let Shown { name, image: own, label } = shown;
+    let pixels = enter(model, &own)?;
+    let small = thumbnail(&own, SIDE)?;
+    let mut cells = format!("<div>{}<p>image</p></div>", picture(&own, SIDE, &name)?);
+    let answer = cam.heat(&pixels, None)?;
     let other = cam.heat(&pixels, Some(label))?;
-    let (answer, true_class) = (&report.classes[own.class], &report.classes[label]);
-    let pictures = [
-        image(&png(&small)?, &name),
-        image(&png(&overlay(&small, &own))?, &format!("where {answer} is seen")),
-        image(&png(&overlay(&small, &other))?, &format!("where {true_class} is seen")),
-    ];
+    for (what, kind, heat) in [("answer", "bad", &answer), ("label", "good", &other)] {
+        let (class, p) = (&report.classes[heat.class], heat.probabilities[heat.class]);
+        let picture = image(&png(&overlay(&small, heat))?, &format!("where {class} is seen"));
+        let (class, percent) = (escape(class), p * 100.0);
+        let _ = write!(
+            cells,
+            "<div>{picture}<p>{what}, {percent:.1}%<br><b class=\"{kind}\" dir=\"auto\">{class}</b></p></div>"
+        );
+    }
+    let name = path(&name);
     Ok(format!(
-        "<figure><div class=\"row\">{}</div><figcaption><span class=\"bad\">{}</span> {:.1}% · label \
-         <span class=\"good\">{}</span> {:.1}%<br><span class=\"soft\">{}</span></figcaption></figure>\n",
-        pictures.concat(),
-        escape(answer),
-        own.probabilities[own.class] * 100.0,
-        escape(true_class),
-        own.probabilities[label] * 100.0,
-        escape(&name)
+        "<figure><div class=\"trio\">{cells}</div><figcaption>{name}</figcaption></figure>\n"
     ))
 }
 
@@ -139,15 +145,16 @@ mod tests {
         let report = Report::new("test", &classes, &p, &labels);
         let sections = choose(&report, &p, &labels, 2);
         assert_eq!(sections[0].images, [2, 3]);
-        assert_eq!(sections[0].title, "The 2 worst of 3 mistakes");
+        assert_eq!(sections[0].title, "Worst mistakes (2 of 3)");
         assert_eq!(sections[1].title, "b taken for a (2)");
         assert_eq!((&sections[1].images[..], &sections[2].images[..]), (&[2, 1][..], &[3][..]));
     }
 
     #[test]
-    fn names_cannot_leave_their_place() {
-        assert_eq!(escape("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
-        assert!(page("a<b", "").contains("<title>a&lt;b</title>"));
-        assert!(image(b"abc", "\"").contains("alt=\"&quot;\" src=\"data:image/png;base64,YWJj\""));
+    fn without_mistakes_there_are_no_sections() {
+        let classes = ["a", "b"].map(String::from);
+        let p = [0.9, 0.1, 0.2, 0.8];
+        let report = Report::new("test", &classes, &p, &[0, 1]);
+        assert!(choose(&report, &p, &[0, 1], 5).is_empty());
     }
 }

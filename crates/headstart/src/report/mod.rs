@@ -10,23 +10,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod confusion;
 mod contact_sheet;
 mod gallery;
 mod lr_curve;
+mod names;
 mod neighbours;
 mod overlaid;
-mod page;
+pub(crate) mod page;
 mod plots;
 mod reliability;
 
 use std::path::Path;
 
+pub use confusion::confusion_matrix;
 pub use contact_sheet::{SHEET_IMAGES, contact_sheet};
 pub use gallery::{Section, Shown, choose, gallery};
 pub use lr_curve::lr_curve;
 pub use neighbours::{Captioned, neighbours};
 pub use overlaid::overlaid;
-pub use plots::{Figure, Picture, confusion_matrix, curves};
+pub use plots::{Figure, Picture, curves};
 pub use reliability::reliability;
 
 use crate::atomic::{write_atomic, write_bytes};

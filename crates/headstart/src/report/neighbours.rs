@@ -1,8 +1,7 @@
 //! An image and those most like it, as a web page.
 
-use super::page::{escape, image, page};
+use super::page::{escape, page, path, picture};
 use crate::error::Result;
-use crate::gradcam::{png, thumbnail};
 use crate::image::Rgb8;
 
 /// Pixels of a thumbnail's longer side.
@@ -25,17 +24,21 @@ pub struct Captioned<'a> {
 /// If an image cannot be drawn.
 pub fn neighbours(query: &Captioned<'_>, found: &[Captioned<'_>]) -> Result<String> {
     let figure = |c: &Captioned<'_>| -> Result<String> {
-        let picture = image(&png(&thumbnail(&c.image, SIDE)?)?, &c.name);
-        let (name, caption) = (escape(&c.name), escape(&c.caption));
+        let (picture, caption) = (picture(&c.image, SIDE, &c.name)?, escape(&c.caption));
         Ok(format!(
-            "<figure>{picture}<figcaption>{caption}<br><span class=\"soft\">{name}</span></figcaption></figure>\n"
+            "<figure>{picture}<figcaption><b dir=\"auto\">{caption}</b><br>{}</figcaption></figure>\n",
+            path(&c.name)
         ))
     };
-    let mut body = format!("<div class=\"grid small\">\n{}</div>\n", figure(query)?);
-    body.push_str("<h2>Most like it</h2>\n<div class=\"grid small\">\n");
+    let mut body = format!(
+        "<section><div class=\"grid small\">\n{}</div></section>\n<section><h2>Most like it</h2>\n\
+         <p>Behind each class is the cosine similarity of the features: 1 is the same image.</p>\n\
+         <div class=\"grid small\">\n",
+        figure(query)?
+    );
     for c in found {
         body.push_str(&figure(c)?);
     }
-    body.push_str("</div>\n");
-    Ok(page("Similar images", &body))
+    body.push_str("</div></section>\n");
+    Ok(page("Similar images", "Similar images", &body))
 }

@@ -4,14 +4,19 @@ use kuva::plot::{LegendPosition, LinePlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
-use super::plots::{Figure, Picture, picture, short};
+use super::names::shorten;
+use super::plots::{Figure, Picture, picture};
 use crate::error::Result;
 use crate::history::{EpochRecord, History};
 
-const COLORS: [&str; 8] =
-    ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf"];
+/// Okabe and Ito's, which can be told apart without telling red from green; their yellow is too light for lines.
+const COLORS: [&str; 7] =
+    ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000"];
+/// Letters of a run's name.
+const LETTERS: usize = 36;
 
-/// A figure of several runs against the epoch: validation solid, training dashed, a colour a run.
+/// A figure of several runs against the epoch: validation thick, training thin, a colour a run. Where runs are the same, the
+/// later one covers the earlier.
 ///
 /// # Errors
 /// If the picture cannot be drawn.
@@ -25,20 +30,23 @@ pub fn overlaid(runs: &[(&str, &History)], figure: Figure) -> Result<Picture> {
     };
     let mut plots: Vec<Plot> = Vec::new();
     for (i, (name, history)) in runs.iter().enumerate() {
-        let (name, color) = (short(name), COLORS[i % COLORS.len()]);
-        let (solid, dashed) = (points(history, &validation), points(history, &train));
-        let line = |points| LinePlot::new().with_data(points).with_color(color);
-        if solid.is_empty() {
-            plots.push(line(dashed).with_dashed().with_legend(name).into());
+        let color = COLORS[i % COLORS.len()];
+        let (thick, thin) = (points(history, &validation), points(history, &train));
+        let line = |points, width| {
+            LinePlot::new().with_data(points).with_color(color).with_stroke_width(width)
+        };
+        let name = shorten(name, LETTERS);
+        if thick.is_empty() {
+            plots.push(line(thin, 1.0).with_legend(name).into());
         } else {
-            plots.push(line(dashed).with_dashed().into());
-            plots.push(line(solid).with_stroke_width(2.0).with_legend(name).into());
+            plots.push(line(thin, 1.0).into());
+            plots.push(line(thick, 3.0).with_legend(name).into());
         }
     }
     let last = runs.iter().flat_map(|r| &r.1.epochs).map(|e| e.epoch).max().unwrap_or(1);
     let title = if accuracy { "accuracy" } else { "loss" };
     let mut layout = Layout::auto_from_plots(&plots)
-        .with_title(format!("{title} by epoch (validation solid, training dashed)"))
+        .with_title(format!("{title} by epoch (thick: validation, thin: training)"))
         .with_x_label("epoch")
         .with_y_label(title)
         .with_width(720.0)

@@ -3,39 +3,26 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1b1d21; --soft: #666c75; --paper: #ffffff; --card: #f5f6f8; --line: #dfe2e7; --bad: #b3261e; --good: #1a7f4b; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8eaed; --soft: #9aa1ab; --paper: #15171b; --card: #1f2228; --line: #343941; --bad: #ff8a80; --good: #6fd6a1; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
-p { margin: .25rem 0; }
-.soft { color: var(--soft); }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; }
-.small { grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
-figure { margin: 0; padding: .75rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
-figure .row { display: flex; gap: .5rem; }
-figure img { flex: 1 1 0; min-width: 0; max-width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: .25rem; }
-figcaption { margin-top: .5rem; font-size: .875rem; overflow-wrap: anywhere; }
-.bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); font-weight: 600; }
-";
+use crate::error::Result;
+use crate::gradcam::{png, thumbnail};
+use crate::image::Rgb8;
 
-/// A page of `body`, which is HTML; `title` is text.
-pub(super) fn page(title: &str, body: &str) -> String {
-    let title = escape(title);
+const STYLE: &str = include_str!("page.css");
+
+/// A page of `body`, which is HTML; `title` and `heading` are text.
+pub(crate) fn page(title: &str, heading: &str, body: &str) -> String {
+    let (title, heading) = (escape(title), escape(heading));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1 dir=\"auto\">{heading}</h1>\n{body}\
+         <footer>headstart {}</footer>\n</main>\n</body>\n</html>\n",
+        env!("CARGO_PKG_VERSION")
     )
 }
 
 /// Text as HTML.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -44,14 +31,63 @@ pub(super) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
+            // Names of files can have any byte; HTML has no other control characters.
+            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
     out
 }
 
+/// A path as HTML that may be broken after each folder. Folders and files stay in their order where their names
+/// are written from right to left.
+pub(crate) fn path(text: &str) -> String {
+    let part = |part: &str| match part.is_ascii() {
+        true => escape(part),
+        false => format!("<bdi>{}</bdi>", escape(part)),
+    };
+    text.split('/').map(part).collect::<Vec<_>>().join("/<wbr>")
+}
+
 /// A picture as a tag; `alt` is text.
-pub(super) fn image(png: &[u8], alt: &str) -> String {
+pub(crate) fn image(png: &[u8], alt: &str) -> String {
     let data = STANDARD.encode(png);
     format!("<img alt=\"{}\" src=\"data:image/png;base64,{data}\">", escape(alt))
+}
+
+/// `picture` as a tag, made to fit a square of `side` pixels. Those of at most half of it stay as they
+/// are and are enlarged by the browser, every pixel a square.
+///
+/// # Errors
+/// If it cannot be resized or encoded.
+pub(crate) fn picture(picture: &Rgb8<'_>, side: usize, alt: &str) -> Result<String> {
+    if picture.width.max(picture.height) * 2 > side {
+        return Ok(image(&png(&thumbnail(picture, side)?)?, alt));
+    }
+    Ok(image(&png(picture)?, alt).replacen("<img", "<img class=\"px\"", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        assert_eq!(escape("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+        assert_eq!(escape("a\u{1b}[0m\u{0}"), "a\u{fffd}[0m\u{fffd}");
+        assert_eq!(path("a/<b>"), "a/<wbr>&lt;b&gt;");
+        assert_eq!(path("زهرة/b"), "<bdi>زهرة</bdi>/<wbr>b");
+        let page = page("a<b", "c<d", "");
+        assert!(page.contains("<title>a&lt;b</title>") && page.contains(">c&lt;d</h1>"));
+        assert!(image(b"abc", "\"").contains("alt=\"&quot;\" src=\"data:image/png;base64,YWJj\""));
+    }
+
+    #[test]
+    fn only_small_images_are_enlarged_by_the_browser() {
+        let image = |side: usize| Rgb8::new(side, side, vec![7; side * side * 3]).unwrap();
+        for (side, small) in [(8, true), (48, true), (49, false), (500, false)] {
+            let tag = picture(&image(side), 96, "x").unwrap();
+            assert_eq!(tag.starts_with("<img class=\"px\" alt=\"x\""), small, "{side}");
+        }
+    }
 }

@@ -1,24 +1,20 @@
-//! Curves and the confusion matrix, as PNG and SVG.
+//! Curves, as PNG and SVG.
 
-use std::sync::Arc;
-
+use kuva::backend::raster::RasterBackend;
+use kuva::backend::svg::SvgBackend;
 use kuva::plot::annotations::ReferenceLine;
-use kuva::plot::{ColorMap, Heatmap, LegendPosition, LinePlot, ScatterPlot};
+use kuva::plot::{LegendPosition, LinePlot, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
+use kuva::render::render::{Scene, render_multiple};
 
 use crate::error::{Error, Result};
 use crate::history::{EpochRecord, History};
-use crate::metrics::Report;
 
 pub(super) const TRAIN: &str = "#1f77b4";
 pub(super) const VALIDATION: &str = "#ff7f0e";
 /// PNG pixels per SVG unit.
 const SCALE: f32 = 2.0;
-/// Most classes whose cells carry numbers and names.
-const NAMED: usize = 40;
-/// Most characters of a name: a picture grows with them, in both directions.
-const NAME: usize = 40;
 
 /// One picture in both formats.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,71 +88,17 @@ pub fn curves(history: &History, figure: Figure) -> Result<Picture> {
     picture(plots, layout)
 }
 
-/// Images by label (row) and answer (column); the colour is the share of the row.
-///
-/// # Errors
-/// If the picture cannot be drawn.
-pub fn confusion_matrix(report: &Report) -> Result<Picture> {
-    let n = report.classes.len();
-    let shares: Vec<Vec<f64>> = report
-        .confusion_matrix
-        .iter()
-        .map(|row| {
-            let sum = row.iter().sum::<usize>().max(1) as f64;
-            row.iter().map(|&c| c as f64 / sum).collect()
-        })
-        .collect();
-    let names: Vec<String> = if n <= NAMED {
-        report.classes.iter().map(|name| short(name)).collect()
-    } else {
-        let step = n.div_ceil(NAMED);
-        (0..n).map(|i| if i % step == 0 { i.to_string() } else { String::new() }).collect()
-    };
-    // The library draws the first row at the bottom.
-    let (shares, mut rows) = (shares.into_iter().rev(), names.clone());
-    rows.reverse();
-    let white_to_blue = |share: f64| {
-        let mix = |to: f64| (255.0 + (to - 255.0) * share.clamp(0.0, 1.0)).round();
-        format!("rgb({},{},{})", mix(107.0), mix(174.0), mix(214.0))
-    };
-    let mut heatmap = Heatmap::new()
-        .with_data(shares)
-        .with_color_map(ColorMap::Custom(Arc::new(white_to_blue)))
-        .with_legend("share of class");
-    if n <= 12 {
-        heatmap = heatmap.with_values();
-    }
-    let heatmap = heatmap.with_labels(rows.clone(), names.clone());
-    let plots: Vec<Plot> = vec![heatmap.into()];
-    let split = short(&report.split);
-    let side = 260.0 + 40.0 * n.min(20) as f64;
-    let layout = Layout::auto_from_plots(&plots)
-        .with_title(format!("confusion matrix ({split}, accuracy {:.4})", report.accuracy))
-        .with_x_label("answer")
-        .with_y_label("label")
-        .with_x_categories(names)
-        .with_y_categories(rows)
-        .with_x_tick_rotate(-45.0)
-        .with_width(side + 120.0)
-        .with_height(side);
-    picture(plots, layout)
-}
-
-/// A name as pictures show it: its end where it is long, as that of a path tells more, and nothing that an SVG
-/// cannot hold.
-pub(super) fn short(name: &str) -> String {
-    let count = name.chars().count();
-    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let kept = name.chars().skip(if count > NAME { count - NAME + 1 } else { 0 }).map(visible);
-    if count > NAME { std::iter::once('…').chain(kept).collect() } else { kept.collect() }
-}
-
 pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
-    let scene = kuva::render::render::render_multiple(plots, layout);
-    let svg = kuva::backend::svg::SvgBackend::default().render_scene(&scene);
-    let png = kuva::backend::raster::RasterBackend::new()
+    let scene = render_multiple(plots, layout);
+    drawn(&scene, &scene)
+}
+
+/// One scene as SVG, the other, with names that the font has, as PNG.
+pub(super) fn drawn(svg: &Scene, png: &Scene) -> Result<Picture> {
+    let svg = SvgBackend::default().render_scene(svg);
+    let png = RasterBackend::new()
         .with_scale(SCALE)
-        .render_scene(&scene)
+        .render_scene(png)
         .map_err(|e| Error::invalid("picture", "something that can be drawn", e, ""))?;
     Ok(Picture { png, svg })
 }
@@ -166,39 +108,8 @@ mod tests {
     use super::*;
     use crate::history::PhaseName;
 
-    /// Positions of the texts that read `wanted`.
-    fn texts(svg: &str, wanted: &str) -> Vec<(f64, f64)> {
-        let number = |tag: &str, name: &str| -> f64 {
-            let from = tag.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
-            tag[from..].split('"').next().unwrap().parse().unwrap()
-        };
-        let tags = svg.split("<text").skip(1);
-        let tags = tags.filter(|t| t.split('>').nth(1).is_some_and(|t| t.starts_with(wanted)));
-        tags.map(|t| (number(t, "x"), number(t, "y"))).collect()
-    }
-
     #[test]
-    fn hits_lie_on_the_falling_diagonal_beside_their_class() {
-        let classes = ["a", "b", "c"].map(String::from);
-        let p = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0];
-        let report = Report::new("test", &classes, &p, &[0, 1, 2]);
-        let picture = confusion_matrix(&report).unwrap();
-        let mut ones = texts(&picture.svg, "1.00");
-        ones.sort_by(|a, b| a.1.total_cmp(&b.1));
-        // Rows a, b, c from the top; columns a, b, b.
-        assert_eq!(ones.len(), 3);
-        assert!(ones[0].0 < ones[1].0 && (ones[1].0 - ones[2].0).abs() < 1.0, "{ones:?}");
-        let mut labels = texts(&picture.svg, "a");
-        labels.sort_by(|a, b| a.0.total_cmp(&b.0));
-        assert!((labels[0].1 - ones[0].1).abs() < 12.0, "{labels:?} {ones:?}");
-        assert!(picture.png.starts_with(b"\x89PNG"));
-    }
-
-    #[test]
-    fn many_classes_and_single_epochs_can_be_drawn() {
-        let classes: Vec<String> = (0..120).map(|i| format!("class {i}")).collect();
-        let p = vec![1.0 / 120.0; 120];
-        confusion_matrix(&Report::new("test", &classes, &p, &[3])).unwrap();
+    fn single_epochs_can_be_drawn() {
         let epoch = EpochRecord {
             epoch: 1,
             phase: PhaseName::FineTune,

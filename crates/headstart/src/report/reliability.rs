@@ -1,6 +1,6 @@
 //! Accuracy against confidence, as PNG and SVG.
 
-use kuva::plot::{LegendPosition, LinePlot, ScatterPlot};
+use kuva::plot::{LegendPosition, LinePlot, LineStyle, ScatterPlot};
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
@@ -8,8 +8,12 @@ use super::plots::{Picture, TRAIN, VALIDATION, picture};
 use crate::calibration::Calibration;
 use crate::error::Result;
 
+/// Least share of the images that a bin has on the line: the accuracy of a few is a matter of chance.
+const LINE: f64 = 0.01;
+
 /// Accuracy of each bin that has images against their mean confidence, the share of images in it, and
-/// the diagonal on which a calibrated classifier lies.
+/// the diagonal on which a calibrated classifier lies. The fewer a bin has, the smaller its dot; the line leaves out
+/// those of less than 1%.
 ///
 /// # Errors
 /// If the picture cannot be drawn.
@@ -17,31 +21,39 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
     let bins = || calibration.bins.iter().filter(|b| b.count > 0);
     let total: usize = bins().map(|b| b.count).sum();
     let finite = |p: &(f64, f64)| p.0.is_finite() && p.1.is_finite();
-    let accuracy: Vec<(f64, f64)> =
-        bins().map(|b| (b.confidence, b.accuracy)).filter(finite).collect();
+    let share = |count: usize| count as f64 / total.max(1) as f64;
+    let sized: Vec<((f64, f64), f64)> = bins()
+        .map(|b| ((b.confidence, b.accuracy), share(b.count)))
+        .filter(|(point, _)| finite(point))
+        .collect();
+    let dots = ScatterPlot::new()
+        .with_data(sized.iter().map(|s| s.0))
+        .with_sizes(sized.iter().map(|s| 2.0 + 6.0 * s.1.sqrt()));
+    let on_line = sized.iter().filter(|s| s.1 >= LINE).map(|s| s.0);
     let shares: Vec<(f64, f64)> = calibration
         .bins
         .iter()
         .flat_map(|b| {
-            let share = b.count as f64 / total.max(1) as f64;
+            let share = share(b.count);
             [(b.lower, 0.0), (b.lower, share), (b.upper, share), (b.upper, 0.0)]
         })
         .collect();
     let diagonal = LinePlot::new().with_data([(0.0, 0.0), (1.0, 1.0)]).with_color("#888888");
+    // Long dashes, as those of a PNG are half as long, with round ends.
+    let dashes = LineStyle::Custom("12 10".into());
     let share = LinePlot::new().with_data(shares).with_color(VALIDATION).with_fill();
-    let line = LinePlot::new().with_data(accuracy.clone()).with_color(TRAIN);
-    let dots = ScatterPlot::new().with_data(accuracy).with_color(TRAIN).with_size(4.0);
+    let line = LinePlot::new().with_data(on_line).with_color(TRAIN);
     let plots: Vec<Plot> = vec![
         share.with_fill_opacity(0.25).with_legend("share of images").into(),
-        diagonal.with_dashed().with_legend("calibrated").into(),
+        diagonal.with_line_style(dashes).with_legend("calibrated").into(),
         line.with_stroke_width(2.0).with_legend("this model").into(),
-        dots.into(),
+        dots.with_color(TRAIN).into(),
     ];
     let at = calibration.temperature.map_or(String::new(), |t| format!(", temperature {t:.3}"));
     let layout = Layout::auto_from_plots(&plots)
         .with_title(format!("reliability (ECE {:.4}{at})", calibration.ece))
         .with_x_label("confidence")
-        .with_y_label("accuracy")
+        .with_y_label("accuracy, share of images")
         .with_width(640.0)
         .with_height(460.0)
         .with_x_axis_min(0.0)
