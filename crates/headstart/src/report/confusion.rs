@@ -84,7 +84,7 @@ fn scene(report: &Report, names: &[String]) -> Scene {
             _ => text(x + middle, y + 14.0, name, size, TextAnchor::End, turn),
         });
     }
-    let (centre, split) = (place.left + place.side / 2.0, &report.split);
+    let (centre, split) = (place.left + place.side / 2.0, shorten(&report.split, LETTERS));
     let images: usize = report.confusion_matrix.iter().flatten().sum();
     let second = format!("{split}, {} images, accuracy {:.4}", grouped(images), report.accuracy);
     let over = centre.max(width(&second, 12.0) / 2.0 + MARGIN);

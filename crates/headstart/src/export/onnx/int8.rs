@@ -366,7 +366,7 @@ mod tests {
     /// One outlier among a million values must not cost the others their precision.
     #[test]
     fn an_outlier_does_not_widen_the_range() {
-        let mut values: Vec<f32> = (0..100_000).map(|i| (i % 1000) as f32 / 1000.0).collect();
+        let mut values: Vec<f32> = (0..1_000_000).map(|i| (i % 1000) as f32 / 1000.0).collect();
         values.push(20.0);
         let mut histogram = Histogram::default();
         histogram.widen(&values);
