@@ -39,7 +39,9 @@ hs train --augment resized-crop:0.6,rotate:15,jitter,erase:0.3 --mixup 0.3 --sho
 net="--model resnet20 --weights cifar10 --interpolation bicubic"
 python3 "$repository/tools/pictures/digits_folder.py" photos --with-mistakes
 hs data check photos --labels $net --html check.html
-shot check.html check.png 1000 1180
+shot check.html check.png 1000 1110
+sed 's|</style>|main > :not(#labels) { display: none } section { margin: 0 !important }</style>|' check.html >labels.html
+shot labels.html labels.png 1000 620
 rm -r photos
 python3 "$repository/tools/pictures/digits_folder.py" photos
 
@@ -47,18 +49,17 @@ augment="--augment resized-crop:0.8,rotate:10,erase:0.3"
 hs train --data photos $net $augment --show-batch "$images/photos/batch.png" --batch-size 24
 hs lr-find --data photos $net --fine-tune-at conv3 --optimizer adam --batch-size 32 --out "$images/photos/lr-find.png"
 settings="$net --test-split 0.2 --optimizer adam --learning-rate 1e-2 --fine-tune-learning-rate 1e-3 --schedule cosine
-    --batch-size 32 --epochs 10 --fine-tune-at conv3 --fine-tune-epochs 6"
-hs train --data photos $settings --out runs/photos
-hs train --data photos $settings $augment --out runs/augmented
-for name in accuracy loss confusion_matrix reliability; do
-    cp "runs/photos/$name.png" "$images/photos/$name.png"
-done
-model=runs/photos/weights/best.safetensors
-hs compare runs/photos runs/augmented --out compared
-cp compared/accuracy.png "$images/photos/compare.png"
+    --batch-size 32 --epochs 10 --fine-tune-at conv3"
+hs train --data photos $settings --fine-tune-epochs 6 --out runs/photos
 hs train --data photos $settings --fine-tune-epochs 0 --out runs/head
+for name in accuracy loss confusion_matrix reliability; do
+    python3 "$repository/tools/pictures/palette.py" "runs/photos/$name.png" "$images/photos/$name.png"
+done
+hs compare runs/photos runs/head --out compared
+cp compared/accuracy.png "$images/photos/compare.png"
 hs evaluate runs/head/weights/best.safetensors --data photos --test-split 0.2 --gallery gallery.html
 shot gallery.html gallery.png 1000 760
+model=runs/photos/weights/best.safetensors
 hs explain-image "$model" photos/three/0003.png --out "$images/photos/explain.png"
 hs similar "$model" photos/three/0003.png --data photos --html similar.html
 shot similar.html similar.png 1000 740

@@ -2,7 +2,7 @@
 
     python3 palette.py IN OUT
 
-Colours are the means of the boxes of a median cut. Nothing but Python's own library.
+The commonest colours stay as they are, so that faint lines do; the others are the means of the boxes of a median cut. Nothing but Python's own library.
 """
 
 import struct
@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections import Counter
 
-COLOURS = 64
+COLOURS, KEPT = 64, 16
 
 
 def read(path: str) -> tuple[int, int, list[tuple[int, int, int]]]:
@@ -49,7 +49,8 @@ def palette(counts: Counter) -> tuple[list[tuple[int, ...]], dict]:
         width, channel = max((max(c[i] for c in of) - min(c[i] for c in of), i) for i in range(3))
         return width * len(of) ** 0.5, channel, of
 
-    boxes = [box(list(counts))]
+    common = [c for c, _ in counts.most_common(KEPT)]
+    boxes = [box([c]) for c in common] + [box([c for c in counts if c not in common] or common[:1])]
     while len(boxes) < COLOURS:
         boxes.sort(key=lambda b: b[0])
         score, channel, of = boxes.pop()
