@@ -178,7 +178,7 @@ fn unfreezing_goes_through_its_phases() {
     place.run(&format!("{list} --fine-tune-learning-rate 1e-3 --out faster")).ok();
     assert!(last(&place, "list") != last(&place, "faster"));
     let epochs = place.run(&format!("{list} --fine-tune-epochs 2 --out bad"));
-    epochs.fails(2, &["--fine-tune-epochs", "--fine-tune-at"]);
+    epochs.fails(2, &["--fine-tune-epochs", "--unfreeze"]);
     for (bad, parts) in [
         ("conv3:1,conv4:1", ["unfreeze", "earlier"]),
         ("head", ["unfreeze", "epochs"]),
