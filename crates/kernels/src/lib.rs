@@ -22,6 +22,7 @@ pub mod norm;
 pub mod optim;
 pub mod oracle;
 pub mod pool;
+pub mod resample;
 mod simd;
 pub mod table;
 pub mod threads;

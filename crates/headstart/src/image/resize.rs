@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use headstart_kernels::isa::Isa;
+use headstart_kernels::resample::{self, PLACES, Span};
+
 use super::Rgb8;
 use crate::error::{Error, Result};
 
@@ -53,7 +56,7 @@ impl std::str::FromStr for Interpolation {
 pub struct Resizer {
     columns: Vec<usize>,
     taps: Taps,
-    sums: Vec<i32>,
+    isa: Option<Isa>,
     middle: Vec<u8>,
 }
 
@@ -93,46 +96,26 @@ impl Resizer {
             Interpolation::Bilinear => Filter { support: 1.0, weight: triangle },
             Interpolation::Bicubic => Filter { support: 2.0, weight: cubic },
         };
-        let source: &[u8] = &image.pixels;
-        if width == image.width {
-            self.vertical(source, width, image.height, height, filter, out);
-        } else if height == image.height {
+        let isa = *self.isa.get_or_insert_with(|| Isa::from_env().unwrap_or_else(|_| Isa::best()));
+        let (mut source, mut middle) = (&image.pixels[..], std::mem::take(&mut self.middle));
+        if width != image.width {
             self.taps.fill(image.width, width, filter);
-            horizontal(source, image.width, &self.taps, width, out);
-        } else {
-            let mut middle = std::mem::take(&mut self.middle);
-            middle.resize(width * image.height * 3, 0);
-            self.taps.fill(image.width, width, filter);
-            horizontal(source, image.width, &self.taps, width, &mut middle);
-            self.vertical(&middle, width, image.height, height, filter, out);
-            self.middle = middle;
+            let Taps { spans, weights, .. } = &self.taps;
+            if height == image.height {
+                resample::horizontal(isa, source, image.width, spans, weights, out);
+            } else {
+                middle.resize(width * image.height * 3, 0);
+                resample::horizontal(isa, source, image.width, spans, weights, &mut middle);
+                source = &middle;
+            }
         }
+        if height != image.height {
+            self.taps.fill(image.height, height, filter);
+            let Taps { spans, weights, .. } = &self.taps;
+            resample::vertical(isa, source, width * 3, spans, weights, out);
+        }
+        self.middle = middle;
         Ok(())
-    }
-
-    fn vertical(
-        &mut self,
-        source: &[u8],
-        width: usize,
-        from: usize,
-        to: usize,
-        filter: Filter,
-        out: &mut [u8],
-    ) {
-        self.taps.fill(from, to, filter);
-        for (target, (first, weights)) in out.chunks_exact_mut(width * 3).zip(self.taps.iter()) {
-            self.sums.clear();
-            self.sums.resize(width * 3, HALF);
-            let rows = source.chunks_exact(width * 3).skip(first);
-            for (row, &weight) in rows.zip(weights) {
-                for (sum, &value) in self.sums.iter_mut().zip(row) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            for (value, &sum) in target.iter_mut().zip(&self.sums) {
-                *value = to_byte(sum);
-            }
-        }
     }
 
     fn nearest(&mut self, image: &Rgb8<'_>, width: usize, height: usize, out: &mut [u8]) {
@@ -168,31 +151,6 @@ fn centres(from: usize, to: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-fn horizontal(source: &[u8], from: usize, taps: &Taps, to: usize, out: &mut [u8]) {
-    let rows = source.chunks_exact(from * 3).zip(out.chunks_exact_mut(to * 3));
-    for (row, target) in rows {
-        let pixels = row.as_chunks::<3>().0;
-        for (target, (first, weights)) in target.as_chunks_mut::<3>().0.iter_mut().zip(taps.iter())
-        {
-            let mut sums = [HALF; 3];
-            for (pixel, &weight) in pixels[first..].iter().zip(weights) {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            *target = sums.map(to_byte);
-        }
-    }
-}
-
-/// Fixed-point places of a weight: 8 bits of pixel and 2 of overshoot leave 22 of 32.
-const PLACES: u32 = 22;
-const HALF: i32 = 1 << (PLACES - 1);
-
-fn to_byte(sum: i32) -> u8 {
-    (sum >> PLACES).clamp(0, 255) as u8
-}
-
 #[derive(Clone, Copy)]
 struct Filter {
     /// Half the width, in source pixels, when not reducing.
@@ -223,7 +181,7 @@ fn cubic(x: f64) -> f64 {
 /// equal to the byte.
 #[derive(Default)]
 struct Taps {
-    spans: Vec<(usize, usize)>,
+    spans: Vec<Span>,
     weights: Vec<i32>,
     exact: Vec<f64>,
 }
@@ -251,15 +209,6 @@ impl Taps {
             }));
             self.spans.push((first, self.weights.len()));
         }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let mut start = 0;
-        self.spans.iter().map(move |&(first, end)| {
-            let weights = &self.weights[start..end];
-            start = end;
-            (first, weights)
-        })
     }
 }
 

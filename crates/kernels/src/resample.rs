@@ -1,0 +1,154 @@
+//! Weighted sums of bytes in whole numbers: the two passes of resizing RGB images.
+//!
+//! Sums are exact, so results are the same on every processor.
+
+use crate::isa::Isa;
+use crate::simd::vectorize;
+
+/// Fractional bits of weights: 8 bits of pixel and 2 of overshoot leave 22 of 32.
+pub const PLACES: u32 = 22;
+/// What sums begin with, so that shifting rounds.
+const HALF: i32 = 1 << (PLACES - 1);
+/// Rows that are summed together: their pixels of a column lie side by side and fill whole registers.
+const ROWS: usize = 16;
+/// Bytes of a column of [`ROWS`] pixels.
+const COLUMN: usize = 3 * ROWS;
+
+/// For an output position the first source position, and where its weights end among all weights.
+pub type Span = (usize, usize);
+
+#[inline(always)]
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PLACES).clamp(0, 255) as u8
+}
+
+/// Brings rows of `from` RGB pixels to rows of `spans.len()`.
+///
+/// # Panics
+/// If the CPU has not the instruction set, there are not as many rows in `out` as in `source`, or a span leaves its row.
+pub fn horizontal(
+    isa: Isa,
+    source: &[u8],
+    from: usize,
+    spans: &[Span],
+    weights: &[i32],
+    out: &mut [u8],
+) {
+    assert!(isa.available(), "this CPU does not have {}", isa.name());
+    let (row, to) = (from * 3, spans.len() * 3);
+    assert!(row > 0 && to > 0 && source.len() / row == out.len() / to, "rows");
+    let mut columns = vec![[0; COLUMN]; from];
+    let blocks = source.chunks(ROWS * row).zip(out.chunks_mut(ROWS * to));
+    blocks.for_each(|(source, out)| {
+        vectorize!(isa, {
+            turn(source, row, &mut columns);
+            let mut start = 0;
+            for (x, &(first, end)) in spans.iter().enumerate() {
+                let mut sums = [HALF; COLUMN];
+                for (column, &weight) in columns[first..].iter().zip(&weights[start..end]) {
+                    for k in 0..COLUMN {
+                        sums[k] += i32::from(column[k]) * weight;
+                    }
+                }
+                start = end;
+                let mut bytes = [0; COLUMN];
+                for k in 0..COLUMN {
+                    bytes[k] = to_byte(sums[k]);
+                }
+                for (row, pixel) in out.chunks_exact_mut(to).zip(bytes.as_chunks::<3>().0) {
+                    row[x * 3..x * 3 + 3].copy_from_slice(pixel);
+                }
+            }
+        });
+    });
+}
+
+/// Puts the pixels of each column of some rows side by side; of missing rows what was there stays.
+#[inline(always)]
+fn turn(source: &[u8], row: usize, columns: &mut [[u8; COLUMN]]) {
+    // Few enough columns to stay in the first-level cache until all their rows are there.
+    const SOME: usize = 128;
+    for (i, columns) in columns.chunks_mut(SOME).enumerate() {
+        for (r, row) in source.chunks_exact(row).enumerate().take(ROWS) {
+            let pixels = &row.as_chunks::<3>().0[i * SOME..];
+            for (column, pixel) in columns.iter_mut().zip(pixels) {
+                column.as_chunks_mut::<3>().0[r] = *pixel;
+            }
+        }
+    }
+}
+
+/// Brings rows of `row` bytes to `spans.len()` such rows.
+///
+/// # Panics
+/// If the CPU has not the instruction set, or a span leaves the image.
+pub fn vertical(
+    isa: Isa,
+    source: &[u8],
+    row: usize,
+    spans: &[Span],
+    weights: &[i32],
+    out: &mut [u8],
+) {
+    assert!(isa.available(), "this CPU does not have {}", isa.name());
+    assert!(row > 0 && out.len() == spans.len() * row, "rows");
+    let mut sums = vec![0_i32; row];
+    vectorize!(isa, {
+        let mut start = 0;
+        for (out, &(first, end)) in out.chunks_exact_mut(row).zip(spans) {
+            let weights = &weights[start..end];
+            start = end;
+            let rows = source[first * row..(first + weights.len()) * row].chunks_exact(row);
+            sums.fill(HALF);
+            for (source, &weight) in rows.zip(weights) {
+                for (sum, &value) in sums.iter_mut().zip(source) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            for (value, &sum) in out.iter_mut().zip(&sums) {
+                *value = to_byte(sum);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every instruction set, rows that fill no block, spans of one to all columns: sums one by one.
+    #[test]
+    fn both_passes_are_the_plain_sums() {
+        let (from, height) = (23, 37);
+        let source: Vec<u8> = (0..from * height * 3).map(|i| (i * i % 251) as u8).collect();
+        let (mut spans, mut weights) = (Vec::new(), Vec::new());
+        for (first, count) in [(0, 1), (0, 23), (4, 7), (22, 1), (3, 20)] {
+            let one = (1_i32 << PLACES) / count;
+            weights.extend((0..count).map(|i| if i % 3 == 2 { -one } else { one * 5 / 4 }));
+            spans.push((first, weights.len()));
+        }
+        let sum = |span: usize, value: &dyn Fn(usize) -> u8| {
+            let (first, end) = spans[span];
+            let start = if span == 0 { 0 } else { spans[span - 1].1 };
+            let products = weights[start..end].iter().enumerate();
+            let sum: i64 = products.map(|(i, &w)| i64::from(value(first + i)) * i64::from(w)).sum();
+            ((sum + i64::from(HALF)) >> PLACES).clamp(0, 255) as u8
+        };
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let mut out = vec![0; height * spans.len() * 3];
+            horizontal(isa, &source, from, &spans, &weights, &mut out);
+            for (i, &byte) in out.iter().enumerate() {
+                let (y, x, c) = (i / 3 / spans.len(), i / 3 % spans.len(), i % 3);
+                let expected = sum(x, &|at| source[(y * from + at) * 3 + c]);
+                assert_eq!(byte, expected, "{} {y} {x} {c}", isa.name());
+            }
+            let row = from * 3;
+            let mut out = vec![0; spans.len() * row];
+            vertical(isa, &source, row, &spans, &weights, &mut out);
+            for (i, &byte) in out.iter().enumerate() {
+                let expected = sum(i / row, &|at| source[at * row + i % row]);
+                assert_eq!(byte, expected, "{} {i}", isa.name());
+            }
+        }
+    }
+}
