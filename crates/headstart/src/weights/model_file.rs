@@ -91,7 +91,7 @@ pub struct Place {
     pub history: String,
     /// Fingerprint of the images.
     pub data: String,
-    /// CRC-32C of the file's tensors and card, with 0 for itself; [`write`] sets it, and files of earlier
+    /// CRC-32C of the file's tensors and card, with 0 for itself; [`write()`] sets it, and files of earlier
     /// versions have none. A run that goes on from other values than it wrote would end elsewhere without a sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<u32>,
