@@ -108,22 +108,39 @@ pub fn features(
         elements,
         count,
     };
-    let order = (0..count).collect();
+    let mut run = |images: &[f32], count: usize| {
+        executor.forward(&[images], count)?;
+        for (i, tensor) in features.tensors.iter_mut().enumerate() {
+            tensor.extend(executor.stored_output(i, count));
+        }
+        Ok(())
+    };
+    let control = each_batch(model, subset, batch, &mut run, progress)?;
+    Ok((control == Control::Continue).then_some(features))
+}
+
+/// Calls `run` with the pixels of every batch and its number of images, in order; `progress` is told how many images
+/// are done.
+pub(crate) fn each_batch(
+    model: &Model,
+    subset: &Subset,
+    batch: usize,
+    run: &mut dyn FnMut(&[f32], usize) -> Result<()>,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Control> {
+    let order = (0..subset.len()).collect();
     let mut loader = Loader::new(subset, order, LoaderOptions::new(batch, model.target()))?;
     let mut done = 0;
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        executor.forward(&[&batch.images], batch.count)?;
-        for (i, tensor) in features.tensors.iter_mut().enumerate() {
-            tensor.extend(executor.stored_output(i, batch.count));
-        }
+        run(&batch.images, batch.count)?;
         done += batch.count;
         loader.recycle(batch);
         if progress(done) == Control::Stop {
-            return Ok(None);
+            return Ok(Control::Stop);
         }
     }
-    Ok(Some(features))
+    Ok(Control::Continue)
 }
 
 /// Values of one node for every image, `[images, elements]` row-major.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::choices::Split;
+use super::use_model::Parts;
 
 /// What to export, and as what.
 #[derive(Debug, Args)]
@@ -29,24 +29,14 @@ pub struct Export {
     /// For --int8: training images that say which values the net's feature maps have
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub calibration_images: usize,
-    /// For --int8: the images that accuracy is measured on
-    #[arg(long, value_enum, default_value_t = Split::Auto)]
-    pub split: Split,
-    /// For --int8: share that was held out for validation
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
-    pub validation_split: f64,
-    /// For --int8: share that was split off for testing
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub test_split: f64,
-    /// For --int8: seed of those splits, and of the choice of training images
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    pub seed: u32,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten, next_help_heading = "Images that --int8 measures accuracy on")]
+    pub parts: Parts,
 }
 
 /// Other programs' files.

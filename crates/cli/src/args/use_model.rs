@@ -3,8 +3,40 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::dataset::DataOptions;
 
 use super::choices::{Interp, Pre, Prec, Split};
+
+/// Which images of a data set are meant.
+#[derive(Debug, Args)]
+pub struct Parts {
+    /// Which images are looked at
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Share that --split validation holds out
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub validation_split: f64,
+    /// Share that was split off for testing
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub test_split: f64,
+    /// Seed of those splits
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u32,
+}
+
+impl Parts {
+    /// How the data set is opened; `validation` says that validation images are wanted whatever is looked at.
+    pub fn options(&self, validation: bool, threads: usize) -> DataOptions {
+        let holds_out = validation || matches!(self.split, Split::Validation | Split::Train);
+        DataOptions {
+            validation_split: if holds_out { self.validation_split } else { 0.0 },
+            test_split: self.test_split,
+            seed: self.seed,
+            threads,
+            ..DataOptions::default()
+        }
+    }
+}
 
 /// Settings of an evaluation.
 #[derive(Debug, Args)]
@@ -18,18 +50,8 @@ pub struct Evaluate {
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
     pub data: String,
-    /// Which images
-    #[arg(long, value_enum, default_value_t = Split::Auto)]
-    pub split: Split,
-    /// Share that --split validation holds out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
-    pub validation_split: f64,
-    /// Share that was split off for testing
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub test_split: f64,
-    /// Seed of those splits
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    pub seed: u32,
+    #[command(flatten)]
+    pub parts: Parts,
     /// Images that go through the net together
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: usize,

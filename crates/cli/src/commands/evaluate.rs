@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
 use headstart::calibration::fit_temperature;
-use headstart::dataset::{self, DataOptions, Dataset, Subset};
+use headstart::dataset::{self, Dataset, Subset};
 use headstart::gradcam::GradCam;
 use headstart::inference::{probabilities, values};
 use headstart::job::labels_for;
@@ -34,14 +34,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     let compute = compute(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
-    let holds_out = args.calibrate || matches!(args.split, Split::Validation | Split::Train);
-    let options = DataOptions {
-        validation_split: if holds_out { args.validation_split } else { 0.0 },
-        test_split: args.test_split,
-        seed: args.seed,
-        threads: args.threads,
-        ..DataOptions::default()
-    };
+    let options = args.parts.options(args.calibrate, args.threads);
     let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
@@ -51,7 +44,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         calibrate(args, &mut model, &data, &compute)?;
     }
     // The images a temperature was fitted on are the ones to look at where there are no test images.
-    let split = match args.split {
+    let split = match args.parts.split {
         Split::Auto if args.calibrate && data.test.is_none() => Split::Validation,
         split => split,
     };

@@ -2,7 +2,7 @@
 
 use headstart::Error;
 use headstart::config::Precision;
-use headstart::dataset::{self, DataOptions};
+use headstart::dataset;
 use headstart::export::onnx::{self, Int8};
 use headstart::export::{WeightFormat, script, write_weights};
 use headstart::inference::probabilities;
@@ -13,7 +13,7 @@ use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
 use super::{compute, hub, open_model, parts};
-use crate::args::{Export, ExportFormat, Split};
+use crate::args::{Export, ExportFormat};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -51,22 +51,18 @@ pub fn run(args: &Export) -> Result<(), Failure> {
         return Err(Failure::Usage(Error::invalid("--int8", "--format onnx", "another", hint)));
     }
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let (mut int8, script) = (
-        None,
-        match weights {
-            Some(format) => {
-                write_weights(&model, format, &args.out)?;
-                script(&model, format, &args.out)
-            }
-            None => onnx::script(&model, &args.out),
-        },
-    );
-    if weights.is_none() {
-        let quantised =
-            args.data.as_deref().map(|data| quantise(args, data, &model)).transpose()?;
-        onnx::write(&model, quantised.as_ref().map(|(q, _)| q), &args.out)?;
-        int8 = quantised.map(|(_, cost)| cost);
-    }
+    let (script, int8) = match weights {
+        Some(format) => {
+            write_weights(&model, format, &args.out)?;
+            (script(&model, format, &args.out), None)
+        }
+        None => {
+            let data = args.data.as_deref();
+            let quantised = data.map(|data| quantise(args, data, &model)).transpose()?;
+            onnx::write(&model, quantised.as_ref().map(|(int8, _)| int8), &args.out)?;
+            (onnx::script(&model, &args.out), quantised.map(|(_, cost)| cost))
+        }
+    };
     if args.json {
         output::json(&Exported { file: args.out.display().to_string(), script, int8 })?;
         return Ok(());
@@ -88,28 +84,19 @@ pub fn run(args: &Export) -> Result<(), Failure> {
 
 /// Finds the bytes for a model's values from training images, and measures what they cost.
 fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
-    let options = DataOptions {
-        validation_split: match args.split {
-            Split::Validation | Split::Train => args.validation_split,
-            _ => 0.0,
-        },
-        test_split: args.test_split,
-        seed: args.seed,
-        threads: args.threads,
-        ..DataOptions::default()
-    };
+    let options = args.parts.options(false, args.threads);
     let data = dataset::open(hub::fetch_data(data)?, &options)?;
     interrupt::watch();
     let compute = compute(args.threads, Precision::F32)?;
     let stopped = || Failure::Interrupted("nothing was written".into());
     let mut progress = Progress::new(0);
 
-    let some = data.train.limit(args.calibration_images, args.seed);
+    let some = data.train.limit(args.calibration_images, args.parts.seed);
     let total = 2 * some.len();
     let mut show = |done| progress.images("calibrating", done, total);
     let int8 = Int8::calibrate(model, &some, &compute, &mut show)?.ok_or_else(stopped)?;
 
-    let list = parts(&data, args.split)?;
+    let list = parts(&data, args.parts.split)?;
     let split = if list.len() == 1 { list[0].0 } else { "all" };
     let (mut floats, mut bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     for (name, subset) in list {

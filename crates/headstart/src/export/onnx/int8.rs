@@ -10,12 +10,11 @@ use std::sync::Arc;
 use headstart_kernels::table::Compute;
 
 use super::graph::{groups, is_map};
-use crate::batches::{Loader, LoaderOptions};
 use crate::dataset::Subset;
 use crate::error::{Error, Result};
 use crate::execute::Executor;
 use crate::graph::{NodeId, Op};
-use crate::inference::{Control, answer_node, executor, to_probabilities};
+use crate::inference::{Control, answer_node, each_batch, executor, to_probabilities};
 use crate::model::Model;
 use crate::parameters::Role;
 use crate::plan::{Group, Main};
@@ -118,14 +117,16 @@ impl Int8 {
         let mut all = executor(model, compute, BATCH, &[0], &nodes)?;
         let mut histograms = vec![Histogram::default(); nodes.len()];
         for pass in 0..2 {
-            let mut see = |executor: &Executor, count: usize| {
+            let mut see = |images: &[f32], count: usize| {
+                all.forward(&[images], count)?;
                 for (i, histogram) in histograms.iter_mut().enumerate() {
-                    let values = executor.output(i, count);
+                    let values = all.output(i, count);
                     if pass == 0 { histogram.widen(values) } else { histogram.count(values) }
                 }
+                Ok(())
             };
             let mut show = |done| progress(pass * subset.len() + done);
-            if each_batch(model, subset, &mut all, &mut see, &mut show)? == Control::Stop {
+            if each_batch(model, subset, BATCH, &mut see, &mut show)? == Control::Stop {
                 return Ok(None);
             }
         }
@@ -166,44 +167,13 @@ impl Int8 {
         progress: &mut dyn FnMut(usize) -> Control,
     ) -> Result<Option<Vec<f32>>> {
         let mut stages = Stages::new(self, model, compute)?;
-        let order = (0..subset.len()).collect();
-        let mut loader = Loader::new(subset, order, LoaderOptions::new(BATCH, model.target()))?;
-        let (mut answers, mut done) = (Vec::new(), 0);
-        while let Some(batch) = loader.next() {
-            let batch = batch?;
-            stages.run(&batch.images, batch.count, &mut answers)?;
-            done += batch.count;
-            loader.recycle(batch);
-            if progress(done) == Control::Stop {
-                return Ok(None);
-            }
+        let mut answers = Vec::new();
+        let mut run = |images: &[f32], count: usize| stages.run(images, count, &mut answers);
+        if each_batch(model, subset, BATCH, &mut run, progress)? == Control::Stop {
+            return Ok(None);
         }
         Ok(Some(to_probabilities(model, answers)))
     }
-}
-
-/// Runs `executor` over all images; `see` looks at it after each batch.
-fn each_batch(
-    model: &Model,
-    subset: &Subset,
-    executor: &mut Executor,
-    see: &mut dyn FnMut(&Executor, usize),
-    progress: &mut dyn FnMut(usize) -> Control,
-) -> Result<Control> {
-    let order = (0..subset.len()).collect();
-    let mut loader = Loader::new(subset, order, LoaderOptions::new(BATCH, model.target()))?;
-    let mut done = 0;
-    while let Some(batch) = loader.next() {
-        let batch = batch?;
-        executor.forward(&[&batch.images], batch.count)?;
-        see(executor, batch.count);
-        done += batch.count;
-        loader.recycle(batch);
-        if progress(done) == Control::Stop {
-            return Ok(Control::Stop);
-        }
-    }
-    Ok(Control::Continue)
 }
 
 /// A net in pieces, so that the value between two of them can be rounded.
