@@ -271,3 +271,40 @@ fn an_instruction_set_that_does_not_exist_is_named() {
         place.command("bench --model resnet20").env("HEADSTART_ISA", "mmx").output().unwrap();
     Done::from(output).fails(1, &["mmx", "HEADSTART_ISA"]);
 }
+
+/// Nobody writes where the photos are: they can lie on a read-only disk.
+#[test]
+fn commands_leave_the_data_as_it_is() {
+    let place = trained();
+    let files = |place: &Place| {
+        let mut found = Vec::new();
+        for class in ["red", "green", "blue"] {
+            let folder = place.path("data").join(class);
+            let changed = |path: &std::path::Path| fs::metadata(path).unwrap().modified().unwrap();
+            found.push((class.to_string(), changed(&folder)));
+            for name in support::list(&folder) {
+                let path = folder.join(&name);
+                found.push((
+                    format!("{class}/{name} {:?}", fs::read(&path).unwrap()),
+                    changed(&path),
+                ));
+            }
+        }
+        found.sort();
+        (support::list(&place.path("data")).len(), found)
+    };
+    let before = files(&place);
+    assert!(before.0 == 3 && before.1.len() > 12);
+    place.run(&TRAIN.replace("--out run", "--out again")).ok();
+    for command in [
+        "data check data --html check.html",
+        "evaluate run/weights/best.safetensors --data data --gallery gallery.html --out figures",
+        "predict run/weights/best.safetensors data --output answers.csv",
+        "features run/weights/best.safetensors --data data --out features.npy",
+        "similar run/weights/best.safetensors data/red/000.png --data data --html similar.html",
+        "export run/weights/best.safetensors --format onnx --out net.onnx --int8 --data data",
+    ] {
+        place.run(command).ok();
+    }
+    assert_eq!(files(&place), before);
+}
