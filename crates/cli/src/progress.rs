@@ -56,6 +56,11 @@ impl Progress {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
                 eprintln!("the run goes on after {epochs} epochs{steps}");
             }
+            Event::Solving { l2, evaluations, gradient, fraction } => {
+                let message = format!("{evaluations} evaluations, gradient {gradient:.1e}");
+                let percent = (100.0 * fraction) as usize;
+                self.bar(&format!("head, l2 {l2:e}, percent"), percent, 100, message);
+            }
             Event::Solved { l2, evaluations, gradient, converged, val_loss } => {
                 self.clear();
                 let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));

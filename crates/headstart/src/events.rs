@@ -117,6 +117,17 @@ pub enum Event {
         /// Steps in all.
         steps: usize,
     },
+    /// A head is being solved for one weight of its squared kernel.
+    Solving {
+        /// The weight.
+        l2: f64,
+        /// Evaluations of the loss so far.
+        evaluations: usize,
+        /// Greatest element of the gradient that is left.
+        gradient: f64,
+        /// How much of the way is done, by the gradient's orders of magnitude, 0 to 1.
+        fraction: f64,
+    },
     /// A head was solved for one weight of its squared kernel.
     Solved {
         /// The weight.

@@ -51,6 +51,17 @@ struct State {
     shift: Vec<f32>,
 }
 
+impl State {
+    /// What the backward pass of a batch norm needs.
+    fn of_norm(&self, op: Op) -> NormState<'_> {
+        let epsilon = match op {
+            Op::BatchNorm { epsilon, .. } => epsilon,
+            _ => 0.0,
+        };
+        NormState { mean: &self.mean, variance: &self.variance, gamma: &self.gamma, epsilon }
+    }
+}
+
 /// A plan with memory and weights, ready to run.
 #[derive(Debug)]
 pub struct Executor {

@@ -124,7 +124,11 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
     match step {
         Step::Forward { group: g } => {
             let residual = group(g).residual.map_or(0, size);
-            let elements = inputs(g) + residual + size(output(g)) + main(g);
+            let statistics = match group(g).main {
+                Main::Norm { training: true, .. } if plan.statistics[g].is_none() => inputs(g),
+                _ => 0,
+            };
+            let elements = inputs(g) + statistics + residual + size(output(g)) + main(g);
             of(name(g), output(g), flops(graph, group(g), batch), elements)
         }
         Step::Again { group: g, .. } => {
@@ -154,14 +158,15 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
             let kind = "d conv kernel".to_string();
             of(kind, output(g), flops(graph, group(g), batch), elements)
         }
-        Step::Norm { group: g, input, .. } => {
-            let passes = if input { 3 } else { 1 };
-            let node = group(g).inputs[0];
-            of("d bn".into(), output(g), 0, passes * size(node) + passes * size(output(g)))
+        Step::Norm { group: g, output: to, summed, .. } => {
+            let sums = if summed { 0 } else { 2 };
+            let passes = sums + if to.is_some() { 3 } else { 0 };
+            of("d bn".into(), output(g), 0, passes * size(output(g)))
         }
-        Step::Input { group: g, accumulate, mask, .. } => {
+        Step::Input { group: g, accumulate, mask, sums, .. } => {
             let node = group(g).inputs[0];
-            let extra = size(node) * (u64::from(accumulate) + u64::from(mask));
+            let passes = [accumulate, mask, sums.is_some()].map(u64::from);
+            let extra = size(node) * passes.iter().sum::<u64>();
             let flops = flops(graph, group(g), batch);
             let kind = format!("d {} input", kernel(g));
             of(kind, node, flops, size(output(g)) + size(node) + extra + main(g))

@@ -27,6 +27,7 @@ use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::inference::Control;
 use crate::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_from};
 use crate::metrics::argmax;
 use crate::split::RandomState;
@@ -117,7 +118,9 @@ pub fn out_of_fold(
             // Ranks of probabilities are settled long before their last digits.
             let options = SolveOptions { l2, tolerance: 1e-3, iterations: 200 };
             let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
-            let solved = solve_from(compute, seen, options, head.as_ref())?;
+            let watch = &mut |_| Control::Continue;
+            let solved = solve_from(compute, seen, options, head.as_ref(), watch)?;
+            let solved = solved.ok_or_else(|| Error::invalid("solver", "a head", "none", ""))?;
             let answers = solved.probabilities(compute, &part.held_out);
             for (&i, row) in part.rows.iter().zip(answers.chunks_exact(classes)) {
                 p[i * classes..][..classes].copy_from_slice(row);

@@ -22,6 +22,7 @@
 
 mod basis;
 
+use std::cell::RefCell;
 use std::sync::Mutex;
 
 use argmin::core::{CostFunction, Executor, Gradient};
@@ -31,6 +32,7 @@ use headstart_kernels::linear::{dense, dense_kernel_gradient};
 use headstart_kernels::table::Compute;
 
 use crate::error::{Error, Result};
+use crate::inference::Control;
 use basis::Basis;
 
 /// Images whose class scores are held at a time.
@@ -118,10 +120,23 @@ pub fn solve(
     examples: Examples<'_>,
     options: SolveOptions,
 ) -> Result<LinearHead> {
-    solve_from(compute, examples, options, None)
+    let stopped = || Error::invalid("solver", "a head", "none", "");
+    solve_from(compute, examples, options, None, &mut |_| Control::Continue)?.ok_or_else(stopped)
 }
 
-/// As [`solve`], beginning at a head that may be near.
+/// How far a head is solved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Solving {
+    /// Evaluations of loss and gradient so far.
+    pub evaluations: usize,
+    /// Greatest element of the gradient at the best point so far, without its sign.
+    pub gradient: f64,
+    /// How much of the way from the first gradient to the tolerance is done, by orders of magnitude, 0 to 1.
+    pub fraction: f64,
+}
+
+/// As [`solve`], beginning at a head that may be near. `watch` hears of every evaluation and may say to stop: then
+/// there is no head.
 ///
 /// # Errors
 /// As [`solve`], and if `start` is of other sizes.
@@ -130,7 +145,8 @@ pub fn solve_from(
     examples: Examples<'_>,
     options: SolveOptions,
     start: Option<&LinearHead>,
-) -> Result<LinearHead> {
+    watch: &mut dyn FnMut(Solving) -> Control,
+) -> Result<Option<LinearHead>> {
     check(&examples, &options)?;
     let SolveOptions { l2, tolerance, iterations } = options;
     let Examples { width, classes, .. } = examples;
@@ -141,7 +157,8 @@ pub fn solve_from(
     }
     let basis = &Basis::new(compute, &examples, l2, start);
     let memo = &Mutex::new(Memo::default());
-    let problem = Problem { compute, examples, l2, tolerance, basis, memo };
+    let watch = &RefCell::new(watch);
+    let problem = Problem { compute, examples, l2, tolerance, basis, memo, watch };
     let first = basis.values(&from);
     problem.at(&first);
     let outcome = || -> std::result::Result<(), argmin::core::Error> {
@@ -158,18 +175,21 @@ pub fn solve_from(
     // A line search that finds no better point ends at the best that was seen, which says how good it is.
     let _ = outcome();
     let memo = memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Memo { ref best, evaluations, .. } = *memo;
+    let Memo { ref best, evaluations, stopped, .. } = *memo;
+    if stopped {
+        return Ok(None);
+    }
     let to_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
     let (kernel, bias) = best.head.split_at(width * classes);
     let gradient = best.steepest;
-    Ok(LinearHead {
+    Ok(Some(LinearHead {
         kernel: to_f32(kernel),
         bias: to_f32(bias),
         loss: best.loss,
         gradient,
         evaluations,
         converged: gradient <= tolerance,
-    })
+    }))
 }
 
 fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
@@ -212,9 +232,13 @@ struct Memo {
     last: Point,
     best: Point,
     evaluations: usize,
+    /// The first point's steepest.
+    first: f64,
+    /// Whether the caller said to stop.
+    stopped: bool,
 }
 
-struct Problem<'a> {
+struct Problem<'a, 'w> {
     compute: &'a Compute,
     examples: Examples<'a>,
     l2: f64,
@@ -222,6 +246,7 @@ struct Problem<'a> {
     basis: &'a Basis,
     /// The search asks for loss and gradient of a point one after the other.
     memo: &'a Mutex<Memo>,
+    watch: &'a RefCell<&'w mut dyn FnMut(Solving) -> Control>,
 }
 
 /// Ends the search.
@@ -236,12 +261,12 @@ impl std::fmt::Display for Solved {
     }
 }
 
-impl Problem<'_> {
-    /// Loss and gradient at `at`; none where the problem was solved before.
+impl Problem<'_, '_> {
+    /// Loss and gradient at `at`; none where the problem was solved before, or the caller said to stop.
     fn at(&self, at: &[f64]) -> Option<Point> {
         let mut memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if memo.last.at != at {
-            if memo.evaluations > 0 && memo.best.steepest <= self.tolerance {
+            if memo.stopped || memo.evaluations > 0 && memo.best.steepest <= self.tolerance {
                 return None;
             }
             let head = self.basis.head(self.compute, at);
@@ -251,11 +276,31 @@ impl Problem<'_> {
             memo.last = Point { at: at.to_vec(), head, loss, gradient, steepest };
             memo.evaluations += 1;
             let first = memo.best.at.is_empty();
+            if first {
+                memo.first = steepest;
+            }
             if first || loss <= memo.best.loss || steepest <= self.tolerance {
                 memo.best = memo.last.clone();
             }
+            memo.stopped = self.tell(&memo) == Control::Stop;
         }
         Some(memo.last.clone())
+    }
+
+    /// Says how far the solution is.
+    fn tell(&self, memo: &Memo) -> Control {
+        let gradient = memo.best.steepest;
+        let fraction = (memo.first / gradient).ln() / (memo.first / self.tolerance).ln();
+        let fraction = match gradient <= self.tolerance {
+            true => 1.0,
+            false if fraction.is_finite() => fraction.clamp(0.0, 1.0),
+            false => 0.0,
+        };
+        let solving = Solving { evaluations: memo.evaluations, gradient, fraction };
+        match self.watch.try_borrow_mut() {
+            Ok(mut watch) => (*watch)(solving),
+            Err(_) => Control::Continue,
+        }
     }
 
     /// Loss and gradient of a head: the kernel, then the bias.
@@ -290,7 +335,7 @@ impl Problem<'_> {
     }
 }
 
-impl CostFunction for Problem<'_> {
+impl CostFunction for Problem<'_, '_> {
     type Param = Vec<f64>;
     type Output = f64;
 
@@ -299,7 +344,7 @@ impl CostFunction for Problem<'_> {
     }
 }
 
-impl Gradient for Problem<'_> {
+impl Gradient for Problem<'_, '_> {
     type Param = Vec<f64>;
     type Gradient = Vec<f64>;
 
@@ -391,8 +436,9 @@ pub(crate) mod tests {
         let compute = Compute::new(1).unwrap();
         let basis = Basis::new(&compute, &examples, 1e-3, None);
         let (basis, memo) = (&basis, &memo);
-        let problem =
-            Problem { compute: &compute, examples, l2: 1e-3, tolerance: 1e-7, basis, memo };
+        let silent: &mut dyn FnMut(Solving) -> Control = &mut |_| Control::Continue;
+        let (watch, compute) = (&RefCell::new(silent), &compute);
+        let problem = Problem { compute, examples, l2: 1e-3, tolerance: 1e-7, basis, memo, watch };
         let mut at: Vec<f64> =
             head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
         for i in [0, 17, 40, 50] {
@@ -414,8 +460,9 @@ pub(crate) mod tests {
         let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
         let basis = Basis::new(&compute, &examples, 0.1, None);
         let (basis, memo) = (&basis, &memo);
-        let problem =
-            Problem { compute: &compute, examples, l2: 0.1, tolerance: 1e-9, basis, memo };
+        let silent: &mut dyn FnMut(Solving) -> Control = &mut |_| Control::Continue;
+        let (watch, compute) = (&RefCell::new(silent), &compute);
+        let problem = Problem { compute, examples, l2: 0.1, tolerance: 1e-9, basis, memo, watch };
         let at: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
         let gradient = problem.evaluate(&at).1;
         for i in 0..18 {

@@ -99,7 +99,9 @@ fn passes<E: Element>(criterion: &mut Criterion) {
     });
     bytes::<E>(&mut group, len, 3);
     group.bench_function("batch norm: gradient of the input", |bench| {
-        bench.iter(|| norm::batch_norm_input_gradient(&c, channels, &x, state, &a, &b, &mut dy));
+        bench.iter(|| {
+            norm::batch_norm_input_gradient(&c, channels, &x, state, &a, &b, None, &mut dy)
+        });
     });
     group.bench_function("accumulate", |bench| {
         bench.iter(|| elementwise::accumulate(&c, &x, &mut y));

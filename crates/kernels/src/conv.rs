@@ -31,10 +31,11 @@
 use crate::buffer::Buffer;
 use crate::element::{DType, Element};
 use crate::gather::Gather;
-use crate::gemm::{self, Finish};
+use crate::gemm::{self, Finish, Operands};
 use crate::gradient;
 use crate::isa::Isa;
 use crate::matrices::{Inner, Matrices};
+use crate::norm::{self, NormState};
 use crate::table::Compute;
 use crate::winograd;
 
@@ -268,8 +269,49 @@ pub fn forward<E: Element>(
         winograd::run(compute, shape, channels, input, packed, &finish, output);
         return;
     }
-    let g = Gather::forward(shape);
-    gemm::run(compute, &g, input, packed, n, &finish, output);
+    let gather = &Gather::forward(shape);
+    let operands = Operands { gather, source: input, packed, columns: n };
+    gemm::run(compute, operands, &finish, output);
+}
+
+/// As [`forward`]; fills in the mean and the biased variance of each output channel, as
+/// [`norm::batch_norm_statistics`] does. For bfloat16 they are gathered while the output is computed, from values
+/// that are not rounded yet, and as the mean square less the squared mean: where that cancels, bfloat16 has no
+/// digits left to normalise either.
+///
+/// # Panics
+/// As [`forward`]; if the output has no pixels.
+#[allow(clippy::too_many_arguments)]
+pub fn forward_statistics<E: Element>(
+    compute: &Compute,
+    shape: &ConvShape,
+    input: &[E],
+    packed: &Packed,
+    epilogue: Epilogue<'_, E>,
+    output: &mut [E],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) {
+    let columns = shape.out_channels;
+    if E::DTYPE == DType::F32 {
+        forward(compute, shape, input, packed, epilogue, output);
+        norm::batch_norm_statistics(compute, columns, output, mean, variance);
+        return;
+    }
+    assert!(mean.len() == columns && variance.len() == columns, "statistics length");
+    assert!(!output.is_empty(), "statistics of no pixels");
+    let packed = packed.check::<E>(compute, shape, false);
+    let Epilogue { bias, residual, relu } = epilogue;
+    let finish = Finish { bias, residual, relu, ..Finish::nothing() };
+    let gather = &Gather::forward(shape);
+    let operands = Operands { gather, source: input, packed, columns };
+    let [sum, squares] = gemm::run_summed(compute, operands, &finish, None, output);
+    let pixels = gather.pixels() as f64;
+    for k in 0..columns {
+        let m = sum[k] / pixels;
+        mean[k] = m as f32;
+        variance[k] = (squares[k] / pixels - m * m).max(0.0) as f32;
+    }
 }
 
 /// Gradient with respect to the input, `[batch, height, width, in]`.
@@ -288,19 +330,74 @@ pub fn backward_input<E: Element>(
     mask: Option<&[E]>,
     grad_input: &mut [E],
 ) {
-    let mut rest = packed.check::<E>(compute, shape, true);
+    let packed = packed.check::<E>(compute, shape, true);
     let n = shape.in_channels;
     let finish = Finish { accumulate, mask, ..Finish::nothing() };
     if winograd::suits::<E>(shape) {
         let channels = [shape.out_channels, n];
-        winograd::run(compute, shape, channels, grad_output, rest, &finish, grad_input);
+        winograd::run(compute, shape, channels, grad_output, packed, &finish, grad_input);
         return;
     }
-    for (g, _) in &Gather::backward(shape) {
-        let (part, after) = rest.split_at(gemm::packed_len::<E>(compute, g, n));
-        rest = after;
-        gemm::run(compute, g, grad_output, part, n, &finish, grad_input);
+    let gathers = Gather::backward(shape);
+    for operands in backward_operands(compute, shape, &gathers, grad_output, packed) {
+        gemm::run(compute, operands, &finish, grad_input);
     }
+}
+
+/// The GEMMs of [`backward_input`].
+fn backward_operands<'a, E: Element>(
+    compute: &'a Compute,
+    shape: &ConvShape,
+    gathers: &'a [(Gather, Vec<[usize; 2]>)],
+    source: &'a [E],
+    packed: &'a [E],
+) -> impl Iterator<Item = Operands<'a, E>> {
+    let (columns, mut rest) = (shape.in_channels, packed);
+    gathers.iter().map(move |(gather, _)| {
+        let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather, columns));
+        rest = after;
+        Operands { gather, source, packed, columns }
+    })
+}
+
+/// As [`backward_input`], where the input is the output of a batch norm that normalised `x` with `state`, and this
+/// completes its gradient; fills in the gradients of the batch norm's gamma and beta as
+/// [`norm::batch_norm_parameter_gradients`] does. For bfloat16 they are gathered while the gradient is computed,
+/// from values that are not rounded yet.
+///
+/// # Panics
+/// As [`backward_input`]; if `x`, `dgamma` or `dbeta` have not the length of the input or of its channels.
+#[allow(clippy::too_many_arguments)]
+pub fn backward_input_norm<E: Element>(
+    compute: &Compute,
+    shape: &ConvShape,
+    grad_output: &[E],
+    packed: &Packed,
+    accumulate: bool,
+    mask: Option<&[E]>,
+    grad_input: &mut [E],
+    x: &[E],
+    state: NormState<'_>,
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let n = shape.in_channels;
+    if E::DTYPE == DType::F32 {
+        backward_input(compute, shape, grad_output, packed, accumulate, mask, grad_input);
+        norm::batch_norm_parameter_gradients(compute, n, x, grad_input, state, dgamma, dbeta);
+        return;
+    }
+    let packed = packed.check::<E>(compute, shape, true);
+    let finish = Finish { accumulate, mask, ..Finish::nothing() };
+    let mut totals = [vec![0.0; n], vec![0.0; n]];
+    let gathers = Gather::backward(shape);
+    for operands in backward_operands(compute, shape, &gathers, grad_output, packed) {
+        let sums = gemm::run_summed(compute, operands, &finish, Some(x), grad_input);
+        for (total, sums) in totals.iter_mut().zip(sums) {
+            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+        }
+    }
+    norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta);
 }
 
 /// Gradient with respect to the kernel (h x w x in x out), overwriting `grad_kernel`.

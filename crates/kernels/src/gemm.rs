@@ -135,103 +135,211 @@ fn interleave<E: Element>(unit: usize, nr: usize, rows: &[f32], to: &mut [E]) {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-/// Computes every pixel of `g`: `output row = finish(sum over taps of source row x packed)`.
+/// The matrices of a GEMM: every pixel of the gather times a packed kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a, E> {
+    /// Which rows of the source a pixel takes, and where it is written.
+    pub gather: &'a Gather,
+    /// What the gather reads.
+    pub source: &'a [E],
+    /// The kernel, as [`pack`] leaves it.
+    pub packed: &'a [E],
+    /// Its columns.
+    pub columns: usize,
+}
+
+/// Computes every pixel: `output row = finish(sum over taps of source row x packed)`.
 ///
 /// # Panics
-/// If a slice has not the length that `g` and `columns` give it.
+/// If a slice has not the length that the gather and the columns give it.
 pub(crate) fn run<E: Element>(
     compute: &Compute,
-    g: &Gather,
-    source: &[E],
-    packed: &[E],
-    columns: usize,
+    operands: Operands<'_, E>,
     finish: &Finish<'_, E>,
     output: &mut [E],
 ) {
-    let kernels = compute.kernels::<E>();
-    let (tile, unit) = (kernels.tile(columns), kernels.depth);
-    let depth = g.taps.len() * g.run.next_multiple_of(unit);
-    let out_len = g.batch * g.output[0] * g.output[1] * columns;
-    assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed kernel length");
-    assert_eq!(output.len(), out_len, "output length");
-    assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
-    assert!(finish.residual.is_none_or(|r| r.len() == out_len), "residual length");
-    assert!(finish.mask.is_none_or(|m| m.len() == out_len), "mask length");
-    let pixels = g.pixels();
-    if pixels == 0 || columns == 0 {
-        return;
-    }
-    let zeros = g.zeros();
-    let slabs = slabs::<E>(g, unit);
-    let span = TILES * tile.mr;
-    let chunks = pixels.div_ceil(span);
-    let panels = columns.div_ceil(tile.nr);
-    let groups = panels.min(TASKS.div_ceil(chunks));
-    let output = Shared::new(output);
+    Job::new(compute, operands, finish, None, output).run();
+}
 
-    compute.threads.run(chunks * groups, |task| {
-        let (chunk, group) = (task / groups, task % groups);
+/// As [`run`]; returns what the outputs sum to over the pixels, by column, and their products with `factor`, laid
+/// out as the output, or their squares. Sums are of what is stored, before it is rounded: in f32 over the
+/// pixels of a task, in f64 from task to task.
+pub(crate) fn run_summed<E: Element>(
+    compute: &Compute,
+    operands: Operands<'_, E>,
+    finish: &Finish<'_, E>,
+    factor: Option<&[E]>,
+    output: &mut [E],
+) -> [Vec<f64>; 2] {
+    assert!(factor.is_none_or(|f| f.len() == output.len()), "factor length");
+    let columns = operands.columns;
+    let tile = compute.kernels::<E>().tile(columns);
+    let (chunks, nr) = (operands.gather.pixels().div_ceil(span(tile)), tile.nr);
+    let width = columns.div_ceil(nr) * 2 * nr;
+    let mut parts = vec![0.0f32; chunks * width];
+    let sums = Sums { factor, parts: Shared::new(&mut parts) };
+    Job::new(compute, operands, finish, Some(sums), output).run();
+    let mut totals = [vec![0.0; columns], vec![0.0; columns]];
+    for chunk in parts.chunks_exact(width.max(1)) {
+        for (panel, part) in chunk.chunks_exact(2 * nr).enumerate() {
+            for (total, part) in totals.iter_mut().zip(part.chunks_exact(nr)) {
+                let total = total[panel * nr..].iter_mut();
+                total.zip(part).for_each(|(t, &p)| *t += f64::from(p));
+            }
+        }
+    }
+    totals
+}
+
+/// Pixels of a task.
+fn span<E>(tile: &Tile<E>) -> usize {
+    TILES * tile.mr
+}
+
+/// Column sums that tiles gather.
+struct Sums<'a, E> {
+    factor: Option<&'a [E]>,
+    /// For each chunk of pixels and panel, a row of sums and one of products.
+    parts: Shared<'a, f32>,
+}
+
+/// A GEMM whose operands were checked, cut into tasks.
+struct Job<'a, E: Element> {
+    compute: &'a Compute,
+    operands: Operands<'a, E>,
+    finish: &'a Finish<'a, E>,
+    sums: Option<Sums<'a, E>>,
+    output: Shared<'a, E>,
+    tile: &'static Tile<E>,
+    /// Neighbours in the reduction that stand together in packed operands.
+    unit: usize,
+    slabs: Vec<Slab>,
+    zeros: Vec<E>,
+    /// Groups of panels, each a task of its own.
+    groups: usize,
+}
+
+impl<'a, E: Element> Job<'a, E> {
+    fn new(
+        compute: &'a Compute,
+        operands: Operands<'a, E>,
+        finish: &'a Finish<'a, E>,
+        sums: Option<Sums<'a, E>>,
+        output: &'a mut [E],
+    ) -> Job<'a, E> {
+        let Operands { gather: g, packed, columns, .. } = operands;
+        let kernels = compute.kernels::<E>();
+        let (tile, unit) = (kernels.tile(columns), kernels.depth);
+        let len = g.batch * g.output[0] * g.output[1] * columns;
+        assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed kernel length");
+        assert_eq!(output.len(), len, "output length");
+        assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
+        assert!(finish.residual.is_none_or(|r| r.len() == len), "residual length");
+        assert!(finish.mask.is_none_or(|m| m.len() == len), "mask length");
+        let chunks = g.pixels().div_ceil(span(tile)).max(1);
+        let groups = columns.div_ceil(tile.nr).min(TASKS.div_ceil(chunks));
+        let output = Shared::new(output);
+        let (slabs, zeros) = (slabs::<E>(g, unit), g.zeros());
+        Job { compute, operands, finish, sums, output, tile, unit, slabs, zeros, groups }
+    }
+
+    fn run(self) {
+        let chunks = self.operands.gather.pixels().div_ceil(span(self.tile));
+        self.compute.threads.run(chunks * self.groups, |task| {
+            self.task(task / self.groups, task % self.groups);
+        });
+    }
+
+    /// Computes the pixels of a chunk and the columns of a group of panels.
+    fn task(&self, chunk: usize, group: usize) {
+        let Job { tile, unit, operands, .. } = self;
+        let Operands { gather: g, source, packed, columns } = *operands;
+        let span = span(tile);
         let first = chunk * span;
-        let count = span.min(pixels - first);
+        let count = span.min(g.pixels() - first);
         let tiles = count.div_ceil(tile.mr);
         let mut rows = Vec::new();
-        g.rows(source, &zeros, first, count, 0..g.taps.len(), tile.mr, &mut rows);
+        g.rows(source, &self.zeros, first, count, 0..g.taps.len(), tile.mr, &mut rows);
         let starts: Vec<usize> = (0..tiles * tile.mr)
             .map(|i| g.output_pixel(first + i.min(count - 1)) * columns)
             .collect();
+        let depth = g.taps.len() * g.run.next_multiple_of(*unit);
+        let panels = columns.div_ceil(tile.nr);
         let mut edge = Edge::new(tile);
-        for (index, slab) in slabs.iter().enumerate() {
-            let (begin, end) = (index == 0, index + 1 == slabs.len());
-            for panel in group * panels / groups..(group + 1) * panels / groups {
+        for (index, slab) in self.slabs.iter().enumerate() {
+            for panel in group * panels / self.groups..(group + 1) * panels / self.groups {
                 let column = panel * tile.nr;
-                let width = tile.nr.min(columns - column);
-                let weights = &packed[(panel * depth + slab.start) * tile.nr..]
-                    [..slab.taps * slab.run.next_multiple_of(unit) * tile.nr];
+                let whole = TileArgs {
+                    taps: slab.taps,
+                    offset: slab.offset,
+                    run: slab.run,
+                    panel: packed[(panel * depth + slab.start) * tile.nr..]
+                        [..slab.taps * slab.run.next_multiple_of(*unit) * tile.nr]
+                        .as_ptr(),
+                    ..self.args(index, chunk, panel)
+                };
                 for t in 0..tiles {
-                    let height = tile.mr.min(count - t * tile.mr);
                     let args = TileArgs {
                         rows: rows[(t * g.taps.len() + slab.first_tap) * tile.mr..]
                             [..slab.taps * tile.mr]
                             .as_ptr(),
-                        taps: slab.taps,
-                        offset: slab.offset,
-                        run: slab.run,
-                        panel: weights.as_ptr(),
-                        output: output.pointer().wrapping_add(column),
                         output_rows: starts[t * tile.mr..][..tile.mr].as_ptr(),
-                        accumulate: finish.accumulate || !begin,
-                        bias: pointer(finish.bias.filter(|_| end), column),
-                        residual: pointer(finish.residual.filter(|_| end), column),
-                        relu: finish.relu && end,
-                        mask: pointer(finish.mask.filter(|_| end), column),
+                        ..whole
                     };
-                    // While this tile multiplies, what the next one writes and adds is brought near.
                     if depth <= SHALLOW {
-                        for &row in starts.iter().skip((t + 1) * tile.mr).take(tile.mr) {
-                            let at = row + column;
-                            prefetch(output.pointer().wrapping_add(at), width);
-                            if let Some(other) = finish.residual.or(finish.mask) {
-                                prefetch(other.as_ptr().wrapping_add(at), width);
-                            }
-                        }
+                        self.fetch(&args, starts.iter().skip((t + 1) * tile.mr).take(tile.mr));
                     }
+                    let height = tile.mr.min(count - t * tile.mr);
+                    let width = tile.nr.min(columns - column);
                     if height == tile.mr && width == tile.nr {
                         // SAFETY: the rows were checked by `Gather::rows` and stay borrowed;
                         // slab offsets and runs lie within a row. Output rows are pixels of the
                         // output, whose length was checked, and `width == nr` columns from
-                        // `column` on exist in it, in residual, mask and bias. Tasks own disjoint
-                        // pixels or columns. The record's ISA was found available.
+                        // `column` on exist in it, in what is laid out as it, and in the bias.
+                        // Tasks own disjoint pixels or columns. The record's ISA was found available.
                         unsafe { (tile.run)(&args) };
                     } else {
-                        let starts = &starts[t * tile.mr..][..height];
-                        let finish = if end { *finish } else { Finish::nothing() };
-                        edge.run(&args, starts, width, column, &finish, &output);
+                        // SAFETY: as above, for `height` rows and `width` columns.
+                        unsafe { edge.run(&args, &starts[t * tile.mr..][..height], width) };
                     }
                 }
             }
         }
-    });
+    }
+
+    /// What all tiles of a panel share in a slab.
+    fn args(&self, slab: usize, chunk: usize, panel: usize) -> TileArgs<E> {
+        let (finish, nr) = (self.finish, self.tile.nr);
+        let (column, end) = (panel * nr, slab + 1 == self.slabs.len());
+        let sums = self.sums.as_ref().filter(|_| end);
+        let panels = self.operands.columns.div_ceil(nr);
+        TileArgs {
+            output: self.output.pointer().wrapping_add(column),
+            accumulate: finish.accumulate || slab > 0,
+            bias: pointer(finish.bias.filter(|_| end), column),
+            residual: pointer(finish.residual.filter(|_| end), column),
+            relu: finish.relu && end,
+            mask: pointer(finish.mask.filter(|_| end), column),
+            sums: sums.map_or(std::ptr::null_mut(), |sums| {
+                // SAFETY: one task owns the sums of a chunk's panel.
+                unsafe { sums.parts.slice((chunk * panels + panel) * 2 * nr, 2 * nr) }.as_mut_ptr()
+            }),
+            factor: pointer(sums.and_then(|sums| sums.factor), column),
+            ..TileArgs::default()
+        }
+    }
+
+    /// Asks for what the next tile writes and adds, while this one multiplies.
+    fn fetch<'s>(&self, args: &TileArgs<E>, starts: impl Iterator<Item = &'s usize>) {
+        for &start in starts {
+            prefetch(args.output.wrapping_add(start), self.tile.nr);
+            for other in [args.residual, args.mask, args.factor] {
+                if !other.is_null() {
+                    prefetch(other.wrapping_add(start), self.tile.nr);
+                }
+            }
+        }
+    }
 }
 
 pub(crate) fn pointer<T>(slice: Option<&[T]>, column: usize) -> *const T {
@@ -268,49 +376,64 @@ impl<E: Element> Edge<E> {
         }
     }
 
-    /// As the tile would for the output rows in `starts` and `width` columns.
-    fn run(
-        &mut self,
-        args: &TileArgs<E>,
-        starts: &[usize],
-        width: usize,
-        column: usize,
-        finish: &Finish<'_, E>,
-        output: &Shared<'_, E>,
-    ) {
+    /// As the tile would, for the output rows that begin at `starts` and `width` columns.
+    ///
+    /// # Safety
+    /// What `args` points to is valid for these rows and columns, and nobody else writes there.
+    unsafe fn run(&mut self, args: &TileArgs<E>, starts: &[usize], width: usize) {
         let nr = self.tile.nr;
-        if let Some(bias) = finish.bias {
-            self.bias[..width].copy_from_slice(&bias[column..column + width]);
-        }
+        // SAFETY: by the caller's contract.
+        let row =
+            |from: *const E, at: usize| unsafe { std::slice::from_raw_parts(from.add(at), width) };
         for (r, &start) in starts.iter().enumerate() {
-            let (here, there) = (r * nr..r * nr + width, start + column..start + column + width);
+            let here = r * nr..r * nr + width;
             if args.accumulate {
-                // SAFETY: this task owns these columns of this pixel.
-                let held = unsafe { output.slice(there.start, width) };
-                self.output[here.clone()].copy_from_slice(held);
+                self.output[here.clone()].copy_from_slice(row(args.output, start));
             }
-            if let Some(residual) = finish.residual {
-                self.residual[here.clone()].copy_from_slice(&residual[there.clone()]);
+            if !args.residual.is_null() {
+                self.residual[here.clone()].copy_from_slice(row(args.residual, start));
             }
-            if let Some(mask) = finish.mask {
-                self.mask[here].copy_from_slice(&mask[there]);
+            if !args.mask.is_null() {
+                self.mask[here].copy_from_slice(row(args.mask, start));
             }
         }
-        let whole = TileArgs {
+        let mut whole = TileArgs {
             output: self.output.as_mut_ptr(),
             output_rows: self.rows.as_ptr(),
-            bias: pointer(finish.bias.and(Some(&self.bias[..])), 0),
-            residual: pointer(finish.residual.and(Some(&self.residual[..])), 0),
-            mask: pointer(finish.mask.and(Some(&self.mask[..])), 0),
+            sums: std::ptr::null_mut(),
             ..*args
         };
-        // SAFETY: reads of rows and panel as in `run`; everything else lies in buffers that hold a
-        // whole tile.
+        if !args.bias.is_null() {
+            // SAFETY: by the caller's contract.
+            let bias = unsafe { std::slice::from_raw_parts(args.bias, width) };
+            self.bias[..width].copy_from_slice(bias);
+            whole.bias = self.bias.as_ptr();
+        }
+        if !args.residual.is_null() {
+            whole.residual = self.residual.as_ptr();
+        }
+        if !args.mask.is_null() {
+            whole.mask = self.mask.as_ptr();
+        }
+        // SAFETY: reads of rows and panel by the caller's contract; everything else lies in buffers that
+        // hold a whole tile.
         unsafe { (self.tile.run)(&whole) };
         for (r, &start) in starts.iter().enumerate() {
-            // SAFETY: this task owns these columns of this pixel.
-            let row = unsafe { output.slice(start + column, width) };
-            row.copy_from_slice(&self.output[r * nr..][..width]);
+            let values = &self.output[r * nr..][..width];
+            // SAFETY: by the caller's contract.
+            let to = unsafe { std::slice::from_raw_parts_mut(args.output.add(start), width) };
+            to.copy_from_slice(values);
+            if args.sums.is_null() {
+                continue;
+            }
+            // SAFETY: as above; there are two rows of `nr` sums.
+            let sums = unsafe { std::slice::from_raw_parts_mut(args.sums, 2 * nr) };
+            let (sums, products) = sums.split_at_mut(nr);
+            let factors = if args.factor.is_null() { values } else { row(args.factor, start) };
+            for (((sum, product), y), f) in sums.iter_mut().zip(products).zip(values).zip(factors) {
+                *sum += y.to_f32();
+                *product += y.to_f32() * f.to_f32();
+            }
         }
     }
 }

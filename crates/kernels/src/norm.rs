@@ -227,8 +227,24 @@ pub fn batch_norm_parameter_gradients<E: Element>(
     }
 }
 
-/// Gradient of the input of a training-mode batch norm, overwriting `dy`:
-/// `gamma / sd * (dy - dbeta / n - (x - mean) / sd * dgamma / n)`.
+/// The same from `sum dy` and `sum dy * x`.
+pub(crate) fn parameter_gradients_of_sums(
+    [sum, product]: &[Vec<f64>; 2],
+    state: NormState<'_>,
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    assert!(dgamma.len() == sum.len() && dbeta.len() == sum.len(), "gradient length");
+    for k in 0..sum.len() {
+        let centred = product[k] - f64::from(state.mean[k]) * sum[k];
+        dgamma[k] = (centred / state.deviation(k)) as f32;
+        dbeta[k] = sum[k] as f32;
+    }
+}
+
+/// Gradient of the input of a training-mode batch norm,
+/// `gamma / sd * (dy - dbeta / n - (x - mean) / sd * dgamma / n)`; without `dy` it is what `dx` holds.
+#[allow(clippy::too_many_arguments)]
 pub fn batch_norm_input_gradient<E: Element>(
     c: &Compute,
     channels: usize,
@@ -236,9 +252,10 @@ pub fn batch_norm_input_gradient<E: Element>(
     state: NormState<'_>,
     dgamma: &[f32],
     dbeta: &[f32],
-    dy: &mut [E],
+    dy: Option<&[E]>,
+    dx: &mut [E],
 ) {
-    assert_eq!(x.len(), dy.len(), "lengths differ");
+    assert!(x.len() == dx.len() && dy.is_none_or(|d| d.len() == dx.len()), "lengths differ");
     assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
     let n = (x.len() / channels) as f64;
     let of = |f: &dyn Fn(usize) -> f64| (0..channels).map(|k| f(k) as f32).collect::<Vec<f32>>();
@@ -247,37 +264,49 @@ pub fn batch_norm_input_gradient<E: Element>(
     let slope = of(&|k| f64::from(dgamma[k]) / n / state.deviation(k));
     let mean = &state.mean[..channels];
     let step = task_rows(channels) * channels;
-    c.threads.chunks(dy, step, |task, dy| {
-        let x = &x[task * step..][..dy.len()];
+    c.threads.chunks(dx, step, |task, dx| {
+        let part = task * step..task * step + dx.len();
+        let dy = dy.map(|dy| &dy[part.clone()]);
+        let x = &x[part];
         vectorize!(c.isa(), {
-            for (dy, x) in dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                let (scale, offset, slope, mean) =
-                    (&scale[..channels], &offset[..channels], &slope[..channels], mean);
+            let (scale, offset, slope, mean) =
+                (&scale[..channels], &offset[..channels], &slope[..channels], mean);
+            for (i, (dx, x)) in
+                dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate()
+            {
+                if let Some(dy) = dy {
+                    dx.copy_from_slice(&dy[i * channels..][..channels]);
+                }
                 for k in 0..channels {
-                    let (x, d) = (x[k].to_f32(), dy[k].to_f32());
+                    let (x, d) = (x[k].to_f32(), dx[k].to_f32());
                     let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
-                    dy[k] = E::from_f32(d);
+                    dx[k] = E::from_f32(d);
                 }
             }
         });
     });
 }
 
-/// Gradient of the input of an inference-mode batch norm, overwriting `dy`:
-/// `dy * gamma / sqrt(variance + epsilon)`.
+/// Gradient of the input of an inference-mode batch norm, `dy * gamma / sqrt(variance + epsilon)`; without `dy` it
+/// is what `dx` holds.
 pub fn batch_norm_frozen_input_gradient<E: Element>(
     c: &Compute,
     channels: usize,
     state: NormState<'_>,
-    dy: &mut [E],
+    dy: Option<&[E]>,
+    dx: &mut [E],
 ) {
-    assert!(channels > 0 && dy.len().is_multiple_of(channels), "length is not rows of {channels}");
+    assert!(channels > 0 && dx.len().is_multiple_of(channels), "length is not rows of {channels}");
+    assert!(dy.is_none_or(|d| d.len() == dx.len()), "lengths differ");
     let scale: Vec<f32> =
         (0..channels).map(|k| (f64::from(state.gamma[k]) / state.deviation(k)) as f32).collect();
     let step = task_rows(channels) * channels;
-    c.threads.chunks(dy, step, |_, dy| {
+    c.threads.chunks(dx, step, |task, dx| {
         vectorize!(c.isa(), {
-            for row in dy.chunks_exact_mut(channels) {
+            if let Some(dy) = dy {
+                dx.copy_from_slice(&dy[task * step..][..dx.len()]);
+            }
+            for row in dx.chunks_exact_mut(channels) {
                 row.iter_mut().zip(&scale).for_each(|(d, s)| *d = E::from_f32(d.to_f32() * s));
             }
         });

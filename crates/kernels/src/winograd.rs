@@ -349,10 +349,7 @@ fn multiply(
                             .wrapping_add(product * block * columns + panel * tile.nr),
                         output_rows: starts[first..][..tile.mr].as_ptr(),
                         accumulate: offset > 0,
-                        bias: std::ptr::null(),
-                        residual: std::ptr::null(),
-                        relu: false,
-                        mask: std::ptr::null(),
+                        ..TileArgs::default()
                     };
                     // SAFETY: `mr` rows of `depth` floats, `offset + run` of which are read; `block`,
                     // a multiple of `mr`, rows of `columns` floats in each product are there to be

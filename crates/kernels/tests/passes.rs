@@ -116,10 +116,10 @@ fn apply_and_gradients_match_the_formula() {
                 })
                 .collect();
             let mut dx = dy.clone();
-            norm::batch_norm_input_gradient(c, channels, &x, state, &dgamma, &dbeta, &mut dx);
+            norm::batch_norm_input_gradient(c, channels, &x, state, &dgamma, &dbeta, None, &mut dx);
             close(&what, &dx, &want, 4e-5);
             let mut dx = dy.clone();
-            norm::batch_norm_frozen_input_gradient(c, channels, state, &mut dx);
+            norm::batch_norm_frozen_input_gradient(c, channels, state, None, &mut dx);
             let want: Vec<f64> = (0..len)
                 .map(|i| f64::from(dy[i]) * f64::from(gamma[i % channels]) / sd(i % channels))
                 .collect();
@@ -444,12 +444,12 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
             norm::batch_norm_parameter_gradients(c, channels, &x, &dy, state, &mut i, &mut j);
             assert!(g == i && h == j, "parameter gradients");
             let (mut d, mut want) = (dy.clone(), dv.clone());
-            norm::batch_norm_input_gradient(c, channels, &x, state, &g, &h, &mut d);
-            norm::batch_norm_input_gradient(c, channels, &xv, state, &g, &h, &mut want);
+            norm::batch_norm_input_gradient(c, channels, &x, state, &g, &h, None, &mut d);
+            norm::batch_norm_input_gradient(c, channels, &xv, state, &g, &h, None, &mut want);
             rounds("input gradient", &d, &want);
             let (mut d, mut want) = (dy.clone(), dv.clone());
-            norm::batch_norm_frozen_input_gradient(c, channels, state, &mut d);
-            norm::batch_norm_frozen_input_gradient(c, channels, state, &mut want);
+            norm::batch_norm_frozen_input_gradient(c, channels, state, None, &mut d);
+            norm::batch_norm_frozen_input_gradient(c, channels, state, None, &mut want);
             rounds("frozen input gradient", &d, &want);
             norm::column_sums(c, channels, &xv, &mut g);
             norm::column_sums(c, channels, &x, &mut h);

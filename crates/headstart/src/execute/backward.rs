@@ -91,103 +91,81 @@ impl Executor {
                     norm::column_sums(&self.compute, shape.out_channels, d, bias);
                 }
             }
-            Step::Norm { group, gradient, input } => {
-                self.norm_gradient::<E>(
-                    group, gradient, input, inputs, count, parameters, gradients,
-                );
+            Step::Norm { .. } => {
+                self.norm_gradient::<E>(step, inputs, count, parameters, gradients);
             }
-            Step::Input { group, gradient, output, accumulate, mask } => {
-                self.input_gradient::<E>(
-                    group, gradient, output, accumulate, mask, inputs, count, parameters,
-                );
+            Step::Input { .. } => {
+                self.input_gradient::<E>(step, inputs, count, parameters, gradients);
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn norm_gradient<E: Element>(
         &mut self,
-        group: usize,
-        gradient: usize,
-        input: bool,
+        step: Step,
         inputs: &[Slice<'_>],
         count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
-        let node = self.plan.groups[group].inputs[0];
-        let Main::Norm { node: layer, training } = self.plan.groups[group].main else {
-            return;
-        };
-        let Op::BatchNorm { epsilon, .. } = self.graph.nodes[layer].op else { return };
+        let Step::Norm { group, gradient, output, summed } = step else { return };
+        let Main::Norm { node: layer, training } = self.plan.groups[group].main else { return };
+        let place = self.locate(self.plan.kept(self.plan.groups[group].inputs[0]), count);
         let channels = self.graph.nodes[layer].shape.channels();
-        let compute = Arc::clone(&self.compute);
-        let mut own = std::mem::take(&mut self.states[group]);
-        let state =
-            NormState { mean: &own.mean, variance: &own.variance, gamma: &own.gamma, epsilon };
-        let write = self.at(gradient, count);
-        let (x, d) = self.read_write::<E>(node, inputs, count, write);
+        let state = self.states[group].of_norm(self.graph.nodes[layer].op);
+        let c = &*self.compute;
+        let from = self.at(gradient, count);
+        let write = self.at(output.unwrap_or(gradient), count);
+        let split = Split::new(&mut self.arena, write);
+        let x = split.value::<E>(inputs, &place);
+        let apart = output.is_some_and(|output| output != gradient);
+        let dy = apart.then(|| split.read::<E>(&from));
+        let dx = split.write::<E>();
         let index = |role| parameters.index(layer, role);
         match (training, index(Role::Gamma), index(Role::Beta)) {
             (true, Some(gamma), Some(beta)) => {
                 let mut dgamma = std::mem::take(&mut gradients.tensors[gamma]);
                 let dbeta = &mut gradients.tensors[beta];
-                norm::batch_norm_parameter_gradients(
-                    &compute,
-                    channels,
-                    x,
-                    d,
-                    state,
-                    &mut dgamma,
-                    dbeta,
-                );
-                if input {
-                    norm::batch_norm_input_gradient(
-                        &compute, channels, x, state, &dgamma, dbeta, d,
-                    );
+                if !summed {
+                    let dy = dy.unwrap_or(dx);
+                    let to = &mut dgamma;
+                    norm::batch_norm_parameter_gradients(c, channels, x, dy, state, to, dbeta);
+                }
+                if output.is_some() {
+                    let sums = (&dgamma, &*dbeta);
+                    norm::batch_norm_input_gradient(c, channels, x, state, sums.0, sums.1, dy, dx);
                 }
                 gradients.tensors[gamma] = dgamma;
             }
-            _ if input => {
-                norm::batch_norm_frozen_input_gradient(&compute, channels, state, d);
+            _ if output.is_some() => {
+                norm::batch_norm_frozen_input_gradient(c, channels, state, dy, dx);
             }
             _ => {}
         }
-        std::mem::swap(&mut self.states[group], &mut own);
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn input_gradient<E: Element>(
         &mut self,
-        group: usize,
-        gradient: usize,
-        output: usize,
-        accumulate: bool,
-        mask: bool,
+        step: Step,
         inputs: &[Slice<'_>],
         count: usize,
         parameters: &Parameters,
+        gradients: &mut Gradients,
     ) {
+        let Step::Input { group, gradient, output, .. } = step else { return };
         let g = self.plan.groups[group].clone();
-        let conv = match g.main {
-            Main::Conv { node, .. } => Some(self.conv_shape(group, node, count)),
-            _ => None,
-        };
+        if let Main::Conv { node, .. } = g.main {
+            return self.conv_gradient::<E>(step, node, inputs, count, parameters, gradients);
+        }
         let (pool, frame) = (self.pool_shape(&g, count), self.frame_shape(&g, count));
+        let input = self.graph.nodes[g.inputs[0]].shape;
+        let value = self.locate(self.plan.kept(g.inputs[0]), count);
+        let reads = self.plan.reads_input(group, false);
+        let (from, to) = (self.at(gradient, count), self.at(output, count));
         let seed = match g.main {
             Main::Dropout { node, .. } => self.dropout_seed(node),
             _ => 0,
         };
-        let input = self.graph.nodes[g.inputs[0]].shape;
-        let trained = match g.main {
-            Main::Conv { node, .. } if self.plan.trains(node) => {
-                parameters.get(node, Role::Kernel).map(|t| &t.values[..])
-            }
-            _ => None,
-        };
-        let value = self.locate(self.plan.kept(g.inputs[0]), count);
-        let reads = self.plan.reads_input(group, mask);
-        let (from, to) = (self.at(gradient, count), self.at(output, count));
         let c = &*self.compute;
         let split = Split::new(&mut self.arena, to);
         if g.main == Main::Average {
@@ -200,18 +178,6 @@ impl Executor {
         let x = if reads { split.value::<E>(inputs, &value) } else { &[] };
         let dx = split.write::<E>();
         match g.main {
-            Main::Conv { .. } => {
-                if let Some(shape) = conv {
-                    let packed = match trained {
-                        Some(kernel) => {
-                            conv::pack_backward_input::<E>(c, &shape, kernel, &mut self.packed);
-                            &self.packed
-                        }
-                        None => &self.states[group].backward,
-                    };
-                    conv::backward_input(c, &shape, dy, packed, accumulate, mask.then_some(x), dx);
-                }
-            }
             Main::MaxPool { .. } => {
                 if let Some(shape) = pool {
                     pool::max_pool_backward(c, &shape, x, dy, dx);
@@ -223,8 +189,67 @@ impl Executor {
                 }
             }
             Main::Dropout { rate, .. } => elementwise::dropout(c, rate, seed, dy, dx),
-            Main::Norm { .. } | Main::Identity | Main::Add | Main::Average | Main::Softmax => {}
+            Main::Conv { .. }
+            | Main::Norm { .. }
+            | Main::Identity
+            | Main::Add
+            | Main::Average
+            | Main::Softmax => {}
         }
+    }
+
+    /// The gradient of the input of a convolution or dense layer, and those of a batch norm before it.
+    fn conv_gradient<E: Element>(
+        &mut self,
+        step: Step,
+        node: NodeId,
+        inputs: &[Slice<'_>],
+        count: usize,
+        parameters: &Parameters,
+        gradients: &mut Gradients,
+    ) {
+        let Step::Input { group, gradient, output, accumulate, mask, sums } = step else { return };
+        let shape = self.conv_shape(group, node, count);
+        let input = |group: usize| self.plan.groups[group].inputs[0];
+        let value = self.locate(self.plan.kept(input(group)), count);
+        let before = sums.map(|norm| (norm, self.locate(self.plan.kept(input(norm)), count)));
+        let (from, to) = (self.at(gradient, count), self.at(output, count));
+        let c = &*self.compute;
+        let trained = self.plan.trains(node).then(|| parameters.get(node, Role::Kernel)).flatten();
+        let packed = match trained {
+            Some(kernel) => {
+                conv::pack_backward_input::<E>(c, &shape, &kernel.values, &mut self.packed);
+                &self.packed
+            }
+            None => &self.states[group].backward,
+        };
+        let split = Split::new(&mut self.arena, to);
+        let dy = split.read::<E>(&from);
+        let mask = mask.then(|| split.value::<E>(inputs, &value));
+        let Some((norm, place)) = before else {
+            conv::backward_input(c, &shape, dy, packed, accumulate, mask, split.write());
+            return;
+        };
+        let x = split.value::<E>(inputs, &place);
+        let Main::Norm { node: layer, .. } = self.plan.groups[norm].main else { return };
+        let state = self.states[norm].of_norm(self.graph.nodes[layer].op);
+        let index = |role| parameters.index(layer, role);
+        let (Some(gamma), Some(beta)) = (index(Role::Gamma), index(Role::Beta)) else { return };
+        let mut dgamma = std::mem::take(&mut gradients.tensors[gamma]);
+        conv::backward_input_norm(
+            c,
+            &shape,
+            dy,
+            packed,
+            accumulate,
+            mask,
+            split.write(),
+            x,
+            state,
+            &mut dgamma,
+            &mut gradients.tensors[beta],
+        );
+        gradients.tensors[gamma] = dgamma;
     }
 
     /// A node's value to read beside a part of the arena to write.

@@ -25,15 +25,20 @@ impl Executor {
         parameters: Option<&mut Parameters>,
     ) {
         let g = self.plan.groups[group].clone();
+        match g.main {
+            Main::Conv { node, .. } => {
+                return self.conv_forward::<E>(group, node, inputs, count, parameters.as_deref());
+            }
+            Main::Norm { node, training } => {
+                let parameters = parameters.filter(|_| training);
+                return self.norm_forward::<E>(group, node, inputs, count, parameters);
+            }
+            _ => {}
+        }
         let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
-        let shape = match g.main {
-            Main::Conv { node, .. } => Some(self.conv_shape(group, node, count)),
-            _ => None,
-        };
         let (pool, frame) = (self.pool_shape(&g, count), self.frame_shape(&g, count));
         let write = self.at(output, count);
-        let places: Vec<_> =
-            g.inputs.iter().chain(&g.residual).map(|&n| self.find(n, count)).collect();
+        let places: Vec<_> = g.inputs.iter().map(|&n| self.find(n, count)).collect();
         let seed = match g.main {
             Main::Dropout { node, .. } => self.dropout_seed(node),
             _ => 0,
@@ -41,71 +46,35 @@ impl Executor {
         let c = &*self.compute;
         let split = Split::new(&mut self.arena, write);
         let read = |place: &Result<At, usize>| split.value::<E>(inputs, place);
-        let pixels = |node: NodeId| {
-            let (height, width) = self.graph.nodes[node].shape.spatial();
-            height * width
-        };
-        let channels = self.graph.nodes[g.inputs[0]].shape.channels();
-        let state = &mut self.states[group];
-        match g.main {
-            Main::Frame { .. } => {
-                let Some((shape, affine)) = frame else { return };
-                let affine = affine.as_ref();
-                match self.plan.dtypes[g.inputs[0]] {
-                    DType::F32 => {
-                        let x = split.value::<f32>(inputs, &places[0]);
-                        elementwise::frame(c, &shape, affine, x, split.write::<E>());
-                    }
-                    DType::Bf16 => {
-                        let x = read(&places[0]);
-                        elementwise::frame(c, &shape, affine, x, split.write::<E>());
-                    }
-                }
-                return;
-            }
-            Main::Average => {
-                let x = read(&places[0]);
-                pool::global_average_pool(c, pixels(g.inputs[0]), channels, x, split.write());
-                return;
-            }
-            Main::Softmax => {
+        let source = self.graph.nodes[g.inputs[0]].shape;
+        let floats = self.plan.dtypes[g.inputs[0]] == DType::F32;
+        match (g.main, frame) {
+            (Main::Frame { .. }, Some((shape, affine))) if floats => {
                 let x = split.value::<f32>(inputs, &places[0]);
-                loss::softmax(c, channels, x, split.write());
+                elementwise::frame(c, &shape, affine.as_ref(), x, split.write::<E>());
+                return;
+            }
+            (Main::Average, _) => {
+                let (x, (height, width)) = (read(&places[0]), source.spatial());
+                let pixels = height * width;
+                pool::global_average_pool(c, pixels, source.channels(), x, split.write());
+                return;
+            }
+            (Main::Softmax, _) => {
+                let x = split.value::<f32>(inputs, &places[0]);
+                loss::softmax(c, source.channels(), x, split.write());
                 return;
             }
             _ => {}
         }
-        let trained = match g.main {
-            Main::Conv { node, .. } if self.plan.trains(node) => {
-                parameters.as_deref().and_then(|p| p.get(node, Role::Kernel)).map(|t| &t.values[..])
-            }
-            _ => None,
-        };
         let x = read(&places[0]);
-        let residual = g.residual.and(places.last()).map(read);
         let second = places.get(1).map_or(x, read);
         let y = split.write::<E>();
         match g.main {
-            Main::Frame { .. } | Main::Average | Main::Softmax => {}
-            Main::Conv { .. } => {
-                if let Some(shape) = shape {
-                    let epilogue = Epilogue { bias: Some(&state.bias), residual, relu: g.relu };
-                    let packed = match trained {
-                        Some(kernel) => {
-                            conv::pack_forward::<E>(c, &shape, kernel, None, &mut self.packed);
-                            &self.packed
-                        }
-                        None => &state.forward,
-                    };
-                    conv::forward(c, &shape, x, packed, epilogue, y);
+            Main::Frame { .. } => {
+                if let Some((shape, affine)) = frame {
+                    elementwise::frame(c, &shape, affine.as_ref(), x, y);
                 }
-            }
-            Main::Norm { node, training } => {
-                let layer = (node, self.graph.nodes[node].op);
-                let parameters = parameters.filter(|_| training);
-                normalize(c, layer, state, parameters, x);
-                let (scale, shift) = (&state.scale, &state.shift);
-                norm::batch_norm_apply(c, channels, x, scale, shift, residual, g.relu, y);
             }
             Main::Identity if g.relu => elementwise::relu(c, x, y),
             Main::Identity => elementwise::copy(c, x, y),
@@ -119,43 +88,117 @@ impl Executor {
                 elementwise::dropout(c, rate, seed, x, y);
             }
             Main::Dropout { .. } => elementwise::copy(c, x, y),
+            Main::Conv { .. } | Main::Norm { .. } | Main::Average | Main::Softmax => {}
         }
+    }
+
+    /// A convolution or dense layer; in training also the statistics of a batch norm after it.
+    fn conv_forward<E: Element>(
+        &mut self,
+        group: usize,
+        node: NodeId,
+        inputs: &[Slice<'_>],
+        count: usize,
+        parameters: Option<&Parameters>,
+    ) {
+        let g = &self.plan.groups[group];
+        let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
+        let (shape, relu) = (self.conv_shape(group, node, count), g.relu);
+        let x = self.find(g.inputs[0], count);
+        let residual = g.residual.map(|node| self.find(node, count));
+        let write = self.at(output, count);
+        let c = &*self.compute;
+        let trained = parameters.filter(|_| self.plan.trains(node));
+        if let Some(kernel) = trained.and_then(|p| p.get(node, Role::Kernel)) {
+            conv::pack_forward::<E>(c, &shape, &kernel.values, None, &mut self.packed);
+        }
+        // The statistics of the batch norm, taken out of its state while this group's is read.
+        let norm = self.plan.statistics[group].filter(|_| parameters.is_some());
+        let mut taken = norm.map(|norm| {
+            let state = &mut self.states[norm];
+            (std::mem::take(&mut state.mean), std::mem::take(&mut state.variance))
+        });
+        let state = &self.states[group];
+        let packed = if trained.is_some() { &self.packed } else { &state.forward };
+        let split = Split::new(&mut self.arena, write);
+        let residual = residual.map(|place| split.value::<E>(inputs, &place));
+        let epilogue = Epilogue { bias: Some(&state.bias), residual, relu };
+        let x = split.value::<E>(inputs, &x);
+        let y = split.write::<E>();
+        match &mut taken {
+            Some((mean, variance)) => {
+                conv::forward_statistics(c, &shape, x, packed, epilogue, y, mean, variance);
+            }
+            None => conv::forward(c, &shape, x, packed, epilogue, y),
+        }
+        if let (Some(norm), Some((mean, variance))) = (norm, taken) {
+            self.states[norm].mean = mean;
+            self.states[norm].variance = variance;
+        }
+    }
+
+    /// A batch norm: `parameters`, whose averages move, if it normalises with the statistics of the batch.
+    fn norm_forward<E: Element>(
+        &mut self,
+        group: usize,
+        node: NodeId,
+        inputs: &[Slice<'_>],
+        count: usize,
+        parameters: Option<&mut Parameters>,
+    ) {
+        let g = &self.plan.groups[group];
+        let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
+        let (channels, relu) = (self.graph.nodes[node].shape.channels(), g.relu);
+        let x = self.find(g.inputs[0], count);
+        let residual = g.residual.map(|node| self.find(node, count));
+        let write = self.at(output, count);
+        let gathered = self.plan.statistics[group].is_some();
+        let c = &*self.compute;
+        let state = &mut self.states[group];
+        let split = Split::new(&mut self.arena, write);
+        let x = split.value::<E>(inputs, &x);
+        let residual = residual.map(|place| split.value::<E>(inputs, &place));
+        if let Some(parameters) = parameters {
+            if !gathered {
+                let (mean, variance) = (&mut state.mean, &mut state.variance);
+                norm::batch_norm_statistics(c, channels, x, mean, variance);
+            }
+            let layer = (node, self.graph.nodes[node].op);
+            move_statistics(layer, state, parameters, x.len() / channels);
+        }
+        if let Op::BatchNorm { epsilon, .. } = self.graph.nodes[node].op {
+            norm::batch_norm_fold(
+                &state.gamma,
+                &state.beta,
+                &state.mean,
+                &state.variance,
+                epsilon,
+                &mut state.scale,
+                &mut state.shift,
+            );
+        }
+        let (scale, shift) = (&state.scale, &state.shift);
+        norm::batch_norm_apply(c, channels, x, scale, shift, residual, relu, split.write());
     }
 }
 
-/// Fills a batch norm's scale and shift: from the batch `x`, whose statistics then move the averages in
-/// `parameters`, or without `parameters` from the statistics at hand.
-fn normalize<E: Element>(
-    c: &Compute,
+/// Moves the averages in `parameters` towards the statistics of a batch of so many rows.
+fn move_statistics(
     (node, op): (NodeId, Op),
     state: &mut State,
-    parameters: Option<&mut Parameters>,
-    x: &[E],
+    parameters: &mut Parameters,
+    rows: usize,
 ) {
-    let Op::BatchNorm { epsilon, momentum, unbiased } = op else { return };
-    let channels = state.gamma.len();
-    if let Some(parameters) = parameters {
-        norm::batch_norm_statistics(c, channels, x, &mut state.mean, &mut state.variance);
-        let rows = x.len() / channels;
-        let moving = &mut state.shift;
-        moving.copy_from_slice(&state.variance);
-        if unbiased && rows > 1 {
-            let factor = rows as f32 / (rows - 1) as f32;
-            moving.iter_mut().for_each(|v| *v *= factor);
-        }
-        for (role, batch) in [(Role::MovingMean, &state.mean), (Role::MovingVariance, &*moving)] {
-            if let Some(i) = parameters.index(node, role) {
-                norm::batch_norm_moving(batch, momentum, &mut parameters.tensors[i].values);
-            }
+    let Op::BatchNorm { momentum, unbiased, .. } = op else { return };
+    let moving = &mut state.shift;
+    moving.copy_from_slice(&state.variance);
+    if unbiased && rows > 1 {
+        let factor = rows as f32 / (rows - 1) as f32;
+        moving.iter_mut().for_each(|v| *v *= factor);
+    }
+    for (role, batch) in [(Role::MovingMean, &state.mean), (Role::MovingVariance, &*moving)] {
+        if let Some(i) = parameters.index(node, role) {
+            norm::batch_norm_moving(batch, momentum, &mut parameters.tensors[i].values);
         }
     }
-    norm::batch_norm_fold(
-        &state.gamma,
-        &state.beta,
-        &state.mean,
-        &state.variance,
-        epsilon,
-        &mut state.scale,
-        &mut state.shift,
-    );
 }

@@ -119,22 +119,23 @@ impl Backward<'_> {
             }
             Main::Norm { node, .. } => {
                 let (x, trains) = (g.inputs[0], self.plan.trains(node));
-                // The step changes its gradient in place, so the residual goes first.
+                // What nothing reads afterwards is changed in place; a residual goes on with its gradient.
+                let mut output = gradient;
                 if let Some(r) = g.residual.filter(|&r| self.live[r]) {
                     match self.gradients[r] {
                         Some(to) => self.push(Step::Accumulate { from: gradient, to }),
                         None => {
-                            let to = self.buffer(r);
-                            self.push(Step::Copy { from: gradient, to });
-                            self.gradients[r] = Some(to);
+                            self.gradients[r] = Some(gradient);
+                            output = self.buffer(x);
                         }
                     }
                 }
                 g.residual.iter().for_each(|&r| self.pending[r] -= 1);
                 if trains || self.live[x] {
-                    self.push(Step::Norm { group, gradient, input: self.live[x] });
+                    let to = self.live[x].then_some(output);
+                    self.push(Step::Norm { group, gradient, output: to, summed: false });
                 }
-                self.residual(Some(x), gradient);
+                self.residual(Some(x), output);
             }
             Main::Identity => self.residual(Some(g.inputs[0]), gradient),
             Main::Add => {
@@ -174,7 +175,7 @@ impl Backward<'_> {
         let mask = self.pending[x] == 0
             && self.rectified[x]
             && matches!(self.plan.values[x], Some(Place::Buffer(_)));
-        self.push(Step::Input { group, gradient, output, accumulate, mask });
+        self.push(Step::Input { group, gradient, output, accumulate, mask, sums: None });
         self.masked[x] |= mask;
         self.gradients[x] = Some(output);
     }
@@ -198,7 +199,8 @@ impl Backward<'_> {
             return;
         }
         let output = self.buffer(x);
-        self.push(Step::Input { group, gradient, output, accumulate: false, mask: false });
+        let (accumulate, mask, sums) = (false, false, None);
+        self.push(Step::Input { group, gradient, output, accumulate, mask, sums });
         match self.gradients[x] {
             Some(to) => self.push(Step::Accumulate { from: output, to }),
             None => self.gradients[x] = Some(output),

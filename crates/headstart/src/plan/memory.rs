@@ -69,12 +69,15 @@ fn uses(plan: &Plan, step: Step) -> Vec<usize> {
         Step::Loss { group, output: to } => output(group).into_iter().chain([to]).collect(),
         Step::Mask { group, gradient } => output(group).into_iter().chain([gradient]).collect(),
         Step::Accumulate { from, to } | Step::Copy { from, to } => vec![from, to],
-        Step::Kernel { group, gradient } | Step::Norm { group, gradient, .. } => {
-            inputs(group).chain([gradient]).collect()
+        Step::Kernel { group, gradient } => inputs(group).chain([gradient]).collect(),
+        Step::Norm { group, gradient, output, .. } => {
+            inputs(group).chain([gradient]).chain(output).collect()
         }
-        Step::Input { group, gradient, output, mask, .. } => {
+        Step::Input { group, gradient, output, mask, sums, .. } => {
             let x = plan.reads_input(group, mask).then(|| inputs(group));
-            x.into_iter().flatten().chain([gradient, output]).collect()
+            let normalised = sums.map(inputs);
+            let read = x.into_iter().flatten().chain(normalised.into_iter().flatten());
+            read.chain([gradient, output]).collect()
         }
     }
 }

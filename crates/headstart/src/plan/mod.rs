@@ -3,7 +3,7 @@
 //!
 //! A plan is made once from a graph, what is trainable and the batch size, by small passes:
 //! `fold` fuses nodes into groups, `backward` derives the gradients that trainable weights need,
-//! `memory` turns lifetimes into offsets.
+//! `sums` hands batch norms' sums to convolutions, `memory` turns lifetimes into offsets.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,6 +37,7 @@ mod backward;
 mod fold;
 mod frontier;
 mod memory;
+mod sums;
 
 pub use fold::{Group, Main};
 pub use frontier::{frontier, prefix, sources};
@@ -144,15 +145,16 @@ pub enum Step {
         /// Gradient of its output.
         gradient: usize,
     },
-    /// Gradients of batch norm's gamma and beta where it is trainable, and the gradient of its
-    /// input in place.
+    /// Gradients of batch norm's gamma and beta where it is trainable, and the gradient of its input.
     Norm {
         /// The group.
         group: usize,
-        /// Changed in place.
+        /// Gradient of its output.
         gradient: usize,
-        /// Whether the gradient of the input is needed.
-        input: bool,
+        /// Receives the gradient of the input where it is needed; may be `gradient` itself.
+        output: Option<usize>,
+        /// Whether the step that completed `gradient` has gathered the gradients of gamma and beta.
+        summed: bool,
     },
     /// Gradient of a group's first input.
     Input {
@@ -166,6 +168,8 @@ pub enum Step {
         accumulate: bool,
         /// Whether the result is masked by the input, a ReLU output (convolutions only).
         mask: bool,
+        /// The batch norm group before whose gamma's and beta's gradients this gathers (convolutions only).
+        sums: Option<usize>,
     },
 }
 
@@ -184,6 +188,9 @@ pub struct Plan {
     pub values: Vec<Option<Place>>,
     /// The buffer of the values that are computed again for the backward pass instead of being kept.
     pub again: Vec<Option<usize>>,
+    /// For a group that is a convolution, the batch norm group whose statistics it gathers; for that group, the
+    /// convolution.
+    pub statistics: Vec<Option<usize>>,
     /// What each node's value and its gradient are stored as.
     pub dtypes: Vec<DType>,
     /// Floats of the arena.
@@ -207,6 +214,7 @@ impl Plan {
             dtypes: dtypes.collect(),
             values: vec![None; graph.nodes.len()],
             again: vec![None; graph.nodes.len()],
+            statistics: vec![None; groups.len()],
             steps: (0..groups.len()).map(|group| Step::Forward { group }).collect(),
             buffers: Vec::new(),
             arena: 0,
@@ -223,6 +231,7 @@ impl Plan {
         }
         if plan.request.trainable.is_some() {
             backward::append(&mut plan, graph);
+            sums::gather(&mut plan);
         }
         memory::assign(&mut plan);
         Ok(plan)

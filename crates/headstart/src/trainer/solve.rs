@@ -13,7 +13,7 @@ use crate::cache::Part;
 use crate::error::Result;
 use crate::events::Event;
 use crate::inference::Control;
-use crate::logistic::{Examples, LinearHead, SolveOptions, solve_from};
+use crate::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
 use crate::metrics::Totals;
 use crate::parameters::Role;
 
@@ -72,7 +72,13 @@ impl Run<'_, '_> {
         for l2 in path {
             let options = SolveOptions { l2, ..SolveOptions::default() };
             let start = best.as_ref().map(|(_, head)| head);
-            let head = solve_from(&compute, examples, options, start)?;
+            let watch = &mut |solving: Solving| {
+                let Solving { evaluations, gradient, fraction } = solving;
+                on_event(&Event::Solving { l2, evaluations, gradient, fraction })
+            };
+            let Some(head) = solve_from(&compute, examples, options, start, watch)? else {
+                return Ok(None);
+            };
             let val_loss = (!validation.labels.is_empty()).then(|| {
                 let p = head.probabilities(&compute, &validation.features);
                 totals(classes, &p, &validation.labels).mean_loss()

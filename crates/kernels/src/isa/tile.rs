@@ -167,6 +167,7 @@ impl<V: Vector> Arithmetic for Widened<V> {
 }
 
 /// What one convolution tile reads and writes.
+#[derive(Clone, Copy)]
 pub(crate) struct TileArgs<E> {
     /// `taps x MR` pointers to rows of the input.
     pub rows: *const *const E,
@@ -178,7 +179,7 @@ pub(crate) struct TileArgs<E> {
     pub run: usize,
     /// Packed kernel panel: for each tap, `run` rounded up to the arithmetic's depth, times `NR`.
     pub panel: *const E,
-    /// Start of the output, and of `residual` and `mask`, at the tile's first column.
+    /// Start of the output at the tile's first column, as of `residual`, `mask` and `factor`.
     pub output: *mut E,
     /// Where each of the MR output rows starts, counted from `output`.
     pub output_rows: *const usize,
@@ -192,6 +193,33 @@ pub(crate) struct TileArgs<E> {
     pub relu: bool,
     /// Results become zero where this is not positive; laid out as the output, or null.
     pub mask: *const E,
+    /// Receives NR column sums of the results, then NR of the results times `factor`, as they are before
+    /// they are rounded; or null.
+    pub sums: *mut f32,
+    /// Laid out as the output, or null for the results themselves.
+    pub factor: *const E,
+}
+
+impl<E> Default for TileArgs<E> {
+    /// No reduction, and nothing but sums in the output.
+    fn default() -> TileArgs<E> {
+        TileArgs {
+            rows: std::ptr::null(),
+            taps: 0,
+            offset: 0,
+            run: 0,
+            panel: std::ptr::null(),
+            output: std::ptr::null_mut(),
+            output_rows: std::ptr::null(),
+            accumulate: false,
+            bias: std::ptr::null(),
+            residual: std::ptr::null(),
+            relu: false,
+            mask: std::ptr::null(),
+            sums: std::ptr::null_mut(),
+            factor: std::ptr::null(),
+        }
+    }
 }
 
 /// What one tile of the kernel gradient reads and writes.
@@ -279,6 +307,27 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
         }
         if !t.mask.is_null() {
             each!(|x, at, v| x.keep_where_positive(A::load(t.mask.add(at))));
+        }
+        if !t.sums.is_null() {
+            for v in 0..NV {
+                let (first, second) = (t.sums.add(v * lanes), t.sums.add((NV + v) * lanes));
+                let (mut sum, mut product) = (A::Sum::load(first), A::Sum::load(second));
+                for r in 0..MR {
+                    sum = sum.add(acc[r][v]);
+                }
+                if t.factor.is_null() {
+                    for r in 0..MR {
+                        product = product.fma(acc[r][v], acc[r][v]);
+                    }
+                } else {
+                    for r in 0..MR {
+                        let at = *t.output_rows.add(r) + v * lanes;
+                        product = product.fma(acc[r][v], A::load(t.factor.add(at)));
+                    }
+                }
+                sum.store(first);
+                product.store(second);
+            }
         }
         for (r, acc) in acc.iter().enumerate() {
             let row = *t.output_rows.add(r);
