@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Builds what a package ships: the binary, its manual pages and completion scripts.
 #
-#     tools/dist/build.sh [FOLDER]        default: target/dist
+#     tools/dist/build.sh [FOLDER] [PROFILE]        default: target/dist release
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-target/dist}
-cargo build --release -p headstart-cli
+profile=${2:-release}
+cargo build --profile "$profile" -p headstart-cli
+# Cargo calls the folder of the profile dev debug.
+binary=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/headstart
 mkdir -p "$out/completions"
-cp target/release/headstart README.md LICENSE-APACHE LICENSE-MIT "$out/"
-./target/release/headstart man "$out/man1" > /dev/null
+cp "$binary" README.md LICENSE-APACHE LICENSE-MIT "$out/"
+"$binary" man "$out/man1" > /dev/null
 for shell in bash zsh fish powershell elvish; do
-    ./target/release/headstart completions "$shell" > "$out/completions/headstart.$shell"
+    "$binary" completions "$shell" > "$out/completions/headstart.$shell"
 done
+# A page for each command that the program's own page names, and no file empty.
+for command in $("$binary" help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do
+    test "$command" = help || test -s "$out/man1/headstart-$command.1"
+done
+test -z "$(find "$out" -type f -empty)"
 echo "$out"

@@ -192,7 +192,7 @@ impl Progress {
         if self.bar.as_ref().is_none_or(|(shown, _)| shown != title) {
             self.clear();
             let bar = ProgressBar::new(total as u64);
-            let template = "{prefix} [{bar:30}] {pos}/{len}  {msg}  ETA {eta}";
+            let template = "{prefix} [{bar:20}] {pos}/{len}  ETA {eta}  {wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }

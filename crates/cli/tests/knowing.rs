@@ -109,7 +109,7 @@ fn the_gallery_is_one_page_with_the_mistakes() {
     let place = trained();
     // Images with the label of others are mistakes.
     place.image("data/red/<i>.png", 16, [30, 30, 200], 3);
-    place.run(&format!("evaluate {MODEL} --data data --gallery g.html --gallery-size 5")).ok();
+    place.run(&format!("evaluate {MODEL} --data data --gallery g.html --gallery-size 70")).ok();
     let page = read(&place, "g.html");
     assert!(page.contains("&lt;i&gt;.png") && !page.contains("<i>"));
     assert!(page.contains("red taken for blue"), "{page}");

@@ -13,16 +13,16 @@ use support::{Done, Place, TRAIN};
 /// The byte every control sequence of a terminal begins with.
 const ESCAPE: char = '\u{1b}';
 
-/// Runs a command whose messages, and with `all` its results too, go to a terminal of 100 columns.
+/// Runs a command whose messages, and with `all` its results too, go to a terminal of 80 columns.
 fn on_terminal(mut command: Command, all: bool) -> Done {
-    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize { ws_row: 30, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let pair = openpty(Some(&size), None).unwrap();
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR").stdin(Stdio::null());
-    command.stderr(pair.slave.try_clone().unwrap());
     match all {
-        true => command.stdout(pair.slave),
+        true => command.stdout(pair.slave.try_clone().unwrap()),
         false => command.stdout(Stdio::piped()),
     };
+    command.stderr(pair.slave);
     let mut child = command.spawn().unwrap();
     // The command holds the last ends of the terminal and of the pipe, so that they end with it.
     drop(command);
@@ -55,17 +55,23 @@ fn bars(text: &str) -> Vec<&str> {
 /// Long steps of each command, by what their bars begin with.
 const STEPS: [(&str, &[&str]); 9] = [
     (
-        "{train} --no-cache --exist-ok",
-        &["frozen layers, train", "epoch 1/2", "epoch 2/2", "evaluating, test"],
+        "{train} --epochs 2 --no-cache --exist-ok --fine-tune-at 12 --fine-tune-epochs 1",
+        &["frozen layers, train", "epoch 1/3", "epoch 3/3", "evaluating, test"],
     ),
-    ("{train} --exist-ok --head-solver lbfgs --epochs 1", &["head, l2", "evaluating, test"]),
-    ("evaluate run --data data", &["evaluating, "]),
-    ("predict run data --output answers.csv", &["predicting"]),
+    (
+        "{train} --epochs 1 --exist-ok --head-solver lbfgs --fine-tune-at 12 --fine-tune-epochs 0",
+        &["head, l2", "evaluating, test"],
+    ),
+    ("evaluate run/weights/last.safetensors --data data", &["evaluating, "]),
+    ("predict run/weights/last.safetensors data --output answers.csv", &["predicting"]),
     ("data check data", &["looking at images"]),
     ("lr-find --data data --model resnet20 --weights none --image-size 16", &["range test"]),
-    ("similar run data/red/000.png --data data", &["features, "]),
-    ("probe --data data --model resnet20 --weights none --image-size 16", &["features, "]),
-    ("export run --format onnx --int8 --data data --out int8.onnx", &["calibrating", "int8, "]),
+    ("similar run/weights/last.safetensors data/red/000.png --data data", &["features, "]),
+    ("probe run/weights/last.safetensors --data data", &["stages, "]),
+    (
+        "export run/weights/last.safetensors --format onnx --int8 --data data --out int8.onnx",
+        &["calibrating", "int8, "],
+    ),
 ];
 
 #[test]
@@ -73,7 +79,7 @@ fn every_long_step_has_a_bar_with_an_estimate_on_a_terminal_and_none_elsewhere()
     let place = Place::new();
     place.data(40);
     for (line, titles) in STEPS {
-        let line = line.replace("{train}", TRAIN);
+        let line = line.replace("{train}", &TRAIN.replace("--epochs 2", ""));
         let done = on_terminal(place.command(&line), false).ok();
         let found = bars(&done.err);
         for title in titles {

@@ -158,122 +158,6 @@ impl Executor {
         Ok(())
     }
 
-    /// Packs and folds all weights.
-    ///
-    /// # Errors
-    /// As [`Executor::new`].
-    pub fn load(&mut self, parameters: &Parameters) -> Result<()> {
-        (0..self.states.len()).try_for_each(|group| self.load_group(group, parameters))
-    }
-
-    /// Takes over the biases and batch norm parameters that this plan trains, after an update; kernels are
-    /// packed by the steps that use them.
-    ///
-    /// # Errors
-    /// As [`Executor::new`].
-    pub fn refresh(&mut self, parameters: &Parameters) -> Result<()> {
-        for group in 0..self.states.len() {
-            let trains = match self.plan.groups[group].main {
-                Main::Conv { node, .. } | Main::Norm { node, .. } => self.plan.trains(node),
-                _ => false,
-            };
-            if trains {
-                self.load_group(group, parameters)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn load_group(&mut self, group: usize, parameters: &Parameters) -> Result<()> {
-        let get = |node: NodeId, role: Role, len: usize| {
-            let name = || format!("{}/{}", self.graph.nodes[node].name, role.name());
-            match parameters.get(node, role) {
-                Some(t) if t.values.len() == len => Ok(&t.values[..]),
-                Some(t) => {
-                    let found = format!("{} values", t.values.len());
-                    Err(Error::invalid(name(), format!("{len} values"), found, ""))
-                }
-                None => Err(Error::invalid(name(), "a tensor", "none", "")),
-            }
-        };
-        let dtype = self.dtype(group);
-        match self.plan.groups[group].main {
-            Main::Conv { node, norm, .. } => {
-                let shape = self.conv_shape(group, node, self.plan.request.batch);
-                let n = shape.out_channels;
-                let kernel = get(node, Role::Kernel, shape.kernel_len())?;
-                let bias = match self.graph.nodes[node].op {
-                    Op::Conv2D { bias: false, .. } => vec![0.0; n],
-                    _ => get(node, Role::Bias, n)?.to_vec(),
-                };
-                let state = &mut self.states[group];
-                state.bias = bias;
-                let mut scale = None;
-                if let Some(id) = norm {
-                    let Op::BatchNorm { epsilon, .. } = self.graph.nodes[id].op else {
-                        unreachable!("only batch norms are folded");
-                    };
-                    let mut shift = vec![0.0; n];
-                    let factor = scale.insert(vec![0.0; n]);
-                    norm::batch_norm_fold(
-                        get(id, Role::Gamma, n)?,
-                        get(id, Role::Beta, n)?,
-                        get(id, Role::MovingMean, n)?,
-                        get(id, Role::MovingVariance, n)?,
-                        epsilon,
-                        factor,
-                        &mut shift,
-                    );
-                    for ((b, a), s) in state.bias.iter_mut().zip(&*factor).zip(shift) {
-                        *b = *b * a + s;
-                    }
-                }
-                if self.plan.trains(node) {
-                    // It changes with every step, so each step packs it anew.
-                    return Ok(());
-                }
-                let (c, scale_by) = (&*self.compute, scale.as_deref());
-                match dtype {
-                    DType::F32 => {
-                        conv::pack_forward::<f32>(c, &shape, kernel, scale_by, &mut state.forward);
-                    }
-                    DType::Bf16 => {
-                        conv::pack_forward::<Bf16>(c, &shape, kernel, scale_by, &mut state.forward);
-                    }
-                }
-                let backward = |s: &Step| matches!(*s, Step::Input { group: g, .. } if g == group);
-                if self.plan.steps.iter().any(backward) {
-                    // Through a folded batch norm the gradient passes scaled as the kernel is.
-                    let scaled = scale.map(|a| {
-                        kernel.iter().enumerate().map(|(i, w)| w * a[i % n]).collect::<Vec<f32>>()
-                    });
-                    let kernel = scaled.as_deref().unwrap_or(kernel);
-                    let packed = &mut state.backward;
-                    match dtype {
-                        DType::F32 => conv::pack_backward_input::<f32>(c, &shape, kernel, packed),
-                        DType::Bf16 => conv::pack_backward_input::<Bf16>(c, &shape, kernel, packed),
-                    }
-                }
-            }
-            Main::Norm { node, training } => {
-                let n = self.graph.nodes[node].shape.channels();
-                let state = &mut self.states[group];
-                state.gamma = get(node, Role::Gamma, n)?.to_vec();
-                state.beta = get(node, Role::Beta, n)?.to_vec();
-                if !training {
-                    state.mean = get(node, Role::MovingMean, n)?.to_vec();
-                    state.variance = get(node, Role::MovingVariance, n)?.to_vec();
-                }
-                state.mean.resize(n, 0.0);
-                state.variance.resize(n, 0.0);
-                state.scale.resize(n, 0.0);
-                state.shift.resize(n, 0.0);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Computes the outputs for `count` images; `inputs` in the order of the plan's sources.
     ///
     /// # Errors
@@ -577,6 +461,7 @@ impl<'a> Split<'a> {
 mod backward;
 mod forward;
 mod gradients;
+mod load;
 
 pub use gradients::{Accumulated, Gradients, StepResult};
 

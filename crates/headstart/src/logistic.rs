@@ -448,7 +448,7 @@ pub(crate) mod tests {
                 at[i] -= step;
             }
         }
-        let p = head.probabilities(&compute, &features);
+        let p = head.probabilities(compute, &features);
         let hits = p.chunks_exact(4).zip(&labels).filter(|(p, l)| crate::metrics::argmax(p) == **l);
         assert!(hits.count() > 200);
     }
@@ -474,6 +474,29 @@ pub(crate) mod tests {
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             assert!((slope - gradient[i]).abs() <= 1e-8, "{i}: {slope} {}", gradient[i]);
         }
+    }
+
+    #[test]
+    fn the_way_is_told_and_can_be_left() {
+        let (features, labels) = clusters(3, 40, 8, 0.8);
+        let examples = Examples { features: &features, width: 8, labels: &labels, classes: 3 };
+        let compute = Compute::new(1).unwrap();
+        let (options, mut told) = (SolveOptions::default(), Vec::new());
+        let mut go_on = |solving: Solving| {
+            told.push(solving);
+            Control::Continue
+        };
+        let head = solve_from(&compute, examples, options, None, &mut go_on).unwrap().unwrap();
+        assert_eq!(head, solve(&compute, examples, options).unwrap());
+        assert!(told.iter().map(|s| s.evaluations).eq(1..=head.evaluations));
+        assert!(told[0].fraction == 0.0 && told.iter().all(|s| (0.0..=1.0).contains(&s.fraction)));
+        let last = told[told.len() - 1];
+        assert!(last.fraction == 1.0 && last.gradient == head.gradient);
+        let mut stop = |solving: Solving| match solving.evaluations < 3 {
+            true => Control::Continue,
+            false => Control::Stop,
+        };
+        assert_eq!(solve_from(&compute, examples, options, None, &mut stop).unwrap(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::export::{Columns, write_features};
-use headstart::graph::Op;
+use headstart::graph::{Graph, NodeId, Op};
 use headstart::hub::sources;
 use headstart::inference::features;
 use headstart::job::{build_model, open_data};
@@ -30,38 +30,7 @@ struct Written {
 /// Runs images through a net and writes a layer's outputs with the labels.
 pub fn run(args: &Features) -> Result<(), Failure> {
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
-    let given = args.upsample.is_some()
-        || args.image_size.is_some()
-        || args.interpolation.is_some()
-        || args.preprocess.is_some()
-        || args.weights.is_some();
-    if is_file(&args.model) && given {
-        return Err(Failure::Usage(Error::invalid(
-            args.model.clone(),
-            "the name of a net with these flags",
-            "a model file, which says itself how images enter it",
-            "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
-        )));
-    }
-    let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));
-    let given_size = args.upsample.is_some() || args.image_size.is_some();
-    let config = TrainConfig {
-        data: args.data.clone(),
-        model: args.model.clone(),
-        weights: args.weights.clone().unwrap_or(defaults.weights),
-        upsample: args.upsample,
-        image_size: args.image_size.or(defaults.image_size.filter(|_| !given_size)),
-        interpolation: args
-            .interpolation
-            .map(Into::into)
-            .or(defaults.interpolation.filter(|_| !given_size)),
-        preprocess: args.preprocess.and_then(Into::into),
-        validation_split: if args.split == Split::Validation { 0.1 } else { 0.0 },
-        limit: args.limit,
-        threads: args.threads,
-        ..TrainConfig::default()
-    };
-    config.check().map_err(Failure::Usage)?;
+    let config = config(args)?;
     let compute = compute(args.threads, args.precision.into())?;
     if !is_file(&args.model) && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
@@ -79,18 +48,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
             build_model(&config, &data)?.0
         }
     };
-    let graph = &model.net.graph;
-    let node = match &args.layer {
-        None => graph.nodes.iter().position(|n| n.op == Op::GlobalAveragePool),
-        Some(name) => graph.find(name).filter(|&n| n > 0),
-    };
-    let node = node.ok_or_else(|| {
-        let names = graph.nodes.iter().skip(1).map(|n| n.name.as_str());
-        let name = args.layer.as_deref().unwrap_or("none");
-        let hint = did_you_mean(name, names);
-        Failure::Usage(Error::invalid("--layer", "a layer of the net", name, hint))
-    })?;
-    let layer = graph.nodes[node].name.clone();
+    let node = layer(&model.net.graph, args.layer.as_deref())?;
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut columns = Columns { classes: data.classes.clone(), ..Columns::default() };
@@ -109,7 +67,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     write_features(&args.out, &columns)?;
     let written = Written {
         file: args.out.display().to_string(),
-        layer,
+        layer: model.net.graph.nodes[node].name.clone(),
         images: columns.labels.len(),
         features: columns.width,
         classes: columns.classes,
@@ -121,4 +79,52 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         output::line(format!("{file}: {layer} of {images} images, {features} numbers each"))?;
     }
     Ok(())
+}
+
+/// The settings that the flags stand for.
+fn config(args: &Features) -> Result<TrainConfig, Failure> {
+    let given_size = args.upsample.is_some() || args.image_size.is_some();
+    let given = given_size
+        || args.interpolation.is_some()
+        || args.preprocess.is_some()
+        || args.weights.is_some();
+    if is_file(&args.model) && given {
+        return Err(Failure::Usage(Error::invalid(
+            args.model.clone(),
+            "the name of a net with these flags",
+            "a model file, which says itself how images enter it",
+            "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
+        )));
+    }
+    let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));
+    let interpolation = args.interpolation.map(Into::into);
+    let config = TrainConfig {
+        data: args.data.clone(),
+        model: args.model.clone(),
+        weights: args.weights.clone().unwrap_or(defaults.weights),
+        upsample: args.upsample,
+        image_size: args.image_size.or(defaults.image_size.filter(|_| !given_size)),
+        interpolation: interpolation.or(defaults.interpolation.filter(|_| !given_size)),
+        preprocess: args.preprocess.and_then(Into::into),
+        validation_split: if args.split == Split::Validation { 0.1 } else { 0.0 },
+        limit: args.limit,
+        threads: args.threads,
+        ..TrainConfig::default()
+    };
+    config.check().map_err(Failure::Usage)?;
+    Ok(config)
+}
+
+/// The layer of this name, or the global average pooling.
+fn layer(graph: &Graph, name: Option<&str>) -> Result<NodeId, Failure> {
+    let node = match name {
+        None => graph.nodes.iter().position(|n| n.op == Op::GlobalAveragePool),
+        Some(name) => graph.find(name).filter(|&n| n > 0),
+    };
+    node.ok_or_else(|| {
+        let names = graph.nodes.iter().skip(1).map(|n| n.name.as_str());
+        let name = name.unwrap_or("none");
+        let hint = did_you_mean(name, names);
+        Failure::Usage(Error::invalid("--layer", "a layer of the net", name, hint))
+    })
 }

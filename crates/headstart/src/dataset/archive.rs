@@ -115,149 +115,30 @@ fn memory(names: &[String]) -> u64 {
 
 /// `plain` says that positions in `source` are those in the file.
 fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Result<Contents> {
-    let whole: Arc<Path> = Arc::from(path);
-    let damaged = |e: io::Error| {
-        Error::format(
-            path,
-            "a complete .tar or .tar.gz of images",
-            e.to_string(),
-            "if it was downloaded, get it again; if it is large, unpack it and give the folder",
-        )
-    };
     let ended = Cell::new(false);
     let mut archive = tar::Archive::new(Capped {
         inner: source,
         left: if plain { u64::MAX } else { limits.unpacked_bytes },
         ended: &ended,
     });
-    let mut labels = BTreeMap::new();
-    let mut files: BTreeMap<Vec<String>, Origin> = BTreeMap::new();
-    let mut folders: BTreeSet<Vec<String>> = BTreeSet::new();
-    let mut skipped = Vec::new();
-    let mut cifar = BTreeMap::new();
-    let mut python = BTreeSet::new();
-    let mut kept: u64 = 0;
-    // Names count too: a path of many folders, or many paths, take more memory than space in the archive.
-    let mut keep = |bytes: u64| {
-        kept = kept.saturating_add(bytes);
-        if kept <= limits.encoded_bytes {
-            return Ok(());
-        }
-        let found = format!("more than {} MiB of images and names", limits.encoded_bytes / MIB);
-        Err(damaged(io::Error::other(found)))
+    let mut reading = Reading {
+        path: Arc::from(path),
+        limits,
+        plain,
+        kept: 0,
+        long_name: None,
+        folders: BTreeSet::new(),
+        files: BTreeMap::new(),
+        skipped: Vec::new(),
+        cifar: BTreeMap::new(),
+        python: BTreeSet::new(),
+        labels: BTreeMap::new(),
     };
-    let mut long_name: Option<Vec<u8>> = None;
     // Raw: extended headers come as entries of their own, so that their size can be checked.
-    for entry in archive.entries().map_err(damaged)?.raw(true) {
-        let mut entry = entry.map_err(damaged)?;
-        let kind = entry.header().entry_type();
-        let size = entry.header().entry_size().map_err(damaged)?;
-        match kind {
-            EntryType::GNULongName | EntryType::XHeader => {
-                let mut text = Vec::new();
-                if size > MAX_HEADER {
-                    return Err(damaged(io::Error::other("an overlong file name")));
-                }
-                entry.read_to_end(&mut text).map_err(damaged)?;
-                match kind {
-                    EntryType::GNULongName => {
-                        text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
-                        long_name = Some(text);
-                    }
-                    _ => {
-                        for field in tar::PaxExtensions::new(&text).flatten() {
-                            if field.key_bytes() == b"path" {
-                                long_name = Some(field.value_bytes().to_vec());
-                            }
-                        }
-                    }
-                }
-                continue;
-            }
-            EntryType::XGlobalHeader | EntryType::GNULongLink => continue,
-            _ => {}
-        }
-        let raw_name = long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        let text = String::from_utf8_lossy(&raw_name);
-        let names: Vec<String> =
-            text.split('/').filter(|n| !matches!(*n, "" | ".")).map(String::from).collect();
-        let Some(name) = names.last().cloned() else { continue };
-        if names.iter().any(|n| is_hidden(n) && n != "..") {
-            continue;
-        }
-        let full = names.join("/");
-        let mut skip = |reason: &str| {
-            skipped.push(Skipped { name: full.clone(), reason: reason.to_string() });
-        };
-        if names.iter().any(|n| n == "..") {
-            skip("a path that leads out of the archive");
-            continue;
-        }
-        let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
-        if parents > MAX_DEPTH {
-            skip(&format!("nested more than {MAX_DEPTH} folders deep"));
-            continue;
-        }
-        keep(memory(&names))?;
-        for depth in 1..=parents {
-            if !folders.contains(&names[..depth]) {
-                keep(memory(&names[..depth]))?;
-                folders.insert(names[..depth].to_vec());
-            }
-        }
-        match kind {
-            EntryType::Regular | EntryType::Continuous => {}
-            EntryType::Link | EntryType::Symlink if has_image_extension(&name) => {
-                skip("a link inside an archive");
-                continue;
-            }
-            _ => continue,
-        }
-        if cifar::is_python_part(&name) {
-            python.insert(name.clone());
-        }
-        if name.ends_with(".cls") && size <= MAX_LABEL {
-            let mut text = Vec::new();
-            if entry.read_to_end(&mut text).map_err(damaged)? as u64 != size {
-                return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
-            }
-            labels.insert(key(&names), String::from_utf8_lossy(&text).trim().to_string());
-            continue;
-        }
-        let offset = entry.raw_file_position();
-        let mut bytes = Vec::with_capacity(size.min(16) as usize);
-        (&mut entry).take(16).read_to_end(&mut bytes).map_err(damaged)?;
-        let is_image = matches!(bytes.get(..3), Some([0xff, 0xd8, 0xff] | [0x89, b'P', b'N']))
-            || has_image_extension(&name);
-        if !is_image && !cifar::is_part(&name) {
-            continue;
-        }
-        if size > limits.file_bytes {
-            skip(&format!("a file of {} MiB", size / MIB));
-            continue;
-        }
-        if plain && !cifar::is_part(&name) {
-            let read = io::copy(&mut entry, &mut io::sink()).map_err(damaged)?;
-            if read + (bytes.len() as u64) < size {
-                return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
-            }
-            let path = whole.clone();
-            files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
-            continue;
-        }
-        keep(size)?;
-        // The header's size is only a claim: memory grows with what is really there.
-        bytes.reserve_exact(size.saturating_sub(16).min(MIB) as usize);
-        entry.read_to_end(&mut bytes).map_err(damaged)?;
-        if (bytes.len() as u64) < size {
-            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
-        }
-        if cifar::is_part(&name) {
-            cifar.insert(name, bytes);
-        } else {
-            files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
-        }
+    for entry in archive.entries().map_err(damaged(path))?.raw(true) {
+        reading.entry(entry.map_err(damaged(path))?)?;
     }
+    let Reading { folders, files, skipped, cifar, python, labels, .. } = reading;
     if let Some(error) = cifar::python_version(path, |name| python.contains(name)) {
         return Err(error);
     }
@@ -265,4 +146,170 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
     let folders = folders.into_iter().collect();
     let tree = Tree { root: path.to_path_buf(), folders, files, skipped };
     Ok(Contents { tree, cifar, labels, ends: !ended.get() })
+}
+
+/// Says that the archive cannot be read to its end.
+fn damaged(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
+    move |e| {
+        Error::format(
+            path,
+            "a complete .tar or .tar.gz of images",
+            e.to_string(),
+            "if it was downloaded, get it again; if it is large, unpack it and give the folder",
+        )
+    }
+}
+
+/// What was found in an archive so far.
+struct Reading<'a> {
+    path: Arc<Path>,
+    limits: &'a Limits,
+    plain: bool,
+    /// Bytes of images and names in memory.
+    kept: u64,
+    /// The name of the next entry, where it is too long for a header of its own.
+    long_name: Option<Vec<u8>>,
+    folders: BTreeSet<Vec<String>>,
+    files: BTreeMap<Vec<String>, Origin>,
+    skipped: Vec<Skipped>,
+    cifar: BTreeMap<String, Vec<u8>>,
+    /// Names of parts of CIFAR's Python version, which is not read.
+    python: BTreeSet<String>,
+    labels: BTreeMap<Vec<String>, String>,
+}
+
+impl Reading<'_> {
+    fn damaged(&self, error: impl Into<io::Error>) -> Error {
+        damaged(&self.path)(error.into())
+    }
+
+    /// Counts memory. Names count too: a path of many folders, or many paths, take more than space in the archive.
+    fn keep(&mut self, bytes: u64) -> Result<()> {
+        self.kept = self.kept.saturating_add(bytes);
+        let most = self.limits.encoded_bytes;
+        if self.kept <= most {
+            return Ok(());
+        }
+        let found = format!("more than {} MiB of images and names", most / MIB);
+        Err(self.damaged(io::Error::other(found)))
+    }
+
+    fn skip(&mut self, names: &[String], reason: impl Into<String>) {
+        self.skipped.push(Skipped { name: names.join("/"), reason: reason.into() });
+    }
+
+    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::GNULongName | EntryType::XHeader => return self.extended(entry),
+            EntryType::XGlobalHeader | EntryType::GNULongLink => return Ok(()),
+            _ => {}
+        }
+        let raw = self.long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        let text = String::from_utf8_lossy(&raw);
+        let names: Vec<String> =
+            text.split('/').filter(|n| !matches!(*n, "" | ".")).map(String::from).collect();
+        let Some(name) = names.last() else { return Ok(()) };
+        if names.iter().any(|n| is_hidden(n) && n != "..") {
+            return Ok(());
+        }
+        if names.iter().any(|n| n == "..") {
+            self.skip(&names, "a path that leads out of the archive");
+            return Ok(());
+        }
+        let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
+        if parents > MAX_DEPTH {
+            self.skip(&names, format!("nested more than {MAX_DEPTH} folders deep"));
+            return Ok(());
+        }
+        self.keep(memory(&names))?;
+        for depth in 1..=parents {
+            if !self.folders.contains(&names[..depth]) {
+                self.keep(memory(&names[..depth]))?;
+                self.folders.insert(names[..depth].to_vec());
+            }
+        }
+        match kind {
+            EntryType::Regular | EntryType::Continuous => self.file(&mut entry, names),
+            EntryType::Link | EntryType::Symlink if has_image_extension(name) => {
+                self.skip(&names, "a link inside an archive");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An entry that says more about the next one.
+    fn extended<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+        let size = entry.header().entry_size().map_err(damaged(&self.path))?;
+        if size > MAX_HEADER {
+            return Err(self.damaged(io::Error::other("an overlong file name")));
+        }
+        let mut text = Vec::new();
+        entry.read_to_end(&mut text).map_err(damaged(&self.path))?;
+        if entry.header().entry_type() == EntryType::GNULongName {
+            text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
+            self.long_name = Some(text);
+            return Ok(());
+        }
+        for field in tar::PaxExtensions::new(&text).flatten() {
+            if field.key_bytes() == b"path" {
+                self.long_name = Some(field.value_bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// A file: an image, a label, a part of CIFAR, or something else.
+    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, names: Vec<String>) -> Result<()> {
+        let size = entry.header().entry_size().map_err(damaged(&self.path))?;
+        let Some(name) = names.last() else { return Ok(()) };
+        if cifar::is_python_part(name) {
+            self.python.insert(name.clone());
+        }
+        if name.ends_with(".cls") && size <= MAX_LABEL {
+            let mut text = Vec::new();
+            if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
+                return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+            }
+            let label = String::from_utf8_lossy(&text).trim().to_string();
+            self.labels.insert(key(&names), label);
+            return Ok(());
+        }
+        let offset = entry.raw_file_position();
+        let mut bytes = Vec::with_capacity(size.min(16) as usize);
+        entry.take(16).read_to_end(&mut bytes).map_err(damaged(&self.path))?;
+        let is_image = matches!(bytes.get(..3), Some([0xff, 0xd8, 0xff] | [0x89, b'P', b'N']))
+            || has_image_extension(name);
+        let is_cifar = cifar::is_part(name);
+        if !is_image && !is_cifar {
+            return Ok(());
+        }
+        if size > self.limits.file_bytes {
+            self.skip(&names, format!("a file of {} MiB", size / MIB));
+            return Ok(());
+        }
+        if self.plain && !is_cifar {
+            let rest = io::copy(entry, &mut io::sink()).map_err(damaged(&self.path))?;
+            if rest + (bytes.len() as u64) < size {
+                return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+            }
+            let path = Arc::clone(&self.path);
+            self.files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
+            return Ok(());
+        }
+        self.keep(size)?;
+        // The header's size is only a claim: memory grows with what is really there.
+        bytes.reserve_exact(size.saturating_sub(16).min(MIB) as usize);
+        entry.read_to_end(&mut bytes).map_err(damaged(&self.path))?;
+        if (bytes.len() as u64) < size {
+            return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+        }
+        if is_cifar {
+            self.cifar.insert(name.clone(), bytes);
+        } else {
+            self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
+        }
+        Ok(())
+    }
 }

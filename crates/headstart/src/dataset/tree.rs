@@ -139,32 +139,11 @@ fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
 /// Classes are in code-point order of their names, images in that of (folder, file name), as
 /// Keras and torchvision order them.
 pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
-    let map = index(&tree);
-    let empty = Inside::default();
-    let inside = |path: &[String]| map.get(path).unwrap_or(&empty);
-    // A split folder holds class folders; a class may well be called "train" or "test".
-    let splits_in = |path: &[String]| -> Vec<(Part, String)> {
-        let below = |name: &String| inside(&[path, std::slice::from_ref(name)].concat());
-        let folders = inside(path).folders.iter();
-        let found =
-            folders.filter(|name| !below(name).folders.is_empty() && below(name).images == 0);
-        found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
-    };
-
-    let mut top: Vec<String> = Vec::new();
-    loop {
-        let here = inside(&top);
-        let [only] = here.folders.as_slice() else { break };
-        let deeper = [top.as_slice(), std::slice::from_ref(only)].concat();
-        if here.images > 0 || !splits_in(&top).is_empty() || inside(&deeper).folders.is_empty() {
-            break;
-        }
-        top = deeper;
-    }
+    let folders = Folders(index(&tree));
+    let top = folders.top();
     let root = top.iter().fold(tree.root.clone(), |path, name| path.join(name));
-    let splits = splits_in(&top);
-    let roots = part_roots(&root, &splits)?;
-    let here = inside(&top);
+    let roots = part_roots(&root, &folders.splits(&top))?;
+    let here = folders.inside(&top);
     if here.folders.is_empty() {
         let found = match here.images {
             0 => "no images and no folders".to_string(),
@@ -172,22 +151,20 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         };
         return Err(Error::format(root, "a folder for each class", found, EXAMPLE));
     }
-
-    let (train_folder, train_root) = match roots.iter().find(|r| r.0 == Part::Train) {
-        Some((_, name)) => ([top.as_slice(), std::slice::from_ref(name)].concat(), root.join(name)),
+    let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
+    let (train_folder, train_root) = match train_name {
+        Some(name) => (below(&top, name), root.join(name)),
         None => (top.clone(), root.clone()),
     };
-    let classes = inside(&train_folder).folders.clone();
+    let classes = folders.inside(&train_folder).folders.clone();
     let warnings = check_class_names(&train_root, &classes)?;
     for (_, name) in roots.iter().filter(|r| r.0 != Part::Train) {
-        let folder = [top.as_slice(), std::slice::from_ref(name)].concat();
-        for class in &inside(&folder).folders {
+        for class in &folders.inside(&below(&top, name)).folders {
             if classes.binary_search(class).is_err() {
                 return Err(unknown_class(&root.join(name).join(class), class, &classes));
             }
         }
     }
-
     let mut skipped = Vec::new();
     if !roots.is_empty() {
         for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
@@ -195,7 +172,6 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
             skipped.push(Skipped { name: name.clone(), reason });
         }
     }
-    let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
     let class_folder = |class: &String| match train_name {
         Some(train) => format!("{train}/{class}"),
         None => class.clone(),
@@ -203,7 +179,7 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
     let class_folders = classes.iter().map(class_folder).collect();
     let has = |part| roots.iter().any(|r| r.0 == part);
     let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
-    drop(map);
+    drop(folders);
     let above = top.iter().map(|name| format!("{name}/")).collect::<String>();
     skipped.extend(tree.skipped.into_iter().map(|mut s| {
         if let Some(name) = s.name.strip_prefix(&above) {
@@ -211,10 +187,60 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         }
         s
     }));
+    let items = items(tree.files, &top, &roots, &classes, &mut skipped);
+    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped, warnings })
+}
 
+fn below(path: &[String], name: &String) -> Vec<String> {
+    [path, std::slice::from_ref(name)].concat()
+}
+
+/// What every folder holds, by path.
+struct Folders<'a>(BTreeMap<&'a [String], Inside>);
+
+impl Folders<'_> {
+    fn inside(&self, path: &[String]) -> &Inside {
+        const NOTHING: &Inside = &Inside { folders: Vec::new(), images: 0 };
+        self.0.get(path).unwrap_or(NOTHING)
+    }
+
+    /// Folders of parts. One holds class folders: a class may well be called "train" or "test".
+    fn splits(&self, path: &[String]) -> Vec<(Part, String)> {
+        let folders = self.inside(path).folders.iter();
+        let found = folders.filter(|name| {
+            let inside = self.inside(&below(path, name));
+            !inside.folders.is_empty() && inside.images == 0
+        });
+        found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
+    }
+
+    /// The folder below all that hold nothing but the next one.
+    fn top(&self) -> Vec<String> {
+        let mut top: Vec<String> = Vec::new();
+        loop {
+            let here = self.inside(&top);
+            let [only] = here.folders.as_slice() else { return top };
+            let deeper = below(&top, only);
+            let leaf = self.inside(&deeper).folders.is_empty();
+            if here.images > 0 || !self.splits(&top).is_empty() || leaf {
+                return top;
+            }
+            top = deeper;
+        }
+    }
+}
+
+/// The images inside class folders, in order.
+fn items(
+    files: Vec<File>,
+    top: &[String],
+    roots: &[(Part, String)],
+    classes: &[String],
+    skipped: &mut Vec<Skipped>,
+) -> Vec<Item> {
     let mut keyed = Vec::new();
-    for file in tree.files {
-        let Some(path) = file.path.strip_prefix(top.as_slice()) else { continue };
+    for file in files {
+        let Some(path) = file.path.strip_prefix(top) else { continue };
         let (part, path_in_part) = match (path.first(), roots.is_empty()) {
             (Some(_), true) => (Part::Train, path),
             (Some(first), false) => match roots.iter().find(|r| r.1 == *first) {
@@ -239,8 +265,7 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         }
     }
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    let items = keyed.into_iter().map(|(_, item)| item).collect();
-    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped, warnings })
+    keyed.into_iter().map(|(_, item)| item).collect()
 }
 
 /// The folder of each part; none at all for class folders without splits.

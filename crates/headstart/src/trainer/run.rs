@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::inputs::{Inputs, of_epoch};
 use super::kept::{Average, Snapshot};
 use super::layer_decay;
-use super::{INFERENCE_BATCH, Phase, Trainer, record};
+use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use headstart_kernels::loss::Targets;
 
 use crate::augment::Augment;
 use crate::cache::{Frozen, Keeping, Part};
-use crate::dataset::Subset;
+use crate::dataset::{Dataset, Subset};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::execute::{Accumulated, Executor, Gradients};
@@ -19,6 +19,7 @@ use crate::graph::Op;
 use crate::history::{EpochRecord, PhaseName};
 use crate::inference::{Control, executor};
 use crate::metrics::Totals;
+use crate::model::Model;
 use crate::monitor::{self, EarlyStopping};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
@@ -89,23 +90,39 @@ impl Saves {
     }
 }
 
+/// The layers that a phase trains.
+fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
+    let mut trainable = match phase.from {
+        None => model.net.head_only(),
+        Some(point) => model.net.trainable(point),
+    };
+    if settings.freeze_bn {
+        let norms = model.net.graph.nodes.iter().map(|n| matches!(n.op, Op::BatchNorm { .. }));
+        trainable.iter_mut().zip(norms).for_each(|(t, norm)| *t &= !norm);
+    }
+    trainable
+}
+
+/// Where the outputs of the frozen layers are kept for training images, which may be changed in every epoch, and
+/// for validation images.
+fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 2] {
+    let keeping = frozen.map_or(Keeping::Nowhere, |f| {
+        let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
+        let train = if changed { 0 } else { data.train.len() };
+        let held_out = data.validation.as_ref().map_or(0, Subset::len);
+        f.keeping(missing(Part::Train, train) + missing(Part::Validation, held_out))
+    });
+    [if changed { Keeping::Nowhere } else { keeping }, keeping]
+}
+
 impl<'t, 'a> Run<'t, 'a> {
     pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
         let Trainer { model, data, compute, settings, frozen, phases, .. } = &mut *trainer;
         let (model, settings) = (&**model, &*settings);
         let graph = &model.net.graph;
-        let mut trainable = match phase.from {
-            None => model.net.head_only(),
-            Some(point) => model.net.trainable(point),
-        };
-        if settings.freeze_bn {
-            let norms = graph.nodes.iter().map(|n| matches!(n.op, Op::BatchNorm { .. }));
-            trainable.iter_mut().zip(norms).for_each(|(t, norm)| *t &= !norm);
-        }
+        let trainable = trainable(model, settings, phase);
         let sources = sources(graph, &trainable);
-        let has_prefix = sources != [0];
-        let held_out = data.validation.as_ref().map_or(0, Subset::len);
-        *frozen = match has_prefix {
+        *frozen = match sources != [0] {
             true => {
                 let (batch, cache) = (settings.batch_size.max(INFERENCE_BATCH), &settings.cache);
                 let new = Frozen::new(model, &sources, compute, batch, cache)?;
@@ -117,13 +134,8 @@ impl<'t, 'a> Run<'t, 'a> {
             None => settings.changes(),
             Some(_) => Vec::new(),
         };
-        let changed = !changes.is_empty();
-        let keeping = frozen.as_ref().map_or(Keeping::Nowhere, |f| {
-            let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
-            let train = if changed { 0 } else { data.train.len() };
-            f.keeping(missing(Part::Train, train) + missing(Part::Validation, held_out))
-        });
-        let keeping = [if changed { Keeping::Nowhere } else { keeping }, keeping];
+        let keeping = keeping(frozen.as_ref(), data, !changes.is_empty());
+        let held_out = data.validation.as_ref().map_or(0, Subset::len);
         let cache_bytes = frozen.as_ref().map_or(0, |f| f.bytes(data.train.len() + held_out));
         let request = Request {
             batch: settings.batch_size,

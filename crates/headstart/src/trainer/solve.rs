@@ -68,8 +68,11 @@ impl Run<'_, '_> {
             None if validation.labels.is_empty() => vec![0.5 / labels.len() as f64],
             None => PATH.to_vec(),
         };
+        // Weights that were tried, with the loss on the validation images.
+        let mut tried: Vec<(f64, f64)> = Vec::new();
         let mut best: Option<(f64, LinearHead)> = None;
-        for l2 in path {
+        let mut path = path.into_iter();
+        while let Some(l2) = path.next().or_else(|| between(&tried)) {
             let options = SolveOptions { l2, ..SolveOptions::default() };
             let start = best.as_ref().map(|(_, head)| head);
             let watch = &mut |solving: Solving| {
@@ -89,12 +92,13 @@ impl Run<'_, '_> {
                 return Ok(None);
             }
             let loss = val_loss.unwrap_or(0.0);
+            tried.push((l2, loss));
             let better = best.as_ref().is_none_or(|(least, _)| loss < *least);
             if better {
                 best = Some((loss, head));
             }
             if !converged || !better {
-                break;
+                path = Vec::new().into_iter();
             }
         }
         Ok(best.map(|(_, head)| head))
@@ -152,9 +156,37 @@ impl Run<'_, '_> {
     }
 }
 
+/// A last weight to try after a path of powers of ten: between the best and the better one beside it.
+fn between(tried: &[(f64, f64)]) -> Option<f64> {
+    let powers = tried.iter().all(|(l2, _)| PATH.contains(l2));
+    let best = (0..tried.len()).min_by(|&a, &b| tried[a].1.total_cmp(&tried[b].1))?;
+    let beside = [best.checked_sub(1), Some(best + 1)].into_iter().flatten();
+    let beside = beside.filter_map(|i| tried.get(i)).min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let factor = if beside.0 < tried[best].0 { 0.3 } else { 3.0 };
+    powers.then_some(tried[best].0 * factor)
+}
+
 /// Cross-entropy and hits of probabilities, `[images, classes]` row-major.
 fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) -> Totals {
     let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
     let BatchLoss { loss, correct } = cross_entropy(classes, probabilities, &labels);
     Totals { loss, correct, count: labels.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_weight_lies_on_the_better_side_of_the_best() {
+        let near = |found: Option<f64>, l2: f64| found.is_some_and(|f| (f / l2 - 1.0).abs() < 1e-9);
+        assert!(near(between(&[(1e-2, 0.79), (1e-3, 0.67), (1e-4, 0.69)]), 3e-4));
+        assert!(near(between(&[(1e-2, 0.70), (1e-3, 0.67), (1e-4, 0.72)]), 3e-3));
+        assert!(near(between(&[(1e-2, 0.70), (1e-3, 0.72)]), 3e-3));
+        // None after it, none for a weight that was asked for, none for a single one.
+        assert_eq!(between(&[(1e-2, 0.79), (1e-3, 0.67), (1e-4, 0.69), (3e-4, 0.66)]), None);
+        assert_eq!(between(&[(2e-4, 0.7)]), None);
+        assert_eq!(between(&[(1e-2, 0.7)]), None);
+        assert_eq!(between(&[]), None);
+    }
 }

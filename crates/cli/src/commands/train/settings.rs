@@ -20,9 +20,6 @@ pub fn base(args: &Train) -> Result<TrainConfig, Failure> {
 
 /// The flags that were given, over `c`.
 pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure> {
-    let usage = |what: &str, expected: &str, found: &str| {
-        Err(Failure::Usage(Error::invalid(what, expected, found, "")))
-    };
     /// Takes over the flags that were given.
     macro_rules! take {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = value.into(); })* };
@@ -82,25 +79,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         cache_memory,
         interpolation
     );
-    if let Some(factor) = args.upsample {
-        (c.upsample, c.image_size) = (Some(factor), None);
-        // What the default data is resized by says nothing about enlargement.
-        if args.config.is_none() && args.interpolation.is_none() {
-            c.interpolation = None;
-        }
-    }
-    if args.weights.as_deref() == Some("none")
-        && args.config.is_none()
-        && args.fine_tune_at.is_none()
-    {
-        c.fine_tune_at = None;
-    }
-    if let Some(size) = args.image_size {
-        (c.upsample, c.image_size) = (None, Some(size));
-    }
-    if !c.unfreeze.is_empty() && args.unfreeze.is_some() {
-        c.fine_tune_at = None;
-    }
+    sizes_and_layers(args, &mut c);
     if let Some(text) = &args.class_weight {
         let weight = match Path::new(text).is_file() {
             true => ClassWeight::read(text)?,
@@ -116,18 +95,44 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     c.nesterov |= args.nesterov;
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
-    if c.fine_tune_at.is_none() {
-        for (flag, given) in [
-            ("--fine-tune-epochs", args.fine_tune_epochs.is_some_and(|n| n > 0)),
-            (
-                "--fine-tune-learning-rate",
-                args.fine_tune_learning_rate.is_some() && c.unfreeze.is_empty(),
-            ),
-        ] {
-            if given {
-                return usage(flag, "--fine-tune-at with it", "no layer to fine-tune from");
-            }
+    check_fine_tuning(args, &c)?;
+    Ok(c)
+}
+
+/// Settings that exclude each other, of which a flag replaces the other kind too.
+fn sizes_and_layers(args: &Train, c: &mut TrainConfig) {
+    if let Some(factor) = args.upsample {
+        (c.upsample, c.image_size) = (Some(factor), None);
+        // What the default data is resized by says nothing about enlargement.
+        if args.config.is_none() && args.interpolation.is_none() {
+            c.interpolation = None;
         }
     }
-    Ok(c)
+    if let Some(size) = args.image_size {
+        (c.upsample, c.image_size) = (None, Some(size));
+    }
+    let random = args.weights.as_deref() == Some("none");
+    if random && args.config.is_none() && args.fine_tune_at.is_none() {
+        c.fine_tune_at = None;
+    }
+    if !c.unfreeze.is_empty() && args.unfreeze.is_some() {
+        c.fine_tune_at = None;
+    }
+}
+
+/// Fails for flags of fine-tuning without a layer to begin at.
+fn check_fine_tuning(args: &Train, c: &TrainConfig) -> Result<(), Failure> {
+    if c.fine_tune_at.is_some() {
+        return Ok(());
+    }
+    let epochs = args.fine_tune_epochs.is_some_and(|n| n > 0);
+    let rate = args.fine_tune_learning_rate.is_some() && c.unfreeze.is_empty();
+    for (flag, given) in [("--fine-tune-epochs", epochs), ("--fine-tune-learning-rate", rate)] {
+        if given {
+            let expected = "--fine-tune-at with it";
+            let error = Error::invalid(flag, expected, "no layer to fine-tune from", "");
+            return Err(Failure::Usage(error));
+        }
+    }
+    Ok(())
 }
