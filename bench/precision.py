@@ -1,6 +1,7 @@
 """Accuracy of training in bf16 beside f32, for several seeds.
 
     python bench/precision.py [--headstart target/release/headstart] [--seeds 5] [--cifar cifar10-jpeg.tar.gz --weights FILE]
+        [--image-size 64] [--train 100] [--test 100] [--only-cifar]
 
 Trains on the digits inside the program, as `headstart train` does; with --cifar also ResNet-50 on some images of each
 class of an archive with train/CLASS/ and test/CLASS/: head, then from layer 100 on. Each seed draws its own head,
@@ -71,13 +72,19 @@ def main():
     parser.add_argument("--weights", help="ResNet-50's ImageNet weights")
     parser.add_argument("--train", type=int, default=100, help="training images of each class")
     parser.add_argument("--test", type=int, default=100, help="test images of each class")
+    parser.add_argument("--image-size", type=int, help="side of the images, bicubic, instead of the article's nearest x7")
+    parser.add_argument("--only-cifar", action="store_true")
     options = parser.parse_args()
-    compare("digits", [options.headstart, "train"], options.seeds)
+    if not options.only_cifar:
+        compare("digits", [options.headstart, "train"], options.seeds)
     if options.cifar:
         with tempfile.TemporaryDirectory() as folder:
             subset(options.cifar, pathlib.Path(folder), options.train, options.test)
             command = [options.headstart, "train", "--data", folder, "--weights", options.weights]
-            command += ["--upsample", "7", "--epochs", "5", "--fine-tune-at", "100", "--fine-tune-epochs", "3"]
+            size = ["--upsample", "7"]
+            if options.image_size:
+                size = ["--image-size", str(options.image_size), "--interpolation", "bicubic"]
+            command += [*size, "--epochs", "5", "--fine-tune-at", "100", "--fine-tune-epochs", "3"]
             compare("CIFAR-10", command, options.seeds)
 
 

@@ -21,6 +21,10 @@ use crate::plan::{Group, Main};
 
 /// Images whose values are in memory together.
 const BATCH: usize = 4;
+/// Greatest sum of two neighbouring bytes of a kernel with the same sign. Processors without 8-bit dot products (before
+/// AVX-512 VNNI and AVX-VNNI) add neighbouring products in 16 bits, which end at 32767: 255 x 128 fits, and either
+/// byte may be rounded up by a half.
+const PAIR: f32 = 127.0;
 /// Bins of a feature map's histogram.
 const BINS: usize = 2048;
 /// Shares of a feature map's range that are tried as the range of its bytes.
@@ -68,11 +72,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The bytes nearest to `kernel`, which has `out` output channels innermost.
+    /// The bytes nearest to `kernel`, which has `out` output channels innermost, at a scale at which neighbours in the
+    /// reduction (kernel row, kernel column, input channel: onnxruntime's order) stay within [`PAIR`].
     pub fn quantise(kernel: &[f32], out: usize) -> Kernel {
+        let out = out.max(1);
         let mut scales = vec![0.0_f32; out];
-        for row in kernel.chunks_exact(out.max(1)) {
-            scales.iter_mut().zip(row).for_each(|(s, w)| *s = s.max(w.abs() / 127.0));
+        for rows in kernel.chunks(2 * out) {
+            let (first, second) = rows.split_at(out.min(rows.len()));
+            for (i, (scale, a)) in scales.iter_mut().zip(first).enumerate() {
+                let b = second.get(i).unwrap_or(&0.0);
+                let [up, down] = [1.0, -1.0].map(|sign| (sign * a).max(0.0) + (sign * b).max(0.0));
+                *scale = scale.max(up / PAIR).max(down / PAIR);
+            }
         }
         scales.iter_mut().filter(|s| !s.is_normal()).for_each(|s| *s = 1.0);
         let byte = |(i, w): (usize, &f32)| (w / scales[i % out]).round_ties_even() as i8;
@@ -331,6 +342,26 @@ mod tests {
         assert_eq!(bytes.values, [127, 0, -127, -64, 0, 64]);
         let back = bytes.dequantised();
         assert!(kernel.iter().zip(&back).all(|(a, b)| (a - b).abs() <= 0.501), "{back:?}");
+    }
+
+    /// Two products with bytes of 255 must fit 16 bits.
+    #[test]
+    fn neighbouring_bytes_of_a_kernel_do_not_add_up_to_more_than_16_bits_hold() {
+        let noise = |i: usize| ((i * 7919 % 1000) as f32 / 500.0 - 1.0).powi(3);
+        let (rows, out) = (27, 5);
+        let kernel: Vec<f32> = (0..rows * out).map(noise).collect();
+        let Kernel { values, .. } = Kernel::quantise(&kernel, out);
+        let mut most = 0;
+        for pair in values.chunks(2 * out) {
+            for o in 0..out {
+                let bytes =
+                    [Some(&pair[o]), pair.get(out + o)].map(|b| b.map_or(0, |&b| i32::from(b)));
+                for sign in [1, -1] {
+                    most = most.max(bytes.iter().map(|b| (sign * b).max(0)).sum());
+                }
+            }
+        }
+        assert!((120..=128).contains(&most), "{most}");
     }
 
     /// One outlier among a million values must not cost the others their precision.
