@@ -58,3 +58,58 @@ fn writes(plan: &Plan, step: Step) -> Option<usize> {
         Step::Norm { output, .. } => output,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Request;
+    use crate::resnet::{Net, Recipe, Surroundings};
+
+    fn whole(name: &str, dtype: DType) -> Plan {
+        let recipe = Recipe::named(name).unwrap();
+        let classes = Some(10);
+        let around = Surroundings { height: 64, width: 64, preprocess: None, upsample: 1, classes };
+        let graph = Net::new(&recipe, &around).unwrap().graph;
+        let trainable = Some(vec![true; graph.nodes.len()]);
+        let request = Request { batch: 2, sources: vec![0], outputs: vec![], trainable, dtype };
+        Plan::new(&graph, request).unwrap()
+    }
+
+    #[test]
+    fn in_bf16_every_batch_norm_after_a_convolution_has_its_statistics_from_it() {
+        let plan = whole("resnet50", DType::Bf16);
+        let norms = plan.groups.iter().filter(|g| matches!(g.main, Main::Norm { .. })).count();
+        assert_eq!((norms, plan.statistics.iter().flatten().count()), (53, 2 * 53));
+        for (group, partner) in plan.statistics.iter().enumerate() {
+            if let (Main::Conv { .. }, Some(norm)) = (plan.groups[group].main, *partner) {
+                assert_eq!(plan.groups[norm].inputs, [plan.groups[group].output]);
+                assert_eq!(plan.statistics[norm], Some(group));
+            }
+        }
+        assert!(whole("resnet50", DType::F32).statistics.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn in_bf16_gradients_of_gamma_and_beta_come_with_the_gradient_they_are_sums_of() {
+        let plan = whole("resnet50", DType::Bf16);
+        let (mut summed, mut apart) = (0, Vec::new());
+        for (at, step) in plan.steps.iter().enumerate() {
+            let &Step::Norm { group, gradient, summed: gathered, .. } = step else { continue };
+            if !gathered {
+                apart.push(group);
+                continue;
+            }
+            summed += 1;
+            let by = plan.steps[..at].iter().rposition(|s| writes(&plan, *s) == Some(gradient));
+            let last = by.map(|by| plan.steps[by]);
+            assert!(
+                matches!(last, Some(Step::Input { sums: Some(norm), .. }) if norm == group),
+                "{last:?}"
+            );
+        }
+        // Not the stem's, whose gradient the pooling completes, the last block's, that of the average, nor the four
+        // of projections, which share their gradient with the batch norm they are added to.
+        assert_eq!((summed, apart.len()), (47, 6));
+        assert!(!plan.steps.iter().any(|s| matches!(s, Step::Copy { .. })));
+    }
+}
