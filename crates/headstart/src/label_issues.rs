@@ -27,8 +27,7 @@ use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::inference::Control;
-use crate::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_from};
+use crate::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_near};
 use crate::metrics::argmax;
 use crate::split::RandomState;
 
@@ -91,7 +90,7 @@ impl LabelIssue {
 /// equal shares of every class. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// If there are fewer than 2 folds or fewer images than folds, and as [`solve_from`].
+/// If there are fewer than 2 folds or fewer images than folds, and as [`crate::logistic::solve`].
 pub fn out_of_fold(
     compute: &Compute,
     examples: Examples<'_>,
@@ -118,9 +117,7 @@ pub fn out_of_fold(
             // Ranks of probabilities are settled long before their last digits.
             let options = SolveOptions { l2, tolerance: 1e-3, iterations: 200 };
             let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
-            let watch = &mut |_| Control::Continue;
-            let solved = solve_from(compute, seen, options, head.as_ref(), watch)?;
-            let solved = solved.ok_or_else(|| Error::invalid("solver", "a head", "none", ""))?;
+            let solved = solve_near(compute, seen, options, head.as_ref())?;
             let answers = solved.probabilities(compute, &part.held_out);
             for (&i, row) in part.rows.iter().zip(answers.chunks_exact(classes)) {
                 p[i * classes..][..classes].copy_from_slice(row);

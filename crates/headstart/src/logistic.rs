@@ -120,8 +120,18 @@ pub fn solve(
     examples: Examples<'_>,
     options: SolveOptions,
 ) -> Result<LinearHead> {
+    solve_near(compute, examples, options, None)
+}
+
+/// As [`solve`], beginning at a head that may be near.
+pub(crate) fn solve_near(
+    compute: &Compute,
+    examples: Examples<'_>,
+    options: SolveOptions,
+    start: Option<&LinearHead>,
+) -> Result<LinearHead> {
     let stopped = || Error::invalid("solver", "a head", "none", "");
-    solve_from(compute, examples, options, None, &mut |_| Control::Continue)?.ok_or_else(stopped)
+    solve_from(compute, examples, options, start, &mut |_| Control::Continue)?.ok_or_else(stopped)
 }
 
 /// How far a head is solved.
@@ -135,7 +145,7 @@ pub struct Solving {
     pub fraction: f64,
 }
 
-/// As [`solve`], beginning at a head that may be near. `watch` hears of every evaluation and may say to stop: then
+/// As [`solve`], beginning at `start`, which may be near. `watch` hears of every evaluation and may say to stop: then
 /// there is no head.
 ///
 /// # Errors

@@ -260,18 +260,36 @@ pub fn forward<E: Element>(
     epilogue: Epilogue<'_, E>,
     output: &mut [E],
 ) {
-    let n = shape.out_channels;
+    convolve(compute, shape, input, packed, epilogue, output, false);
+}
+
+/// [`forward`]; with `summed` the sums over pixels of what is stored and of its squares, by channel, unless the way that
+/// is taken cannot sum.
+fn convolve<E: Element>(
+    compute: &Compute,
+    shape: &ConvShape,
+    input: &[E],
+    packed: &Packed,
+    epilogue: Epilogue<'_, E>,
+    output: &mut [E],
+    summed: bool,
+) -> Option<[Vec<f64>; 2]> {
+    let columns = shape.out_channels;
     let packed = packed.check::<E>(compute, shape, false);
     let Epilogue { bias, residual, relu } = epilogue;
     let finish = Finish { bias, residual, relu, ..Finish::nothing() };
     if winograd::suits::<E>(shape) {
-        let channels = [shape.in_channels, n];
+        let channels = [shape.in_channels, columns];
         winograd::run(compute, shape, channels, input, packed, &finish, output);
-        return;
+        return None;
     }
     let gather = &Gather::forward(shape);
-    let operands = Operands { gather, source: input, packed, columns: n };
+    let operands = Operands { gather, source: input, packed, columns };
+    if summed {
+        return Some(gemm::run_summed(compute, operands, &finish, None, output));
+    }
     gemm::run(compute, operands, &finish, output);
+    None
 }
 
 /// As [`forward`]; fills in the mean and the biased variance of each output channel, as
@@ -293,20 +311,14 @@ pub fn forward_statistics<E: Element>(
     variance: &mut [f32],
 ) {
     let columns = shape.out_channels;
-    if E::DTYPE == DType::F32 {
-        forward(compute, shape, input, packed, epilogue, output);
-        norm::batch_norm_statistics(compute, columns, output, mean, variance);
-        return;
-    }
     assert!(mean.len() == columns && variance.len() == columns, "statistics length");
     assert!(!output.is_empty(), "statistics of no pixels");
-    let packed = packed.check::<E>(compute, shape, false);
-    let Epilogue { bias, residual, relu } = epilogue;
-    let finish = Finish { bias, residual, relu, ..Finish::nothing() };
-    let gather = &Gather::forward(shape);
-    let operands = Operands { gather, source: input, packed, columns };
-    let [sum, squares] = gemm::run_summed(compute, operands, &finish, None, output);
-    let pixels = gather.pixels() as f64;
+    let summed = E::DTYPE == DType::Bf16;
+    let sums = convolve(compute, shape, input, packed, epilogue, output, summed);
+    let Some([sum, squares]) = sums else {
+        return norm::batch_norm_statistics(compute, columns, output, mean, variance);
+    };
+    let pixels = (output.len() / columns) as f64;
     for k in 0..columns {
         let m = sum[k] / pixels;
         mean[k] = m as f32;
@@ -330,34 +342,43 @@ pub fn backward_input<E: Element>(
     mask: Option<&[E]>,
     grad_input: &mut [E],
 ) {
-    let packed = packed.check::<E>(compute, shape, true);
-    let n = shape.in_channels;
     let finish = Finish { accumulate, mask, ..Finish::nothing() };
-    if winograd::suits::<E>(shape) {
-        let channels = [shape.out_channels, n];
-        winograd::run(compute, shape, channels, grad_output, packed, &finish, grad_input);
-        return;
-    }
-    let gathers = Gather::backward(shape);
-    for operands in backward_operands(compute, shape, &gathers, grad_output, packed) {
-        gemm::run(compute, operands, &finish, grad_input);
-    }
+    input_gradient(compute, shape, grad_output, packed, &finish, grad_input, None);
 }
 
-/// The GEMMs of [`backward_input`].
-fn backward_operands<'a, E: Element>(
-    compute: &'a Compute,
+/// [`backward_input`]; the sums over pixels of what is stored and of its products with `factor`, by channel, if there
+/// is one, unless the way that is taken cannot sum.
+fn input_gradient<E: Element>(
+    compute: &Compute,
     shape: &ConvShape,
-    gathers: &'a [(Gather, Vec<[usize; 2]>)],
-    source: &'a [E],
-    packed: &'a [E],
-) -> impl Iterator<Item = Operands<'a, E>> {
-    let (columns, mut rest) = (shape.in_channels, packed);
-    gathers.iter().map(move |(gather, _)| {
-        let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather, columns));
+    grad_output: &[E],
+    packed: &Packed,
+    finish: &Finish<'_, E>,
+    grad_input: &mut [E],
+    factor: Option<&[E]>,
+) -> Option<[Vec<f64>; 2]> {
+    let mut rest = packed.check::<E>(compute, shape, true);
+    let n = shape.in_channels;
+    if winograd::suits::<E>(shape) {
+        let channels = [shape.out_channels, n];
+        winograd::run(compute, shape, channels, grad_output, rest, finish, grad_input);
+        return None;
+    }
+    let mut totals = factor.map(|_| [vec![0.0; n], vec![0.0; n]]);
+    for (gather, _) in &Gather::backward(shape) {
+        let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather, n));
         rest = after;
-        Operands { gather, source, packed, columns }
-    })
+        let operands = Operands { gather, source: grad_output, packed, columns: n };
+        let Some(totals) = &mut totals else {
+            gemm::run(compute, operands, finish, grad_input);
+            continue;
+        };
+        let sums = gemm::run_summed(compute, operands, finish, factor, grad_input);
+        for (total, sums) in totals.iter_mut().zip(sums) {
+            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+        }
+    }
+    totals
 }
 
 /// As [`backward_input`], where the input is the output of a batch norm that normalised `x` with `state`, and this
@@ -381,23 +402,15 @@ pub fn backward_input_norm<E: Element>(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    let n = shape.in_channels;
-    if E::DTYPE == DType::F32 {
-        backward_input(compute, shape, grad_output, packed, accumulate, mask, grad_input);
-        norm::batch_norm_parameter_gradients(compute, n, x, grad_input, state, dgamma, dbeta);
-        return;
-    }
-    let packed = packed.check::<E>(compute, shape, true);
     let finish = Finish { accumulate, mask, ..Finish::nothing() };
-    let mut totals = [vec![0.0; n], vec![0.0; n]];
-    let gathers = Gather::backward(shape);
-    for operands in backward_operands(compute, shape, &gathers, grad_output, packed) {
-        let sums = gemm::run_summed(compute, operands, &finish, Some(x), grad_input);
-        for (total, sums) in totals.iter_mut().zip(sums) {
-            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+    let factor = (E::DTYPE == DType::Bf16).then_some(x);
+    match input_gradient(compute, shape, grad_output, packed, &finish, grad_input, factor) {
+        Some(totals) => norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta),
+        None => {
+            let n = shape.in_channels;
+            norm::batch_norm_parameter_gradients(compute, n, x, grad_input, state, dgamma, dbeta);
         }
     }
-    norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta);
 }
 
 /// Gradient with respect to the kernel (h x w x in x out), overwriting `grad_kernel`.

@@ -1,6 +1,6 @@
 //! Sums over feature maps that batch norms need, gathered by the convolutions that write these maps.
 
-use super::{Main, Place, Plan, Step};
+use super::{Group, Main, Place, Plan, Step};
 use headstart_kernels::element::DType;
 
 /// Hands batch norms' statistics to the convolutions before them, and the gradients of their gamma and beta to
@@ -10,13 +10,10 @@ use headstart_kernels::element::DType;
 pub(super) fn gather(plan: &mut Plan) {
     for norm in 0..plan.groups.len() {
         let x = plan.groups[norm].inputs[0];
-        if !matches!(plan.groups[norm].main, Main::Norm { training: true, .. })
-            || plan.dtypes[x] != DType::Bf16
+        let before = |g: &Group| g.output == x && matches!(g.main, Main::Conv { .. });
+        if sums(plan, norm)
+            && let Some(conv) = plan.groups.iter().position(before)
         {
-            continue;
-        }
-        let before = |g: &super::Group| g.output == x && matches!(g.main, Main::Conv { .. });
-        if let Some(conv) = plan.groups.iter().position(before) {
             plan.statistics[conv] = Some(norm);
             plan.statistics[norm] = Some(conv);
         }
@@ -24,14 +21,9 @@ pub(super) fn gather(plan: &mut Plan) {
     for at in 0..plan.steps.len() {
         let Step::Norm { group, gradient, .. } = plan.steps[at] else { continue };
         let last = plan.steps[..at].iter().rposition(|&step| writes(plan, step) == Some(gradient));
-        if plan.dtypes[plan.groups[group].inputs[0]] != DType::Bf16
-            || !matches!(plan.groups[group].main, Main::Norm { training: true, node } if plan.trains(node))
-        {
-            continue;
-        }
-        if let Some(last) = last
-            && let Step::Input { group: conv, ref mut sums, .. } = plan.steps[last]
-            && sums.is_none()
+        if sums(plan, group)
+            && let Some(last) = last
+            && let Step::Input { group: conv, sums: ref mut sums @ None, .. } = plan.steps[last]
             && matches!(plan.groups[conv].main, Main::Conv { .. })
         {
             *sums = Some(group);
@@ -40,6 +32,12 @@ pub(super) fn gather(plan: &mut Plan) {
             }
         }
     }
+}
+
+/// Whether a group is a batch norm that sums over a map in bfloat16.
+fn sums(plan: &Plan, group: usize) -> bool {
+    let Group { main, inputs, .. } = &plan.groups[group];
+    matches!(main, Main::Norm { training: true, .. }) && plan.dtypes[inputs[0]] == DType::Bf16
 }
 
 /// The buffer a step changes.
