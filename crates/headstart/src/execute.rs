@@ -355,9 +355,9 @@ impl Executor {
 
     fn conv_shape(&self, group: usize, node: NodeId, batch: usize) -> ConvShape {
         let input = self.graph.nodes[self.plan.groups[group].inputs[0]].shape;
-        let extra = match self.plan.groups[group].main {
-            Main::Conv { padding, .. } => padding,
-            _ => 0,
+        let (upsample, extra) = match self.plan.groups[group].main {
+            Main::Conv { upsample, padding, .. } => (upsample, padding),
+            _ => (1, 0),
         };
         match (self.graph.nodes[node].op, input) {
             (
@@ -372,6 +372,7 @@ impl Executor {
                 kernel,
                 stride,
                 padding: padding + extra,
+                upsample,
             },
             (_, input) => {
                 let outputs = self.graph.nodes[node].shape.elements();

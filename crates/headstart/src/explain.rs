@@ -194,7 +194,8 @@ fn label(graph: &Graph, group: &Group) -> String {
             parts.extend((factor > 1).then(|| format!("upsample x{factor}")));
             parts.extend((padding > 0).then(|| "pad".to_string()));
         }
-        Main::Conv { node, norm, padding } => {
+        Main::Conv { node, norm, upsample, padding } => {
+            parts.extend((upsample > 1).then(|| format!("upsample x{upsample}")));
             parts.extend((padding > 0).then(|| "pad".to_string()));
             let op = graph.nodes[node].op;
             parts.push(match op {

@@ -37,6 +37,7 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
             kernel,
             stride,
             padding: if kernel == 3 { 1 } else { 0 },
+            upsample: 1,
         };
         let name = format!(
             "{} {size} {in_channels}-{out_channels} {kernel}x{kernel}/{stride}",

@@ -56,6 +56,7 @@ fn layers<E: Element>(c: &Compute) {
             kernel,
             stride,
             padding,
+            upsample: 1,
         };
         let x = vec![E::from_f32(0.5); s.in_len()];
         let w = vec![0.25f32; s.kernel_len()];

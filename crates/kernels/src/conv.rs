@@ -16,6 +16,7 @@
 //!     kernel: 3,
 //!     stride: 1,
 //!     padding: 1,
+//!     upsample: 1,
 //! };
 //! let mut packed = Packed::default();
 //! let kernel = vec![0.1; shape.kernel_len()];
@@ -30,6 +31,7 @@
 
 use crate::buffer::Buffer;
 use crate::element::{DType, Element};
+use crate::enlarged;
 use crate::gather::Gather;
 use crate::gemm::{self, Finish, Operands};
 use crate::gradient;
@@ -58,6 +60,8 @@ pub struct ConvShape {
     pub stride: usize,
     /// Zeros around the input, on each side.
     pub padding: usize,
+    /// Enlargement of the input before the zeros, by the nearest pixel; 1 for none.
+    pub upsample: usize,
 }
 
 impl ConvShape {
@@ -72,17 +76,18 @@ impl ConvShape {
             kernel: 1,
             stride: 1,
             padding: 0,
+            upsample: 1,
         }
     }
 
     /// Output rows.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        (self.height * self.upsample + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
     /// Output columns.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        (self.width * self.upsample + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
     /// Elements of the input.
@@ -189,6 +194,11 @@ pub fn pack_forward<E: Element>(
     let columns = shape.out_channels;
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
+    if enlarged::suits(shape) {
+        let len = enlarged::packed_len::<E>(compute, shape);
+        let packed = packed.prepare::<E>(compute, shape, false, len);
+        return enlarged::pack(compute, shape, kernel, scale, packed);
+    }
     let matrices = |taps: usize, depth: usize| Matrices {
         values: kernel,
         starts: (0..taps).map(|tap| tap * depth * columns).collect(),
@@ -204,15 +214,15 @@ pub fn pack_forward<E: Element>(
         return;
     }
     let g = Gather::forward(shape);
-    let len = gemm::packed_len::<E>(compute, &g, columns);
+    let len = gemm::packed_len::<E>(compute, g.size(), columns);
     let packed = packed.prepare::<E>(compute, shape, false, len);
-    gemm::pack(compute, &g, &matrices(g.taps.len(), g.run), packed);
+    gemm::pack(compute, &matrices(g.taps.len(), g.run), packed);
 }
 
 /// Packs `kernel` (h x w x in x out) for [`backward_input`] on elements `E`.
 ///
 /// # Panics
-/// If `kernel` has not the length `shape` gives it.
+/// If `kernel` has not the length `shape` gives it, or the input is enlarged: it is an image, which needs no gradient.
 pub fn pack_backward_input<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
@@ -221,6 +231,7 @@ pub fn pack_backward_input<E: Element>(
 ) {
     let (columns, depth) = (shape.in_channels, shape.out_channels);
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
+    assert!(!enlarged::suits(shape), "the gradient of an image that is enlarged");
     let matrices = |taps: &mut dyn Iterator<Item = usize>| Matrices {
         values: kernel,
         starts: taps.map(|tap| tap * depth * columns).collect(),
@@ -237,13 +248,13 @@ pub fn pack_backward_input<E: Element>(
         return;
     }
     let parts = Gather::backward(shape);
-    let len = parts.iter().map(|(g, _)| gemm::packed_len::<E>(compute, g, columns)).sum();
+    let len = parts.iter().map(|(g, _)| gemm::packed_len::<E>(compute, g.size(), columns)).sum();
     let mut rest = packed.prepare::<E>(compute, shape, true, len);
     for (g, taps) in &parts {
-        let (part, after) = rest.split_at_mut(gemm::packed_len::<E>(compute, g, columns));
+        let (part, after) = rest.split_at_mut(gemm::packed_len::<E>(compute, g.size(), columns));
         rest = after;
         let kernel = matrices(&mut taps.iter().map(|[i, j]| i * shape.kernel + j));
-        gemm::pack(compute, g, &kernel, part);
+        gemm::pack(compute, &kernel, part);
     }
 }
 
@@ -282,6 +293,9 @@ fn convolve<E: Element>(
         let channels = [shape.in_channels, columns];
         winograd::run(compute, shape, channels, input, packed, &finish, output);
         return None;
+    }
+    if enlarged::suits(shape) {
+        return enlarged::forward(compute, shape, input, packed, &finish, output, summed);
     }
     let gather = &Gather::forward(shape);
     let operands = Operands { gather, source: input, packed, columns };
@@ -366,7 +380,7 @@ fn input_gradient<E: Element>(
     }
     let mut totals = factor.map(|_| [vec![0.0; n], vec![0.0; n]]);
     for (gather, _) in &Gather::backward(shape) {
-        let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather, n));
+        let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather.size(), n));
         rest = after;
         let operands = Operands { gather, source: grad_output, packed, columns: n };
         let Some(totals) = &mut totals else {
@@ -427,6 +441,10 @@ pub fn backward_kernel<E: Element>(
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
     if winograd::suits::<E>(shape) {
         winograd::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
+        return;
+    }
+    if enlarged::suits(shape) {
+        enlarged::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
         return;
     }
     let g = Gather::forward(shape);

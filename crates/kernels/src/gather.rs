@@ -93,6 +93,11 @@ impl Gather {
         self.batch * self.grid[0] * self.grid[1]
     }
 
+    /// Taps, and elements of each.
+    pub fn size(&self) -> [usize; 2] {
+        [self.taps.len(), self.run]
+    }
+
     /// Length of the reduction.
     pub fn depth(&self) -> usize {
         self.taps.len() * self.run

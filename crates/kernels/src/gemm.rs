@@ -72,11 +72,15 @@ fn slabs<E: Element>(g: &Gather, unit: usize) -> Vec<Slab> {
     list
 }
 
-/// Length of the packed matrix of a GEMM with `columns` columns.
-pub(crate) fn packed_len<E: Element>(compute: &Compute, g: &Gather, columns: usize) -> usize {
+/// Length of the packed matrix of a GEMM with so many taps, each so deep, and `columns` columns.
+pub(crate) fn packed_len<E: Element>(
+    compute: &Compute,
+    [taps, run]: [usize; 2],
+    columns: usize,
+) -> usize {
     let kernels = compute.kernels::<E>();
     let nr = kernels.tile(columns).nr;
-    columns.div_ceil(nr) * nr * g.taps.len() * g.run.next_multiple_of(kernels.depth)
+    columns.div_ceil(nr) * nr * taps * run.next_multiple_of(kernels.depth)
 }
 
 /// Rows of the reduction that are packed together, so that they stay in cache.
@@ -84,22 +88,17 @@ const BLOCK: usize = 32;
 
 /// Packs `kernel` into panels of the tile's columns, zero-padded: in a panel, for each tap, groups of the
 /// arithmetic's depth of reduction rows, and in a group column by column.
-pub(crate) fn pack<E: Element>(
-    compute: &Compute,
-    g: &Gather,
-    kernel: &Matrices<'_>,
-    packed: &mut [E],
-) {
-    let columns = kernel.columns;
-    assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed length");
-    assert!(kernel.depth == g.run && kernel.starts.len() == g.taps.len(), "kernel shape");
+pub(crate) fn pack<E: Element>(compute: &Compute, kernel: &Matrices<'_>, packed: &mut [E]) {
+    let (taps, run, columns) = (kernel.starts.len(), kernel.depth, kernel.columns);
+    let len = packed_len::<E>(compute, [taps, run], columns);
+    assert_eq!(packed.len(), len, "packed length");
     if packed.is_empty() {
         return;
     }
     let kernels = compute.kernels::<E>();
     let (nr, unit) = (kernels.tile(columns).nr, kernels.depth);
-    compute.threads.chunks(packed, g.run.next_multiple_of(unit) * nr, |part, rows| {
-        let (panel, tap) = (part / g.taps.len(), part % g.taps.len());
+    compute.threads.chunks(packed, run.next_multiple_of(unit) * nr, |part, rows| {
+        let (panel, tap) = (part / taps, part % taps);
         let first = panel * nr;
         let width = nr.min(columns - first);
         // What no column or row of the kernel writes stays zero.
@@ -107,7 +106,7 @@ pub(crate) fn pack<E: Element>(
         vectorize!(compute.isa(), {
             for (i, to) in rows.chunks_mut(BLOCK * nr).enumerate() {
                 let start = i * BLOCK;
-                let depth = BLOCK.min(g.run - start);
+                let depth = BLOCK.min(run - start);
                 kernel.read(tap, start..start + depth, first..first + width, nr, &mut block);
                 block[depth * nr..].fill(0.0);
                 interleave(unit, nr, &block, to);
@@ -231,7 +230,11 @@ impl<'a, E: Element> Job<'a, E> {
         let kernels = compute.kernels::<E>();
         let (tile, unit) = (kernels.tile(columns), kernels.depth);
         let len = g.batch * g.output[0] * g.output[1] * columns;
-        assert_eq!(packed.len(), packed_len::<E>(compute, g, columns), "packed kernel length");
+        assert_eq!(
+            packed.len(),
+            packed_len::<E>(compute, g.size(), columns),
+            "packed kernel length"
+        );
         assert_eq!(output.len(), len, "output length");
         assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
         assert!(finish.residual.is_none_or(|r| r.len() == len), "residual length");
@@ -354,7 +357,7 @@ impl<E> Finish<'_, E> {
 }
 
 /// Computes tiles that stick out of the output, through buffers of one whole tile.
-struct Edge<E: Element> {
+pub(crate) struct Edge<E: Element> {
     tile: &'static Tile<E>,
     output: Vec<E>,
     residual: Vec<E>,
@@ -364,7 +367,7 @@ struct Edge<E: Element> {
 }
 
 impl<E: Element> Edge<E> {
-    fn new(tile: &'static Tile<E>) -> Edge<E> {
+    pub fn new(tile: &'static Tile<E>) -> Edge<E> {
         let whole = || vec![E::default(); tile.mr * tile.nr];
         Edge {
             tile,
@@ -380,7 +383,7 @@ impl<E: Element> Edge<E> {
     ///
     /// # Safety
     /// What `args` points to is valid for these rows and columns, and nobody else writes there.
-    unsafe fn run(&mut self, args: &TileArgs<E>, starts: &[usize], width: usize) {
+    pub unsafe fn run(&mut self, args: &TileArgs<E>, starts: &[usize], width: usize) {
         let nr = self.tile.nr;
         // SAFETY: by the caller's contract.
         let row =

@@ -11,7 +11,7 @@ use crate::table::Compute;
 use crate::threads::Shared;
 
 /// Pixels whose input and output gradient are packed and kept in cache at a time.
-const PIXELS: usize = 128;
+pub(crate) const PIXELS: usize = 128;
 /// Pixels that are worth a partial sum of their own.
 const CHUNK: usize = 960;
 /// Tasks the work is cut into, where its shape allows.
@@ -246,7 +246,7 @@ fn spacing<E>(rows: &[*const E], taps: usize) -> Option<usize> {
 }
 
 /// Rows of some pixels: single ones, or pairs of pixels with both values of a channel side by side.
-struct Interleaved<E> {
+pub(crate) struct Interleaved<E> {
     memory: Buffer,
     zeros: Vec<E>,
     unit: usize,
@@ -266,19 +266,25 @@ impl<E: Element> Interleaved<E> {
 
     /// Room for [`PIXELS`] rows of the output gradient, as the tile reads them. A pixel is packed for all panels
     /// before the next: panels of a power of two bytes, side by side, would share few cache sets.
-    fn panel(nr: usize, unit: usize, panel: usize) -> Interleaved<E> {
+    pub fn panel(nr: usize, unit: usize, panel: usize) -> Interleaved<E> {
         let line = 64 / E::DTYPE.bytes();
         Interleaved::new(nr, unit, nr * unit, panel % 32 * line)
     }
 
     /// Room for [`PIXELS`] rows of `width` elements of the input.
-    fn input(width: usize, unit: usize) -> Interleaved<E> {
+    pub fn input(width: usize, unit: usize) -> Interleaved<E> {
         // An odd number of cache lines: with a power of two all pixels would share few cache sets.
         let line = 64 / E::DTYPE.bytes();
         Interleaved::new(width, unit, ((width * unit).div_ceil(line) | 1) * line, 0)
     }
 
-    fn view(&self) -> &[E] {
+    /// Elements from one pixel or pair to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What was packed.
+    pub fn view(&self) -> &[E] {
         &E::view(&self.memory)[self.start..]
     }
 
@@ -299,7 +305,7 @@ impl<E: Element> Interleaved<E> {
     /// Packs one row, or a pair of them; zeros stand for a missing second. Elements beyond a short row keep
     /// their zeros.
     #[inline(always)]
-    fn put(&mut self, i: usize, first: &[E], second: Option<&[E]>) {
+    pub fn put(&mut self, i: usize, first: &[E], second: Option<&[E]>) {
         let at = self.start + i * self.stride;
         let to = &mut E::view_mut(&mut self.memory)[at..][..self.stride];
         if self.unit == 1 {

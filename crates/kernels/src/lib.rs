@@ -11,6 +11,7 @@ pub mod cholesky;
 pub mod conv;
 pub mod element;
 pub mod elementwise;
+mod enlarged;
 mod gather;
 mod gemm;
 mod gradient;

@@ -15,6 +15,7 @@ fn taps(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
                             continue;
                         }
                         let (r, c) = (r - s.padding, c - s.padding);
+                        let (r, c) = (r / s.upsample, c / s.upsample);
                         if r < s.height && c < s.width {
                             f(
                                 (b * oh + y) * ow + x,

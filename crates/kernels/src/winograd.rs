@@ -44,6 +44,7 @@ pub(crate) fn suits<E: Element>(s: &ConvShape) -> bool {
         && s.kernel == 3
         && s.stride == 1
         && s.padding == 1
+        && s.upsample == 1
         && full(s.in_channels)
         && full(s.out_channels)
         && pays

@@ -20,6 +20,7 @@ fn shapes() -> Vec<ConvShape> {
         kernel,
         stride,
         padding,
+        upsample: 1,
     };
     for channels in [(1, 1), (3, 5), (16, 64), (17, 65), (64, 130), (7, 32)] {
         for geometry in

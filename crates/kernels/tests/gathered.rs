@@ -21,7 +21,17 @@ fn shapes() -> Vec<ConvShape> {
         (1, 40, 30, 8, 70, 1, 1, 0),
     ];
     list.map(|(batch, height, width, in_channels, out_channels, kernel, stride, padding)| {
-        ConvShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+        ConvShape {
+            batch,
+            height,
+            width,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            upsample: 1,
+        }
     })
     .to_vec()
 }

@@ -24,6 +24,8 @@ pub enum Main {
         node: NodeId,
         /// A batch norm folded into its kernel and bias.
         norm: Option<NodeId>,
+        /// Enlargement of its input, before the zeros.
+        upsample: usize,
         /// Zeros around its input, beside those of the layer itself.
         padding: usize,
     },
@@ -158,7 +160,7 @@ impl Fuser<'_> {
             Op::Normalize(_) | Op::Upsample { .. } | Op::ZeroPadding { .. } => {
                 self.frame(&mut group);
             }
-            Op::Conv2D { .. } | Op::Dense { .. } => self.conv(&mut group, id, 0),
+            Op::Conv2D { .. } | Op::Dense { .. } => self.conv(&mut group, id, 1, 0),
             Op::BatchNorm { .. } => {
                 group.main = Main::Norm { node: id, training: self.trains(id) };
                 self.finish(&mut group);
@@ -190,7 +192,7 @@ impl Fuser<'_> {
     }
 
     /// A convolution with a frozen batch norm after it, a residual and a ReLU.
-    fn conv(&mut self, group: &mut Group, id: NodeId, padding: usize) {
+    fn conv(&mut self, group: &mut Group, id: NodeId, upsample: usize, padding: usize) {
         let mut norm = None;
         if let Some(next) = self.next(id).filter(|&n| matches!(self.op(n), Op::BatchNorm { .. }))
             && !self.trains(next)
@@ -199,12 +201,25 @@ impl Fuser<'_> {
             norm = Some(next);
             self.take(group, next);
         }
-        group.main = Main::Conv { node: id, norm, padding };
+        group.main = Main::Conv { node: id, norm, upsample, padding };
         self.finish(group);
     }
 
-    /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; padding
-    /// before a max pooling joins the pooling, and before a 3x3 convolution the convolution.
+    /// The convolution that alone reads normalised pixels which are enlarged first by the node `id`, and the zeros
+    /// between.
+    fn enlarged(&self, id: NodeId) -> Option<(NodeId, usize)> {
+        let normalised = matches!(self.op(self.graph.nodes[id].inputs[0]), Op::Normalize(_));
+        let next = self.next(id).filter(|_| normalised)?;
+        let (conv, padding) = match self.op(next) {
+            Op::ZeroPadding { padding } => (self.next(next)?, padding),
+            _ => (next, 0),
+        };
+        matches!(self.op(conv), Op::Conv2D { .. }).then_some((conv, padding))
+    }
+
+    /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; enlargement of
+    /// normalised pixels joins the convolution that follows, padding before a max pooling joins the
+    /// pooling, and before a 3x3 convolution the convolution.
     fn frame(&mut self, group: &mut Group) {
         let (mut map, mut factor, mut padding) = (None, 1, 0);
         let mut rank = 0;
@@ -216,6 +231,17 @@ impl Fuser<'_> {
                     1
                 }
                 Op::Upsample { factor: f } if rank < 2 => {
+                    if f > 1
+                        && let Some((conv, padding)) = self.enlarged(id)
+                    {
+                        if rank == 0 {
+                            self.done[self.graph.nodes[conv].inputs[0]] = true;
+                            self.take(group, conv);
+                            self.conv(group, conv, f, padding);
+                            return;
+                        }
+                        break;
+                    }
                     factor = f;
                     2
                 }
@@ -231,7 +257,7 @@ impl Fuser<'_> {
                     });
                     if let (0, Some(node)) = (rank, conv) {
                         self.take(group, node);
-                        self.conv(group, node, p);
+                        self.conv(group, node, 1, p);
                         return;
                     }
                     padding = p;

@@ -23,9 +23,20 @@ pub const OUTPUT: &str = "probabilities";
 pub fn groups(model: &Model, whole: &[NodeId]) -> Result<Vec<Group>> {
     let mut outputs = whole.to_vec();
     outputs.push(model.output());
+    // The enlarged image, with zeros around it, is a value of its own.
+    let nodes = &model.net.graph.nodes;
+    let enlarges = |id: NodeId| matches!(nodes[id].op, Op::Upsample { .. });
+    outputs.extend((0..nodes.len()).filter(|&id| match nodes[id].op {
+        Op::ZeroPadding { .. } => enlarges(nodes[id].inputs[0]),
+        _ => enlarges(id) && !nodes.iter().any(|n| n.inputs == [id] && is_padding(n.op)),
+    }));
     let request =
         Request { batch: 1, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
     Ok(Plan::new(&model.net.graph, request)?.groups)
+}
+
+fn is_padding(op: Op) -> bool {
+    matches!(op, Op::ZeroPadding { .. })
 }
 
 /// A convolution's or dense layer's kernel in Keras's layout, and its bias, with a batch norm folded in.
@@ -128,7 +139,7 @@ impl Builder<'_> {
                 }
                 value
             }
-            Main::Conv { node, norm, padding } => self.conv(x, node, norm, padding)?,
+            Main::Conv { node, norm, padding, .. } => self.conv(x, node, norm, padding)?,
             Main::Norm { node, .. } => self.batch_norm(x, node)?,
             Main::Identity | Main::Dropout { .. } => self.value(x),
             Main::Add => {
