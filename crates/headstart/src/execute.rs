@@ -29,13 +29,13 @@ use headstart_kernels::element::{Bf16, DType, Element, Slice};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
 use headstart_kernels::loss::{self, Labels, Targets};
 use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::pool::{self, Normalize, PoolShape};
 use headstart_kernels::table::Compute;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::parameters::{Parameters, Role};
-use crate::plan::{Group, Main, Place, Plan, Step};
+use crate::plan::{Group, Main, Place, Plan, Pool, Step};
 
 /// What a group keeps between steps.
 #[derive(Debug, Default)]
@@ -381,10 +381,15 @@ impl Executor {
         }
     }
 
+    /// The max pooling that a group is or ends in.
     fn pool_shape(&self, g: &Group, batch: usize) -> Option<PoolShape> {
-        let Main::MaxPool { node, padding } = g.main else { return None };
+        let (Pool { node, padding }, pooled) = match (g.main, g.pool) {
+            (Main::MaxPool(pool), _) => (pool, g.inputs[0]),
+            (Main::Conv { node, .. } | Main::Norm { node, .. }, Some(pool)) => (pool, node),
+            _ => return None,
+        };
         let Op::MaxPool { pool, stride } = self.graph.nodes[node].op else { return None };
-        let shape = self.graph.nodes[g.inputs[0]].shape;
+        let shape = self.graph.nodes[pooled].shape;
         let ((height, width), channels) = (shape.spatial(), shape.channels());
         Some(PoolShape { batch, height, width, channels, pool, stride, padding })
     }

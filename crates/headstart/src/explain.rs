@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::graph::{Graph, NodeId, Op};
 use crate::parameters::layer_shapes;
-use crate::plan::{Group, Main, Plan, Step};
+use crate::plan::{Group, Main, Plan, Pool, Step};
 use crate::summary::grouped;
 
 /// One step of a plan, for one batch.
@@ -153,6 +153,9 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
                 fraction_of_peak: None,
             }
         }
+        Step::Unpool { group: g, .. } => {
+            of("d max pool".into(), output(g), 0, size(output(g)) + 2 * inputs(g))
+        }
         Step::Kernel { group: g, .. } => {
             let elements = inputs(g) + size(output(g)) + main(g);
             let kind = "d conv kernel".to_string();
@@ -212,17 +215,19 @@ fn label(graph: &Graph, group: &Group) -> String {
         }
         Main::Identity => {}
         Main::Add => parts.push("add".into()),
-        Main::MaxPool { padding, .. } => {
-            parts.extend((padding > 0).then(|| "pad".to_string()));
-            parts.push("max pool".into());
-        }
+        Main::MaxPool(pool) => parts.push(pooling(pool)),
         Main::Average => parts.push("average pool".into()),
         Main::Dropout { .. } => parts.push("dropout".into()),
         Main::Softmax => parts.push("softmax".into()),
     }
     parts.extend(group.residual.map(|_| "add".to_string()));
     parts.extend(group.relu.then(|| "relu".to_string()));
+    parts.extend(group.pool.map(pooling));
     parts.join("+")
+}
+
+fn pooling(pool: Pool) -> String {
+    if pool.padding > 0 { "pad+max pool".into() } else { "max pool".into() }
 }
 
 impl fmt::Display for Explanation {

@@ -120,11 +120,11 @@ fn passes<E: Element>(criterion: &mut Criterion) {
     let mut dx = vec![E::default(); s.in_len()];
     bytes::<E>(&mut group, s.in_len() + s.out_len(), 1);
     group.bench_function("max pool 112x112x64", |bench| {
-        bench.iter(|| pool::max_pool(&c, &s, &x[..s.in_len()], &mut p));
+        bench.iter(|| pool::max_pool(&c, &s, &x[..s.in_len()], None, &mut p));
     });
     bytes::<E>(&mut group, 2 * s.in_len() + s.out_len(), 1);
     group.bench_function("max pool gradient 112x112x64", |bench| {
-        bench.iter(|| pool::max_pool_backward(&c, &s, &x[..s.in_len()], &dp, &mut dx));
+        bench.iter(|| pool::max_pool_backward(&c, &s, &x[..s.in_len()], None, &dp, true, &mut dx));
     });
     group.finish();
 }

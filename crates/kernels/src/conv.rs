@@ -38,6 +38,7 @@ use crate::gradient;
 use crate::isa::Isa;
 use crate::matrices::{Inner, Matrices};
 use crate::norm::{self, NormState};
+use crate::pool::PoolShape;
 use crate::table::Compute;
 use crate::winograd;
 
@@ -272,6 +273,27 @@ pub fn forward<E: Element>(
     output: &mut [E],
 ) {
     convolve(compute, shape, input, packed, epilogue, output, false);
+}
+
+/// [`forward`] and a max pooling of its output, which is never in memory as a whole. Only for enlarged inputs, and without a
+/// residual.
+///
+/// # Panics
+/// As [`forward`]; if the input is not enlarged, there is a residual, or `pool` does not follow the convolution.
+pub fn forward_pooled<E: Element>(
+    compute: &Compute,
+    shape: &ConvShape,
+    pool: &PoolShape,
+    input: &[E],
+    packed: &Packed,
+    epilogue: Epilogue<'_, E>,
+    output: &mut [E],
+) {
+    assert!(enlarged::suits(shape), "a pooled convolution of an input that is not enlarged");
+    let packed = packed.check::<E>(compute, shape, false);
+    let Epilogue { bias, residual, relu } = epilogue;
+    let finish = Finish { bias, residual, relu, ..Finish::nothing() };
+    enlarged::forward_pooled(compute, shape, pool, input, packed, &finish, output);
 }
 
 /// [`forward`]; with `summed` the sums over pixels of what is stored and of its squares, by channel, unless the way that

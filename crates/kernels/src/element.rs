@@ -52,6 +52,9 @@ pub trait Element: Stored + Copy + Default + PartialEq + std::fmt::Debug + Send 
     /// The value, exactly.
     fn to_f32(self) -> f32;
 
+    /// The larger of two; NaN if either is.
+    fn larger(self, other: Self) -> Self;
+
     /// Memory of floats, read as elements.
     fn view(floats: &[f32]) -> &[Self];
 
@@ -105,6 +108,16 @@ impl Element for f32 {
         self
     }
 
+    // Without a choice between two values as they are: stored over one of them, it would become a masked store, which
+    // is slow.
+    #[inline(always)]
+    fn larger(self, other: f32) -> f32 {
+        // Either comparison gives its second value if one of them is NaN; otherwise both are the same.
+        let first = if self > other { self } else { other };
+        let second = if other > self { other } else { self };
+        f32::from_bits(first.to_bits() | second.to_bits())
+    }
+
     fn view(floats: &[f32]) -> &[f32] {
         floats
     }
@@ -145,6 +158,14 @@ impl Element for Bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Bf16) -> Bf16 {
+        // Whole numbers in the order of the values: negative ones with all bits but the sign turned over, NaN above all.
+        let turn = |x: u16| x ^ ((x as i16 >> 15) as u16 >> 1);
+        let order = |Bf16(x): Bf16| turn(if x & 0x7fff > 0x7f80 { x & 0x7fff } else { x }) as i16;
+        Bf16(turn(order(self).max(order(other)) as u16))
     }
 
     fn view(floats: &[f32]) -> &[Bf16] {
@@ -334,6 +355,25 @@ mod tests {
             let same = Bf16::from_f32(x.to_f32());
             assert!(same == x || x.to_f32().is_nan() && same.to_f32().is_nan());
         }
+    }
+
+    #[test]
+    fn the_larger_is_larger_and_nan_spreads() {
+        fn check<E: Element>() {
+            let values = [-f32::INFINITY, -2.5, -1e-38, -0.0, 0.0, 1e-38, 1.0, 2.5, f32::INFINITY];
+            for (i, &a) in values.iter().enumerate() {
+                for (j, &b) in values.iter().enumerate() {
+                    let got = E::from_f32(a).larger(E::from_f32(b)).to_f32();
+                    assert_eq!(got, E::from_f32(values[i.max(j)]).to_f32(), "{a} and {b}");
+                }
+                for nan in [f32::NAN, -f32::NAN] {
+                    let (a, nan) = (E::from_f32(a), E::from_f32(nan));
+                    assert!(a.larger(nan).to_f32().is_nan() && nan.larger(a).to_f32().is_nan());
+                }
+            }
+        }
+        check::<f32>();
+        check::<Bf16>();
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::element::Element;
 use crate::gemm::{self, Edge, Finish, pointer};
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::{Inner, Matrices};
+use crate::pool::{self, PoolShape};
+use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -213,6 +215,56 @@ pub(crate) fn forward<E: Element>(
         }
         totals
     })
+}
+
+/// As [`forward`], followed by a max pooling: rows of the convolution's output live as long as windows see them.
+///
+/// # Panics
+/// If a slice has not the length that the shapes give it, or `pool` does not follow `s`.
+pub(crate) fn forward_pooled<E: Element>(
+    compute: &Compute,
+    s: &ConvShape,
+    pool: &PoolShape,
+    input: &[E],
+    packed: &[E],
+    finish: &Finish<'_, E>,
+    output: &mut [E],
+) {
+    let map = [s.batch, s.out_height(), s.out_width(), s.out_channels];
+    assert_eq!([pool.batch, pool.height, pool.width, pool.channels], map, "what is pooled");
+    assert!(finish.residual.is_none() && finish.mask.is_none(), "epilogue of what is pooled");
+    assert_eq!(output.len(), pool.out_len(), "output length");
+    let job = Job::new(compute, s, input, packed, finish);
+    let (line, row) = (pool.width * pool.channels, pool.out_width() * pool.channels);
+    let bands = TASKS.div_ceil(s.batch.max(1)).min(pool.out_height());
+    let output = Shared::new(output);
+    compute.threads.run(s.batch * bands, |task| {
+        let (image, band) = (task / bands, task % bands);
+        let mut lines = job.lines(image);
+        let mut made = vec![E::default(); pool.pool * line];
+        let mut highest = vec![E::default(); line];
+        let mut next = 0;
+        for at in band * pool.out_height() / bands..(band + 1) * pool.out_height() / bands {
+            let rows = pool.rows(at);
+            for y in next.max(rows.start)..rows.end {
+                lines.compute(y, 0, &mut made[y % pool.pool * line..][..line], false);
+            }
+            next = next.max(rows.end);
+            // SAFETY: tasks own disjoint rows of the output.
+            let to = unsafe { output.slice((image * pool.out_height() + at) * row, row) };
+            vectorize!(
+                compute.isa(),
+                pool::maxima(
+                    pool,
+                    at,
+                    #[inline(always)]
+                    |r| &made[r % pool.pool * line..][..line],
+                    &mut highest,
+                    to
+                )
+            );
+        }
+    });
 }
 
 /// A convolution whose operands were checked.

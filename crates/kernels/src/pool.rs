@@ -1,4 +1,6 @@
-//! Max pooling and global average pooling, NHWC, with their gradients.
+//! Max pooling, of a map as it is or normalised on the way, and global average pooling, NHWC, with their gradients.
+
+use std::ops::Range;
 
 use crate::element::Element;
 use crate::simd::vectorize;
@@ -44,86 +46,226 @@ impl PoolShape {
         self.batch * self.out_height() * self.out_width() * self.channels
     }
 
-    /// Calls `f` with every cell of the window of output (`y`, `x`) in order: row and column of the input
-    /// pixel, or `None` in the padding.
+    /// Input rows that output row `line` sees; fewer than the window has where it reaches into the padding.
     #[inline(always)]
-    fn window(&self, y: usize, x: usize, mut f: impl FnMut(Option<[usize; 2]>)) {
-        for i in 0..self.pool {
-            for j in 0..self.pool {
-                let (r, c) = (y * self.stride + i, x * self.stride + j);
-                let inside = r >= self.padding
-                    && c >= self.padding
-                    && r - self.padding < self.height
-                    && c - self.padding < self.width;
-                f(inside.then(|| [r - self.padding, c - self.padding]));
+    pub(crate) fn rows(&self, line: usize) -> Range<usize> {
+        self.inside(line, self.height)
+    }
+
+    /// Input columns that output column `column` sees, likewise.
+    #[inline(always)]
+    fn columns(&self, column: usize) -> Range<usize> {
+        self.inside(column, self.width)
+    }
+
+    #[inline(always)]
+    fn inside(&self, output: usize, size: usize) -> Range<usize> {
+        let start = output * self.stride;
+        let end = (start + self.pool).saturating_sub(self.padding).min(size);
+        start.saturating_sub(self.padding).min(end)..end
+    }
+}
+
+/// What happens to a map on its way into [`max_pool`]: a batch norm, and a ReLU.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalize<'a> {
+    /// Factor of each channel.
+    pub scale: &'a [f32],
+    /// Added to each channel.
+    pub shift: &'a [f32],
+    /// `max(x, 0)` afterwards.
+    pub relu: bool,
+}
+
+/// The rows of an image, as windows see them.
+struct Rows<'a, E> {
+    image: &'a [E],
+    normalize: Option<Normalize<'a>>,
+    /// Elements of a row.
+    line: usize,
+    pool: usize,
+    /// The last `pool` normalised rows; row `r` lies at `r % pool`.
+    made: Vec<E>,
+    /// The next row to normalise.
+    next: usize,
+}
+
+impl<'a, E: Element> Rows<'a, E> {
+    fn new(s: &PoolShape, image: &'a [E], normalize: Option<Normalize<'a>>) -> Rows<'a, E> {
+        let line = s.width * s.channels;
+        let made = vec![E::default(); if normalize.is_some() { s.pool * line } else { 0 }];
+        Rows { image, normalize, line, pool: s.pool, made, next: 0 }
+    }
+
+    /// Makes some rows ready, which begin and end no earlier than the last ones.
+    #[inline(always)]
+    fn ready(&mut self, rows: Range<usize>) {
+        let Some(Normalize { scale, shift, relu }) = self.normalize else { return };
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        for r in self.next.max(rows.start)..rows.end {
+            let from = &self.image[r * self.line..][..self.line];
+            let to = &mut self.made[r % self.pool * self.line..][..self.line];
+            let pixels = to.chunks_exact_mut(scale.len()).zip(from.chunks_exact(scale.len()));
+            for (to, from) in pixels {
+                for (((to, x), a), b) in to.iter_mut().zip(from).zip(scale).zip(shift) {
+                    let v = x.to_f32() * a + b;
+                    *to = E::from_f32(if v < floor { floor } else { v });
+                }
             }
+        }
+        self.next = rows.end;
+    }
+
+    /// A row that is ready.
+    #[inline(always)]
+    fn row(&self, r: usize) -> &[E] {
+        match self.normalize {
+            Some(_) => &self.made[r % self.pool * self.line..][..self.line],
+            None => &self.image[r * self.line..][..self.line],
         }
     }
 }
 
-/// Maximum over windows; input `[batch, height, width, channels]`. NaN spreads.
+fn check_normalize(s: &PoolShape, normalize: Option<Normalize<'_>>) {
+    let fits = |values: &[f32]| !values.is_empty() && values.len() == s.channels;
+    assert!(normalize.is_none_or(|n| fits(n.scale) && fits(n.shift)), "parameter length");
+}
+
+/// Rows of the output that one task computes.
+const ROWS: usize = 8;
+
+/// Maximum over windows; input `[batch, height, width, channels]`. NaN spreads. With `normalize` that of the
+/// normalised input, to the bits of [`crate::norm::batch_norm_apply`] before.
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it.
-pub fn max_pool<E: Element>(c: &Compute, s: &PoolShape, x: &[E], y: &mut [E]) {
+pub fn max_pool<E: Element>(
+    c: &Compute,
+    s: &PoolShape,
+    x: &[E],
+    normalize: Option<Normalize<'_>>,
+    y: &mut [E],
+) {
     assert!(x.len() == s.in_len() && y.len() == s.out_len(), "pooling lengths");
-    let (n, row) = (s.channels, s.out_width() * s.channels);
+    check_normalize(s, normalize);
+    let (line, row) = (s.width * s.channels, s.out_width() * s.channels);
     if row == 0 {
         return;
     }
-    c.threads.chunks(y, row, |line, y| {
-        let (image, line) = (line / s.out_height(), line % s.out_height());
-        let x = &x[image * s.height * s.width * n..][..s.height * s.width * n];
+    let image = |i: usize| &x[i * s.height * line..][..s.height * line];
+    c.threads.chunks(y, ROWS * row, |part, y| {
+        let mut highest = vec![E::default(); line];
+        let mut rows = Rows::new(s, image(part * ROWS / s.out_height()), normalize);
         vectorize!(c.isa(), {
-            for (column, y) in y.chunks_exact_mut(n).enumerate() {
-                y.fill(E::from_f32(f32::NEG_INFINITY));
-                s.window(
-                    line,
-                    column,
+            for (i, y) in y.chunks_exact_mut(row).enumerate() {
+                let at = (part * ROWS + i) % s.out_height();
+                if at == 0 {
+                    rows.image = image((part * ROWS + i) / s.out_height());
+                    rows.next = 0;
+                }
+                rows.ready(s.rows(at));
+                maxima(
+                    s,
+                    at,
                     #[inline(always)]
-                    |pixel| match pixel {
-                        Some([row, column]) => {
-                            let pixel = row * s.width + column;
-                            for (y, &x) in y.iter_mut().zip(&x[pixel * n..][..n]) {
-                                let value = x.to_f32();
-                                *y = if value > y.to_f32() || value.is_nan() { x } else { *y };
-                            }
-                        }
-                        None => {
-                            let zero = E::default();
-                            y.iter_mut()
-                                .for_each(|y| *y = if y.to_f32() < 0.0 { zero } else { *y });
-                        }
-                    },
+                    |r| rows.row(r),
+                    &mut highest,
+                    y,
                 );
             }
         });
     });
 }
 
+/// Output row `at` of [`max_pool`] from an image's input rows: the maxima of the window's rows, column by column, then
+/// along the row.
+#[inline(always)]
+pub(crate) fn maxima<'r, E: Element>(
+    s: &PoolShape,
+    at: usize,
+    row: impl Fn(usize) -> &'r [E],
+    highest: &mut [E],
+    y: &mut [E],
+) {
+    let (n, rows) = (s.channels, s.rows(at));
+    highest.fill(lowest(s, &rows));
+    for r in rows {
+        raise(highest, row(r));
+    }
+    for (column, y) in y.chunks_exact_mut(n).enumerate() {
+        let columns = s.columns(column);
+        y.fill(lowest(s, &columns));
+        for column in columns {
+            raise(y, &highest[column * n..][..n]);
+        }
+    }
+}
+
+/// What a maximum over so many of the window's rows or columns begins with: the padding's zero, if it reaches there.
+#[inline(always)]
+fn lowest<E: Element>(s: &PoolShape, inside: &Range<usize>) -> E {
+    if inside.len() < s.pool { E::default() } else { E::from_f32(f32::NEG_INFINITY) }
+}
+
+/// Raises values to others; NaN stays and spreads.
+#[inline(always)]
+fn raise<E: Element>(values: &mut [E], others: &[E]) {
+    for (value, &other) in values.iter_mut().zip(others) {
+        *value = value.larger(other);
+    }
+}
+
 /// Gradient of [`max_pool`], overwriting `dx`. Of equal maxima the first in the window takes the
-/// gradient, as in TensorFlow and PyTorch on a CPU; a maximum in the padding takes it away.
+/// gradient, as in TensorFlow and PyTorch on a CPU; a maximum in the padding takes it away. With `normalize` the gradient
+/// is that of the normalised input. With `rectified` what the windows see is a ReLU's output and `dx` the gradient of its
+/// input: maxima that are not positive take none.
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it.
-pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[E], dx: &mut [E]) {
+pub fn max_pool_backward<E: Element>(
+    c: &Compute,
+    s: &PoolShape,
+    x: &[E],
+    normalize: Option<Normalize<'_>>,
+    dy: &[E],
+    rectified: bool,
+    dx: &mut [E],
+) {
     assert!(x.len() == s.in_len() && dx.len() == s.in_len(), "pooling lengths");
     assert_eq!(dy.len(), s.out_len(), "pooling gradient length");
-    let n = s.channels;
-    let (pixels, out) = (s.height * s.width * n, s.out_height() * s.out_width() * n);
+    check_normalize(s, normalize);
+    let (line, row) = (s.width * s.channels, s.out_width() * s.channels);
+    let (pixels, out) = (s.height * line, s.out_height() * row);
     if pixels == 0 {
         return;
     }
     c.threads.chunks(dx, pixels, |image, dx| {
-        let x = &x[image * pixels..][..pixels];
+        let mut rows = Rows::new(s, &x[image * pixels..][..pixels], normalize);
         let dy = &dy[image * out..][..out];
-        let line = s.width * n;
+        let (mut highest, mut y) = (vec![E::default(); line], vec![E::default(); row]);
+        // The output row's gradient, and in how many cells of its window each maximum was found so far.
+        let (mut gradient, mut found) = (vec![0.0f32; row], vec![0u32; row]);
         // The sums of the rows that windows still reach; row `r` lies at `r % pool`.
         let mut sums = vec![0.0f32; s.pool * line];
         let mut next = 0;
-        for (y, dy) in dy.chunks_exact(s.out_width() * n).enumerate() {
-            vectorize!(c.isa(), route(s, y, x, dy, &mut sums));
-            let done = ((y + 1) * s.stride).saturating_sub(s.padding).min(s.height);
+        for (at, dy) in dy.chunks_exact(row).enumerate() {
+            vectorize!(c.isa(), {
+                rows.ready(s.rows(at));
+                maxima(
+                    s,
+                    at,
+                    #[inline(always)]
+                    |r| rows.row(r),
+                    &mut highest,
+                    &mut y,
+                );
+                for ((gradient, dy), y) in gradient.iter_mut().zip(dy).zip(&y) {
+                    *gradient = if (y.to_f32() > 0.0) | !rectified { dy.to_f32() } else { 0.0 };
+                }
+                found.fill(0);
+                route(s, at, &rows, &y, &gradient, &mut found, &mut sums);
+            });
+            let done = ((at + 1) * s.stride).saturating_sub(s.padding).min(s.height);
             vectorize!(c.isa(), finish(s.pool, next..done, line, &mut sums, dx));
             next = next.max(done);
         }
@@ -131,89 +273,68 @@ pub fn max_pool_backward<E: Element>(c: &Compute, s: &PoolShape, x: &[E], dy: &[
     });
 }
 
-/// Channels whose maxima are looked for together, in registers.
-const BLOCK: usize = 32;
-
-/// Adds the gradients `dy` of one output row to `sums`, at the maximum of each window.
+/// Adds the gradient of one output row, whose maxima are `y`, to `sums`.
 #[inline(always)]
-fn route<E: Element>(s: &PoolShape, y: usize, x: &[E], dy: &[E], sums: &mut [f32]) {
-    let n = s.channels;
-    for (column, dy) in dy.chunks_exact(n).enumerate() {
-        let mut first = 0;
-        while let Some(dy) = dy[first..].first_chunk::<BLOCK>() {
-            let at = maxima::<E, BLOCK>(s, [y, column], first, x);
-            add(s, [y, column], first, &at, dy, sums);
-            first += BLOCK;
+fn route<E: Element>(
+    s: &PoolShape,
+    at: usize,
+    map: &Rows<'_, E>,
+    y: &[E],
+    gradient: &[f32],
+    found: &mut [u32],
+    sums: &mut [f32],
+) {
+    let (n, rows) = (s.channels, s.rows(at));
+    let outputs = y.chunks_exact(n).zip(gradient.chunks_exact(n)).zip(found.chunks_exact_mut(n));
+    for (column, ((y, gradient), found)) in outputs.enumerate() {
+        let columns = s.columns(column);
+        if rows.len() < s.pool || columns.len() < s.pool {
+            padded(s, [at, column], map, y, gradient, found, sums);
+            continue;
         }
-        for (channel, &dy) in dy.iter().enumerate().skip(first) {
-            let at = maxima::<E, 1>(s, [y, column], channel, x);
-            add(s, [y, column], channel, &at, &[dy], sums);
+        for r in rows.clone() {
+            for column in columns.clone() {
+                let x = &map.row(r)[column * n..][..n];
+                take(x, y, gradient, found, &mut sums[(r % s.pool * s.width + column) * n..][..n]);
+            }
         }
     }
 }
 
-/// The cell of the window at which each of `N` channels from `first` on has its maximum: `u32::MAX` in the padding.
-#[inline(always)]
-fn maxima<E: Element, const N: usize>(
+/// The same for a window that reaches into the padding, whose zeros take what they are the maximum of.
+fn padded<E: Element>(
     s: &PoolShape,
-    [y, column]: [usize; 2],
-    first: usize,
-    x: &[E],
-) -> [u32; N] {
-    let (mut best, mut at) = ([f32::NEG_INFINITY; N], [u32::MAX; N]);
-    let mut cell = 0;
-    s.window(
-        y,
-        column,
-        #[inline(always)]
-        |pixel| {
-            let (zeros, number) =
-                ([E::default(); N], if pixel.is_some() { cell } else { u32::MAX });
-            let values = pixel.and_then(|[row, column]| {
-                x[(row * s.width + column) * s.channels + first..].first_chunk()
-            });
-            let values = values.unwrap_or(&zeros);
-            for i in 0..N {
-                let x = values[i].to_f32();
-                // Without branches, so that all channels are compared at once.
-                let better = (x > best[i]) | (x.is_nan() & !best[i].is_nan());
-                best[i] = if better { x } else { best[i] };
-                at[i] = if better { number } else { at[i] };
-            }
-            cell += 1;
-        },
-    );
-    at
-}
-
-/// Adds the gradients of `N` channels from `first` on to the sums at the cells `at` of the window.
-#[inline(always)]
-fn add<E: Element, const N: usize>(
-    s: &PoolShape,
-    [y, column]: [usize; 2],
-    first: usize,
-    at: &[u32; N],
-    dy: &[E; N],
+    [line, column]: [usize; 2],
+    map: &Rows<'_, E>,
+    y: &[E],
+    gradient: &[f32],
+    found: &mut [u32],
     sums: &mut [f32],
 ) {
-    let mut cell = 0;
-    s.window(
-        y,
-        column,
-        #[inline(always)]
-        |pixel| {
-            let number = cell;
-            let row = pixel.map(|[row, column]| row % s.pool * s.width + column);
-            if let Some(row) = row
-                && let Some(sums) = sums[row * s.channels + first..].first_chunk_mut::<N>()
-            {
-                for i in 0..N {
-                    sums[i] += if at[i] == number { dy[i].to_f32() } else { 0.0 };
-                }
+    let (n, rows, columns) = (s.channels, s.rows(line), s.columns(column));
+    for r in line * s.stride..line * s.stride + s.pool {
+        for c in column * s.stride..column * s.stride + s.pool {
+            let (r, c) = (r.wrapping_sub(s.padding), c.wrapping_sub(s.padding));
+            if rows.contains(&r) && columns.contains(&c) {
+                let x = &map.row(r)[c * n..][..n];
+                take(x, y, gradient, found, &mut sums[(r % s.pool * s.width + c) * n..][..n]);
+            } else {
+                found.iter_mut().zip(y).for_each(|(f, y)| *f += u32::from(y.to_f32() == 0.0));
             }
-            cell += 1;
-        },
-    );
+        }
+    }
+}
+
+/// Adds gradients to the sums of a pixel where it is the first in the window to have the maximum.
+#[inline(always)]
+fn take<E: Element>(x: &[E], y: &[E], gradient: &[f32], found: &mut [u32], sums: &mut [f32]) {
+    let cells = x.iter().zip(y).zip(gradient).zip(found).zip(sums);
+    for ((((x, y), gradient), found), sum) in cells {
+        let (x, y) = (x.to_f32(), y.to_f32());
+        let here = (x == y) | x.is_nan();
+        *sum += if here & (*found == 0) { *gradient } else { 0.0 };
+        *found += u32::from(here);
+    }
 }
 
 /// Writes the gradient of some rows and frees their sums.

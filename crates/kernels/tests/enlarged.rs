@@ -3,6 +3,7 @@
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::oracle;
+use headstart_kernels::pool::{self, PoolShape};
 use headstart_kernels::table::Compute;
 
 mod support;
@@ -210,4 +211,35 @@ fn an_image_alone_has_the_bits_it_has_in_a_batch() {
 fn an_enlarged_image_takes_no_gradient() {
     let (c, s) = (Compute::new(1).unwrap(), shapes()[0]);
     conv::pack_backward_input::<f32>(&c, &s, &vec![0.0; s.kernel_len()], &mut Packed::default());
+}
+
+fn pooled<E: Element>(c: &Compute) {
+    for s in shapes() {
+        for (size, stride, padding) in [(3, 2, 1), (2, 2, 0)] {
+            if s.out_height() + 2 * padding < size || s.out_width() + 2 * padding < size {
+                continue;
+            }
+            let (batch, channels) = (s.batch, s.out_channels);
+            let (height, width) = (s.out_height(), s.out_width());
+            let pool = PoolShape { batch, height, width, channels, pool: size, stride, padding };
+            let x = elements::<E>(s.in_len(), 1).0;
+            let (w, bias) = (noise(s.kernel_len(), 2), noise(s.out_channels, 3));
+            let mut packed = Packed::default();
+            conv::pack_forward::<E>(c, &s, &w, None, &mut packed);
+            let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };
+            let mut map = vec![E::default(); s.out_len()];
+            conv::forward(c, &s, &x, &packed, epilogue, &mut map);
+            let nan = || vec![E::from_f32(f32::NAN); pool.out_len()];
+            let (mut want, mut got) = (nan(), nan());
+            pool::max_pool(c, &pool, &map, None, &mut want);
+            conv::forward_pooled(c, &s, &pool, &x, &packed, epilogue, &mut got);
+            assert!(got == want, "{} {} {s:?} {pool:?}", c.isa(), E::DTYPE.name());
+        }
+    }
+}
+
+#[test]
+fn pooling_on_the_way_gives_the_bits_of_pooling_afterwards() {
+    each_compute(pooled::<f32>);
+    each_compute(pooled::<Bf16>);
 }

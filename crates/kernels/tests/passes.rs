@@ -4,7 +4,7 @@ use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::elementwise::{self, Affine, FrameShape};
 use headstart_kernels::norm::{self, NormState};
 use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
-use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::pool::{self, Normalize, PoolShape};
 use headstart_kernels::{loss, table::Compute};
 
 mod support;
@@ -200,10 +200,10 @@ fn pooling_matches_brute_force() {
             let dy = noise(s.out_len(), 4);
             let (want, gradient) = pool_oracle(&s, &x, &dy);
             let mut y = vec![f32::NAN; s.out_len()];
-            pool::max_pool(c, &s, &x, &mut y);
+            pool::max_pool(c, &s, &x, None, &mut y);
             close(&format!("{s:?}"), &y, &want, 0.0);
             let mut dx = vec![f32::NAN; s.in_len()];
-            pool::max_pool_backward(c, &s, &x, &dy, &mut dx);
+            pool::max_pool_backward(c, &s, &x, None, &dy, false, &mut dx);
             close(&format!("{s:?}"), &dx, &gradient, 16.0 * EPS);
         }
         let (batch, pixels, channels) = (3, 49, 70);
@@ -234,6 +234,39 @@ fn pooling_matches_brute_force() {
     });
 }
 
+fn normalised<E: Element>(c: &Compute) {
+    for (height, width, channels, size, stride, padding) in
+        [(7, 6, 5, 3, 2, 0), (19, 9, 64, 3, 2, 1), (5, 5, 1, 2, 2, 0), (6, 4, 17, 3, 1, 1)]
+    {
+        let s = PoolShape { batch: 2, height, width, channels, pool: size, stride, padding };
+        let (x, dy) = (elements::<E>(s.in_len(), 3).0, elements::<E>(s.out_len(), 4).0);
+        let (scale, shift) = (noise(channels, 5), noise(channels, 6));
+        for relu in [true, false] {
+            let normalize = Some(Normalize { scale: &scale, shift: &shift, relu });
+            let mut map = vec![E::default(); x.len()];
+            norm::batch_norm_apply(c, channels, &x, &scale, &shift, None, relu, &mut map);
+            let (mut got, mut want) = (vec![E::default(); dy.len()], vec![E::default(); dy.len()]);
+            pool::max_pool(c, &s, &x, normalize, &mut got);
+            pool::max_pool(c, &s, &map, None, &mut want);
+            assert!(got == want, "{s:?} relu {relu}");
+            let nan = || vec![E::from_f32(f32::NAN); x.len()];
+            let (mut got, mut want) = (nan(), nan());
+            pool::max_pool_backward(c, &s, &x, normalize, &dy, relu, &mut got);
+            pool::max_pool_backward(c, &s, &map, None, &dy, false, &mut want);
+            if relu {
+                elementwise::relu_backward(c, &map, &mut want);
+            }
+            assert!(got == want, "gradient {s:?} relu {relu}");
+        }
+    }
+}
+
+#[test]
+fn pooling_of_a_map_normalised_on_the_way_is_normalising_and_pooling() {
+    each_compute(normalised::<f32>);
+    each_compute(normalised::<Bf16>);
+}
+
 #[test]
 fn nan_passes_through_pooling_and_relu() {
     let c = Compute::new(1).unwrap();
@@ -243,7 +276,7 @@ fn nan_passes_through_pooling_and_relu() {
         let mut x = [1.0, 2.0, 3.0, 4.0];
         x[at] = f32::NAN;
         let mut y = [0.0];
-        pool::max_pool(&c, &s, &x, &mut y);
+        pool::max_pool(&c, &s, &x, None, &mut y);
         assert!(y[0].is_nan(), "NaN at {at} was lost");
     }
     let mut y = [0.0; 2];
@@ -486,12 +519,12 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
         let (x, xv) = elements::<Bf16>(s.in_len(), 1);
         let (dy, dv) = elements::<Bf16>(s.out_len(), 2);
         let (mut y, mut want) = (vec![Bf16::default(); s.out_len()], vec![0.0; s.out_len()]);
-        pool::max_pool(c, &s, &x, &mut y);
-        pool::max_pool(c, &s, &xv, &mut want);
+        pool::max_pool(c, &s, &x, None, &mut y);
+        pool::max_pool(c, &s, &xv, None, &mut want);
         rounds("pool", &y, &want);
         let (mut dx, mut want) = (vec![Bf16::default(); s.in_len()], vec![0.0; s.in_len()]);
-        pool::max_pool_backward(c, &s, &x, &dy, &mut dx);
-        pool::max_pool_backward(c, &s, &xv, &dv, &mut want);
+        pool::max_pool_backward(c, &s, &x, None, &dy, false, &mut dx);
+        pool::max_pool_backward(c, &s, &xv, None, &dv, false, &mut want);
         rounds("pool gradient", &dx, &want);
         let (pixels, n) = (s.height * s.width, s.channels);
         let (mut m, mut w) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);

@@ -21,7 +21,7 @@ impl Executor {
                 self.plan.buffers[from].dtype
             }
             Step::Kernel { group, .. } | Step::Norm { group, .. } => self.dtype(group),
-            Step::Input { group, .. } => self.dtype(group),
+            Step::Input { group, .. } | Step::Unpool { group, .. } => self.dtype(group),
         };
         match dtype {
             DType::F32 => self.backward_on::<f32>(step, inputs, labels, parameters, gradients),
@@ -91,6 +91,17 @@ impl Executor {
                     norm::column_sums(&self.compute, shape.out_channels, d, bias);
                 }
             }
+            Step::Unpool { group, gradient, output } => {
+                let g = &self.plan.groups[group];
+                let Some(pool) = self.pool_shape(g, count) else { return };
+                let (place, relu) = (self.locate(self.plan.kept(g.inputs[0]), count), g.relu);
+                let (from, to) = (self.at(gradient, count), self.at(output, count));
+                let (c, State { scale, shift, .. }) = (&*self.compute, &self.states[group]);
+                let split = Split::new(&mut self.arena, to);
+                let (x, dy) = (split.value::<E>(inputs, &place), split.read::<E>(&from));
+                let normalize = Some(Normalize { scale, shift, relu });
+                pool::max_pool_backward(c, &pool, x, normalize, dy, relu, split.write());
+            }
             Step::Norm { .. } => {
                 self.norm_gradient::<E>(step, inputs, count, parameters, gradients);
             }
@@ -152,7 +163,7 @@ impl Executor {
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
-        let Step::Input { group, gradient, output, .. } = step else { return };
+        let Step::Input { group, gradient, output, mask, .. } = step else { return };
         let g = self.plan.groups[group].clone();
         if let Main::Conv { node, .. } = g.main {
             return self.conv_gradient::<E>(step, node, inputs, count, parameters, gradients);
@@ -178,9 +189,9 @@ impl Executor {
         let x = if reads { split.value::<E>(inputs, &value) } else { &[] };
         let dx = split.write::<E>();
         match g.main {
-            Main::MaxPool { .. } => {
+            Main::MaxPool(_) => {
                 if let Some(shape) = pool {
-                    pool::max_pool_backward(c, &shape, x, dy, dx);
+                    pool::max_pool_backward(c, &shape, x, None, dy, mask, dx);
                 }
             }
             Main::Frame { .. } => {

@@ -79,9 +79,9 @@ impl Executor {
             Main::Identity if g.relu => elementwise::relu(c, x, y),
             Main::Identity => elementwise::copy(c, x, y),
             Main::Add => elementwise::add(c, x, second, g.relu, y),
-            Main::MaxPool { .. } => {
+            Main::MaxPool(_) => {
                 if let Some(shape) = pool {
-                    pool::max_pool(c, &shape, x, y);
+                    pool::max_pool(c, &shape, x, None, y);
                 }
             }
             Main::Dropout { rate, .. } if parameters.is_some() => {
@@ -104,6 +104,7 @@ impl Executor {
         let g = &self.plan.groups[group];
         let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
         let (shape, relu) = (self.conv_shape(group, node, count), g.relu);
+        let pool = self.pool_shape(g, count);
         let x = self.find(g.inputs[0], count);
         let residual = g.residual.map(|node| self.find(node, count));
         let write = self.at(output, count);
@@ -125,11 +126,12 @@ impl Executor {
         let epilogue = Epilogue { bias: Some(&state.bias), residual, relu };
         let x = split.value::<E>(inputs, &x);
         let y = split.write::<E>();
-        match &mut taken {
-            Some((mean, variance)) => {
+        match (&mut taken, &pool) {
+            (Some((mean, variance)), _) => {
                 conv::forward_statistics(c, &shape, x, packed, epilogue, y, mean, variance);
             }
-            None => conv::forward(c, &shape, x, packed, epilogue, y),
+            (None, Some(pool)) => conv::forward_pooled(c, &shape, pool, x, packed, epilogue, y),
+            (None, None) => conv::forward(c, &shape, x, packed, epilogue, y),
         }
         if let (Some(norm), Some((mean, variance))) = (norm, taken) {
             self.states[norm].mean = mean;
@@ -153,6 +155,7 @@ impl Executor {
         let residual = g.residual.map(|node| self.find(node, count));
         let write = self.at(output, count);
         let gathered = self.plan.statistics[group].is_some();
+        let pool = self.pool_shape(g, count);
         let c = &*self.compute;
         let state = &mut self.states[group];
         let split = Split::new(&mut self.arena, write);
@@ -178,7 +181,11 @@ impl Executor {
             );
         }
         let (scale, shift) = (&state.scale, &state.shift);
-        norm::batch_norm_apply(c, channels, x, scale, shift, residual, relu, split.write());
+        let y = split.write();
+        match pool {
+            Some(pool) => pool::max_pool(c, &pool, x, Some(Normalize { scale, shift, relu }), y),
+            None => norm::batch_norm_apply(c, channels, x, scale, shift, residual, relu, y),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn append(plan: &mut Plan, graph: &Graph) {
         };
         let reads = || g.inputs.iter().copied().chain(g.residual);
         b.live[g.output] = trains || reads().any(|n| b.live[n]);
-        b.rectified[g.output] = g.relu;
+        b.rectified[g.output] = g.relu && g.pool.is_none();
         if b.live[g.output] {
             reads().for_each(|n| b.pending[n] += 1);
         }
@@ -38,7 +38,8 @@ pub(super) fn append(plan: &mut Plan, graph: &Graph) {
 fn cheap(plan: &Plan, graph: &Graph) -> Vec<Option<usize>> {
     let mut cheap = vec![None; graph.nodes.len()];
     for (i, g) in plan.groups.iter().enumerate() {
-        if matches!(g.main, Main::Norm { training: true, .. }) && g.residual.is_none() {
+        let alone = g.residual.is_none() && g.pool.is_none();
+        if matches!(g.main, Main::Norm { training: true, .. }) && alone {
             cheap[g.output] = Some(i);
         }
     }
@@ -65,7 +66,9 @@ struct Backward<'a> {
 impl Backward<'_> {
     fn push(&mut self, step: Step) {
         let (group, own) = match step {
-            Step::Kernel { group, .. } | Step::Norm { group, .. } => (group, false),
+            Step::Kernel { group, .. } | Step::Norm { group, .. } | Step::Unpool { group, .. } => {
+                (group, false)
+            }
             Step::Input { group, mask, .. } if self.plan.reads_input(group, mask) => (group, false),
             Step::Mask { group, .. } => (group, true),
             _ => return self.plan.steps.push(step),
@@ -100,13 +103,17 @@ impl Backward<'_> {
             self.gradients[g.inputs[0]] = Some(to);
             return;
         }
-        let Some(gradient) = self.gradients[g.output] else {
+        let Some(mut gradient) = self.gradients[g.output] else {
             // Nothing that the loss depends on reads this value.
             let reads = g.inputs.iter().copied().chain(g.residual);
             reads.for_each(|n| self.pending[n] -= 1);
             return;
         };
-        if g.relu && !self.masked[g.output] {
+        if g.pool.is_some() {
+            let output = self.buffer(g.inputs[0]);
+            self.push(Step::Unpool { group, gradient, output });
+            gradient = output;
+        } else if g.relu && !self.masked[g.output] {
             self.push(Step::Mask { group, gradient });
         }
         match g.main {
@@ -156,7 +163,7 @@ impl Backward<'_> {
                 self.residual(Some(second), gradient);
             }
             Main::Frame { .. }
-            | Main::MaxPool { .. }
+            | Main::MaxPool(_)
             | Main::Average
             | Main::Dropout { .. }
             | Main::Softmax => self.generic(group, g.inputs[0], gradient),
@@ -199,7 +206,13 @@ impl Backward<'_> {
             return;
         }
         let output = self.buffer(x);
-        let (accumulate, mask, sums) = (false, false, None);
+        let (accumulate, sums) = (false, None);
+        // Of a ReLU's output, where nothing else adds to it.
+        let mask = matches!(self.plan.groups[group].main, Main::MaxPool(_))
+            && self.pending[x] == 0
+            && self.rectified[x]
+            && self.gradients[x].is_none();
+        self.masked[x] |= mask;
         self.push(Step::Input { group, gradient, output, accumulate, mask, sums });
         match self.gradients[x] {
             Some(to) => self.push(Step::Accumulate { from: output, to }),

@@ -41,12 +41,7 @@ pub enum Main {
     /// Sum of two inputs.
     Add,
     /// Maximum over windows.
-    MaxPool {
-        /// The layer.
-        node: NodeId,
-        /// Zeros around its input.
-        padding: usize,
-    },
+    MaxPool(Pool),
     /// Mean over height and width.
     Average,
     /// Dropout while training.
@@ -60,6 +55,15 @@ pub enum Main {
     Softmax,
 }
 
+/// A max pooling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pool {
+    /// The layer.
+    pub node: NodeId,
+    /// Zeros around its input.
+    pub padding: usize,
+}
+
 /// Nodes that run as one pass over memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -69,8 +73,10 @@ pub struct Group {
     pub inputs: Vec<NodeId>,
     /// Node whose value is added.
     pub residual: Option<NodeId>,
-    /// Whether it ends in a ReLU.
+    /// Whether a ReLU follows.
     pub relu: bool,
+    /// The max pooling it ends in.
+    pub pool: Option<Pool>,
     /// Node whose value it produces.
     pub output: NodeId,
 }
@@ -153,8 +159,14 @@ impl Fuser<'_> {
     /// The group that starts at `id`, or `None` where `id` changes nothing.
     fn group(&mut self, id: NodeId) -> Option<Group> {
         let inputs = self.graph.nodes[id].inputs.clone();
-        let mut group =
-            Group { main: Main::Identity, inputs, residual: None, relu: false, output: id };
+        let mut group = Group {
+            main: Main::Identity,
+            inputs,
+            residual: None,
+            relu: false,
+            pool: None,
+            output: id,
+        };
         match self.op(id) {
             Op::Input(_) => return None,
             Op::Normalize(_) | Op::Upsample { .. } | Op::ZeroPadding { .. } => {
@@ -164,13 +176,17 @@ impl Fuser<'_> {
             Op::BatchNorm { .. } => {
                 group.main = Main::Norm { node: id, training: self.trains(id) };
                 self.finish(&mut group);
+                // Normalised again on the way into the pooling, it need not be kept.
+                if self.trains(id) && group.residual.is_none() {
+                    self.pool(&mut group);
+                }
             }
             Op::Add => {
                 group.main = Main::Add;
                 self.rectify(&mut group);
             }
             Op::Relu => group.relu = true,
-            Op::MaxPool { .. } => group.main = Main::MaxPool { node: id, padding: 0 },
+            Op::MaxPool { .. } => group.main = Main::MaxPool(Pool { node: id, padding: 0 }),
             Op::GlobalAveragePool => group.main = Main::Average,
             Op::Dropout { rate } => {
                 if self.request.trainable.is_none() && !self.request.outputs.contains(&id) {
@@ -238,6 +254,9 @@ impl Fuser<'_> {
                             self.done[self.graph.nodes[conv].inputs[0]] = true;
                             self.take(group, conv);
                             self.conv(group, conv, f, padding);
+                            if self.request.trainable.is_none() && group.residual.is_none() {
+                                self.pool(group);
+                            }
                             return;
                         }
                         break;
@@ -248,7 +267,7 @@ impl Fuser<'_> {
                 Op::ZeroPadding { padding: p } if rank < 3 => {
                     let pool = self.next(id).filter(|&n| matches!(self.op(n), Op::MaxPool { .. }));
                     if let (0, Some(node)) = (rank, pool) {
-                        group.main = Main::MaxPool { node, padding: p };
+                        group.main = Main::MaxPool(Pool { node, padding: p });
                         self.take(group, node);
                         return;
                     }
@@ -285,6 +304,20 @@ impl Fuser<'_> {
             }
         }
         self.rectify(group);
+    }
+
+    /// Takes a max pooling into the group, with the padding before it.
+    fn pool(&mut self, group: &mut Group) {
+        let Some(next) = self.next(group.output) else { return };
+        let (node, padding) = match self.op(next) {
+            Op::ZeroPadding { padding } => (self.next(next), padding),
+            _ => (Some(next), 0),
+        };
+        if let Some(node) = node.filter(|&n| matches!(self.op(n), Op::MaxPool { .. })) {
+            self.done[next] = true;
+            self.take(group, node);
+            group.pool = Some(Pool { node, padding });
+        }
     }
 
     fn rectify(&mut self, group: &mut Group) {

@@ -69,6 +69,9 @@ fn uses(plan: &Plan, step: Step) -> Vec<usize> {
         Step::Loss { group, output: to } => output(group).into_iter().chain([to]).collect(),
         Step::Mask { group, gradient } => output(group).into_iter().chain([gradient]).collect(),
         Step::Accumulate { from, to } | Step::Copy { from, to } => vec![from, to],
+        Step::Unpool { group, gradient, output } => {
+            inputs(group).chain([gradient, output]).collect()
+        }
         Step::Kernel { group, gradient } => inputs(group).chain([gradient]).collect(),
         Step::Norm { group, gradient, output, .. } => {
             inputs(group).chain([gradient]).chain(output).collect()

@@ -39,7 +39,7 @@ mod frontier;
 mod memory;
 mod sums;
 
-pub use fold::{Group, Main};
+pub use fold::{Group, Main, Pool};
 pub use frontier::{frontier, prefix, sources};
 
 use crate::error::{Error, Result};
@@ -145,6 +145,16 @@ pub enum Step {
         /// Gradient of its output.
         gradient: usize,
     },
+    /// Gradient of what a batch norm group's pooling reads, made from its input again; of the batch norm's output, where a
+    /// ReLU is between.
+    Unpool {
+        /// The group.
+        group: usize,
+        /// Gradient of its output.
+        gradient: usize,
+        /// Receives the gradient.
+        output: usize,
+    },
     /// Gradients of batch norm's gamma and beta where it is trainable, and the gradient of its input.
     Norm {
         /// The group.
@@ -166,7 +176,7 @@ pub enum Step {
         output: usize,
         /// Whether it is added to what `output` holds (convolutions only).
         accumulate: bool,
-        /// Whether the result is masked by the input, a ReLU output (convolutions only).
+        /// Whether the result is masked by the input, a ReLU output (convolutions and poolings only).
         mask: bool,
         /// The batch norm group before whose gamma's and beta's gradients this gathers (convolutions only).
         sums: Option<usize>,
@@ -244,7 +254,7 @@ impl Plan {
 
     /// Whether the gradient of a group's input needs the input itself.
     pub fn reads_input(&self, group: usize, mask: bool) -> bool {
-        mask || matches!(self.groups[group].main, Main::MaxPool { .. })
+        mask || matches!(self.groups[group].main, Main::MaxPool(_))
     }
 
     /// Where a node's value is in the backward pass.

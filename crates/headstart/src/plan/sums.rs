@@ -47,9 +47,10 @@ fn writes(plan: &Plan, step: Step) -> Option<usize> {
             Some(Place::Buffer(buffer)) => Some(buffer),
             _ => None,
         },
-        Step::Again { output, .. } | Step::Loss { output, .. } | Step::Input { output, .. } => {
-            Some(output)
-        }
+        Step::Again { output, .. }
+        | Step::Loss { output, .. }
+        | Step::Unpool { output, .. }
+        | Step::Input { output, .. } => Some(output),
         Step::Mask { gradient, .. } => Some(gradient),
         Step::Accumulate { to, .. } | Step::Copy { to, .. } => Some(to),
         Step::Kernel { .. } => None,

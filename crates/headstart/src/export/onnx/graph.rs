@@ -146,7 +146,7 @@ impl Builder<'_> {
                 let inputs = group.inputs.iter().map(|&i| self.value(i)).collect();
                 self.node("Add", &name, inputs, vec![])
             }
-            Main::MaxPool { node, padding } => self.max_pool(x, node, padding),
+            Main::MaxPool(pool) => self.max_pool(x, pool.node, pool.padding),
             Main::Average => {
                 let input = self.value(x);
                 let pooled = self.node("GlobalAveragePool", &name, vec![input], vec![]);

@@ -149,7 +149,7 @@ impl Int8 {
                 return Err(Error::invalid(name, "finite numbers", "others", hint));
             }
             // A maximum of bytes is one of them.
-            let same = matches!(group.main, Main::MaxPool { .. }).then(|| int8.of(group.inputs[0]));
+            let same = matches!(group.main, Main::MaxPool(_)).then(|| int8.of(group.inputs[0]));
             int8.maps.insert(group.output, same.flatten().unwrap_or_else(|| histogram.best()));
         }
         Ok(Some(int8))
