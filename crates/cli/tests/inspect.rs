@@ -30,7 +30,8 @@ fn explain_lists_steps_with_operations_and_arena() {
     let place = Place::new();
     let out = place.run("explain --phase forward --batch-size 1").ok().out;
     assert!(
-        out.contains("normalize+upsample x7+pad") && out.contains("conv1x1+bn+add+relu"),
+        out.contains("upsample x7+pad+conv7x7/2+bn+relu+pad+max pool")
+            && out.contains("conv1x1+bn+add+relu"),
         "{out}"
     );
     assert!(out.contains("operations: 7.7") && out.contains("arena: "), "{out}");

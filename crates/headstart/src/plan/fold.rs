@@ -329,3 +329,74 @@ impl Fuser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preprocess::Preprocess;
+    use crate::resnet::{Net, Recipe, Surroundings};
+    use headstart_kernels::element::DType;
+
+    fn stem(name: &str, upsample: usize, training: bool) -> (Graph, Vec<Group>) {
+        let recipe = Recipe::named(name).unwrap();
+        let (preprocess, classes) = (Some(Preprocess::Caffe), Some(10));
+        let around = Surroundings { height: 32, width: 32, preprocess, upsample, classes };
+        let graph = (*Net::new(&recipe, &around).unwrap().graph).clone();
+        let trainable = training.then(|| vec![true; graph.nodes.len()]);
+        let outputs = vec![graph.output()];
+        let request = Request { batch: 1, sources: vec![0], outputs, trainable, dtype: DType::F32 };
+        let groups = groups(&graph, &request).unwrap();
+        (graph, groups)
+    }
+
+    fn names<'g>(graph: &'g Graph, groups: &[Group]) -> Vec<&'g str> {
+        groups.iter().take(3).map(|g| &graph.nodes[g.output].name[..]).collect()
+    }
+
+    #[test]
+    fn the_stem_takes_enlargement_and_pooling_in() {
+        let (graph, groups) = stem("resnet50", 7, false);
+        assert_eq!(names(&graph, &groups)[..2], ["normalize", "pool1_pool"]);
+        let Main::Conv { upsample, padding, norm, .. } = groups[1].main else { panic!() };
+        assert_eq!((upsample, padding, norm.is_some(), groups[1].relu), (7, 3, true, true));
+        assert_eq!(groups[1].pool.map(|p| p.padding), Some(1));
+        assert_eq!(groups[0].main_frame(), (1, 0));
+    }
+
+    #[test]
+    fn in_training_the_batch_norm_takes_the_pooling_in() {
+        let (graph, groups) = stem("resnet50", 7, true);
+        assert_eq!(names(&graph, &groups), ["normalize", "conv1_conv", "pool1_pool"]);
+        assert!(matches!(groups[1].main, Main::Conv { upsample: 7, norm: None, .. }));
+        assert!(matches!(groups[2].main, Main::Norm { training: true, .. }));
+        assert!(groups[2].relu && groups[2].pool.is_some());
+    }
+
+    #[test]
+    fn images_that_are_not_enlarged_are_framed() {
+        let (graph, groups) = stem("resnet50", 1, false);
+        assert_eq!(names(&graph, &groups), ["conv1_pad", "conv1_relu", "pool1_pool"]);
+        assert_eq!(groups[0].main_frame(), (1, 3));
+        assert!(groups.iter().all(|g| g.pool.is_none()));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_a_value_of_its_own() {
+        let (graph, _) = stem("resnet50", 7, false);
+        let pad = graph.nodes.iter().position(|n| n.name == "conv1_pad").unwrap();
+        let relu = graph.nodes.iter().position(|n| n.name == "conv1_relu").unwrap();
+        let outputs = vec![pad, relu, graph.output()];
+        let request =
+            Request { batch: 1, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
+        let groups = groups(&graph, &request).unwrap();
+        assert_eq!(names(&graph, &groups), ["conv1_pad", "conv1_relu", "pool1_pool"]);
+        assert_eq!(groups[0].main_frame(), (7, 3));
+    }
+
+    impl Group {
+        fn main_frame(&self) -> (usize, usize) {
+            let Main::Frame { factor, padding, .. } = self.main else { panic!("{self:?}") };
+            (factor, padding)
+        }
+    }
+}
