@@ -22,6 +22,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::parameters::layer_shapes;
 use crate::plan::{Group, Main, Plan, Pool, Step};
 use crate::summary::grouped;
+use headstart_kernels::conv::Onto;
 
 /// One step of a plan, for one batch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -166,9 +167,9 @@ fn row(graph: &Graph, plan: &Plan, step: Step) -> StepRow {
             let passes = sums + if to.is_some() { 3 } else { 0 };
             of("d bn".into(), output(g), 0, passes * size(output(g)))
         }
-        Step::Input { group: g, accumulate, mask, sums, .. } => {
+        Step::Input { group: g, onto, mask, sums, .. } => {
             let node = group(g).inputs[0];
-            let passes = [accumulate, mask, sums.is_some()].map(u64::from);
+            let passes = [onto != Onto::Nothing, mask, sums.is_some()].map(u64::from);
             let extra = size(node) * passes.iter().sum::<u64>();
             let flops = flops(graph, group(g), batch);
             let kind = format!("d {} input", kernel(g));

@@ -8,7 +8,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::linear;
 use headstart_kernels::norm::{self, NormState};
@@ -60,7 +60,7 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
             b.iter(|| conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y));
         });
         group.bench_function("gradient of the input", |b| {
-            b.iter(|| conv::backward_input(&c, &s, &y, &q, false, None, &mut dx));
+            b.iter(|| conv::backward_input(&c, &s, &y, &q, Onto::Nothing, None, &mut dx));
         });
         group.bench_function("gradient of the kernel", |b| {
             b.iter(|| conv::backward_kernel(&c, &s, &x, &y, &mut dw));

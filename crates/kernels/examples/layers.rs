@@ -1,6 +1,6 @@
 //! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::table::Compute;
 use std::time::Instant;
@@ -67,7 +67,7 @@ fn layers<E: Element>(c: &Compute) {
         conv::pack_forward::<E>(c, &s, &w, None, &mut p);
         conv::pack_backward_input::<E>(c, &s, &w, &mut q);
         let f = median(|| conv::forward(c, &s, &x, &p, Epilogue::default(), &mut y));
-        let b = median(|| conv::backward_input(c, &s, &y, &q, false, None, &mut dx));
+        let b = median(|| conv::backward_input(c, &s, &y, &q, Onto::Nothing, None, &mut dx));
         let k = median(|| conv::backward_kernel(c, &s, &x, &y, &mut dw));
         let pf = median(|| conv::pack_forward::<E>(c, &s, &w, None, &mut p));
         let pb = median(|| conv::pack_backward_input::<E>(c, &s, &w, &mut q));

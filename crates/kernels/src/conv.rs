@@ -362,9 +362,21 @@ pub fn forward_statistics<E: Element>(
     }
 }
 
+/// What the gradient of an input is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Onto {
+    /// Nothing: it overwrites.
+    Nothing,
+    /// Another gradient.
+    Gradient,
+    /// The gradient that a convolution of the same kernel size, stride and padding left alone: where neither reaches, as
+    /// between the pixels that strides land on, it is zero already and stays so.
+    SameGrid,
+}
+
 /// Gradient with respect to the input, `[batch, height, width, in]`.
 ///
-/// With `accumulate` it is added to what `grad_input` holds; afterwards elements whose `mask` is
+/// It is added to what `onto` says of `grad_input`; afterwards elements whose `mask` is
 /// not positive become zero (`mask` is the ReLU output that was this convolution's input).
 ///
 /// # Panics
@@ -374,12 +386,11 @@ pub fn backward_input<E: Element>(
     shape: &ConvShape,
     grad_output: &[E],
     packed: &Packed,
-    accumulate: bool,
+    onto: Onto,
     mask: Option<&[E]>,
     grad_input: &mut [E],
 ) {
-    let finish = Finish { accumulate, mask, ..Finish::nothing() };
-    input_gradient(compute, shape, grad_output, packed, &finish, grad_input, None);
+    input_gradient(compute, shape, grad_output, packed, (onto, mask), grad_input, None);
 }
 
 /// [`backward_input`]; the sums over pixels of what is stored and of its products with `factor`, by channel, if there
@@ -389,10 +400,11 @@ fn input_gradient<E: Element>(
     shape: &ConvShape,
     grad_output: &[E],
     packed: &Packed,
-    finish: &Finish<'_, E>,
+    (onto, mask): (Onto, Option<&[E]>),
     grad_input: &mut [E],
     factor: Option<&[E]>,
 ) -> Option<[Vec<f64>; 2]> {
+    let finish = &Finish { accumulate: onto != Onto::Nothing, mask, ..Finish::nothing() };
     let mut rest = packed.check::<E>(compute, shape, true);
     let n = shape.in_channels;
     if winograd::suits::<E>(shape) {
@@ -404,6 +416,9 @@ fn input_gradient<E: Element>(
     for (gather, _) in &Gather::backward(shape) {
         let (packed, after) = rest.split_at(gemm::packed_len::<E>(compute, gather.size(), n));
         rest = after;
+        if gather.taps.is_empty() && onto == Onto::SameGrid {
+            continue;
+        }
         let operands = Operands { gather, source: grad_output, packed, columns: n };
         let Some(totals) = &mut totals else {
             gemm::run(compute, operands, finish, grad_input);
@@ -430,7 +445,7 @@ pub fn backward_input_norm<E: Element>(
     shape: &ConvShape,
     grad_output: &[E],
     packed: &Packed,
-    accumulate: bool,
+    onto: Onto,
     mask: Option<&[E]>,
     grad_input: &mut [E],
     x: &[E],
@@ -438,9 +453,8 @@ pub fn backward_input_norm<E: Element>(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    let finish = Finish { accumulate, mask, ..Finish::nothing() };
     let factor = (E::DTYPE == DType::Bf16).then_some(x);
-    match input_gradient(compute, shape, grad_output, packed, &finish, grad_input, factor) {
+    match input_gradient(compute, shape, grad_output, packed, (onto, mask), grad_input, factor) {
         Some(totals) => norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta),
         None => {
             let n = shape.in_channels;

@@ -1,6 +1,6 @@
 //! Every record of the kernel table against the f64 oracle, on edge shapes.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::oracle;
@@ -129,11 +129,37 @@ fn backward_to_input<E: Element>(c: &Compute) {
                 .collect();
             let nan = || vec![E::from_f32(f32::NAN); s.in_len()];
             let mut dx = if accumulate { held.clone() } else { nan() };
+            let onto = if accumulate { Onto::Gradient } else { Onto::Nothing };
             let mask = masked.then_some(&mask[..]);
-            conv::backward_input(c, s, &dy, &packed, accumulate, mask, &mut dx);
+            conv::backward_input(c, s, &dy, &packed, onto, mask, &mut dx);
             near(&format!("{} {s:?} mode {mode}", c.isa()), &dx, &want, tolerance(depth));
         }
     }
+}
+
+/// Two convolutions of the same input: the second need not go where neither reaches.
+fn onto_the_same_grid<E: Element>(c: &Compute) {
+    for s in shapes() {
+        let [a, b] = [1, 2].map(|seed| elements::<E>(s.out_len(), seed).0);
+        let (mask, w) = (elements::<E>(s.in_len(), 3).0, noise(s.kernel_len(), 4));
+        let mut packed = Packed::default();
+        conv::pack_backward_input::<E>(c, &s, &w, &mut packed);
+        for mask in [None, Some(&mask[..])] {
+            let [dx, want] = [Onto::SameGrid, Onto::Gradient].map(|onto| {
+                let mut dx = vec![E::from_f32(f32::NAN); s.in_len()];
+                conv::backward_input(c, &s, &a, &packed, Onto::Nothing, None, &mut dx);
+                conv::backward_input(c, &s, &b, &packed, onto, mask, &mut dx);
+                dx
+            });
+            assert!(dx == want, "{} {s:?}", c.isa());
+        }
+    }
+}
+
+#[test]
+fn a_second_gradient_leaves_the_zeros_between_strides() {
+    each_isa(onto_the_same_grid::<f32>);
+    each_isa(onto_the_same_grid::<Bf16>);
 }
 
 #[test]
@@ -175,7 +201,7 @@ fn same_for_any_threads<E: Element>() {
             let mut dx = vec![E::default(); s.in_len()];
             let mut dw = vec![0.0; s.kernel_len()];
             conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y);
-            conv::backward_input(&c, &s, &dy, &q, false, None, &mut dx);
+            conv::backward_input(&c, &s, &dy, &q, Onto::Nothing, None, &mut dx);
             conv::backward_kernel(&c, &s, &x, &dy, &mut dw);
             let bits = |v: Vec<E>| v.iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>();
             [bits(y), bits(dx), dw.into_iter().map(f32::to_bits).collect()]

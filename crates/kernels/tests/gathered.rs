@@ -1,6 +1,6 @@
 //! What convolutions gather for a batch norm beside their output, against the f64 oracle.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::norm::NormState;
 use headstart_kernels::oracle;
@@ -99,20 +99,21 @@ fn gradients<E: Element>(c: &Compute) {
         let exact = oracle::conv_backward_input(s, &dyv, &w);
         for mode in 0..4 {
             let (accumulate, masked) = (mode & 1 > 0, mode & 2 > 0);
+            let onto = if accumulate { Onto::Gradient } else { Onto::Nothing };
             let mask = masked.then_some(&mask[..]);
             let start = || match accumulate {
                 true => held.clone(),
                 false => vec![E::from_f32(f32::NAN); s.in_len()],
             };
             let (mut plain, mut dx) = (start(), start());
-            conv::backward_input(c, s, &dy, &packed, accumulate, mask, &mut plain);
+            conv::backward_input(c, s, &dy, &packed, onto, mask, &mut plain);
             let (mut dgamma, mut dbeta) = (vec![f32::NAN; n], vec![f32::NAN; n]);
             conv::backward_input_norm(
                 c,
                 s,
                 &dy,
                 &packed,
-                accumulate,
+                onto,
                 mask,
                 &mut dx,
                 &x,

@@ -219,7 +219,7 @@ impl Executor {
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
-        let Step::Input { group, gradient, output, accumulate, mask, sums } = step else { return };
+        let Step::Input { group, gradient, output, onto, mask, sums } = step else { return };
         let shape = self.conv_shape(group, node, count);
         let input = |group: usize| self.plan.groups[group].inputs[0];
         let value = self.locate(self.plan.kept(input(group)), count);
@@ -238,7 +238,7 @@ impl Executor {
         let dy = split.read::<E>(&from);
         let mask = mask.then(|| split.value::<E>(inputs, &value));
         let Some((norm, place)) = before else {
-            conv::backward_input(c, &shape, dy, packed, accumulate, mask, split.write());
+            conv::backward_input(c, &shape, dy, packed, onto, mask, split.write());
             return;
         };
         let x = split.value::<E>(inputs, &place);
@@ -252,7 +252,7 @@ impl Executor {
             &shape,
             dy,
             packed,
-            accumulate,
+            onto,
             mask,
             split.write(),
             x,

@@ -2,6 +2,7 @@
 
 use super::{Main, Place, Plan, Step};
 use crate::graph::{Graph, NodeId, Op};
+use headstart_kernels::conv::Onto;
 
 /// Appends the loss and backward steps to a training plan.
 pub(super) fn append(plan: &mut Plan, graph: &Graph) {
@@ -13,6 +14,7 @@ pub(super) fn append(plan: &mut Plan, graph: &Graph) {
         gradients: vec![None; nodes],
         rectified: vec![false; nodes],
         masked: vec![false; nodes],
+        grids: vec![None; nodes],
         graph,
         plan,
     };
@@ -61,6 +63,8 @@ struct Backward<'a> {
     rectified: Vec<bool>,
     /// Gradients that were masked by their ReLU already.
     masked: Vec<bool>,
+    /// Kernel size, stride and padding of the convolutions that alone contributed to a gradient.
+    grids: Vec<Option<[usize; 3]>>,
 }
 
 impl Backward<'_> {
@@ -121,7 +125,7 @@ impl Backward<'_> {
                 if self.plan.trains(node) {
                     self.push(Step::Kernel { group, gradient });
                 }
-                self.conv(group, g.inputs[0], gradient);
+                self.conv(group, node, g.inputs[0], gradient);
                 self.residual(g.residual, gradient);
             }
             Main::Norm { node, .. } => {
@@ -130,7 +134,7 @@ impl Backward<'_> {
                 let mut output = gradient;
                 if let Some(r) = g.residual.filter(|&r| self.live[r]) {
                     match self.gradients[r] {
-                        Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                        Some(to) => self.add(r, gradient, to),
                         None => {
                             self.gradients[r] = Some(gradient);
                             output = self.buffer(x);
@@ -150,7 +154,7 @@ impl Backward<'_> {
                 let (first, second) = (g.inputs[0], g.inputs[1]);
                 if self.live[first] {
                     match self.gradients[first] {
-                        Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                        Some(to) => self.add(first, gradient, to),
                         None if self.live[second] => {
                             let to = self.buffer(first);
                             self.push(Step::Copy { from: gradient, to });
@@ -171,20 +175,37 @@ impl Backward<'_> {
     }
 
     /// Gradient of a convolution's input, straight into the gradient it contributes to.
-    fn conv(&mut self, group: usize, x: NodeId, gradient: usize) {
+    fn conv(&mut self, group: usize, node: NodeId, x: NodeId, gradient: usize) {
         self.pending[x] -= 1;
         if !self.live[x] {
             return;
         }
-        let accumulate = self.gradients[x].is_some();
+        let grid = match (self.graph.nodes[node].op, self.plan.groups[group].main) {
+            (Op::Conv2D { kernel, stride, padding, .. }, Main::Conv { padding: around, .. }) => {
+                Some([kernel, stride, padding + around])
+            }
+            _ => None,
+        };
+        let onto = match self.gradients[x] {
+            None => Onto::Nothing,
+            Some(_) if grid.is_some() && self.grids[x] == grid => Onto::SameGrid,
+            Some(_) => Onto::Gradient,
+        };
+        self.grids[x] = grid.filter(|_| onto != Onto::Gradient);
         let output = self.gradients[x].unwrap_or_else(|| self.buffer(x));
         // The mask reads the value itself, and must come after every contribution.
         let mask = self.pending[x] == 0
             && self.rectified[x]
             && matches!(self.plan.values[x], Some(Place::Buffer(_)));
-        self.push(Step::Input { group, gradient, output, accumulate, mask, sums: None });
+        self.push(Step::Input { group, gradient, output, onto, mask, sums: None });
         self.masked[x] |= mask;
         self.gradients[x] = Some(output);
+    }
+
+    /// Adds `from` to the gradient of `node`, in the buffer `to`.
+    fn add(&mut self, node: NodeId, from: usize, to: usize) {
+        self.grids[node] = None;
+        self.push(Step::Accumulate { from, to });
     }
 
     /// Hands `gradient`, which nothing reads afterwards, on to `node`.
@@ -193,7 +214,7 @@ impl Backward<'_> {
         self.pending[node] -= 1;
         if self.live[node] {
             match self.gradients[node] {
-                Some(to) => self.push(Step::Accumulate { from: gradient, to }),
+                Some(to) => self.add(node, gradient, to),
                 None => self.gradients[node] = Some(gradient),
             }
         }
@@ -206,17 +227,54 @@ impl Backward<'_> {
             return;
         }
         let output = self.buffer(x);
-        let (accumulate, sums) = (false, None);
+        let (onto, sums) = (Onto::Nothing, None);
         // Of a ReLU's output, where nothing else adds to it.
         let mask = matches!(self.plan.groups[group].main, Main::MaxPool(_))
             && self.pending[x] == 0
             && self.rectified[x]
             && self.gradients[x].is_none();
         self.masked[x] |= mask;
-        self.push(Step::Input { group, gradient, output, accumulate, mask, sums });
+        self.push(Step::Input { group, gradient, output, onto, mask, sums });
         match self.gradients[x] {
-            Some(to) => self.push(Step::Accumulate { from: output, to }),
+            Some(to) => self.add(x, output, to),
             None => self.gradients[x] = Some(output),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Request;
+    use crate::resnet::{Net, Recipe, Surroundings};
+    use headstart_kernels::element::DType;
+
+    #[test]
+    fn strided_projections_share_the_grid_of_the_block_beside_them() {
+        let recipe = Recipe::named("resnet50").unwrap();
+        let classes = Some(10);
+        let around = Surroundings { height: 64, width: 64, preprocess: None, upsample: 1, classes };
+        let graph = Net::new(&recipe, &around).unwrap().graph;
+        let trainable = Some(vec![true; graph.nodes.len()]);
+        let dtype = DType::F32;
+        let request = Request { batch: 2, sources: vec![0], outputs: vec![], trainable, dtype };
+        let plan = Plan::new(&graph, request).unwrap();
+        let onto = |wanted: Onto| {
+            let steps = plan.steps.iter().filter_map(|step| match *step {
+                Step::Input { group, onto, .. } if onto == wanted => Some(group),
+                _ => None,
+            });
+            let names = steps.map(|g| graph.nodes[plan.groups[g].output].name.clone());
+            names.collect::<Vec<_>>()
+        };
+        // The projection comes second on the way back or first, as the graph has it.
+        let same = onto(Onto::SameGrid);
+        let all: Vec<String> =
+            (2..=5).rev().map(|stage| format!("conv{stage}_block1_1_conv")).collect();
+        let or: Vec<String> =
+            (2..=5).rev().map(|stage| format!("conv{stage}_block1_0_conv")).collect();
+        assert!(same == all || same == or, "{same:?}");
+        // The other blocks add to what their residual handed on.
+        assert_eq!(onto(Onto::Gradient).len(), 12);
     }
 }

@@ -44,6 +44,7 @@ pub use frontier::{frontier, prefix, sources};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Shape};
+use headstart_kernels::conv::Onto;
 use headstart_kernels::element::DType;
 
 /// What a plan is made for.
@@ -174,8 +175,8 @@ pub enum Step {
         gradient: usize,
         /// Receives the gradient of the input.
         output: usize,
-        /// Whether it is added to what `output` holds (convolutions only).
-        accumulate: bool,
+        /// What of `output` it is added to (convolutions only).
+        onto: Onto,
         /// Whether the result is masked by the input, a ReLU output (convolutions and poolings only).
         mask: bool,
         /// The batch norm group before whose gamma's and beta's gradients this gathers (convolutions only).
