@@ -69,6 +69,50 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
     }
 }
 
+/// The stem over images enlarged seven times, alone and with the pooling after it.
+fn enlarged<E: Element>(criterion: &mut Criterion) {
+    let c = Compute::new(0).expect("threads");
+    let s = ConvShape {
+        batch: 20,
+        height: 32,
+        width: 32,
+        in_channels: 3,
+        out_channels: 64,
+        kernel: 7,
+        stride: 2,
+        padding: 3,
+        upsample: 7,
+    };
+    let pool = PoolShape {
+        batch: s.batch,
+        height: s.out_height(),
+        width: s.out_width(),
+        channels: s.out_channels,
+        pool: 3,
+        stride: 2,
+        padding: 1,
+    };
+    let mut group = criterion.benchmark_group(format!("{} stem x7", E::DTYPE.name()));
+    group.sample_size(10).throughput(Throughput::Elements(s.flops() / 2));
+    let (x, w) = (vec![E::from_f32(0.5); s.in_len()], vec![0.25; s.kernel_len()]);
+    let (mut y, mut dw) = (vec![E::default(); s.out_len()], vec![0.0; s.kernel_len()]);
+    let (mut small, mut p) = (vec![E::default(); pool.out_len()], Packed::default());
+    group.bench_function("pack", |b| {
+        b.iter(|| conv::pack_forward::<E>(&c, &s, &w, None, &mut p));
+    });
+    group.bench_function("forward", |b| {
+        b.iter(|| conv::forward(&c, &s, &x, &p, Epilogue::default(), &mut y));
+    });
+    group.bench_function("forward and max pool", |b| {
+        let none = Epilogue::default;
+        b.iter(|| conv::forward_pooled(&c, &s, &pool, &x, &p, none(), &mut small));
+    });
+    group.bench_function("gradient of the kernel", |b| {
+        b.iter(|| conv::backward_kernel(&c, &s, &x, &y, &mut dw));
+    });
+    group.finish();
+}
+
 /// Bytes of `tensors` tensors of `len` elements.
 fn bytes<E: Element>(group: &mut BenchmarkGroup<'_, WallTime>, len: usize, tensors: usize) {
     group.throughput(Throughput::Bytes((len * tensors * E::DTYPE.bytes()) as u64));
@@ -151,6 +195,8 @@ criterion_group!(
     benches,
     convolutions::<f32>,
     convolutions::<Bf16>,
+    enlarged::<f32>,
+    enlarged::<Bf16>,
     passes::<f32>,
     passes::<Bf16>,
     linear
