@@ -172,14 +172,17 @@ impl Executor {
         if self.plan.request.trainable.is_some() {
             return Err(Error::invalid("plan", "one made for inference", "one for training", ""));
         }
-        for i in 0..self.plan.steps.len() {
-            self.poison(i);
-            let start = self.seconds.is_some().then(Instant::now);
-            if let Step::Forward { group } = self.plan.steps[i] {
-                self.run_forward(group, inputs, count, None);
+        let compute = Arc::clone(&self.compute);
+        compute.threads.enter(|| {
+            for i in 0..self.plan.steps.len() {
+                self.poison(i);
+                let start = self.seconds.is_some().then(Instant::now);
+                if let Step::Forward { group } = self.plan.steps[i] {
+                    self.run_forward(group, inputs, count, None);
+                }
+                self.note(i, start);
             }
-            self.note(i, start);
-        }
+        });
         Ok(())
     }
 
@@ -231,21 +234,24 @@ impl Executor {
         check_labels(labels, classes)?;
         self.prepare(parameters, gradients)?;
         let mut total = None;
-        for i in 0..self.plan.steps.len() {
-            self.poison(i);
-            let start = self.seconds.is_some().then(Instant::now);
-            match self.plan.steps[i] {
-                Step::Forward { group } => {
-                    self.run_forward(group, inputs, count, Some(parameters));
-                    if self.plan.groups[group].output == output {
-                        let p = self.value::<f32>(output, inputs, count);
-                        total = Some(self.targets.loss(classes, p, labels));
+        let compute = Arc::clone(&self.compute);
+        compute.threads.enter(|| {
+            for i in 0..self.plan.steps.len() {
+                self.poison(i);
+                let start = self.seconds.is_some().then(Instant::now);
+                match self.plan.steps[i] {
+                    Step::Forward { group } => {
+                        self.run_forward(group, inputs, count, Some(parameters));
+                        if self.plan.groups[group].output == output {
+                            let p = self.value::<f32>(output, inputs, count);
+                            total = Some(self.targets.loss(classes, p, labels));
+                        }
                     }
+                    step => self.run_backward(step, inputs, labels, parameters, gradients),
                 }
-                step => self.run_backward(step, inputs, labels, parameters, gradients),
+                self.note(i, start);
             }
-            self.note(i, start);
-        }
+        });
         self.steps += 1;
         let total = total.unwrap_or_default();
         let loss = (total.loss / count as f64) as f32;

@@ -179,6 +179,10 @@ impl Optimizer {
 
     /// Updates every parameter that has a gradient.
     pub fn step(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
+        c.threads.enter(|| self.update(c, parameters, gradients));
+    }
+
+    fn update(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
         self.state.resize(parameters.tensors.len(), Default::default());
         self.iterations += 1;
         for (i, ((p, g), s)) in

@@ -2,22 +2,22 @@
 
 use crate::element::{DType, Element};
 use crate::gather::Gather;
-use crate::isa::{Tile, TileArgs};
+use crate::isa::{BLOCK_AHEAD, Tile, TileArgs};
 use crate::matrices::Matrices;
-use crate::simd::{prefetch, vectorize};
+use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
 
 /// Depth of the reduction kept in the second-level cache at a time, in floats. Sums of a part rest
 /// in the output meanwhile, which only floats hold without loss: others are summed in one go.
 const DEPTH: usize = 512;
-/// Tiles along the pixels that one task computes.
+/// Tiles along the pixels that one task computes, about.
 const TILES: usize = 32;
 /// Tasks a GEMM is cut into, where its shape allows, so that threads finish together.
 const TASKS: usize = 16;
 
-/// Reductions of no more rows wait for memory rather than for the multipliers.
-const SHALLOW: usize = 128;
+/// Bytes of packed kernel that stay in the second-level cache beside what else passes through it.
+const CACHED: usize = 600 << 10;
 
 /// What happens to each output element, in this order.
 #[derive(Clone, Copy)]
@@ -173,7 +173,7 @@ pub(crate) fn run_summed<E: Element>(
     assert!(factor.is_none_or(|f| f.len() == output.len()), "factor length");
     let columns = operands.columns;
     let tile = compute.kernels::<E>().tile(columns);
-    let (chunks, nr) = (operands.gather.pixels().div_ceil(span(tile)), tile.nr);
+    let (chunks, nr) = (chunks(tile, operands.gather.pixels()), tile.nr);
     let width = columns.div_ceil(nr) * 2 * nr;
     let mut parts = vec![0.0f32; chunks * width];
     let sums = Sums { factor, parts: Shared::new(&mut parts) };
@@ -190,9 +190,13 @@ pub(crate) fn run_summed<E: Element>(
     totals
 }
 
-/// Pixels of a task.
-fn span<E>(tile: &Tile<E>) -> usize {
-    TILES * tile.mr
+/// Parts that so many pixels are cut into, all of as many tiles or one less: by fours where there are several, so that
+/// threads finish together.
+fn chunks<E>(tile: &Tile<E>, pixels: usize) -> usize {
+    match pixels.div_ceil(tile.mr).div_ceil(TILES) {
+        parts @ 0..=2 => parts,
+        parts => (parts + 1) / 4 * 4,
+    }
 }
 
 /// Column sums that tiles gather.
@@ -214,7 +218,9 @@ struct Job<'a, E: Element> {
     unit: usize,
     slabs: Vec<Slab>,
     zeros: Vec<E>,
-    /// Groups of panels, each a task of its own.
+    /// Parts of the pixels, each a task of its own.
+    chunks: usize,
+    /// Groups of panels, likewise.
     groups: usize,
 }
 
@@ -239,16 +245,15 @@ impl<'a, E: Element> Job<'a, E> {
         assert!(finish.bias.is_none_or(|b| b.len() == columns), "bias length");
         assert!(finish.residual.is_none_or(|r| r.len() == len), "residual length");
         assert!(finish.mask.is_none_or(|m| m.len() == len), "mask length");
-        let chunks = g.pixels().div_ceil(span(tile)).max(1);
-        let groups = columns.div_ceil(tile.nr).min(TASKS.div_ceil(chunks));
+        let chunks = chunks(tile, g.pixels());
+        let groups = columns.div_ceil(tile.nr).min(TASKS.div_ceil(chunks.max(1)));
         let output = Shared::new(output);
         let (slabs, zeros) = (slabs::<E>(g, unit), g.zeros());
-        Job { compute, operands, finish, sums, output, tile, unit, slabs, zeros, groups }
+        Job { compute, operands, finish, sums, output, tile, unit, slabs, zeros, chunks, groups }
     }
 
     fn run(self) {
-        let chunks = self.operands.gather.pixels().div_ceil(span(self.tile));
-        self.compute.threads.run(chunks * self.groups, |task| {
+        self.compute.threads.run(self.chunks * self.groups, |task| {
             self.task(task / self.groups, task % self.groups);
         });
     }
@@ -257,9 +262,10 @@ impl<'a, E: Element> Job<'a, E> {
     fn task(&self, chunk: usize, group: usize) {
         let Job { tile, unit, operands, .. } = self;
         let Operands { gather: g, source, packed, columns } = *operands;
-        let span = span(tile);
-        let first = chunk * span;
-        let count = span.min(g.pixels() - first);
+        let tiles = g.pixels().div_ceil(tile.mr);
+        let start = |chunk: usize| g.pixels().min(chunk * tiles / self.chunks * tile.mr);
+        let first = start(chunk);
+        let count = start(chunk + 1) - first;
         let tiles = count.div_ceil(tile.mr);
         let mut rows = Vec::new();
         g.rows(source, &self.zeros, first, count, 0..g.taps.len(), tile.mr, &mut rows);
@@ -269,10 +275,13 @@ impl<'a, E: Element> Job<'a, E> {
         let depth = g.taps.len() * g.run.next_multiple_of(*unit);
         let panels = columns.div_ceil(tile.nr);
         let mut edge = Edge::new(tile);
+        let panels = group * panels / self.groups..(group + 1) * panels / self.groups;
+        let strip = self.strip(panels.len() * depth * tile.nr).unwrap_or(tiles).max(1);
+        let mut ahead = Vec::new();
         for (index, slab) in self.slabs.iter().enumerate() {
-            for panel in group * panels / self.groups..(group + 1) * panels / self.groups {
-                let column = panel * tile.nr;
-                let whole = TileArgs {
+            let shared: Vec<TileArgs<E>> = panels
+                .clone()
+                .map(|panel| TileArgs {
                     taps: slab.taps,
                     offset: slab.offset,
                     run: slab.run,
@@ -280,30 +289,38 @@ impl<'a, E: Element> Job<'a, E> {
                         [..slab.taps * slab.run.next_multiple_of(*unit) * tile.nr]
                         .as_ptr(),
                     ..self.args(index, chunk, panel)
-                };
-                for t in 0..tiles {
-                    let args = TileArgs {
-                        rows: rows[(t * g.taps.len() + slab.first_tap) * tile.mr..]
-                            [..slab.taps * tile.mr]
-                            .as_ptr(),
-                        output_rows: starts[t * tile.mr..][..tile.mr].as_ptr(),
-                        ..whole
-                    };
-                    if depth <= SHALLOW {
-                        self.fetch(&args, starts.iter().skip((t + 1) * tile.mr).take(tile.mr));
-                    }
-                    let height = tile.mr.min(count - t * tile.mr);
-                    let width = tile.nr.min(columns - column);
-                    if height == tile.mr && width == tile.nr {
-                        // SAFETY: the rows were checked by `Gather::rows` and stay borrowed;
-                        // slab offsets and runs lie within a row. Output rows are pixels of the
-                        // output, whose length was checked, and `width == nr` columns from
-                        // `column` on exist in it, in what is laid out as it, and in the bias.
-                        // Tasks own disjoint pixels or columns. The record's ISA was found available.
-                        unsafe { (tile.run)(&args) };
-                    } else {
-                        // SAFETY: as above, for `height` rows and `width` columns.
-                        unsafe { edge.run(&args, &starts[t * tile.mr..][..height], width) };
+                })
+                .collect();
+            for first in (0..tiles).step_by(strip) {
+                for (panel, shared) in panels.clone().zip(&shared) {
+                    let width = tile.nr.min(columns - panel * tile.nr);
+                    for t in first..tiles.min(first + strip) {
+                        ahead.clear();
+                        self.outputs(shared, &starts[t * tile.mr..], &mut ahead);
+                        if g.taps.len() == 1 && panel == panels.start {
+                            self.inputs(slab, &rows[t * tile.mr..], &mut ahead);
+                        }
+                        let args = TileArgs {
+                            rows: rows[(t * g.taps.len() + slab.first_tap) * tile.mr..]
+                                [..slab.taps * tile.mr]
+                                .as_ptr(),
+                            output_rows: starts[t * tile.mr..][..tile.mr].as_ptr(),
+                            ahead: ahead.as_ptr(),
+                            ahead_len: ahead.len(),
+                            ..*shared
+                        };
+                        let height = tile.mr.min(count - t * tile.mr);
+                        if height == tile.mr && width == tile.nr {
+                            // SAFETY: the rows were checked by `Gather::rows` and stay borrowed;
+                            // slab offsets and runs lie within a row. Output rows are pixels of the
+                            // output, whose length was checked, and `width == nr` columns from
+                            // `column` on exist in it, in what is laid out as it, and in the bias.
+                            // Tasks own disjoint pixels or columns. The record's ISA was found available.
+                            unsafe { (tile.run)(&args) };
+                        } else {
+                            // SAFETY: as above, for `height` rows and `width` columns.
+                            unsafe { edge.run(&args, &starts[t * tile.mr..][..height], width) };
+                        }
                     }
                 }
             }
@@ -332,17 +349,40 @@ impl<'a, E: Element> Job<'a, E> {
         }
     }
 
-    /// Asks for what the next tile writes and adds, while this one multiplies.
-    fn fetch<'s>(&self, args: &TileArgs<E>, starts: impl Iterator<Item = &'s usize>) {
-        for &start in starts {
-            prefetch(args.output.wrapping_add(start), self.tile.nr);
-            for other in [args.residual, args.mask, args.factor] {
-                if !other.is_null() {
-                    prefetch(other.wrapping_add(start), self.tile.nr);
+    /// Tiles that take one panel before they take the next, where not all of them do. What a tile adds lies in memory row
+    /// by row: read by panels it arrives at half the speed.
+    fn strip(&self, packed: usize) -> Option<usize> {
+        let Finish { accumulate, residual, mask, .. } = self.finish;
+        let adds = *accumulate || residual.is_some() || mask.is_some();
+        (adds && packed * size_of::<E>() <= CACHED).then_some(1)
+    }
+
+    /// Where in memory the tile after that of `starts` writes, and reads what it adds.
+    fn outputs(&self, args: &TileArgs<E>, starts: &[usize], ahead: &mut Vec<*const u8>) {
+        let Tile { mr, nr, .. } = *self.tile;
+        for start in [args.output.cast_const(), args.residual, args.mask, args.factor] {
+            if !start.is_null() {
+                for row in starts.iter().skip(mr).take(mr) {
+                    blocks(start.wrapping_add(*row), nr, ahead);
                 }
             }
         }
     }
+
+    /// Where in memory the tile after that of `rows` reads its input of a single tap.
+    fn inputs(&self, slab: &Slab, rows: &[*const E], ahead: &mut Vec<*const u8>) {
+        for row in rows.iter().skip(self.tile.mr).take(self.tile.mr) {
+            blocks(row.wrapping_add(slab.offset), slab.run, ahead);
+        }
+    }
+}
+
+/// The blocks of memory, as [`TileArgs::ahead`] has them, of some elements.
+fn blocks<E>(start: *const E, elements: usize, ahead: &mut Vec<*const u8>) {
+    let start = start.cast::<u8>();
+    ahead.extend(
+        (0..elements * size_of::<E>()).step_by(BLOCK_AHEAD).map(|at| start.wrapping_add(at)),
+    );
 }
 
 pub(crate) fn pointer<T>(slice: Option<&[T]>, column: usize) -> *const T {

@@ -51,10 +51,21 @@ impl Matrices<'_> {
                 }
             }
             Inner::Depth => {
-                for (j, n) in columns.clone().enumerate() {
-                    let column = &values[n * self.depth + rows.start..][..rows.len()];
-                    for (to, &value) in to[j..].iter_mut().step_by(stride).zip(column) {
-                        *to = value;
+                let (depth, start) = (self.depth, rows.start);
+                for j in (0..width).step_by(SQUARE) {
+                    for k in (0..rows.len()).step_by(SQUARE) {
+                        let from = &values[(first + j) * depth + start + k..];
+                        let to = &mut to[k * stride + j..];
+                        let [across, down] = [SQUARE.min(width - j), SQUARE.min(rows.len() - k)];
+                        if across == SQUARE && down == SQUARE {
+                            transpose(from, depth, to, stride);
+                            continue;
+                        }
+                        for c in 0..across {
+                            for r in 0..down {
+                                to[r * stride + c] = from[c * depth + r];
+                            }
+                        }
                     }
                 }
             }
@@ -70,32 +81,54 @@ impl Matrices<'_> {
     }
 }
 
+/// Side of the blocks that are transposed in registers.
+const SQUARE: usize = 16;
+
+/// Writes a square of `from`, whose rows are `stride` apart, to `to` with rows and columns exchanged.
+#[inline(always)]
+fn transpose(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+    let mut block = [[0.0f32; SQUARE]; SQUARE];
+    for (c, row) in block.iter_mut().enumerate() {
+        row.copy_from_slice(&from[c * from_stride..][..SQUARE]);
+    }
+    for r in 0..SQUARE {
+        let row: [f32; SQUARE] = std::array::from_fn(
+            #[inline(always)]
+            |c| block[c][r],
+        );
+        to[r * to_stride..][..SQUARE].copy_from_slice(&row);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn both_layouts_give_the_same_block() {
-        let (depth, columns) = (5, 7);
-        let at = |tap: usize, k: usize, n: usize| (100 * tap + 10 * k + n) as f32;
-        let mut by_row = Vec::new();
-        let mut by_column = Vec::new();
-        for tap in 0..2 {
-            (0..depth).for_each(|k| (0..columns).for_each(|n| by_row.push(at(tap, k, n))));
-            (0..columns).for_each(|n| (0..depth).for_each(|k| by_column.push(at(tap, k, n))));
-        }
-        let scale: Vec<f32> = (0..columns).map(|n| n as f32 - 2.0).collect();
-        for (values, inner) in [(&by_row, Inner::Columns), (&by_column, Inner::Depth)] {
-            let starts = vec![0, depth * columns];
-            let scale = Some(&scale[..]);
-            let matrices = Matrices { values, starts, depth, columns, inner, scale };
-            let mut block = [f32::NAN; 3 * 8];
-            matrices.read(1, 1..4, 2..7, 8, &mut block);
-            for (k, row) in block.chunks_exact(8).enumerate() {
-                for (n, &value) in row[..5].iter().enumerate() {
-                    assert_eq!(value, at(1, k + 1, n + 2) * n as f32);
+        // Blocks smaller than a square, and with whole squares and their edges.
+        for [depth, columns, down, across] in [[5, 7, 3, 5], [41, 50, 35, 37]] {
+            let at = |tap: usize, k: usize, n: usize| (10_000 * tap + 100 * k + n) as f32;
+            let mut by_row = Vec::new();
+            let mut by_column = Vec::new();
+            for tap in 0..2 {
+                (0..depth).for_each(|k| (0..columns).for_each(|n| by_row.push(at(tap, k, n))));
+                (0..columns).for_each(|n| (0..depth).for_each(|k| by_column.push(at(tap, k, n))));
+            }
+            let scale: Vec<f32> = (0..columns).map(|n| n as f32 - 2.0).collect();
+            for (values, inner) in [(&by_row, Inner::Columns), (&by_column, Inner::Depth)] {
+                let starts = vec![0, depth * columns];
+                let scale = Some(&scale[..]);
+                let matrices = Matrices { values, starts, depth, columns, inner, scale };
+                let stride = across + 3;
+                let mut block = vec![f32::NAN; down * stride];
+                matrices.read(1, 1..1 + down, 2..2 + across, stride, &mut block);
+                for (k, row) in block.chunks_exact(stride).enumerate() {
+                    for (n, &value) in row[..across].iter().enumerate() {
+                        assert_eq!(value, at(1, k + 1, n + 2) * n as f32);
+                    }
+                    assert!(row[across..].iter().all(|v| v.is_nan()), "written past the block");
                 }
-                assert!(row[5..].iter().all(|v| v.is_nan()), "written past the block");
             }
         }
     }

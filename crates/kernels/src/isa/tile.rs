@@ -7,6 +7,7 @@
 use std::marker::PhantomData;
 
 use crate::element::{Bf16, Element};
+use crate::simd::prefetch;
 
 /// Most lanes of any [`Vector`].
 const MOST_LANES: usize = 16;
@@ -166,6 +167,9 @@ impl<V: Vector> Arithmetic for Widened<V> {
     }
 }
 
+/// Bytes of a block of memory that is asked for: two cache lines.
+pub(crate) const BLOCK_AHEAD: usize = 128;
+
 /// What one convolution tile reads and writes.
 #[derive(Clone, Copy)]
 pub(crate) struct TileArgs<E> {
@@ -198,6 +202,11 @@ pub(crate) struct TileArgs<E> {
     pub sums: *mut f32,
     /// Laid out as the output, or null for the results themselves.
     pub factor: *const E,
+    /// Blocks of [`BLOCK_AHEAD`] bytes, which need not exist, to ask for while this tile multiplies: one at every step of
+    /// the reduction, as asking for more at a time makes the tile wait.
+    pub ahead: *const *const u8,
+    /// How many of them.
+    pub ahead_len: usize,
 }
 
 impl<E> Default for TileArgs<E> {
@@ -218,6 +227,8 @@ impl<E> Default for TileArgs<E> {
             mask: std::ptr::null(),
             sums: std::ptr::null_mut(),
             factor: std::ptr::null(),
+            ahead: std::ptr::null(),
+            ahead_len: 0,
         }
     }
 }
@@ -253,10 +264,16 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
         let lanes = A::Sum::LANES;
         let mut acc = [[A::Sum::splat(0.0); NV]; MR];
         let mut panel = t.panel;
+        let mut ahead = t.ahead;
+        let end = ahead.add(t.ahead_len);
         for tap in 0..t.taps {
             let rows: [*const A::Element; MR] =
                 std::array::from_fn(|r| (*t.rows.add(tap * MR + r)).add(t.offset));
             for k in 0..t.run / A::DEPTH {
+                if ahead < end {
+                    prefetch(*ahead, BLOCK_AHEAD);
+                    ahead = ahead.add(1);
+                }
                 let b: [A::Operand; NV] =
                     std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
                 for r in 0..MR {
