@@ -2,9 +2,9 @@
 
 use crate::element::{DType, Element};
 use crate::gather::Gather;
-use crate::isa::{BLOCK_AHEAD, Tile, TileArgs};
+use crate::isa::{Tile, TileArgs};
 use crate::matrices::Matrices;
-use crate::simd::vectorize;
+use crate::simd::{blocks, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -375,14 +375,6 @@ impl<'a, E: Element> Job<'a, E> {
             blocks(row.wrapping_add(slab.offset), slab.run, ahead);
         }
     }
-}
-
-/// The blocks of memory, as [`TileArgs::ahead`] has them, of some elements.
-fn blocks<E>(start: *const E, elements: usize, ahead: &mut Vec<*const u8>) {
-    let start = start.cast::<u8>();
-    ahead.extend(
-        (0..elements * size_of::<E>()).step_by(BLOCK_AHEAD).map(|at| start.wrapping_add(at)),
-    );
 }
 
 pub(crate) fn pointer<T>(slice: Option<&[T]>, column: usize) -> *const T {

@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::gather::Gather;
 use crate::isa::{GradientArgs, Isa};
-use crate::simd::{prefetch, vectorize};
+use crate::simd::{blocks, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -140,6 +140,7 @@ impl<E: Element> Part<'_, E> {
                     while k < range.run {
                         let mr = tiles.run.len().min(range.run - k);
                         let row = (range.taps.start + tap) * g.run + range.offset + k;
+                        let soon = ahead.next().unwrap_or_default();
                         let args = GradientArgs {
                             steps: (end - start).div_ceil(unit),
                             input: input.wrapping_add(k * unit),
@@ -148,12 +149,13 @@ impl<E: Element> Part<'_, E> {
                             output: output(panel, row, mr).as_mut_ptr(),
                             output_stride: tiles.nr,
                             accumulate: start > pixels.start,
+                            ahead: soon.as_ptr(),
+                            ahead_len: soon.len(),
                         };
                         // SAFETY: `input`, packed or the checked rows themselves, and `block` hold that
                         // many steps of at least `(k + mr) * unit` and `nr * unit` elements, and the
                         // output `mr * nr` floats. The record's ISA was found available.
                         unsafe { (tiles.run[mr - 1])(&args) };
-                        ahead.next().unwrap_or_default().iter().for_each(|&line| prefetch(line, 1));
                         k += mr;
                     }
                 }
@@ -214,22 +216,21 @@ impl<E: Element> Part<'_, E> {
         (packed.view().as_ptr(), packed.stride)
     }
 
-    /// The cache lines of output gradient and input (of one tap; others mostly share them) at some pixels.
+    /// Where output gradient and input (of one tap; others mostly share it) of some pixels lie, as
+    /// [`GradientArgs::ahead`] has it.
     fn lines(&self, pixels: std::ops::Range<usize>, rows: &[*const E], lines: &mut Vec<*const u8>) {
         let nr = self.compute.kernels::<E>().gradient(self.columns).nr;
         let columns = self.panels.start * nr..self.columns.min(self.panels.end * nr);
         let taps = self.range.taps.len();
         lines.clear();
-        let mut add = |start: *const E, elements: usize| {
-            let bytes = start.cast::<u8>();
-            lines.extend(
-                (0..elements * size_of::<E>()).step_by(64).map(|at| bytes.wrapping_add(at)),
-            );
-        };
         for (i, pixel) in pixels.enumerate() {
             let row = &self.grad_output[pixel * self.columns..][columns.clone()];
-            add(row.as_ptr(), row.len());
-            add(rows[i * taps + taps / 2].wrapping_add(self.range.offset), self.range.run);
+            blocks(row.as_ptr(), row.len(), lines);
+            blocks(
+                rows[i * taps + taps / 2].wrapping_add(self.range.offset),
+                self.range.run,
+                lines,
+            );
         }
     }
 }

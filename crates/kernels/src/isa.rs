@@ -16,7 +16,7 @@ mod portable;
 mod tile;
 mod winograd;
 
-pub(crate) use tile::{BLOCK_AHEAD, GradientArgs, TileArgs};
+pub(crate) use tile::{GradientArgs, TileArgs};
 pub(crate) use winograd::{CollectArgs, OUTSIDE, SpreadArgs, Transforms};
 
 /// An instruction set headstart has kernels for.

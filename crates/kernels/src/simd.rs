@@ -45,11 +45,13 @@ unsafe fn avx512<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Asks for the cache lines of some elements, which need not exist, where the target has such a hint.
+/// Bytes of a block of memory that is asked for at a time: two cache lines.
+const BLOCK: usize = 128;
+
+/// Asks for a block of memory, which need not exist, where the target has such a hint.
 #[inline(always)]
-pub(crate) fn prefetch<T>(start: *const T, count: usize) {
-    let start = start.cast::<u8>();
-    for at in (0..count * size_of::<T>()).step_by(64) {
+pub(crate) fn prefetch(start: *const u8) {
+    for at in (0..BLOCK).step_by(64) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: SSE is x86-64's baseline, and the hint reads nothing.
         unsafe {
@@ -59,4 +61,10 @@ pub(crate) fn prefetch<T>(start: *const T, count: usize) {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = start.wrapping_add(at);
     }
+}
+
+/// Appends where the blocks of some elements start, for [`prefetch`].
+pub(crate) fn blocks<E>(start: *const E, elements: usize, list: &mut Vec<*const u8>) {
+    let start = start.cast::<u8>();
+    list.extend((0..elements * size_of::<E>()).step_by(BLOCK).map(|at| start.wrapping_add(at)));
 }

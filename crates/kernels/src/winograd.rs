@@ -464,6 +464,8 @@ fn sum(
                     output: sums.pointer().wrapping_add(row),
                     output_stride: columns,
                     accumulate: accumulate || first > 0,
+                    ahead: std::ptr::null(),
+                    ahead_len: 0,
                 };
                 // SAFETY: `pixels` rows of `depth` floats, of which `k + mr` exist, and as many of
                 // `nr` gradients; `mr` rows of `nr` floats, `columns` apart, exist in the product's

@@ -198,6 +198,8 @@ impl<'a, E: Element> Part<'a, E> {
                     output: sums.as_mut_ptr(),
                     output_stride: tiles.nr,
                     accumulate: true,
+                    ahead: std::ptr::null(),
+                    ahead_len: 0,
                 };
                 // SAFETY: both operands hold that many steps, of `depth * unit` and `nr * unit` elements, and the
                 // sums `rows * nr` floats. The record's ISA was found available.

@@ -167,9 +167,6 @@ impl<V: Vector> Arithmetic for Widened<V> {
     }
 }
 
-/// Bytes of a block of memory that is asked for: two cache lines.
-pub(crate) const BLOCK_AHEAD: usize = 128;
-
 /// What one convolution tile reads and writes.
 #[derive(Clone, Copy)]
 pub(crate) struct TileArgs<E> {
@@ -202,7 +199,7 @@ pub(crate) struct TileArgs<E> {
     pub sums: *mut f32,
     /// Laid out as the output, or null for the results themselves.
     pub factor: *const E,
-    /// Blocks of [`BLOCK_AHEAD`] bytes, which need not exist, to ask for while this tile multiplies: one at every step of
+    /// Where [`blocks`](crate::simd::blocks) of memory lie, which need not exist, to ask for while this tile multiplies: one at every step of
     /// the reduction, as asking for more at a time makes the tile wait.
     pub ahead: *const *const u8,
     /// How many of them.
@@ -249,6 +246,10 @@ pub(crate) struct GradientArgs<E> {
     pub output_stride: usize,
     /// Whether the tile adds to what the output holds.
     pub accumulate: bool,
+    /// As [`TileArgs::ahead`].
+    pub ahead: *const *const u8,
+    /// How many of them.
+    pub ahead_len: usize,
 }
 
 /// `MR x (NV * LANES)` outputs: `epilogue(rows * panel)`.
@@ -271,7 +272,7 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
                 std::array::from_fn(|r| (*t.rows.add(tap * MR + r)).add(t.offset));
             for k in 0..t.run / A::DEPTH {
                 if ahead < end {
-                    prefetch(*ahead, BLOCK_AHEAD);
+                    prefetch(*ahead);
                     ahead = ahead.add(1);
                 }
                 let b: [A::Operand; NV] =
@@ -367,8 +368,13 @@ pub(super) unsafe fn gradient<A: Arithmetic, const MR: usize, const NV: usize>(
     unsafe {
         let lanes = A::Sum::LANES;
         let mut acc = [[A::Sum::splat(0.0); NV]; MR];
-        let (mut panel, mut input) = (t.panel, t.input);
+        let (mut panel, mut input, mut ahead) = (t.panel, t.input, t.ahead);
+        let end = ahead.add(t.ahead_len);
         for _ in 0..t.steps {
+            if ahead < end {
+                prefetch(*ahead);
+                ahead = ahead.add(1);
+            }
             let b: [A::Operand; NV] =
                 std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
             for r in 0..MR {
