@@ -12,7 +12,7 @@ use crate::threads::Shared;
 
 /// Pixels whose input and output gradient are packed and kept in cache at a time.
 pub(crate) const PIXELS: usize = 128;
-/// Pixels that are worth a partial sum of their own.
+/// Pixels that are worth a partial sum of their own, of one tap; with several taps sums are as many times larger.
 const CHUNK: usize = 960;
 /// Tasks the work is cut into, where its shape allows.
 const TASKS: usize = 16;
@@ -43,7 +43,7 @@ pub(crate) fn run<E: Element>(
     }
     let nr = compute.kernels::<E>().gradient(columns).nr;
     let panels = columns.div_ceil(nr);
-    let chunks = (pixels / CHUNK).clamp(1, TASKS);
+    let chunks = (pixels / (CHUNK * g.taps.len().min(2))).clamp(1, TASKS);
     // Ranges of the reduction rows, groups of taps or parts of a single tap's run, then groups of panels.
     let ranges = ranges(g, cut(TASKS.div_ceil(chunks), depth, columns));
     let groups = panels.min(TASKS.div_ceil(chunks * ranges.len()));

@@ -271,16 +271,25 @@ pub fn batch_norm_input_gradient<E: Element>(
         vectorize!(c.isa(), {
             let (scale, offset, slope, mean) =
                 (&scale[..channels], &offset[..channels], &slope[..channels], mean);
-            for (i, (dx, x)) in
-                dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate()
-            {
-                if let Some(dy) = dy {
-                    dx.copy_from_slice(&dy[i * channels..][..channels]);
+            let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+            match dy {
+                None => {
+                    for (dx, x) in rows {
+                        for k in 0..channels {
+                            let (x, d) = (x[k].to_f32(), dx[k].to_f32());
+                            let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
+                            dx[k] = E::from_f32(d);
+                        }
+                    }
                 }
-                for k in 0..channels {
-                    let (x, d) = (x[k].to_f32(), dx[k].to_f32());
-                    let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
-                    dx[k] = E::from_f32(d);
+                Some(dy) => {
+                    for ((dx, x), dy) in rows.zip(dy.chunks_exact(channels)) {
+                        for k in 0..channels {
+                            let (x, d) = (x[k].to_f32(), dy[k].to_f32());
+                            let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
+                            dx[k] = E::from_f32(d);
+                        }
+                    }
                 }
             }
         });
@@ -303,11 +312,20 @@ pub fn batch_norm_frozen_input_gradient<E: Element>(
     let step = task_rows(channels) * channels;
     c.threads.chunks(dx, step, |task, dx| {
         vectorize!(c.isa(), {
-            if let Some(dy) = dy {
-                dx.copy_from_slice(&dy[task * step..][..dx.len()]);
-            }
-            for row in dx.chunks_exact_mut(channels) {
-                row.iter_mut().zip(&scale).for_each(|(d, s)| *d = E::from_f32(d.to_f32() * s));
+            let rows = dx.chunks_exact_mut(channels);
+            match dy.map(|dy| &dy[task * step..]) {
+                None => {
+                    for row in rows {
+                        let scaled = row.iter_mut().zip(&scale);
+                        scaled.for_each(|(d, s)| *d = E::from_f32(d.to_f32() * s));
+                    }
+                }
+                Some(dy) => {
+                    for (dx, dy) in rows.zip(dy.chunks_exact(channels)) {
+                        let scaled = dx.iter_mut().zip(dy).zip(&scale);
+                        scaled.for_each(|((dx, dy), s)| *dx = E::from_f32(dy.to_f32() * s));
+                    }
+                }
             }
         });
     });
