@@ -269,25 +269,31 @@ pub fn batch_norm_input_gradient<E: Element>(
         let dy = dy.map(|dy| &dy[part.clone()]);
         let x = &x[part];
         vectorize!(c.isa(), {
-            let (scale, offset, slope, mean) =
-                (&scale[..channels], &offset[..channels], &slope[..channels], mean);
             let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
             match dy {
                 None => {
                     for (dx, x) in rows {
-                        for k in 0..channels {
-                            let (x, d) = (x[k].to_f32(), dx[k].to_f32());
-                            let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
-                            dx[k] = E::from_f32(d);
+                        for (((((dx, x), s), o), l), m) in
+                            dx.iter_mut().zip(x).zip(&scale).zip(&offset).zip(&slope).zip(mean)
+                        {
+                            let (d, x) = (dx.to_f32(), x.to_f32());
+                            *dx = E::from_f32(s * (d - o - (x - m) * l));
                         }
                     }
                 }
                 Some(dy) => {
                     for ((dx, x), dy) in rows.zip(dy.chunks_exact(channels)) {
-                        for k in 0..channels {
-                            let (x, d) = (x[k].to_f32(), dy[k].to_f32());
-                            let d = scale[k] * (d - offset[k] - (x - mean[k]) * slope[k]);
-                            dx[k] = E::from_f32(d);
+                        for ((((((dx, x), dy), s), o), l), m) in dx
+                            .iter_mut()
+                            .zip(x)
+                            .zip(dy)
+                            .zip(&scale)
+                            .zip(&offset)
+                            .zip(&slope)
+                            .zip(mean)
+                        {
+                            let (d, x) = (dy.to_f32(), x.to_f32());
+                            *dx = E::from_f32(s * (d - o - (x - m) * l));
                         }
                     }
                 }
