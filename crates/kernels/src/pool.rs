@@ -243,8 +243,8 @@ pub fn max_pool_backward<E: Element>(
         let mut rows = Rows::new(s, &x[image * pixels..][..pixels], normalize);
         let dy = &dy[image * out..][..out];
         let (mut highest, mut y) = (vec![E::default(); line], vec![E::default(); row]);
-        // The output row's gradient, and in how many cells of its window each maximum was found so far.
-        let (mut gradient, mut found) = (vec![0.0f32; row], vec![0u32; row]);
+        // The output row's gradient.
+        let mut gradient = vec![0.0f32; row];
         // The sums of the rows that windows still reach; row `r` lies at `r % pool`.
         let mut sums = vec![0.0f32; s.pool * line];
         let mut next = 0;
@@ -262,8 +262,7 @@ pub fn max_pool_backward<E: Element>(
                 for ((gradient, dy), y) in gradient.iter_mut().zip(dy).zip(&y) {
                     *gradient = if (y.to_f32() > 0.0) | !rectified { dy.to_f32() } else { 0.0 };
                 }
-                found.fill(0);
-                route(s, at, &rows, &y, &gradient, &mut found, &mut sums);
+                route(s, at, &rows, &y, &mut gradient, &mut sums);
             });
             let done = ((at + 1) * s.stride).saturating_sub(s.padding).min(s.height);
             vectorize!(c.isa(), finish(s.pool, next..done, line, &mut sums, dx));
@@ -273,42 +272,62 @@ pub fn max_pool_backward<E: Element>(
     });
 }
 
-/// Adds the gradient of one output row, whose maxima are `y`, to `sums`.
+/// Channels whose gradients are routed at a time, several registers of them: each window's cells depend on one another.
+const CHANNELS: usize = 64;
+
+/// Adds the gradient of one output row, whose maxima are `y`, to `sums`; none of it is left in `gradient`.
 #[inline(always)]
 fn route<E: Element>(
     s: &PoolShape,
     at: usize,
     map: &Rows<'_, E>,
     y: &[E],
-    gradient: &[f32],
-    found: &mut [u32],
+    gradient: &mut [f32],
     sums: &mut [f32],
 ) {
     let (n, rows) = (s.channels, s.rows(at));
-    let outputs = y.chunks_exact(n).zip(gradient.chunks_exact(n)).zip(found.chunks_exact_mut(n));
-    for (column, ((y, gradient), found)) in outputs.enumerate() {
+    let line = |r: usize| (map.row(r), r % s.pool * s.width * n);
+    let lines: Vec<(&[E], usize)> = rows.clone().map(line).collect();
+    let outputs = y.chunks_exact(n).zip(gradient.chunks_exact_mut(n));
+    for (column, (y, gradient)) in outputs.enumerate() {
         let columns = s.columns(column);
         if rows.len() < s.pool || columns.len() < s.pool {
-            padded(s, [at, column], map, y, gradient, found, sums);
+            padded(s, [at, column], map, y, gradient, sums);
             continue;
         }
-        for r in rows.clone() {
-            for column in columns.clone() {
-                let x = &map.row(r)[column * n..][..n];
-                take(x, y, gradient, found, &mut sums[(r % s.pool * s.width + column) * n..][..n]);
+        let whole = n / CHANNELS * CHANNELS;
+        let blocks = y.as_chunks().0.iter().zip(gradient.as_chunks_mut().0);
+        for (block, (y, gradient)) in blocks.enumerate() {
+            for &(row, start) in &lines {
+                for column in columns.clone() {
+                    let at = column * n + block * CHANNELS;
+                    let sums = sums[start + at..].first_chunk_mut();
+                    if let (Some(x), Some(sums)) = (row[at..].first_chunk(), sums) {
+                        take_block(x, y, gradient, sums);
+                    }
+                }
+            }
+        }
+        if whole < n {
+            let (y, gradient) = (&y[whole..], &mut gradient[whole..]);
+            for &(row, start) in &lines {
+                for column in columns.clone() {
+                    let part = column * n + whole..(column + 1) * n;
+                    take(&row[part.clone()], y, gradient, &mut sums[start..][part]);
+                }
             }
         }
     }
 }
 
 /// The same for a window that reaches into the padding, whose zeros take what they are the maximum of.
+#[inline(always)]
 fn padded<E: Element>(
     s: &PoolShape,
     [line, column]: [usize; 2],
     map: &Rows<'_, E>,
     y: &[E],
-    gradient: &[f32],
-    found: &mut [u32],
+    gradient: &mut [f32],
     sums: &mut [f32],
 ) {
     let (n, rows, columns) = (s.channels, s.rows(line), s.columns(column));
@@ -317,24 +336,48 @@ fn padded<E: Element>(
             let (r, c) = (r.wrapping_sub(s.padding), c.wrapping_sub(s.padding));
             if rows.contains(&r) && columns.contains(&c) {
                 let x = &map.row(r)[c * n..][..n];
-                take(x, y, gradient, found, &mut sums[(r % s.pool * s.width + c) * n..][..n]);
+                take(x, y, gradient, &mut sums[(r % s.pool * s.width + c) * n..][..n]);
             } else {
-                found.iter_mut().zip(y).for_each(|(f, y)| *f += u32::from(y.to_f32() == 0.0));
+                for (gradient, y) in gradient.iter_mut().zip(y) {
+                    *gradient = split(E::default(), *y, *gradient)[1];
+                }
             }
         }
     }
 }
 
-/// Adds gradients to the sums of a pixel where it is the first in the window to have the maximum.
+/// Moves gradients to the sums of a pixel that has the maximum: the first such one in the window finds all of it.
 #[inline(always)]
-fn take<E: Element>(x: &[E], y: &[E], gradient: &[f32], found: &mut [u32], sums: &mut [f32]) {
-    let cells = x.iter().zip(y).zip(gradient).zip(found).zip(sums);
-    for ((((x, y), gradient), found), sum) in cells {
-        let (x, y) = (x.to_f32(), y.to_f32());
-        let here = (x == y) | x.is_nan();
-        *sum += if here & (*found == 0) { *gradient } else { 0.0 };
-        *found += u32::from(here);
+fn take<E: Element>(x: &[E], y: &[E], gradient: &mut [f32], sums: &mut [f32]) {
+    for (((x, y), gradient), sum) in x.iter().zip(y).zip(gradient).zip(sums) {
+        let [taken, rest] = split(*x, *y, *gradient);
+        *sum += taken;
+        *gradient = rest;
     }
+}
+
+/// [`take`], of a number of channels that the compiler knows.
+#[inline(always)]
+fn take_block<E: Element>(
+    x: &[E; CHANNELS],
+    y: &[E; CHANNELS],
+    gradient: &mut [f32; CHANNELS],
+    sums: &mut [f32; CHANNELS],
+) {
+    for k in 0..CHANNELS {
+        let [taken, rest] = split(x[k], y[k], gradient[k]);
+        sums[k] += taken;
+        gradient[k] = rest;
+    }
+}
+
+/// What a value takes of the gradient of a maximum: all or nothing, and what it leaves. By bits: a choice that is stored
+/// over what was chosen from would become a masked store.
+#[inline(always)]
+fn split<E: Element>(x: E, y: E, gradient: f32) -> [f32; 2] {
+    let (x, y) = (x.to_f32(), y.to_f32());
+    let kept = u32::from((x == y) | x.is_nan()).wrapping_sub(1);
+    [!kept, kept].map(|part| f32::from_bits(gradient.to_bits() & part))
 }
 
 /// Writes the gradient of some rows and frees their sums.
