@@ -140,20 +140,40 @@ impl Gather {
         let groups = count.div_ceil(mr);
         let base = rows.len();
         rows.resize(base + groups * taps.len() * mr, std::ptr::null());
+        let [height, width] = [height as isize, width as isize];
+        let reach = |axis: usize| {
+            let of = taps.iter().map(|tap| tap[axis]);
+            (of.clone().min().unwrap_or(0), of.max().unwrap_or(0))
+        };
+        let (down, across) = (reach(0), reach(1));
+        if count == 0 {
+            return;
+        }
+        let (mut b, mut line, mut column) = self.locate(first);
         for i in 0..groups * mr {
-            let (b, y, x) = self.locate(first + i.min(count - 1));
-            let (y, x) = (y as isize * self.step, x as isize * self.step);
+            let (y, x) = (line as isize * self.step, column as isize * self.step);
+            let pixel = (b as isize * height + y) * width + x;
+            let inside =
+                y + down.0 >= 0 && y + down.1 < height && x + across.0 >= 0 && x + across.1 < width;
             let group = base + i / mr * taps.len() * mr + i % mr;
             for (t, &[dy, dx]) in taps.iter().enumerate() {
                 let (r, c) = (y + dy, x + dx);
-                let inside = r >= 0 && c >= 0 && (r as usize) < height && (c as usize) < width;
-                let row = if inside {
-                    let at = ((b * height + r as usize) * width + c as usize) * channels;
+                let row = if inside || r >= 0 && c >= 0 && r < height && c < width {
+                    let at = (pixel + dy * width + dx) as usize * channels;
                     &source[at..at + self.run]
                 } else {
                     &zeros[..self.run]
                 };
                 rows[group + t * mr] = row.as_ptr();
+            }
+            if i + 1 < count {
+                column += 1;
+                if column == self.grid[1] {
+                    (line, column) = (line + 1, 0);
+                }
+                if line == self.grid[0] {
+                    (b, line) = (b + 1, 0);
+                }
             }
         }
     }

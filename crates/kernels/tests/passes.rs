@@ -193,7 +193,7 @@ fn pool_oracle(s: &PoolShape, x: &[f32], dy: &[f32]) -> (Vec<f64>, Vec<f64>) {
 fn pooling_matches_brute_force() {
     each_compute(|c| {
         for (height, width, channels, pool, stride, padding) in
-            [(7, 6, 5, 3, 2, 0), (8, 9, 64, 3, 2, 1), (5, 5, 1, 2, 2, 0), (4, 4, 17, 1, 2, 0)]
+            [(7, 6, 5, 3, 2, 0), (8, 9, 64, 3, 2, 1), (6, 7, 131, 3, 2, 1), (4, 4, 17, 1, 2, 0)]
         {
             let s = PoolShape { batch: 2, height, width, channels, pool, stride, padding };
             let x: Vec<f32> = noise(s.in_len(), 3).iter().map(|x| (x * 4.0).round()).collect();
