@@ -1,6 +1,6 @@
 """Accuracy of training in bf16 beside f32, for several seeds.
 
-    python bench/precision.py [--headstart target/release/headstart] [--seeds 5] [--cifar cifar10-jpeg.tar.gz --weights FILE]
+    python bench/precision.py [--headstart target/release/headstart] [--seeds 5] [--first-seed 1] [--cifar cifar10-jpeg.tar.gz --weights FILE]
         [--image-size 64] [--train 100] [--test 100] [--only-cifar]
 
 Trains on the digits inside the program, as `headstart train` does; with --cifar also ResNet-50 on some images of each
@@ -44,12 +44,12 @@ def accuracy(command, folder, precision, seed):
     return report["accuracy"], report["loss"]
 
 
-def compare(name, command, seeds):
+def compare(name, command, first, seeds):
     print(f"{name}: {' '.join(command[1:])}")
     print("| seed | f32 accuracy | bf16 accuracy | f32 loss | bf16 loss |\n|---|---|---|---|---|")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(1, seeds + 1):
+        for seed in range(first, first + seeds):
             a, b = (accuracy(command, pathlib.Path(folder), p, seed) for p in ("f32", "bf16"))
             rows.append((a[0], b[0], a[1], b[1]))
             print(f"| {seed} | {a[0]:.4f} | {b[0]:.4f} | {a[1]:.4f} | {b[1]:.4f} |", flush=True)
@@ -68,6 +68,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--headstart", default="target/release/headstart")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--cifar", help="archive with train/CLASS/ and test/CLASS/")
     parser.add_argument("--weights", help="ResNet-50's ImageNet weights")
     parser.add_argument("--train", type=int, default=100, help="training images of each class")
@@ -76,7 +77,7 @@ def main():
     parser.add_argument("--only-cifar", action="store_true")
     options = parser.parse_args()
     if not options.only_cifar:
-        compare("digits", [options.headstart, "train"], options.seeds)
+        compare("digits", [options.headstart, "train"], options.first_seed, options.seeds)
     if options.cifar:
         with tempfile.TemporaryDirectory() as folder:
             subset(options.cifar, pathlib.Path(folder), options.train, options.test)
@@ -85,7 +86,7 @@ def main():
             if options.image_size:
                 size = ["--image-size", str(options.image_size), "--interpolation", "bicubic"]
             command += [*size, "--epochs", "5", "--fine-tune-at", "100", "--fine-tune-epochs", "3"]
-            compare("CIFAR-10", command, options.seeds)
+            compare("CIFAR-10", command, options.first_seed, options.seeds)
 
 
 if __name__ == "__main__":
