@@ -2,6 +2,7 @@
 //! number of threads; that is what makes results independent of it.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -10,6 +11,8 @@ use rayon::prelude::*;
 pub struct Threads {
     pool: Option<rayon::ThreadPool>,
     count: usize,
+    /// Held while something runs in [`Self::enter`].
+    entered: Mutex<()>,
 }
 
 impl Threads {
@@ -31,7 +34,7 @@ impl Threads {
                     .build()?,
             ),
         };
-        Ok(Threads { pool, count })
+        Ok(Threads { pool, count, entered: Mutex::default() })
     }
 
     /// Number of threads.
@@ -40,11 +43,15 @@ impl Threads {
     }
 
     /// Runs `f` on one of the threads, so that [`Self::run`] within it need not wake two and wait for them (10 to 20
-    /// microseconds).
+    /// microseconds). One `f` at a time: a thread that waits for its tasks would otherwise begin another one, which may
+    /// wait for a lock that the first holds.
     pub fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
-            Some(pool) => pool.install(f),
-            None => f(),
+            Some(pool) if pool.current_thread_index().is_none() => {
+                let _entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+                pool.install(f)
+            }
+            _ => f(),
         }
     }
 
@@ -119,6 +126,7 @@ impl<'a, T> Shared<'a, T> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     #[test]
     fn every_task_runs_once() {
@@ -132,6 +140,29 @@ mod tests {
                 assert!(ran.iter().all(|n| n.load(Ordering::Relaxed) == 1));
             }
         }
+    }
+
+    #[test]
+    fn callers_that_hold_a_lock_do_not_wait_for_one_another() {
+        let threads = Threads::new(2).unwrap();
+        let calls = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        threads.enter(|| {
+                            let mut calls = calls.lock().unwrap();
+                            // The thread of the first task has time to begin something else while it waits for the second.
+                            threads.run(2, |i| {
+                                std::thread::sleep(Duration::from_millis(1 + 3 * i as u64));
+                            });
+                            *calls += threads.enter(|| 1);
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(calls.into_inner().unwrap(), 20);
     }
 
     #[test]
