@@ -1,7 +1,5 @@
 //! The kernel gradient: a GEMM that reduces over pixels.
 
-use std::sync::PoisonError;
-
 use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::gather::Gather;
@@ -49,7 +47,7 @@ pub(crate) fn run<E: Element>(
     let groups = panels.min(TASKS.div_ceil(chunks * ranges.len()));
     let zeros = g.zeros();
 
-    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = compute.scratch();
     let len = chunks * panels * depth * nr;
     if scratch.len() < len {
         *scratch = Buffer::zeros(len);

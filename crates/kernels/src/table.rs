@@ -1,6 +1,7 @@
 //! What computes: the threads and the instruction set's record of tile, packer and sizes.
 
-use std::sync::Mutex;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
 use crate::buffer::Buffer;
 use crate::element::{DType, Element};
@@ -16,7 +17,7 @@ pub struct Compute {
     pub dtype: DType,
     pub(crate) record: &'static Record,
     /// Memory for partial results, kept between calls.
-    pub(crate) scratch: Mutex<Buffer>,
+    scratch: Mutex<Buffer>,
 }
 
 impl Compute {
@@ -52,6 +53,13 @@ impl Compute {
         E::kernels(self.record)
     }
 
+    /// Memory for partial results of any length: what the last call left, or nothing while another call has it. No lock is
+    /// held meanwhile, as a thread that waits for its tasks may begin those of another call.
+    pub(crate) fn scratch(&self) -> Scratch<'_> {
+        let mut home = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        Scratch { buffer: std::mem::take(&mut home), home: &self.scratch }
+    }
+
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.record.isa
@@ -76,5 +84,34 @@ impl Compute {
             });
         }
         total.into_inner() as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// Memory on loan, which goes back when it is dropped.
+pub(crate) struct Scratch<'a> {
+    buffer: Buffer,
+    home: &'a Mutex<Buffer>,
+}
+
+impl Deref for Scratch<'_> {
+    type Target = Buffer;
+
+    fn deref(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Scratch<'_> {
+    fn deref_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
+        if home.len() < self.buffer.len() {
+            *home = std::mem::take(&mut self.buffer);
+        }
     }
 }

@@ -2,7 +2,6 @@
 //! number of threads; that is what makes results independent of it.
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -11,8 +10,6 @@ use rayon::prelude::*;
 pub struct Threads {
     pool: Option<rayon::ThreadPool>,
     count: usize,
-    /// Held while something runs in [`Self::enter`].
-    entered: Mutex<()>,
 }
 
 impl Threads {
@@ -34,7 +31,7 @@ impl Threads {
                     .build()?,
             ),
         };
-        Ok(Threads { pool, count, entered: Mutex::default() })
+        Ok(Threads { pool, count })
     }
 
     /// Number of threads.
@@ -43,15 +40,12 @@ impl Threads {
     }
 
     /// Runs `f` on one of the threads, so that [`Self::run`] within it need not wake two and wait for them (10 to 20
-    /// microseconds). One `f` at a time: a thread that waits for its tasks would otherwise begin another one, which may
-    /// wait for a lock that the first holds.
+    /// microseconds). A thread that waits for the tasks of one `f` may begin another: `f` must not hold a lock over
+    /// [`Self::run`].
     pub fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
-            Some(pool) if pool.current_thread_index().is_none() => {
-                let _entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
-                pool.install(f)
-            }
-            _ => f(),
+            Some(pool) => pool.install(f),
+            None => f(),
         }
     }
 
@@ -143,26 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_hold_a_lock_do_not_wait_for_one_another() {
+    fn callers_may_be_threads_of_another_pool() {
         let threads = Threads::new(2).unwrap();
-        let calls = Mutex::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..5 {
-                        threads.enter(|| {
-                            let mut calls = calls.lock().unwrap();
-                            // The thread of the first task has time to begin something else while it waits for the second.
-                            threads.run(2, |i| {
-                                std::thread::sleep(Duration::from_millis(1 + 3 * i as u64));
-                            });
-                            *calls += threads.enter(|| 1);
-                        });
-                    }
+        let callers = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let ran = AtomicUsize::new(0);
+        callers.install(|| {
+            (0..20).into_par_iter().with_max_len(1).for_each(|_| {
+                threads.enter(|| {
+                    threads.run(2, |_| {
+                        std::thread::sleep(Duration::from_millis(2));
+                        ran.fetch_add(1, Ordering::Relaxed);
+                    });
                 });
-            }
+            });
         });
-        assert_eq!(calls.into_inner().unwrap(), 20);
+        assert_eq!(ran.into_inner(), 40);
     }
 
     #[test]

@@ -9,9 +9,6 @@
 //! Which convolutions run so follows from their shape without the batch, so that an image's values
 //! do not depend on the images beside it.
 
-use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
-use std::sync::PoisonError;
-
 use crate::buffer::Buffer;
 use crate::conv::ConvShape;
 use crate::element::{DType, Element};
@@ -21,6 +18,7 @@ use crate::matrices::Matrices;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
+use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
 
 /// Products of a tile.
 const PRODUCTS: usize = 36;
@@ -248,7 +246,7 @@ pub(crate) fn run<E: Element>(
     }
     let block = tiles.block(depth + columns, tile.mr);
     let zeros = vec![0.0; depth];
-    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = compute.scratch();
     let (spread, products) = halves(&mut scratch, block * depth, block * columns);
     let (spread, products) = (Shared::new(spread), Shared::new(products));
     let output = Shared::new(output);
@@ -388,7 +386,7 @@ pub(crate) fn kernel_gradient<E: Element>(
     let panels = columns / nr;
     let block = tiles.block(depth + columns, 1);
     let (zeros, no_gradient) = (vec![0.0; depth], vec![0.0; columns]);
-    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = compute.scratch();
     let (work, sums) = halves(&mut scratch, block * (depth + columns), depth * columns);
     let (spread, gradients) = work.split_at_mut(PRODUCTS * block * depth);
     let (spread, gradients) = (Shared::new(spread), Shared::new(gradients));

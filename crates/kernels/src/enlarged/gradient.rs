@@ -1,8 +1,6 @@
 //! The kernel gradient of a convolution over an enlarged image: that of the summed kernels, handed back to every
 //! kernel element that they are sums of.
 
-use std::sync::PoisonError;
-
 use super::{Folded, TASKS};
 use crate::buffer::Buffer;
 use crate::conv::ConvShape;
@@ -34,7 +32,7 @@ pub(crate) fn kernel_gradient<E: Element>(
     // Of one task: for each column phase and panel the rows of a folded kernel.
     let depth = folded.rows.taps * folded.run;
     let len = folded.columns.phases * n.div_ceil(nr) * depth * nr;
-    let mut scratch = compute.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut scratch = compute.scratch();
     if scratch.len() < chunks * phases * len {
         *scratch = Buffer::zeros(chunks * phases * len);
     }
