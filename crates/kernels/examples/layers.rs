@@ -1,14 +1,20 @@
-//! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak.
+//! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak: `layers [batch]`. With `HEADSTART_COLD=1`
+//! what they read is out of cache before each run, as in a training step. "fused" is the input's gradient as a block's
+//! output takes it: added to another, masked by a ReLU, with the sums that the batch norm before it needs.
 
 use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
+use headstart_kernels::norm::NormState;
 use headstart_kernels::table::Compute;
 use std::time::Instant;
 
-fn median(mut run: impl FnMut()) -> f64 {
+fn median(c: &Compute, mut run: impl FnMut()) -> f64 {
     run();
+    let cold = std::env::var_os("HEADSTART_COLD").is_some();
+    let mut others = vec![0u64; if cold { 16 << 20 } else { 0 }];
     let mut times: Vec<f64> = (0..5)
         .map(|_| {
+            c.threads.chunks(&mut others, 1 << 16, |_, part| part.iter_mut().for_each(|x| *x += 1));
             let start = Instant::now();
             run();
             start.elapsed().as_secs_f64()
@@ -66,14 +72,35 @@ fn layers<E: Element>(c: &Compute) {
         let (mut p, mut q) = (Packed::default(), Packed::default());
         conv::pack_forward::<E>(c, &s, &w, None, &mut p);
         conv::pack_backward_input::<E>(c, &s, &w, &mut q);
-        let f = median(|| conv::forward(c, &s, &x, &p, Epilogue::default(), &mut y));
-        let b = median(|| conv::backward_input(c, &s, &y, &q, Onto::Nothing, None, &mut dx));
-        let k = median(|| conv::backward_kernel(c, &s, &x, &y, &mut dw));
-        let pf = median(|| conv::pack_forward::<E>(c, &s, &w, None, &mut p));
-        let pb = median(|| conv::pack_backward_input::<E>(c, &s, &w, &mut q));
+        let f = median(c, || conv::forward(c, &s, &x, &p, Epilogue::default(), &mut y));
+        let b = median(c, || conv::backward_input(c, &s, &y, &q, Onto::Nothing, None, &mut dx));
+        let (ones, x2) = (vec![1.0f32; ci], x.clone());
+        let state = NormState { mean: &ones, variance: &ones, gamma: &ones, epsilon: 1e-3 };
+        let (mut dgamma, mut dbeta) = (ones.clone(), ones.clone());
+        let n = median(c, || {
+            let (mask, sums) = (Some(&x[..]), (&mut dgamma, &mut dbeta));
+            let dx = &mut dx;
+            conv::backward_input_norm(
+                c,
+                &s,
+                &y,
+                &q,
+                Onto::Gradient,
+                mask,
+                dx,
+                &x2,
+                state,
+                sums.0,
+                sums.1,
+            );
+        });
+        let k = median(c, || conv::backward_kernel(c, &s, &x, &y, &mut dw));
+        let pf = median(c, || conv::pack_forward::<E>(c, &s, &w, None, &mut p));
+        let pb = median(c, || conv::pack_backward_input::<E>(c, &s, &w, &mut q));
         let share = |t: f64| s.flops() as f64 / t / peak * 100.0;
         print!("{size:>4} {ci:>5} {co:>5} {kernel}x{kernel}/{stride}");
-        print!("  forward {:5.1}%  input {:5.1}%  kernel {:5.1}%", share(f), share(b), share(k));
+        let (f1, b1, n1, k1) = (share(f), share(b), share(n), share(k));
+        print!("  forward {f1:5.1}%  input {b1:5.1}%  fused {n1:5.1}%  kernel {k1:5.1}%");
         println!("  packing {:4.1}% and {:4.1}% of it", pf / f * 100.0, pb / b * 100.0);
     }
 }

@@ -10,7 +10,7 @@ use crate::threads::Shared;
 
 /// Pixels whose input and output gradient are packed and kept in cache at a time.
 pub(crate) const PIXELS: usize = 128;
-/// Pixels that are worth a partial sum of their own, of one tap; with several taps sums are as many times larger.
+/// Pixels that are worth a partial sum of their own; twice as many with several taps, whose sums are larger.
 const CHUNK: usize = 960;
 /// Tasks the work is cut into, where its shape allows.
 const TASKS: usize = 16;

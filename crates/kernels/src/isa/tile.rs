@@ -199,8 +199,8 @@ pub(crate) struct TileArgs<E> {
     pub sums: *mut f32,
     /// Laid out as the output, or null for the results themselves.
     pub factor: *const E,
-    /// Where [`blocks`](crate::simd::blocks) of memory lie, which need not exist, to ask for while this tile multiplies: one at every step of
-    /// the reduction, as asking for more at a time makes the tile wait.
+    /// Where [`blocks`](crate::simd::blocks) of memory lie, which need not exist, to ask for while this tile
+    /// multiplies: one at every step of the reduction, as asking for more at a time makes the tile wait.
     pub ahead: *const *const u8,
     /// How many of them.
     pub ahead_len: usize,
