@@ -109,11 +109,18 @@ impl Gather {
         (row / self.grid[0], row % self.grid[0], x)
     }
 
-    /// Number of the output pixel that grid pixel `pixel` is written to.
-    pub fn output_pixel(&self, pixel: usize) -> usize {
-        let (b, y, x) = self.locate(pixel);
-        let (y, x) = (y * self.spread + self.origin[0], x * self.spread + self.origin[1]);
-        (b * self.output[0] + y) * self.output[1] + x
+    /// Numbers of the output pixels that the grid's pixels from `first` on are written to.
+    pub fn output_pixels(&self, first: usize, count: usize) -> impl Iterator<Item = usize> {
+        let [height, width] = self.grid;
+        let (mut b, mut line, mut column) = self.locate(first);
+        (0..count).map(move |_| {
+            let (y, x) =
+                (line * self.spread + self.origin[0], column * self.spread + self.origin[1]);
+            let pixel = (b * self.output[0] + y) * self.output[1] + x;
+            (column, line) = if column + 1 < width { (column + 1, line) } else { (0, line + 1) };
+            (line, b) = if line < height { (line, b) } else { (0, b + 1) };
+            pixel
+        })
     }
 
     /// Appends pointers to the source rows of `count` pixels from `first` on, for taps
@@ -138,33 +145,49 @@ impl Gather {
         assert!(first + count <= self.pixels(), "pixels outside of the grid");
         let taps = &self.taps[taps];
         let groups = count.div_ceil(mr);
+        if *taps == [[0, 0]] && self.step == 1 && self.grid == [height, width] && count > 0 {
+            let at = |pixel: usize| pixel * channels;
+            let from = source[at(first)..at(first + count - 1) + self.run].as_ptr();
+            rows.extend((0..groups * mr).map(|i| from.wrapping_add(at(i.min(count - 1)))));
+            return;
+        }
         let base = rows.len();
         rows.resize(base + groups * taps.len() * mr, std::ptr::null());
+        if count == 0 || taps.is_empty() {
+            return;
+        }
         let [height, width] = [height as isize, width as isize];
         let reach = |axis: usize| {
             let of = taps.iter().map(|tap| tap[axis]);
             (of.clone().min().unwrap_or(0), of.max().unwrap_or(0))
         };
         let (down, across) = (reach(0), reach(1));
-        if count == 0 {
-            return;
-        }
+        // Elements from the first tap of all to each tap.
+        let top =
+            |[dy, dx]: [isize; 2]| ((dy - down.0) * width + dx - across.0) as usize * channels;
+        let places: Vec<usize> = taps.iter().map(|&tap| top(tap)).collect();
+        let span = top([down.1, across.1]) + self.run;
+        let first_tap = down.0 * width + across.0;
         let (mut b, mut line, mut column) = self.locate(first);
         for i in 0..groups * mr {
             let (y, x) = (line as isize * self.step, column as isize * self.step);
             let pixel = (b as isize * height + y) * width + x;
-            let inside =
-                y + down.0 >= 0 && y + down.1 < height && x + across.0 >= 0 && x + across.1 < width;
             let group = base + i / mr * taps.len() * mr + i % mr;
-            for (t, &[dy, dx]) in taps.iter().enumerate() {
-                let (r, c) = (y + dy, x + dx);
-                let row = if inside || r >= 0 && c >= 0 && r < height && c < width {
-                    let at = (pixel + dy * width + dx) as usize * channels;
-                    &source[at..at + self.run]
-                } else {
-                    &zeros[..self.run]
-                };
-                rows[group + t * mr] = row.as_ptr();
+            let to = rows[group..].iter_mut().step_by(mr);
+            if y + down.0 >= 0 && y + down.1 < height && x + across.0 >= 0 && x + across.1 < width {
+                let from = source[(pixel + first_tap) as usize * channels..][..span].as_ptr();
+                for (to, &at) in to.zip(&places) {
+                    *to = from.wrapping_add(at);
+                }
+            } else {
+                for (to, &[dy, dx]) in to.zip(taps) {
+                    let (r, c) = (y + dy, x + dx);
+                    // A choice of values, not of ways: which it is no processor can foresee.
+                    let inside = (r >= 0) & (c >= 0) & (r < height) & (c < width);
+                    let at = ((pixel + dy * width + dx) as usize).wrapping_mul(channels);
+                    let (from, at) = if inside { (source, at) } else { (zeros, 0) };
+                    *to = from[at..][..self.run].as_ptr();
+                }
             }
             if i + 1 < count {
                 column += 1;

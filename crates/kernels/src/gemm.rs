@@ -4,7 +4,7 @@ use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::Matrices;
-use crate::simd::{blocks, vectorize};
+use crate::simd::{blocks_of, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -84,7 +84,7 @@ pub(crate) fn packed_len<E: Element>(
 }
 
 /// Rows of the reduction that are packed together, so that they stay in cache.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 
 /// Packs `kernel` into panels of the tile's columns, zero-padded: in a panel, for each tap, groups of the
 /// arithmetic's depth of reduction rows, and in a group column by column.
@@ -269,9 +269,8 @@ impl<'a, E: Element> Job<'a, E> {
         let tiles = count.div_ceil(tile.mr);
         let mut rows = Vec::new();
         g.rows(source, &self.zeros, first, count, 0..g.taps.len(), tile.mr, &mut rows);
-        let starts: Vec<usize> = (0..tiles * tile.mr)
-            .map(|i| g.output_pixel(first + i.min(count - 1)) * columns)
-            .collect();
+        let mut starts: Vec<usize> = g.output_pixels(first, count).map(|p| p * columns).collect();
+        starts.resize(tiles * tile.mr, starts.last().copied().unwrap_or(0));
         let depth = g.taps.len() * g.run.next_multiple_of(*unit);
         let panels = columns.div_ceil(tile.nr);
         let mut edge = Edge::new(tile);
@@ -360,20 +359,19 @@ impl<'a, E: Element> Job<'a, E> {
     /// Where in memory the tile after that of `starts` writes, and reads what it adds.
     fn outputs(&self, args: &TileArgs<E>, starts: &[usize], ahead: &mut Vec<*const u8>) {
         let Tile { mr, nr, .. } = *self.tile;
+        let next = starts.get(mr..2 * mr).unwrap_or_default();
         for start in [args.output.cast_const(), args.residual, args.mask, args.factor] {
             if !start.is_null() {
-                for row in starts.iter().skip(mr).take(mr) {
-                    blocks(start.wrapping_add(*row), nr, ahead);
-                }
+                blocks_of(next.iter().map(|&row| start.wrapping_add(row)), nr, ahead);
             }
         }
     }
 
     /// Where in memory the tile after that of `rows` reads its input of a single tap.
     fn inputs(&self, slab: &Slab, rows: &[*const E], ahead: &mut Vec<*const u8>) {
-        for row in rows.iter().skip(self.tile.mr).take(self.tile.mr) {
-            blocks(row.wrapping_add(slab.offset), slab.run, ahead);
-        }
+        let mr = self.tile.mr;
+        let next = rows.get(mr..2 * mr).unwrap_or_default();
+        blocks_of(next.iter().map(|row| row.wrapping_add(slab.offset)), slab.run, ahead);
     }
 }
 

@@ -4,9 +4,11 @@ use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::gather::Gather;
 use crate::isa::{GradientArgs, Isa};
-use crate::simd::{blocks, vectorize};
+use crate::simd::{blocks_of, vectorize};
 use crate::table::Compute;
 use crate::threads::Shared;
+
+mod whole;
 
 /// Pixels whose input and output gradient are packed and kept in cache at a time.
 pub(crate) const PIXELS: usize = 128;
@@ -40,6 +42,9 @@ pub(crate) fn run<E: Element>(
         return;
     }
     let nr = compute.kernels::<E>().gradient(columns).nr;
+    if whole::suits::<E>(compute, g) {
+        return whole::run(compute, g, source, grad_output, columns, grad_kernel);
+    }
     let panels = columns.div_ceil(nr);
     let chunks = (pixels / (CHUNK * g.taps.len().min(2))).clamp(1, TASKS);
     // Ranges of the reduction rows, groups of taps or parts of a single tap's run, then groups of panels.
@@ -75,22 +80,38 @@ pub(crate) fn run<E: Element>(
         });
     });
 
-    let partial = &scratch[..len];
+    reduce(compute, &scratch[..len], [chunks, depth, columns], nr, grad_kernel);
+}
+
+/// Adds up partial sums, which lie by chunk of the pixels, panel and row.
+fn reduce(
+    compute: &Compute,
+    partial: &[f32],
+    [chunks, depth, columns]: [usize; 3],
+    nr: usize,
+    grad_kernel: &mut [f32],
+) {
+    let panels = columns.div_ceil(nr);
     let rows = 16384_usize.div_ceil(columns);
     compute.threads.chunks(grad_kernel, rows * columns, |part, output| {
-        for (i, row) in output.chunks_exact_mut(columns).enumerate() {
-            let k = part * rows + i;
-            for (panel, to) in row.chunks_mut(nr).enumerate() {
-                for chunk in 0..chunks {
-                    let from = &partial[((chunk * panels + panel) * depth + k) * nr..][..to.len()];
-                    if chunk == 0 {
-                        to.copy_from_slice(from);
-                    } else {
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        vectorize!(compute.isa(), {
+            for (i, row) in output.chunks_exact_mut(columns).enumerate() {
+                let k = part * rows + i;
+                for (panel, to) in row.chunks_mut(nr).enumerate() {
+                    for chunk in 0..chunks {
+                        let from = &partial[((chunk * panels + panel) * depth + k) * nr..];
+                        let from = &from[..to.len()];
+                        if chunk == 0 {
+                            to.copy_from_slice(from);
+                        } else {
+                            for (to, from) in to.iter_mut().zip(from) {
+                                *to += from;
+                            }
+                        }
                     }
                 }
             }
-        }
+        });
     });
 }
 
@@ -139,14 +160,18 @@ impl<E: Element> Part<'_, E> {
                         let mr = tiles.run.len().min(range.run - k);
                         let row = (range.taps.start + tap) * g.run + range.offset + k;
                         let soon = ahead.next().unwrap_or_default();
+                        let output = output(panel, row, mr).as_mut_ptr();
+                        let held = start > pixels.start;
                         let args = GradientArgs {
                             steps: (end - start).div_ceil(unit),
                             input: input.wrapping_add(k * unit),
                             stride,
+                            places: std::ptr::null(),
                             panel: block.view().as_ptr(),
-                            output: output(panel, row, mr).as_mut_ptr(),
+                            output,
                             output_stride: tiles.nr,
-                            accumulate: start > pixels.start,
+                            sums: if held { output } else { std::ptr::null_mut() },
+                            sums_stride: tiles.nr,
                             ahead: soon.as_ptr(),
                             ahead_len: soon.len(),
                         };
@@ -219,17 +244,15 @@ impl<E: Element> Part<'_, E> {
     fn lines(&self, pixels: std::ops::Range<usize>, rows: &[*const E], lines: &mut Vec<*const u8>) {
         let nr = self.compute.kernels::<E>().gradient(self.columns).nr;
         let columns = self.panels.start * nr..self.columns.min(self.panels.end * nr);
+        let output = &self.grad_output[pixels.start * self.columns..pixels.end * self.columns];
+        let output = (0..pixels.len())
+            .map(|i| output.as_ptr().wrapping_add(i * self.columns + columns.start));
         let taps = self.range.taps.len();
+        let input =
+            (0..pixels.len()).map(|i| rows[i * taps + taps / 2].wrapping_add(self.range.offset));
         lines.clear();
-        for (i, pixel) in pixels.enumerate() {
-            let row = &self.grad_output[pixel * self.columns..][columns.clone()];
-            blocks(row.as_ptr(), row.len(), lines);
-            blocks(
-                rows[i * taps + taps / 2].wrapping_add(self.range.offset),
-                self.range.run,
-                lines,
-            );
-        }
+        blocks_of(output, columns.len(), lines);
+        blocks_of(input, self.range.run, lines);
     }
 }
 
@@ -311,11 +334,16 @@ impl<E: Element> Interleaved<E> {
             to[..first.len()].copy_from_slice(first);
             return;
         }
-        let second = second.unwrap_or(&self.zeros);
-        for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
-            to[0] = a;
-            to[1] = b;
-        }
+        pair(first, second.unwrap_or(&self.zeros), to);
+    }
+}
+
+/// Writes the elements of two rows side by side.
+#[inline(always)]
+fn pair<E: Element>(first: &[E], second: &[E], to: &mut [E]) {
+    for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
+        to[0] = a;
+        to[1] = b;
     }
 }
 

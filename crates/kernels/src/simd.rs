@@ -63,8 +63,15 @@ pub(crate) fn prefetch(start: *const u8) {
     }
 }
 
-/// Appends where the blocks of some elements start, for [`prefetch`].
-pub(crate) fn blocks<E>(start: *const E, elements: usize, list: &mut Vec<*const u8>) {
-    let start = start.cast::<u8>();
-    list.extend((0..elements * size_of::<E>()).step_by(BLOCK).map(|at| start.wrapping_add(at)));
+/// Appends where the blocks of some rows of elements start, for [`prefetch`]: the first of each row, then the second, in
+/// the order in which a tile reads them.
+#[inline(always)]
+pub(crate) fn blocks_of<E>(
+    rows: impl Iterator<Item = *const E> + Clone,
+    elements: usize,
+    list: &mut Vec<*const u8>,
+) {
+    for at in (0..elements * size_of::<E>()).step_by(BLOCK) {
+        list.extend(rows.clone().map(|row| row.cast::<u8>().wrapping_add(at)));
+    }
 }

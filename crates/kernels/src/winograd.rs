@@ -454,14 +454,17 @@ fn sum(
             while k < depth {
                 let mr = tiles.run.len().min(depth - k);
                 let row = (product * depth + k) * columns + panel * nr;
+                let output = sums.pointer().wrapping_add(row);
                 let args = GradientArgs {
                     steps: pixels,
                     input: part[first * depth + k..].as_ptr(),
                     stride: depth,
+                    places: std::ptr::null(),
                     panel: gradients.as_ptr(),
-                    output: sums.pointer().wrapping_add(row),
+                    output,
                     output_stride: columns,
-                    accumulate: accumulate || first > 0,
+                    sums: if accumulate || first > 0 { output } else { std::ptr::null_mut() },
+                    sums_stride: columns,
                     ahead: std::ptr::null(),
                     ahead_len: 0,
                 };

@@ -188,14 +188,17 @@ impl<'a, E: Element> Part<'a, E> {
             let sums = &mut sums[i * depth * tiles.nr..][..depth * tiles.nr];
             for (part, sums) in sums.chunks_mut(tiles.run.len() * tiles.nr).enumerate() {
                 let rows = sums.len() / tiles.nr;
+                let sums = sums.as_mut_ptr();
                 let args = GradientArgs {
                     steps,
                     input: input.view()[part * tiles.run.len() * unit..].as_ptr(),
                     stride: input.stride(),
+                    places: std::ptr::null(),
                     panel: gradient.view().as_ptr(),
-                    output: sums.as_mut_ptr(),
+                    output: sums,
                     output_stride: tiles.nr,
-                    accumulate: true,
+                    sums,
+                    sums_stride: tiles.nr,
                     ahead: std::ptr::null(),
                     ahead_len: 0,
                 };

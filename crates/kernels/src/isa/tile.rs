@@ -199,7 +199,7 @@ pub(crate) struct TileArgs<E> {
     pub sums: *mut f32,
     /// Laid out as the output, or null for the results themselves.
     pub factor: *const E,
-    /// Where [`blocks`](crate::simd::blocks) of memory lie, which need not exist, to ask for while this tile
+    /// Where [`blocks`](crate::simd::blocks_of) of memory lie, which need not exist, to ask for while this tile
     /// multiplies: one at every step of the reduction, as asking for more at a time makes the tile wait.
     pub ahead: *const *const u8,
     /// How many of them.
@@ -238,14 +238,18 @@ pub(crate) struct GradientArgs<E> {
     pub input: *const E,
     /// Elements between the inputs of two steps.
     pub stride: usize,
+    /// Elements from `input` to that of each step, or null where `stride` says it.
+    pub places: *const u32,
     /// Output gradient, `steps x NR`; for each column the step's pixels are neighbours.
     pub panel: *const E,
     /// The tile's first row in the kernel gradient.
     pub output: *mut f32,
     /// Distance between rows of the kernel gradient.
     pub output_stride: usize,
-    /// Whether the tile adds to what the output holds.
-    pub accumulate: bool,
+    /// What to add to, which may be the output; or null.
+    pub sums: *const f32,
+    /// Distance between their rows.
+    pub sums_stride: usize,
     /// As [`TileArgs::ahead`].
     pub ahead: *const *const u8,
     /// How many of them.
@@ -370,28 +374,43 @@ pub(super) unsafe fn gradient<A: Arithmetic, const MR: usize, const NV: usize>(
         let mut acc = [[A::Sum::splat(0.0); NV]; MR];
         let (mut panel, mut input, mut ahead) = (t.panel, t.input, t.ahead);
         let end = ahead.add(t.ahead_len);
-        for _ in 0..t.steps {
-            if ahead < end {
-                prefetch(*ahead);
-                ahead = ahead.add(1);
-            }
-            let b: [A::Operand; NV] =
-                std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
-            for r in 0..MR {
-                let a = A::broadcast(input.add(r * A::DEPTH));
-                for v in 0..NV {
-                    acc[r][v] = A::multiply(acc[r][v], a, b[v]);
+        macro_rules! step {
+            ($input:expr) => {
+                if ahead < end {
+                    prefetch(*ahead);
+                    ahead = ahead.add(1);
                 }
+                let b: [A::Operand; NV] =
+                    std::array::from_fn(|v| A::panel(panel.add(v * lanes * A::DEPTH)));
+                for r in 0..MR {
+                    let a = A::broadcast($input.add(r * A::DEPTH));
+                    for v in 0..NV {
+                        acc[r][v] = A::multiply(acc[r][v], a, b[v]);
+                    }
+                }
+                panel = panel.add(NV * lanes * A::DEPTH);
+            };
+        }
+        if t.places.is_null() {
+            for _ in 0..t.steps {
+                step!(input);
+                // Past the last step the pointer may leave the input; it is not read there.
+                input = input.wrapping_add(t.stride);
             }
-            panel = panel.add(NV * lanes * A::DEPTH);
-            // Past the last step the pointer may leave the input; it is not read there.
-            input = input.wrapping_add(t.stride);
+        } else {
+            for step in 0..t.steps {
+                let input = input.wrapping_add(*t.places.add(step) as usize);
+                step!(input);
+            }
         }
         for (r, acc) in acc.iter().enumerate() {
             for (v, &acc) in acc.iter().enumerate() {
-                let to = t.output.add(r * t.output_stride + v * lanes);
-                let x = if t.accumulate { acc.add(A::Sum::load(to)) } else { acc };
-                x.store(to);
+                let (held, to) = (r * t.sums_stride + v * lanes, r * t.output_stride + v * lanes);
+                let x = match t.sums.is_null() {
+                    true => acc,
+                    false => acc.add(A::Sum::load(t.sums.add(held))),
+                };
+                x.store(t.output.add(to));
             }
         }
     }
