@@ -79,6 +79,14 @@ pub trait Stored: Sized + 'static {
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn kernels(record: &'static Record) -> &'static Kernels<Self>;
+
+    /// Rounds a block of floats as AVX512-BF16 does.
+    ///
+    /// # Safety
+    /// The CPU runs AVX512-BF16.
+    #[doc(hidden)]
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn round_block(from: &[f32; 32], to: &mut [Self; 32]);
 }
 
 impl Stored for f32 {
@@ -86,12 +94,25 @@ impl Stored for f32 {
     fn kernels(record: &'static Record) -> &'static Kernels<f32> {
         &record.f32
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn round_block(from: &[f32; 32], to: &mut [f32; 32]) {
+        *to = *from;
+    }
 }
 
 impl Stored for Bf16 {
     #[allow(private_interfaces)]
     fn kernels(record: &'static Record) -> &'static Kernels<Bf16> {
         &record.bf16
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn round_block(from: &[f32; 32], to: &mut [Bf16; 32]) {
+        // SAFETY: by the caller's contract; the arrays are as long as two registers and one.
+        unsafe { crate::isa::round_block(from, to) }
     }
 }
 

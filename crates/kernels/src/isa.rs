@@ -16,6 +16,8 @@ mod portable;
 mod tile;
 mod winograd;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512bf16::round_block;
 pub(crate) use tile::{GradientArgs, TileArgs};
 pub(crate) use winograd::{CollectArgs, OUTSIDE, SpreadArgs, Transforms};
 

@@ -24,6 +24,7 @@ pub mod optim;
 pub mod oracle;
 pub mod pool;
 pub mod resample;
+mod rows;
 mod simd;
 pub mod table;
 pub mod threads;

@@ -4,6 +4,7 @@
 //! are `[channels]`. Variances are biased, as Keras and PyTorch normalise with.
 
 use crate::element::Element;
+use crate::rows::{map, vectorize_rounding};
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -144,30 +145,35 @@ pub fn batch_norm_apply<E: Element>(
         let first = task * step;
         let x = &x[first..first + y.len()];
         let residual = residual.map(|r| &r[first..first + y.len()]);
-        vectorize!(
-            c.isa(),
+        vectorize_rounding!(c.isa(), |round| {
+            let parameters = [scale, shift];
             match residual {
-                None => {
-                    for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                        for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                            let v = x.to_f32() * a + b;
-                            *y = E::from_f32(if v < floor { floor } else { v });
-                        }
-                    }
-                }
-                Some(r) => {
-                    let rows = x.chunks_exact(channels).zip(r.chunks_exact(channels));
-                    for (y, (x, r)) in y.chunks_exact_mut(channels).zip(rows) {
-                        for ((((y, x), r), a), b) in
-                            y.iter_mut().zip(x).zip(r).zip(scale).zip(shift)
-                        {
-                            let v = x.to_f32() * a + b + r.to_f32();
-                            *y = E::from_f32(if v < floor { floor } else { v });
-                        }
-                    }
-                }
+                None => map(
+                    round,
+                    channels,
+                    [x],
+                    parameters,
+                    y,
+                    #[inline(always)]
+                    |[x], [a, b], _| {
+                        let v = x * a + b;
+                        if v < floor { floor } else { v }
+                    },
+                ),
+                Some(r) => map(
+                    round,
+                    channels,
+                    [x, r],
+                    parameters,
+                    y,
+                    #[inline(always)]
+                    |[x, r], [a, b], _| {
+                        let v = x * a + b + r;
+                        if v < floor { floor } else { v }
+                    },
+                ),
             }
-        );
+        });
     });
 }
 
@@ -268,35 +274,27 @@ pub fn batch_norm_input_gradient<E: Element>(
         let part = task * step..task * step + dx.len();
         let dy = dy.map(|dy| &dy[part.clone()]);
         let x = &x[part];
-        vectorize!(c.isa(), {
-            let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+        vectorize_rounding!(c.isa(), |round| {
+            let parameters = [&scale[..], &offset, &slope, mean];
             match dy {
-                None => {
-                    for (dx, x) in rows {
-                        for (((((dx, x), s), o), l), m) in
-                            dx.iter_mut().zip(x).zip(&scale).zip(&offset).zip(&slope).zip(mean)
-                        {
-                            let (d, x) = (dx.to_f32(), x.to_f32());
-                            *dx = E::from_f32(s * (d - o - (x - m) * l));
-                        }
-                    }
-                }
-                Some(dy) => {
-                    for ((dx, x), dy) in rows.zip(dy.chunks_exact(channels)) {
-                        for ((((((dx, x), dy), s), o), l), m) in dx
-                            .iter_mut()
-                            .zip(x)
-                            .zip(dy)
-                            .zip(&scale)
-                            .zip(&offset)
-                            .zip(&slope)
-                            .zip(mean)
-                        {
-                            let (d, x) = (dy.to_f32(), x.to_f32());
-                            *dx = E::from_f32(s * (d - o - (x - m) * l));
-                        }
-                    }
-                }
+                None => map(
+                    round,
+                    channels,
+                    [x],
+                    parameters,
+                    dx,
+                    #[inline(always)]
+                    |[x], [s, o, l, m], d| s * (d - o - (x - m) * l),
+                ),
+                Some(dy) => map(
+                    round,
+                    channels,
+                    [x, dy],
+                    parameters,
+                    dx,
+                    #[inline(always)]
+                    |[x, d], [s, o, l, m], _| s * (d - o - (x - m) * l),
+                ),
             }
         });
     });

@@ -27,7 +27,7 @@ pub(crate) fn run_for<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
         Isa::Avx512 => unsafe { avx512(f) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512Bf16 => unsafe { avx512(f) },
+        Isa::Avx512Bf16 => unsafe { avx512bf16(f) },
         // The baseline of 64-bit Arm has NEON.
         _ => f(),
     }
@@ -42,6 +42,12 @@ unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 unsafe fn avx512<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+unsafe fn avx512bf16<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 

@@ -52,6 +52,20 @@ impl Arithmetic for Pairs {
     }
 }
 
+/// Rounds floats to the nearest bfloat16.
+///
+/// # Safety
+/// The CPU runs AVX512-BF16.
+#[inline(always)]
+pub(crate) unsafe fn round_block(from: &[f32; 32], to: &mut [Bf16; 32]) {
+    // SAFETY: by the caller's contract; the arrays are as long as two registers and one.
+    unsafe {
+        let [low, high] = [0, 16].map(|at| _mm512_loadu_ps(from.as_ptr().add(at)));
+        let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+        _mm512_storeu_si512(to.as_mut_ptr().cast(), halves);
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
 unsafe fn tile<const MR: usize, const NV: usize>(t: &TileArgs<Bf16>) {
     // SAFETY: the caller's contract; the features are enabled here.
