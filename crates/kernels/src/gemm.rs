@@ -4,7 +4,8 @@ use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::Matrices;
-use crate::simd::{blocks_of, vectorize};
+use crate::rows::{self, Rounding, vectorize_rounding};
+use crate::simd::blocks_of;
 use crate::table::Compute;
 use crate::threads::Shared;
 
@@ -83,8 +84,10 @@ pub(crate) fn packed_len<E: Element>(
     columns.div_ceil(nr) * nr * taps * run.next_multiple_of(kernels.depth)
 }
 
+/// Pairs in a block that is rounded at a time.
+const PAIRS: usize = rows::BLOCK / 2;
 /// Rows of the reduction that are packed together, so that they stay in cache.
-const BLOCK: usize = 64;
+const BLOCK: usize = 16;
 
 /// Packs `kernel` into panels of the tile's columns, zero-padded: in a panel, for each tap, groups of the
 /// arithmetic's depth of reduction rows, and in a group column by column.
@@ -103,13 +106,13 @@ pub(crate) fn pack<E: Element>(compute: &Compute, kernel: &Matrices<'_>, packed:
         let width = nr.min(columns - first);
         // What no column or row of the kernel writes stays zero.
         let mut block = vec![0.0f32; BLOCK * nr];
-        vectorize!(compute.isa(), {
+        vectorize_rounding!(compute.isa(), |round| {
             for (i, to) in rows.chunks_mut(BLOCK * nr).enumerate() {
                 let start = i * BLOCK;
                 let depth = BLOCK.min(run - start);
                 kernel.read(tap, start..start + depth, first..first + width, nr, &mut block);
                 block[depth * nr..].fill(0.0);
-                interleave(unit, nr, &block, to);
+                interleave(round, unit, nr, &block, to);
             }
         });
     });
@@ -117,7 +120,13 @@ pub(crate) fn pack<E: Element>(compute: &Compute, kernel: &Matrices<'_>, packed:
 
 /// Rows of `nr` floats as elements, the values of `unit` rows side by side.
 #[inline(always)]
-fn interleave<E: Element>(unit: usize, nr: usize, rows: &[f32], to: &mut [E]) {
+fn interleave<E: Element>(
+    round: impl Rounding,
+    unit: usize,
+    nr: usize,
+    rows: &[f32],
+    to: &mut [E],
+) {
     assert!(unit == 1 || unit == 2, "kernels take single rows or pairs");
     if unit == 1 {
         for (to, &value) in to.iter_mut().zip(rows) {
@@ -127,7 +136,19 @@ fn interleave<E: Element>(unit: usize, nr: usize, rows: &[f32], to: &mut [E]) {
     }
     for (to, rows) in to.chunks_exact_mut(2 * nr).zip(rows.chunks_exact(2 * nr)) {
         let (first, second) = rows.split_at(nr);
-        for ((to, &a), &b) in to.chunks_exact_mut(2).zip(first).zip(second) {
+        let (blocks, rest) = to.as_chunks_mut::<{ rows::BLOCK }>();
+        let (first, narrow) = first.as_chunks::<PAIRS>();
+        let (second, narrow) =
+            (second.as_chunks::<PAIRS>().0, narrow.iter().zip(&second[nr - narrow.len()..]));
+        for (to, (first, second)) in blocks.iter_mut().zip(first.iter().zip(second)) {
+            let mut pairs = [0.0; rows::BLOCK];
+            for i in 0..PAIRS {
+                pairs[2 * i] = first[i];
+                pairs[2 * i + 1] = second[i];
+            }
+            round.store(&pairs, to);
+        }
+        for (to, (&a, &b)) in rest.chunks_exact_mut(2).zip(narrow) {
             to[0] = E::from_f32(a);
             to[1] = E::from_f32(b);
         }

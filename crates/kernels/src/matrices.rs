@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::simd::prefetch;
+
 /// In which direction neighbours of a matrix are neighbours in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Inner {
@@ -43,16 +45,24 @@ impl Matrices<'_> {
         to: &mut [f32],
     ) {
         let values = &self.values[self.starts[tap]..][..self.depth * self.columns];
-        let (first, width) = (columns.start, columns.len());
+        let (first, width, ahead) = (columns.start, columns.len(), rows.len());
         match self.inner {
             Inner::Columns => {
                 for (to, k) in to.chunks_mut(stride).zip(rows.clone()) {
-                    to[..width].copy_from_slice(&values[k * self.columns + first..][..width]);
+                    let from = &values[k * self.columns + first..][..width];
+                    soon(from.as_ptr().wrapping_add(ahead * self.columns), width);
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = *from;
+                    }
                 }
             }
             Inner::Depth => {
                 let (depth, start) = (self.depth, rows.start);
                 for j in (0..width).step_by(SQUARE) {
+                    for c in j..width.min(j + SQUARE) {
+                        let from = values[(first + c) * depth + start..].as_ptr();
+                        soon(from.wrapping_add(ahead), ahead);
+                    }
                     for k in (0..rows.len()).step_by(SQUARE) {
                         let from = &values[(first + j) * depth + start + k..];
                         let to = &mut to[k * stride + j..];
@@ -78,6 +88,14 @@ impl Matrices<'_> {
                 }
             }
         }
+    }
+}
+
+/// Asks for some floats, which need not exist: those that the next block reads.
+#[inline(always)]
+fn soon(from: *const f32, count: usize) {
+    for at in (0..count).step_by(32) {
+        prefetch(from.wrapping_add(at).cast());
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn run<E: Element>(
     let (packed, rest) = scratch.split_at_mut(floats);
     let sums = &mut rest[..sums];
     // The last sums can go straight to the gradient where its panels are whole and nothing is left to add up.
-    let direct = cut.chunks == 1 && columns % nr == 0;
+    let direct = cut.chunks == 1 && columns.is_multiple_of(nr);
     let each = |slice: &[E]| slice.len() / g.batch;
     let (inputs, outputs) = (each(source), each(grad_output));
     for first in (0..g.batch).step_by(images) {
