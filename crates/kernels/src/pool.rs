@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::element::Element;
+use crate::rows::{BLOCK, Rounding, map, vectorize_rounding};
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -99,19 +100,24 @@ impl<'a, E: Element> Rows<'a, E> {
 
     /// Makes some rows ready, which begin and end no earlier than the last ones.
     #[inline(always)]
-    fn ready(&mut self, rows: Range<usize>) {
+    fn ready(&mut self, round: impl Rounding, rows: Range<usize>) {
         let Some(Normalize { scale, shift, relu }) = self.normalize else { return };
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         for r in self.next.max(rows.start)..rows.end {
             let from = &self.image[r * self.line..][..self.line];
             let to = &mut self.made[r % self.pool * self.line..][..self.line];
-            let pixels = to.chunks_exact_mut(scale.len()).zip(from.chunks_exact(scale.len()));
-            for (to, from) in pixels {
-                for (((to, x), a), b) in to.iter_mut().zip(from).zip(scale).zip(shift) {
-                    let v = x.to_f32() * a + b;
-                    *to = E::from_f32(if v < floor { floor } else { v });
-                }
-            }
+            map(
+                round,
+                scale.len(),
+                [from],
+                [scale, shift],
+                to,
+                #[inline(always)]
+                |[x], [a, b], _| {
+                    let v = x * a + b;
+                    if v < floor { floor } else { v }
+                },
+            );
         }
         self.next = rows.end;
     }
@@ -156,14 +162,14 @@ pub fn max_pool<E: Element>(
     c.threads.chunks(y, ROWS * row, |part, y| {
         let mut highest = vec![E::default(); line];
         let mut rows = Rows::new(s, image(part * ROWS / s.out_height()), normalize);
-        vectorize!(c.isa(), {
+        vectorize_rounding!(c.isa(), |round| {
             for (i, y) in y.chunks_exact_mut(row).enumerate() {
                 let at = (part * ROWS + i) % s.out_height();
                 if at == 0 {
                     rows.image = image((part * ROWS + i) / s.out_height());
                     rows.next = 0;
                 }
-                rows.ready(s.rows(at));
+                rows.ready(round, s.rows(at));
                 maxima(
                     s,
                     at,
@@ -188,16 +194,40 @@ pub(crate) fn maxima<'r, E: Element>(
     y: &mut [E],
 ) {
     let (n, rows) = (s.channels, s.rows(at));
-    highest.fill(lowest(s, &rows));
-    for r in rows {
-        raise(highest, row(r));
-    }
+    highest_of(s, rows, row, highest);
     for (column, y) in y.chunks_exact_mut(n).enumerate() {
-        let columns = s.columns(column);
-        y.fill(lowest(s, &columns));
-        for column in columns {
-            raise(y, &highest[column * n..][..n]);
+        highest_of(
+            s,
+            s.columns(column),
+            #[inline(always)]
+            |column| &highest[column * n..][..n],
+            y,
+        );
+    }
+}
+
+/// The maxima of a window's rows or columns.
+#[inline(always)]
+fn highest_of<'r, E: Element>(
+    s: &PoolShape,
+    inside: Range<usize>,
+    values: impl Fn(usize) -> &'r [E],
+    to: &mut [E],
+) {
+    if inside.len() == 3 && s.pool == 3 {
+        // The usual window in one pass.
+        let [a, b, c] = [0, 1, 2].map(
+            #[inline(always)]
+            |i| values(inside.start + i),
+        );
+        for (((to, &a), &b), &c) in to.iter_mut().zip(a).zip(b).zip(c) {
+            *to = a.larger(b).larger(c);
         }
+        return;
+    }
+    to.fill(lowest(s, &inside));
+    for i in inside {
+        raise(to, values(i));
     }
 }
 
@@ -249,8 +279,8 @@ pub fn max_pool_backward<E: Element>(
         let mut sums = vec![0.0f32; s.pool * line];
         let mut next = 0;
         for (at, dy) in dy.chunks_exact(row).enumerate() {
-            vectorize!(c.isa(), {
-                rows.ready(s.rows(at));
+            vectorize_rounding!(c.isa(), |round| {
+                rows.ready(round, s.rows(at));
                 maxima(
                     s,
                     at,
@@ -265,10 +295,14 @@ pub fn max_pool_backward<E: Element>(
                 route(s, at, &rows, &y, &mut gradient, &mut sums);
             });
             let done = ((at + 1) * s.stride).saturating_sub(s.padding).min(s.height);
-            vectorize!(c.isa(), finish(s.pool, next..done, line, &mut sums, dx));
+            vectorize_rounding!(c.isa(), |round| {
+                finish(round, s.pool, next..done, line, &mut sums, dx)
+            });
             next = next.max(done);
         }
-        vectorize!(c.isa(), finish(s.pool, next..s.height, line, &mut sums, dx));
+        vectorize_rounding!(c.isa(), |round| {
+            finish(round, s.pool, next..s.height, line, &mut sums, dx)
+        });
     });
 }
 
@@ -383,6 +417,7 @@ fn split<E: Element>(x: E, y: E, gradient: f32) -> [f32; 2] {
 /// Writes the gradient of some rows and frees their sums.
 #[inline(always)]
 fn finish<E: Element>(
+    round: impl Rounding,
     pool: usize,
     rows: std::ops::Range<usize>,
     line: usize,
@@ -391,7 +426,13 @@ fn finish<E: Element>(
 ) {
     for row in rows {
         let sums = &mut sums[row % pool * line..][..line];
-        for (to, sum) in dx[row * line..][..line].iter_mut().zip(sums) {
+        let (blocks, rest) = dx[row * line..][..line].as_chunks_mut();
+        let (whole, last) = sums.as_chunks_mut();
+        for (to, sums) in blocks.iter_mut().zip(whole) {
+            round.store(sums, to);
+            *sums = [0.0; BLOCK];
+        }
+        for (to, sum) in rest.iter_mut().zip(last) {
             *to = E::from_f32(*sum);
             *sum = 0.0;
         }
