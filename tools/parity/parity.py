@@ -28,6 +28,8 @@ CLASSES, FACTOR, BATCH, FREEZE = 10, 7, 20, 100
 LATE = 165  # conv5_block3_1_conv
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 HEADSTART = os.path.join(ROOT, "target/release/headstart")
+# Where the CPU multiplies bfloat16, headstart would choose that.
+FLOATS = ["--precision", "f32"]
 GRADIENTS = os.path.join(ROOT, "target/release/examples/gradients")
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,7 +141,7 @@ y, ty = (keras.utils.to_categorical(l, CLASSES) for l in (labels, tlabels))
 full, base, model = keras_model()
 n_base = len(base.layers)
 
-out = run(HEADSTART, "predict", "resnet50", "--weights", WEIGHTS, "--interpolation", "nearest", "--top-k", 1000, "--json", *tfiles)
+out = run(HEADSTART, "predict", "resnet50", *FLOATS, "--weights", WEIGHTS, "--interpolation", "nearest", "--top-k", 1000, "--json", *tfiles)
 names = {c: i for i, c in enumerate(open(os.path.join(ROOT, "crates/headstart/src/imagenet_classes.txt")).read().splitlines())}
 ours = np.zeros((len(tfiles), 1000), "float32")
 for i, line in enumerate(out.splitlines()):
@@ -148,12 +150,12 @@ for i, line in enumerate(out.splitlines()):
 theirs = full.predict(tx, batch_size=BATCH, verbose=0)
 row(f"ImageNet probabilities, {len(tfiles)} images", "largest difference", np.abs(ours - theirs).max(), 1e-4)
 
-run(HEADSTART, "features", "resnet50", "--weights", WEIGHTS, "--upsample", FACTOR, "--data", "data", "--split", "test", "--out", "f.npy")
+run(HEADSTART, "features", "resnet50", *FLOATS, "--weights", WEIGHTS, "--upsample", FACTOR, "--data", "data", "--split", "test", "--out", "f.npy")
 ours = np.load(os.path.join(work, "f.npy"))
 theirs = keras.Model(model.input, model.get_layer("avg_pool").output).predict(tx, batch_size=BATCH, verbose=0)
 row(f"features (avg_pool), {len(tfiles)} images", "largest difference / largest value", np.abs(ours - theirs).max() / np.abs(theirs).max(), 1e-4)
 
-common = ["--data", "data", "--model", "resnet50", "--weights", WEIGHTS, "--upsample", FACTOR, "--no-shuffle", "--head-init", "zeros", "--validation-split", 0, "--batch-size", BATCH]
+common = [*FLOATS, "--data", "data", "--model", "resnet50", "--weights", WEIGHTS, "--upsample", FACTOR, "--no-shuffle", "--head-init", "zeros", "--validation-split", 0, "--batch-size", BATCH]
 optimizers = {
     "rmsprop": (["--optimizer", "rmsprop"], lambda: keras.optimizers.RMSprop(1e-4), 1e-3, 1e-1),
     "sgd": (["--optimizer", "sgd", "--learning-rate", 0.01, "--fine-tune-learning-rate", 0.001], None, 1e-3, 1e-3),
