@@ -29,3 +29,4 @@ mod simd;
 pub mod table;
 pub mod threads;
 mod winograd;
+pub mod ycbcr;

@@ -1,9 +1,12 @@
 //! From an encoded image to upright RGB bytes, one function an encoding.
 
 use std::io::Cursor;
+use std::sync::OnceLock;
 
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use headstart_kernels::isa::Isa;
+use headstart_kernels::ycbcr;
 
 use super::{Format, Header};
 
@@ -55,10 +58,19 @@ fn decode_jpeg(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
     };
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(header.pixels() * 4);
-    let data = decoder.decode().map_err(failed)?;
+    if header.ycbcr {
+        // As they are, to be converted here: the decoder does so pixel by pixel.
+        decoder.set_color_transform(jpeg_decoder::ColorTransform::RGB);
+    }
+    let mut data = decoder.decode().map_err(failed)?;
     let info = decoder.info().ok_or("a JPEG without a frame")?;
     if (usize::from(info.width), usize::from(info.height)) != header.stored() {
         return Err("a JPEG whose frames differ in size".to_string());
+    }
+    if header.ycbcr && info.pixel_format == PixelFormat::RGB24 {
+        static ISA: OnceLock<Isa> = OnceLock::new();
+        let isa = ISA.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()));
+        ycbcr::to_rgb(*isa, &mut data);
     }
     Ok(match info.pixel_format {
         PixelFormat::RGB24 => data,

@@ -48,12 +48,15 @@ pub struct Header {
     pub precision: u8,
     /// How the stored image is turned to stand upright.
     pub(super) orientation: Orientation,
+    /// Whether it is a JPEG of components 1, 2 and 3, which are Y, Cb and Cr whatever else the file says.
+    pub(super) ycbcr: bool,
 }
 
 impl Header {
     fn new(format: Format, width: u32, height: u32) -> Header {
         let (width, height) = (width as usize, height as usize);
-        Header { format, width, height, precision: 8, orientation: Orientation::NoTransforms }
+        let orientation = Orientation::NoTransforms;
+        Header { format, width, height, precision: 8, orientation, ycbcr: false }
     }
 
     /// Takes over an orientation, once.
@@ -311,7 +314,11 @@ fn jpeg_header(source: &mut impl Read) -> Result<Header, Reason> {
                 let [width, height] =
                     [[w1, w0], [h1, h0]].map(|b| u32::from(u16::from_be_bytes(b)));
                 let header = Header::new(Format::Jpeg, width, height).turned(orientation);
-                return Ok(Header { precision, ..header });
+                // Sequential and progressive frames; each component has three bytes, the first its number.
+                let ycbcr = components == 3
+                    && matches!(byte, 0xc0..=0xc2)
+                    && matches!(bytes::<9>(source), Ok([1, _, _, 2, _, _, 3, _, _]));
+                return Ok(Header { precision, ycbcr, ..header });
             }
             // APP1; the first with an orientation counts.
             0xe1 if orientation == Orientation::NoTransforms => {
