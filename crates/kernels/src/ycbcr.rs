@@ -25,10 +25,9 @@ pub fn to_rgb(isa: Isa, pixels: &mut [u8]) {
     assert!(isa.available(), "this CPU does not have {}", isa.name());
     vectorize!(isa, {
         let (blocks, rest) = pixels.as_chunks_mut::<{ 3 * BLOCK }>();
-        blocks.iter_mut().for_each(
-            #[inline(always)]
-            |block| convert(block),
-        );
+        for block in blocks {
+            convert(block);
+        }
         let mut last = [0; 3 * BLOCK];
         let whole = rest.len() / 3 * 3;
         last[..whole].copy_from_slice(&rest[..whole]);
