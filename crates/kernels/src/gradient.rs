@@ -52,11 +52,8 @@ pub(crate) fn run<E: Element>(
     let groups = panels.min(TASKS.div_ceil(chunks * ranges.len()));
     let zeros = g.zeros();
 
-    let mut scratch = compute.scratch();
     let len = chunks * panels * depth * nr;
-    if scratch.len() < len {
-        *scratch = Buffer::zeros(len);
-    }
+    let mut scratch = compute.scratch(len);
     let partial = Shared::new(&mut scratch[..len]);
 
     compute.threads.run(chunks * ranges.len() * groups, |task| {

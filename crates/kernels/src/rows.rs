@@ -108,14 +108,22 @@ pub(crate) fn map<E: Element, const N: usize, const P: usize>(
             }
             round.store(&results, to);
         }
+        let count = rest.len();
+        let from = from.map(
+            #[inline(always)]
+            |from| &from[channels - count..][..count],
+        );
+        let parameters = parameters.map(
+            #[inline(always)]
+            |of| &of[channels - count..][..count],
+        );
         for (i, to) in rest.iter_mut().enumerate() {
-            let k = whole * BLOCK + i;
             let (mut x, mut p) = ([0.0; N], [0.0; P]);
             for (x, from) in x.iter_mut().zip(from) {
-                *x = from[k].to_f32();
+                *x = from[i].to_f32();
             }
             for (p, parameter) in p.iter_mut().zip(parameters) {
-                *p = parameter[k];
+                *p = parameter[i];
             }
             *to = E::from_f32(f(x, p, to.to_f32()));
         }

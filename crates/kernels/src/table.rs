@@ -53,11 +53,16 @@ impl Compute {
         E::kernels(self.record)
     }
 
-    /// Memory for partial results of any length: what the last call left, or nothing while another call has it. No lock is
-    /// held meanwhile, as a thread that waits for its tasks may begin those of another call.
-    pub(crate) fn scratch(&self) -> Scratch<'_> {
+    /// Memory for partial results, at least `len` floats: what the last call left, where that is enough and no other call has
+    /// it. No lock is held meanwhile, as a thread that waits for its tasks may begin those of another call.
+    pub(crate) fn scratch(&self, len: usize) -> Scratch<'_> {
         let mut home = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        Scratch { buffer: std::mem::take(&mut home), home: &self.scratch }
+        let mut buffer = std::mem::take(&mut *home);
+        drop(home);
+        if buffer.len() < len {
+            buffer = Buffer::zeros(len);
+        }
+        Scratch { buffer, home: &self.scratch }
     }
 
     /// The instruction set in use.

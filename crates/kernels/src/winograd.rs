@@ -9,7 +9,6 @@
 //! Which convolutions run so follows from their shape without the batch, so that an image's values
 //! do not depend on the images beside it.
 
-use crate::buffer::Buffer;
 use crate::conv::ConvShape;
 use crate::element::{DType, Element};
 use crate::gemm::{Finish, pointer};
@@ -246,8 +245,9 @@ pub(crate) fn run<E: Element>(
     }
     let block = tiles.block(depth + columns, tile.mr);
     let zeros = vec![0.0; depth];
-    let mut scratch = compute.scratch();
-    let (spread, products) = halves(&mut scratch, block * depth, block * columns);
+    let (spread, products) = (PRODUCTS * block * depth, PRODUCTS * block * columns);
+    let mut scratch = compute.scratch(spread + products);
+    let (spread, products) = scratch[..spread + products].split_at_mut(spread);
     let (spread, products) = (Shared::new(spread), Shared::new(products));
     let output = Shared::new(output);
     for first in (0..tiles.count).step_by(block) {
@@ -303,15 +303,6 @@ fn spread_tiles(compute: &Compute, count: usize, f: impl Fn(usize) + Sync) {
     compute.threads.run(count.div_ceil(TASK), |task| {
         (task * TASK..count.min((task + 1) * TASK)).for_each(&f);
     });
-}
-
-/// Two parts of the scratch memory, for all products of `first` and `second` floats each.
-fn halves(scratch: &mut Buffer, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
-    let (first, second) = (PRODUCTS * first, PRODUCTS * second);
-    if scratch.len() < first + second {
-        *scratch = Buffer::zeros(first + second);
-    }
-    scratch[..first + second].split_at_mut(first)
 }
 
 /// `products[p] = transformed[p] x packed[p]` for every product `p` and the `count` tiles of a block.
@@ -386,8 +377,9 @@ pub(crate) fn kernel_gradient<E: Element>(
     let panels = columns / nr;
     let block = tiles.block(depth + columns, 1);
     let (zeros, no_gradient) = (vec![0.0; depth], vec![0.0; columns]);
-    let mut scratch = compute.scratch();
-    let (work, sums) = halves(&mut scratch, block * (depth + columns), depth * columns);
+    let (work, sums) = (PRODUCTS * block * (depth + columns), PRODUCTS * depth * columns);
+    let mut scratch = compute.scratch(work + sums);
+    let (work, sums) = scratch[..work + sums].split_at_mut(work);
     let (spread, gradients) = work.split_at_mut(PRODUCTS * block * depth);
     let (spread, gradients) = (Shared::new(spread), Shared::new(gradients));
     let sums = Shared::new(sums);

@@ -335,3 +335,24 @@ fn jpeg_header(source: &mut impl Read) -> Result<Header, Reason> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_components_1_2_and_3_of_dct_frames_are_known_to_be_ycbcr() {
+        let of = |frame: u8, ids: [u8; 3], end: usize| {
+            let mut bytes = vec![0xff, frame, 0, 17, 8, 0, 2, 0, 3, 3];
+            ids.iter().for_each(|&id| bytes.extend([id, 0x11, 0]));
+            let header = jpeg_header(&mut &bytes[..end]).map_err(|_| "no header").unwrap();
+            assert_eq!((header.width, header.height), (3, 2));
+            header.ycbcr
+        };
+        assert!(of(0xc0, [1, 2, 3], 19) && of(0xc2, [1, 2, 3], 19));
+        // Named R, G and B; lossless; cut off.
+        assert!(!of(0xc0, *b"RGB", 19));
+        assert!(!of(0xc3, [1, 2, 3], 19));
+        assert!(!of(0xc0, [1, 2, 3], 18));
+    }
+}

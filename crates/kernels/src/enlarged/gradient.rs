@@ -2,7 +2,6 @@
 //! kernel element that they are sums of.
 
 use super::{Folded, TASKS};
-use crate::buffer::Buffer;
 use crate::conv::ConvShape;
 use crate::element::Element;
 use crate::gradient::{Interleaved, PIXELS};
@@ -32,10 +31,7 @@ pub(crate) fn kernel_gradient<E: Element>(
     // Of one task: for each column phase and panel the rows of a folded kernel.
     let depth = folded.rows.taps * folded.run;
     let len = folded.columns.phases * n.div_ceil(nr) * depth * nr;
-    let mut scratch = compute.scratch();
-    if scratch.len() < chunks * phases * len {
-        *scratch = Buffer::zeros(chunks * phases * len);
-    }
+    let mut scratch = compute.scratch(chunks * phases * len);
     let partial = Shared::new(&mut scratch[..chunks * phases * len]);
     compute.threads.run(chunks * phases, |task| {
         let (chunk, phase) = (task / phases, task % phases);

@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use super::{PIXELS, pair, reduce};
-use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::gather::Gather;
 use crate::isa::GradientArgs;
@@ -59,10 +58,7 @@ pub(super) fn run<E: Element>(
     let cut = Cut::new(&layout);
     let floats = size(&layout).div_ceil(size_of::<f32>());
     let sums = cut.chunks * layout.panels * g.depth() * nr;
-    let mut scratch = compute.scratch();
-    if scratch.len() < floats + sums {
-        *scratch = Buffer::zeros(floats + sums);
-    }
+    let mut scratch = compute.scratch(floats + sums);
     let (packed, rest) = scratch.split_at_mut(floats);
     let sums = &mut rest[..sums];
     // The last sums can go straight to the gradient where its panels are whole and nothing is left to add up.
