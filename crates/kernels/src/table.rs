@@ -17,7 +17,7 @@ pub struct Compute {
     pub dtype: DType,
     pub(crate) record: &'static Record,
     /// Memory for partial results, kept between calls.
-    scratch: Mutex<Buffer>,
+    scratch: Mutex<Vec<Buffer>>,
 }
 
 impl Compute {
@@ -53,16 +53,16 @@ impl Compute {
         E::kernels(self.record)
     }
 
-    /// Memory for partial results, at least `len` floats: what the last call left, where that is enough and no other call has
-    /// it. No lock is held meanwhile, as a thread that waits for its tasks may begin those of another call.
+    /// Memory for partial results, at least `len` floats: the smallest left by other calls that is enough. No lock is held
+    /// meanwhile, as a thread that waits for its tasks may begin those of another call.
     pub(crate) fn scratch(&self, len: usize) -> Scratch<'_> {
         let mut home = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = std::mem::take(&mut *home);
+        // Sorted by length. One that is too short gives way to a longer one.
+        let at = home.partition_point(|buffer| buffer.len() < len);
+        let buffer = if at < home.len() { Some(home.remove(at)) } else { home.pop() };
         drop(home);
-        if buffer.len() < len {
-            buffer = Buffer::zeros(len);
-        }
-        Scratch { buffer, home: &self.scratch }
+        let buffer = buffer.filter(|buffer| buffer.len() >= len);
+        Scratch { buffer: buffer.unwrap_or_else(|| Buffer::zeros(len)), home: &self.scratch }
     }
 
     /// The instruction set in use.
@@ -95,7 +95,7 @@ impl Compute {
 /// Memory on loan, which goes back when it is dropped.
 pub(crate) struct Scratch<'a> {
     buffer: Buffer,
-    home: &'a Mutex<Buffer>,
+    home: &'a Mutex<Vec<Buffer>>,
 }
 
 impl Deref for Scratch<'_> {
@@ -115,8 +115,7 @@ impl DerefMut for Scratch<'_> {
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
-        if home.len() < self.buffer.len() {
-            *home = std::mem::take(&mut self.buffer);
-        }
+        let at = home.partition_point(|buffer| buffer.len() < self.buffer.len());
+        home.insert(at, std::mem::take(&mut self.buffer));
     }
 }
