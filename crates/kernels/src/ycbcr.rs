@@ -7,8 +7,8 @@ use crate::simd::vectorize;
 const PLACES: u32 = 20;
 /// What sums begin with, so that shifting rounds.
 const HALF: i32 = 1 << (PLACES - 1);
-/// Pixels converted at a time.
-const BLOCK: usize = 32;
+/// Pixels converted at a time, whose words stay in the first-level cache.
+const BLOCK: usize = 256;
 
 /// A factor with its fractional bits.
 const fn fixed(factor: f32) -> i32 {
@@ -23,41 +23,38 @@ const fn fixed(factor: f32) -> i32 {
 /// If the CPU has not the instruction set.
 pub fn to_rgb(isa: Isa, pixels: &mut [u8]) {
     assert!(isa.available(), "this CPU does not have {}", isa.name());
-    vectorize!(isa, {
-        let (blocks, rest) = pixels.as_chunks_mut::<{ 3 * BLOCK }>();
-        for block in blocks {
-            convert(block);
+    let mut words = [0; BLOCK];
+    for pixels in pixels.as_chunks_mut::<3>().0.chunks_mut(BLOCK) {
+        let words = &mut words[..pixels.len()];
+        // Not for any instruction set: gathering and scattering bytes is slower than moving words.
+        let bytes = pixels.as_flattened();
+        for (word, pixel) in words.iter_mut().zip(bytes.windows(4).step_by(3)) {
+            *word = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]);
         }
-        let mut last = [0; 3 * BLOCK];
-        let whole = rest.len() / 3 * 3;
-        last[..whole].copy_from_slice(&rest[..whole]);
-        convert(&mut last);
-        rest[..whole].copy_from_slice(&last[..whole]);
-    });
+        if let (Some(word), [.., y, cb, cr]) = (words.last_mut(), bytes) {
+            *word = u32::from_le_bytes([*y, *cb, *cr, 0]);
+        }
+        vectorize!(isa, words.iter_mut().for_each(convert));
+        let bytes = pixels.as_flattened_mut();
+        let last = bytes.len() - 3;
+        for (word, at) in words.iter().zip((0..last).step_by(3)) {
+            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[last..].copy_from_slice(&words[words.len() - 1].to_le_bytes()[..3]);
+    }
 }
 
+/// Converts a pixel, the lowest byte first; the highest means nothing.
 #[inline(always)]
-fn convert(pixels: &mut [u8; 3 * BLOCK]) {
-    let mut planes = [[0i32; BLOCK]; 3];
-    for i in 0..BLOCK {
-        for (c, plane) in planes.iter_mut().enumerate() {
-            plane[i] = i32::from(pixels[3 * i + c]);
-        }
-    }
-    let mut bytes = [[0u8; BLOCK]; 3];
-    for i in 0..BLOCK {
-        let y = (planes[0][i] << PLACES) + HALF;
-        let (cb, cr) = (planes[1][i] - 128, planes[2][i] - 128);
-        let byte = |sum: i32| (sum >> PLACES).clamp(0, 255) as u8;
-        bytes[0][i] = byte(y + fixed(1.402) * cr);
-        bytes[1][i] = byte(y - fixed(0.34414) * cb - fixed(0.71414) * cr);
-        bytes[2][i] = byte(y + fixed(1.772) * cb);
-    }
-    for i in 0..BLOCK {
-        for (c, bytes) in bytes.iter().enumerate() {
-            pixels[3 * i + c] = bytes[i];
-        }
-    }
+fn convert(word: &mut u32) {
+    let part = |shift: u32| (*word >> shift & 255) as i32;
+    let y = (part(0) << PLACES) + HALF;
+    let (cb, cr) = (part(8) - 128, part(16) - 128);
+    let byte = |sum: i32| (sum >> PLACES).clamp(0, 255) as u32;
+    let red = byte(y + fixed(1.402) * cr);
+    let green = byte(y - fixed(0.34414) * cb - fixed(0.71414) * cr);
+    let blue = byte(y + fixed(1.772) * cb);
+    *word = red | green << 8 | blue << 16;
 }
 
 #[cfg(test)]
