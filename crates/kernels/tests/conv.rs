@@ -40,9 +40,9 @@ fn shapes() -> Vec<ConvShape> {
     list.extend([(4, 4), (7, 7), (8, 11), (14, 12)].map(|(h, w)| s(2, h, w, 64, 128, 3, 1, 1)));
     list.push(s(1, 3, 3, 1088, 64, 3, 1, 1));
     list.push(s(40, 7, 8, 64, 64, 3, 1, 1));
-    // Many small blocks of tiles; several large ones, with sums of a few long and of many short parts between them.
-    list.push(s(4, 25, 26, 64, 128, 3, 1, 1));
-    list.push(s(155, 3, 3, 512, 64, 3, 1, 1));
+    // Winograd: many small blocks of tiles; gradients in tasks of rows and columns; several blocks, with sums kept between them.
+    list.push(s(4, 25, 26, 64, 64, 3, 1, 1));
+    list.push(s(2, 4, 5, 128, 256, 3, 1, 1));
     list.push(s(690, 3, 3, 64, 64, 3, 1, 1));
     // Kernel gradients of pairs of images: a last single one, partial sums, more than is packed at a time.
     list.push(s(9, 9, 8, 17, 65, 3, 2, 1));
