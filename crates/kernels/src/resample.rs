@@ -3,7 +3,7 @@
 //! Sums are exact, so results are the same on every processor.
 
 use crate::isa::Isa;
-use crate::simd::vectorize;
+use crate::simd::{vectorize, words_of};
 
 /// Fractional bits of weights: 8 bits of pixel and 2 of overshoot leave 22 of 32.
 pub const PLACES: u32 = 22;
@@ -93,15 +93,8 @@ fn turn(source: &[u8], row: usize, columns: &mut [Column]) {
     const SOME: usize = 128;
     for (i, columns) in columns.chunks_mut(SOME).enumerate() {
         for (r, row) in source.chunks_exact(row).enumerate().take(ROWS) {
-            // Pixels are read with the byte after them, which the last has not.
-            let bytes = &row[i * SOME * 3..][..columns.len() * 3];
-            let pixels = bytes.windows(4).step_by(3);
-            for (column, pixel) in columns.iter_mut().zip(pixels) {
-                column[r] = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]);
-            }
-            if let (Some(column), [.., red, green, blue]) = (columns.last_mut(), bytes) {
-                column[r] = u32::from_le_bytes([*red, *green, *blue, 0]);
-            }
+            let pixels = &row[i * SOME * 3..][..columns.len() * 3];
+            words_of(pixels, columns.iter_mut().map(|column| &mut column[r]));
         }
     }
 }

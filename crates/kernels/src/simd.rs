@@ -81,3 +81,16 @@ pub(crate) fn blocks_of<E>(
         list.extend(rows.clone().map(|row| row.cast::<u8>().wrapping_add(at)));
     }
 }
+
+/// Writes RGB pixels as words, red in the lowest byte; the highest means nothing. Each is read with the byte after it, as single
+/// bytes would be moved one by one. Not to be compiled for an instruction set, whose gathers are slower.
+pub(crate) fn words_of<'a>(pixels: &[u8], mut to: impl Iterator<Item = &'a mut u32>) {
+    for pixel in pixels.windows(4).step_by(3) {
+        let Some(to) = to.next() else { return };
+        *to = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]);
+    }
+    // The last has no byte after it.
+    if let (Some(to), [.., red, green, blue]) = (to.next(), pixels) {
+        *to = u32::from_le_bytes([*red, *green, *blue, 0]);
+    }
+}

@@ -114,6 +114,19 @@ impl<'a, T> Shared<'a, T> {
         // SAFETY: in bounds by the check above; unique by the caller's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
+
+    /// Part of the slice, to be read by any number of tasks.
+    ///
+    /// # Safety
+    /// Nothing writes that part while it is borrowed.
+    ///
+    /// # Panics
+    /// If the part lies outside of the slice.
+    pub(crate) unsafe fn read(&self, start: usize, len: usize) -> &[T] {
+        assert!(start <= self.len && len <= self.len - start, "part outside of the slice");
+        // SAFETY: in bounds by the check above; not written by the caller's contract.
+        unsafe { std::slice::from_raw_parts(self.start.add(start), len) }
+    }
 }
 
 #[cfg(test)]

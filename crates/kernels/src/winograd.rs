@@ -246,7 +246,7 @@ impl Job<'_> {
         let tile = self.compute.kernels::<f32>().tile(columns);
         let padded = count.next_multiple_of(tile.mr);
         // SAFETY: nothing writes the transformed inputs while they are multiplied.
-        let spread = unsafe { block.spread.slice(product * block.ahead, padded * depth) };
+        let spread = unsafe { block.spread.read(product * block.ahead, padded * depth) };
         let rows: Vec<*const f32> = spread.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
         let starts: Vec<usize> = (0..padded).map(|i| i * columns).collect();
         for panel in panels {

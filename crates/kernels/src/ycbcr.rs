@@ -1,7 +1,7 @@
 //! Colours of JPEG files (ITU-R BT.601, full range) in whole numbers.
 
 use crate::isa::Isa;
-use crate::simd::vectorize;
+use crate::simd::{vectorize, words_of};
 
 /// Fractional bits.
 const PLACES: u32 = 20;
@@ -26,14 +26,7 @@ pub fn to_rgb(isa: Isa, pixels: &mut [u8]) {
     let mut words = [0; BLOCK];
     for pixels in pixels.as_chunks_mut::<3>().0.chunks_mut(BLOCK) {
         let words = &mut words[..pixels.len()];
-        // Not for any instruction set: gathering and scattering bytes is slower than moving words.
-        let bytes = pixels.as_flattened();
-        for (word, pixel) in words.iter_mut().zip(bytes.windows(4).step_by(3)) {
-            *word = u32::from_le_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]);
-        }
-        if let (Some(word), [.., y, cb, cr]) = (words.last_mut(), bytes) {
-            *word = u32::from_le_bytes([*y, *cb, *cr, 0]);
-        }
+        words_of(pixels.as_flattened(), words.iter_mut());
         vectorize!(isa, words.iter_mut().for_each(convert));
         let bytes = pixels.as_flattened_mut();
         let last = bytes.len() - 3;
@@ -83,7 +76,7 @@ mod tests {
 
     #[test]
     fn any_number_of_pixels_is_converted() {
-        for count in [0, 1, 31, 32, 33, 70] {
+        for count in [0, 1, 2, 255, 256, 257, 600] {
             let mut pixels = vec![128; 3 * count + 2];
             pixels.iter_mut().step_by(3).for_each(|y| *y = 7);
             let mut want = vec![7; 3 * count];

@@ -100,7 +100,7 @@ pub(crate) fn kernel_gradient<E: Element>(
     compute.threads.run(widths * depth.div_ceil(ROWS), |task| {
         let (part, row) = (job.part(task % widths), task / widths * ROWS);
         // SAFETY: nothing writes it any more.
-        let sums = unsafe { job.kept.slice(part.kept, part.len()) };
+        let sums = unsafe { job.kept.read(part.kept, part.len()) };
         job.collect(&part, row..depth.min(row + ROWS), sums);
     });
 }
@@ -202,7 +202,7 @@ impl Job<'_> {
         let tiles = self.compute.kernels::<f32>().gradient(self.columns);
         let at = product * self.ahead + part.start * self.size;
         // SAFETY: nothing writes these while they are multiplied.
-        let spread = unsafe { self.spread.slice(at, count * rows) };
+        let spread = unsafe { self.spread.read(at, count * rows) };
         let at = product * self.behind + part.column * self.size;
         for first in (0..count).step_by(SUM) {
             let steps = SUM.min(count - first);
@@ -210,7 +210,7 @@ impl Job<'_> {
             for column in (0..WIDTH).step_by(nr) {
                 let at = at + column * self.size + first * nr;
                 // SAFETY: as above.
-                let gradients = unsafe { self.gradients.slice(at, steps * nr) };
+                let gradients = unsafe { self.gradients.read(at, steps * nr) };
                 let mut k = 0;
                 while k < rows {
                     let mr = tiles.run.len().min(rows - k);
