@@ -71,57 +71,31 @@
 //! bit, for any number of threads.
 #![forbid(unsafe_code)]
 
+mod data;
+mod engine;
+mod measure;
+mod net;
+mod session;
+mod study;
+mod train;
+
 pub mod atomic;
-pub mod augment;
-pub mod batches;
-pub mod bench;
-pub mod bootstrap;
-pub mod builder;
-pub mod cache;
-pub mod calibration;
-pub mod class_weight;
-pub mod classify;
-pub mod compare;
-pub mod config;
-pub mod dataset;
-pub mod doctor;
 pub mod error;
-pub mod events;
-pub mod execute;
-pub mod explain;
 pub mod export;
-pub mod gradcam;
-pub mod graph;
-pub mod history;
 pub mod hub;
-pub mod image;
-pub mod imagenet;
-pub mod inference;
-pub mod init;
-pub mod inspect;
-pub mod job;
-pub mod label_issues;
-pub mod logistic;
-pub mod lr_find;
-pub mod metrics;
-pub mod model;
-pub mod monitor;
 pub mod nearest;
-pub mod optimizer;
-pub mod parameters;
-pub mod plan;
-pub mod preprocess;
-pub mod probe;
-pub mod recipe;
 pub mod report;
-pub mod resnet;
-pub mod run_folder;
-pub mod schedule;
-pub mod similar;
-pub mod split;
-pub mod summary;
-pub mod trainer;
-pub mod weights;
+
+pub use data::{augment, batches, dataset, image, split};
+pub use engine::{execute, inference, logistic, optimizer, plan};
+pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
+pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
+pub use session::{builder, config, job, recipe};
+pub use study::{
+    bench, classify, compare, doctor, explain, gradcam, inspect, label_issues, probe, similar,
+    summary,
+};
+pub use train::{cache, class_weight, lr_find, run_folder, schedule, trainer};
 
 pub use dataset::Dataset;
 pub use error::{Error, Result};

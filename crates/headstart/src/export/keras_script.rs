@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::model::Model;
-use crate::preprocess::Preprocess;
-use crate::resnet::{Activation, Block, Naming, Recipe, Stem, Stride};
+use crate::net::model::Model;
+use crate::net::preprocess::Preprocess;
+use crate::net::resnet::{Activation, Block, Naming, Recipe, Stem, Stride};
 
 /// What the nets that `keras.applications` has not are made of. Layers come in the order of headstart's
 /// own list, by which Keras numbers them in the file.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::measure::events::Event;
 
 /// A log folder that `tensorboard --logdir` reads while it grows.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use hdf5_pure::{AttrValue, FileBuilder};
 use super::keras_script;
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::parameters::{Parameter, Role};
-use crate::resnet::Naming;
-use crate::weights::{kinds, model_file};
+use crate::net::model::Model;
+use crate::net::parameters::{Parameter, Role};
+use crate::net::resnet::Naming;
+use crate::net::weights::{kinds, model_file};
 
 /// What weights are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::atomic::sync_folder;
+use crate::engine::inference::Control;
 use crate::error::{Error, Result};
-use crate::inference::Control;
 
 pub use digest::{Algorithm, Digest};
 pub use place::{cache_folder, other_caches};

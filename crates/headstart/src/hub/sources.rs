@@ -8,7 +8,7 @@
 use super::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
-use crate::resnet::Recipe;
+use crate::net::resnet::Recipe;
 
 /// A file that can be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

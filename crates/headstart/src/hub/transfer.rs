@@ -11,9 +11,9 @@ use ureq::Agent;
 use super::digest::Digest;
 use super::http::{self, Cause, Failure, Head, Message};
 use super::{Event, Hub, POLL, Watch, stopped};
+use crate::engine::inference::Control;
 use crate::error::{Error, Result};
 use crate::hub::Asset;
-use crate::inference::Control;
 
 /// A try that brings so many bytes is no failed one.
 const PROGRESS: u64 = 1 << 20;

@@ -6,8 +6,8 @@ use kuva::render::render::{Primitive, Scene, TextAnchor};
 use super::names::{in_png, shorten, width};
 use super::plots::{Picture, drawn};
 use crate::error::Result;
-use crate::metrics::Report;
-use crate::summary::grouped;
+use crate::measure::metrics::Report;
+use crate::study::summary::grouped;
 
 /// Most classes that are named; of more, every so many have their number.
 const NAMED: usize = 120;

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::page::{escape, image, page, path, picture};
+use crate::data::image::Rgb8;
 use crate::error::Result;
-use crate::gradcam::{GradCam, enter, overlay, png, thumbnail};
-use crate::image::Rgb8;
-use crate::metrics::{Report, argmax};
-use crate::model::Model;
+use crate::measure::metrics::{Report, argmax};
+use crate::net::model::Model;
+use crate::study::gradcam::{GradCam, enter, overlay, png, thumbnail};
 
 /// Pixels of a thumbnail's longer side.
 const SIDE: usize = 160;

@@ -7,7 +7,7 @@ use kuva::render::plots::Plot;
 
 use super::plots::{Picture, TRAIN, picture};
 use crate::error::Result;
-use crate::lr_find::LrCurve;
+use crate::train::lr_find::LrCurve;
 
 /// Smoothed loss against the learning rate, on a logarithmic axis, with the suggestion marked. Losses far above
 /// those before the minimum are cut off, so that the fall can be seen.

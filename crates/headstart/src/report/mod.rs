@@ -34,8 +34,8 @@ pub use reliability::reliability;
 
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
-use crate::history::History;
-use crate::metrics::Report;
+use crate::measure::history::History;
+use crate::measure::metrics::Report;
 
 /// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} and
 /// reliability.{png,svg} of a report, into a run's folder.

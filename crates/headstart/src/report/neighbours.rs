@@ -1,8 +1,8 @@
 //! An image and those most like it, as a web page.
 
 use super::page::{escape, page, path, picture};
+use crate::data::image::Rgb8;
 use crate::error::Result;
-use crate::image::Rgb8;
 
 /// Pixels of a thumbnail's longer side.
 const SIDE: usize = 192;

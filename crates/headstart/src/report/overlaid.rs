@@ -7,7 +7,7 @@ use kuva::render::plots::Plot;
 use super::names::shorten;
 use super::plots::{Figure, Picture, picture};
 use crate::error::Result;
-use crate::history::{EpochRecord, History};
+use crate::measure::history::{EpochRecord, History};
 
 /// Okabe and Ito's, which can be told apart without telling red from green; their yellow is too light for lines.
 const COLORS: [&str; 7] =

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::data::image::Rgb8;
 use crate::error::Result;
-use crate::gradcam::{png, thumbnail};
-use crate::image::Rgb8;
+use crate::study::gradcam::{png, thumbnail};
 
 const STYLE: &str = include_str!("page.css");
 

@@ -9,7 +9,7 @@ use kuva::render::plots::Plot;
 use kuva::render::render::{Scene, render_multiple};
 
 use crate::error::{Error, Result};
-use crate::history::{EpochRecord, History};
+use crate::measure::history::{EpochRecord, History};
 
 pub(super) const TRAIN: &str = "#1f77b4";
 pub(super) const VALIDATION: &str = "#ff7f0e";
@@ -106,7 +106,7 @@ pub(super) fn drawn(svg: &Scene, png: &Scene) -> Result<Picture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::PhaseName;
+    use crate::measure::history::PhaseName;
 
     #[test]
     fn single_epochs_can_be_drawn() {

@@ -5,8 +5,8 @@ use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
 use super::plots::{Picture, TRAIN, VALIDATION, picture};
-use crate::calibration::Calibration;
 use crate::error::Result;
+use crate::measure::calibration::Calibration;
 
 /// Least share of the images that a bin has on the line: the accuracy of a few is a matter of chance.
 const LINE: f64 = 0.01;

@@ -8,11 +8,11 @@ use headstart_kernels::norm;
 use super::int8::{Affine, Int8, Kernel};
 use super::proto::{Attribute, AttributeProto, ElementType, GraphProto, NodeProto};
 use super::proto::{TensorProto, ValueInfoProto};
+use crate::engine::plan::{Group, Main, Plan, Request};
 use crate::error::{Error, Result};
-use crate::graph::{NodeId, Op, Shape};
-use crate::model::Model;
-use crate::parameters::Role;
-use crate::plan::{Group, Main, Plan, Request};
+use crate::net::graph::{NodeId, Op, Shape};
+use crate::net::model::Model;
+use crate::net::parameters::Role;
 
 /// Name of the graph's input.
 pub const INPUT: &str = "images";
@@ -229,7 +229,7 @@ impl Builder<'_> {
     }
 
     /// Bytes to normalised pixels, channels before rows.
-    fn pixels(&mut self, x: NodeId, map: Option<crate::preprocess::ChannelMap>) -> String {
+    fn pixels(&mut self, x: NodeId, map: Option<crate::net::preprocess::ChannelMap>) -> String {
         let image = self.value(x);
         if image != INPUT {
             return image;

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use headstart_kernels::table::Compute;
 
 use super::graph::{groups, is_map};
-use crate::dataset::Subset;
+use crate::data::dataset::Subset;
+use crate::engine::execute::Executor;
+use crate::engine::inference::{Control, answer_node, each_batch, executor, to_probabilities};
+use crate::engine::plan::{Group, Main};
 use crate::error::{Error, Result};
-use crate::execute::Executor;
-use crate::graph::{NodeId, Op};
-use crate::inference::{Control, answer_node, each_batch, executor, to_probabilities};
-use crate::model::Model;
-use crate::parameters::Role;
-use crate::plan::{Group, Main};
+use crate::net::graph::{NodeId, Op};
+use crate::net::model::Model;
+use crate::net::parameters::Role;
 
 /// Images whose values are in memory together.
 const BATCH: usize = 4;
@@ -169,7 +169,7 @@ impl Int8 {
     /// bytes; sums are those of floats. `compute` must store f32.
     ///
     /// # Errors
-    /// As [`crate::inference::probabilities`].
+    /// As [`crate::engine::inference::probabilities`].
     pub fn probabilities(
         &self,
         model: &Model,

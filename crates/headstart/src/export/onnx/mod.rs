@@ -27,9 +27,9 @@ pub use graph::{INPUT, OUTPUT};
 pub use int8::{Affine, Int8};
 
 use crate::atomic::write_bytes;
+use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
-use crate::image::Interpolation;
-use crate::model::Model;
+use crate::net::model::Model;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
 /// How its files must end.

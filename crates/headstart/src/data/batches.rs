@@ -1,0 +1,328 @@
+//! Batches of images as f32, made ahead of use on background threads, in a given order.
+//!
+//! ```
+//! use headstart::Dataset;
+//! use headstart::batches::{Loader, LoaderOptions, Target, epoch_order};
+//! use headstart::image::Interpolation;
+//!
+//! let data = Dataset::load("synthetic:3x40x32")?;
+//! let target = Target { height: 64, width: 64, interpolation: Interpolation::Bilinear };
+//! let order = epoch_order(42, 0, data.train.len(), true); // the first epoch of seed 42
+//! let mut images = 0;
+//! for batch in Loader::new(&data.train, order, LoaderOptions::new(20, target))? {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.len(), batch.count * 64 * 64 * 3);
+//!     images += batch.count;
+//! }
+//! assert_eq!(images, data.train.len());
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::data::augment::Augment;
+use crate::data::dataset::Subset;
+use crate::data::image::{Interpolation, Resizer};
+use crate::data::split::{RandomState, split_mix_64};
+use crate::error::{Error, Result};
+
+/// The size images are brought to, by stretching; none that has it already is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Pixels down.
+    pub height: usize,
+    /// Pixels across.
+    pub width: usize,
+    /// How images of other sizes are resized.
+    pub interpolation: Interpolation,
+}
+
+/// Second labels of a batch whose images are mixed of two each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixed {
+    /// Class index of each image's second part.
+    pub labels: Vec<u32>,
+    /// What that part has of the image, from 0 to 1.
+    pub share: f32,
+}
+
+/// Some images with their labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// RGB in 0..=255, `[count, height, width, 3]`, row-major.
+    pub images: Vec<f32>,
+    /// Class index of each image, or of its first part.
+    pub labels: Vec<u32>,
+    /// Position of each image in the subset.
+    pub indices: Vec<usize>,
+    /// Second labels, where images are mixed.
+    pub mixed: Option<Mixed>,
+    /// Number of images; the last batch of an epoch may have fewer than the others.
+    pub count: usize,
+}
+
+/// How a [`Loader`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Images a batch, at least 1.
+    pub batch_size: usize,
+    /// The images' size in a batch.
+    pub target: Target,
+    /// Background threads, at least 1; what comes out does not depend on it.
+    pub threads: usize,
+    /// Batches held ready or in work, at least 1.
+    pub prefetch: usize,
+}
+
+impl LoaderOptions {
+    /// A thread per core, eight at most, and one batch more than threads ahead. They sleep while
+    /// batches are ready, so that they take time from computing only where it would wait for them.
+    pub fn new(batch_size: usize, target: Target) -> LoaderOptions {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(8);
+        LoaderOptions { batch_size, target, threads, prefetch: threads + 1 }
+    }
+}
+
+/// The order of `n` images in an epoch: ascending, or shuffled by `seed` and `epoch` alone.
+pub fn epoch_order(seed: u64, epoch: usize, n: usize, shuffle: bool) -> Vec<usize> {
+    if !shuffle {
+        return (0..n).collect();
+    }
+    let state = seed.wrapping_add((epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    RandomState::new(split_mix_64(state) as u32).permutation(n)
+}
+
+/// The order of a balanced epoch, by `seed` and `epoch` alone: as many images as there are `labels`, every class that
+/// has any as often as the others (to one), its images in turn, each turn shuffled.
+pub fn balanced_order(seed: u64, epoch: usize, labels: &[usize]) -> Vec<usize> {
+    let mut classes = vec![Vec::new(); labels.iter().max().map_or(0, |m| m + 1)];
+    labels.iter().enumerate().for_each(|(i, &label)| classes[label].push(i));
+    classes.retain(|images| !images.is_empty());
+    let state = seed.wrapping_add((epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = RandomState::new(split_mix_64(state) as u32);
+    let mut drawn = Vec::with_capacity(labels.len() + classes.len());
+    let share = labels.len().div_ceil(classes.len().max(1));
+    // What is one too many is taken off other classes in every epoch.
+    let count = classes.len().max(1);
+    for (number, images) in classes.iter().enumerate() {
+        let spare = share * count - labels.len();
+        let quota = share - usize::from((number + epoch) % count < spare);
+        let start = drawn.len();
+        while drawn.len() - start < quota {
+            let left = quota - (drawn.len() - start);
+            let turn = random.permutation(images.len());
+            drawn.extend(turn.into_iter().take(left).map(|i| images[i]));
+        }
+    }
+    random.permutation(drawn.len()).into_iter().map(|i| drawn[i]).collect()
+}
+
+/// An iterator over batches. The first error ends it; dropping it stops its threads.
+pub struct Loader {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    subset: Subset,
+    order: Vec<usize>,
+    options: LoaderOptions,
+    augment: Augment,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Next batch that a worker takes.
+    next: usize,
+    /// Next batch that the consumer gets.
+    wanted: usize,
+    ready: BTreeMap<usize, Result<Batch>>,
+    spare: Vec<Batch>,
+    stopped: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn batches(&self) -> usize {
+        self.order.len().div_ceil(self.options.batch_size)
+    }
+
+    fn work(&self) {
+        let mut resizer = Resizer::new();
+        let mut scratch = Vec::new();
+        let mut state = self.lock();
+        loop {
+            if state.stopped || state.next >= self.batches() {
+                return;
+            }
+            if state.next >= state.wanted + self.options.prefetch {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let number = state.next;
+            state.next += 1;
+            let spare = state.spare.pop().unwrap_or_default();
+            drop(state);
+            // A panic must reach the consumer as an error, or it would wait for ever.
+            let made = catch_unwind(AssertUnwindSafe(|| {
+                self.make(number, spare, &mut resizer, &mut scratch)
+            }))
+            .unwrap_or_else(|_| {
+                Err(Error::invalid("batch", "images that can be decoded", "a failed thread", ""))
+            });
+            state = self.lock();
+            state.ready.insert(number, made);
+            self.changed.notify_all();
+        }
+    }
+
+    fn make(
+        &self,
+        number: usize,
+        mut batch: Batch,
+        resizer: &mut Resizer,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Batch> {
+        let LoaderOptions { batch_size, target, .. } = self.options;
+        let start = number * batch_size;
+        let indices = &self.order[start..self.order.len().min(start + batch_size)];
+        let each = target.height * target.width * 3;
+        batch.images.clear();
+        batch.images.reserve(each * indices.len());
+        batch.labels.clear();
+        batch.mixed = None;
+        batch.indices.clear();
+        for &i in indices {
+            let image = self.subset.image(i)?;
+            let fits = (image.height, image.width) == (target.height, target.width);
+            let pixels = if fits && self.augment.list.is_empty() {
+                &image.pixels[..]
+            } else {
+                scratch.resize(each, 0);
+                self.augment.apply(i, &image, target, resizer, scratch)?;
+                &scratch[..]
+            };
+            batch.images.extend(pixels.iter().map(|&v| f32::from(v)));
+            batch.labels.push(self.subset.label(i) as u32);
+        }
+        batch.indices.extend_from_slice(indices);
+        batch.count = indices.len();
+        self.augment.mix(number, target.height, target.width, &mut batch);
+        Ok(batch)
+    }
+}
+
+impl Loader {
+    /// Batches of the images of `subset` at the positions `order`, in that order.
+    ///
+    /// Fails on a zero setting and on a position past the end of `subset`.
+    pub fn new(subset: &Subset, order: Vec<usize>, options: LoaderOptions) -> Result<Loader> {
+        Loader::augmented(subset, order, options, Augment::default())
+    }
+
+    /// As [`Loader::new`], with every image changed at random.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn augmented(
+        subset: &Subset,
+        order: Vec<usize>,
+        options: LoaderOptions,
+        augment: Augment,
+    ) -> Result<Loader> {
+        let Target { height, width, .. } = options.target;
+        let fits = height.checked_mul(width).is_some_and(|n| n <= crate::data::image::MAX_PIXELS);
+        for (name, value) in [
+            ("batch size", options.batch_size),
+            ("image height", height),
+            ("image width", width),
+            ("threads", options.threads),
+            ("prefetch", options.prefetch),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(name, "at least 1", "0", ""));
+            }
+        }
+        if !fits {
+            let found = format!("{height}x{width}");
+            return Err(Error::invalid("image size", "at most 100 million pixels", found, ""));
+        }
+        if let Some(&past) = order.iter().find(|&&i| i >= subset.len()) {
+            let expected = format!("positions below {}", subset.len());
+            return Err(Error::invalid("order", expected, past.to_string(), ""));
+        }
+        let state = Mutex::new(State::default());
+        let (subset, changed) = (subset.clone(), Condvar::new());
+        let shared = Arc::new(Shared { subset, order, options, augment, state, changed });
+        let mut loader = Loader { shared, workers: Vec::new() };
+        for _ in 0..options.threads.min(options.prefetch).min(loader.len()) {
+            let shared = loader.shared.clone();
+            let worker = std::thread::Builder::new()
+                .name("headstart-loader".to_string())
+                .spawn(move || shared.work())
+                .map_err(|e| {
+                    let expected = "as many as the system can start";
+                    Error::invalid("threads", expected, options.threads.to_string(), e.to_string())
+                })?;
+            loader.workers.push(worker);
+        }
+        Ok(loader)
+    }
+
+    /// Number of batches in all, including those already taken.
+    pub fn len(&self) -> usize {
+        self.shared.batches()
+    }
+
+    /// Whether there are no batches at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hands a used batch back, so that its memory serves a later one.
+    pub fn recycle(&self, batch: Batch) {
+        let mut state = self.shared.lock();
+        if state.spare.len() < self.shared.options.prefetch {
+            state.spare.push(batch);
+        }
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        let mut state = self.shared.lock();
+        let wanted = state.wanted;
+        if wanted >= self.shared.batches() || state.stopped {
+            return None;
+        }
+        loop {
+            if let Some(batch) = state.ready.remove(&wanted) {
+                state.wanted += 1;
+                state.stopped = batch.is_err();
+                self.shared.changed.notify_all();
+                return Some(batch);
+            }
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Reading a `.tar` or `.tar.gz` once, front to back, keeping the image files of a compressed one in memory.
+//! Images in a plain `.tar` stay on disk and are read from there by position. Nothing is written, so
+//! names in the archive can reach no file.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use tar::EntryType;
+
+use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_hidden};
+use super::{Limits, Skipped, cifar};
+use crate::data::image::read_header;
+use crate::error::{Error, Result};
+
+/// What an archive held.
+pub(crate) struct Contents {
+    pub tree: Tree,
+    /// Files of the CIFAR-10 binary format by file name.
+    pub cifar: BTreeMap<String, Vec<u8>>,
+    /// Texts of the `.cls` files of a WebDataset shard by [`key`].
+    pub labels: BTreeMap<Vec<String>, String>,
+    /// Whether it ends in the blocks of zeros that say so. One without is likely cut short.
+    pub ends: bool,
+}
+
+impl Contents {
+    /// What is allowed but likely not meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let path = self.tree.root.display();
+        let warning =
+            || format!("{path} has no end mark of a .tar: it may be cut short, with files missing");
+        if self.ends { Vec::new() } else { vec![warning()] }
+    }
+}
+
+/// What the files of one sample of a shard share: their path up to the first point of the file name.
+pub(crate) fn key(path: &[String]) -> Vec<String> {
+    let mut key = path.to_vec();
+    if let Some(name) = key.last_mut() {
+        name.truncate(name.find('.').unwrap_or(name.len()));
+    }
+    key
+}
+
+const MIB: u64 = 1 << 20;
+/// Longest extended header (a long path) that is read.
+const MAX_HEADER: u64 = 64 << 10;
+/// Longest label that is read.
+const MAX_LABEL: u64 = 4 << 10;
+
+/// Reads all of the archive at `path`, told by content to be gzip-compressed or not.
+pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
+    let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut start = Vec::new();
+    (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
+    if start.starts_with(&[0x1f, 0x8b]) {
+        entries(path, flate2::read::MultiGzDecoder::new(source), limits, false)
+    } else if let Some(error) = not_an_archive(path, &start) {
+        Err(error)
+    } else {
+        entries(path, source, limits, true)
+    }
+}
+
+/// The error for a file that is known to be something else.
+fn not_an_archive(path: &Path, start: &[u8]) -> Option<Error> {
+    let found = match start {
+        [] => "an empty file",
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => "a zip file",
+        [b'B', b'Z', b'h', ..] => "a bzip2 file",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "an xz file",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
+        _ if read_header(&mut &start[..]).is_ok() => "a single image",
+        _ => return None,
+    };
+    Some(Error::format(
+        path,
+        "an image folder, a .tar or a .tar.gz",
+        found,
+        "unpack it and give the folder",
+    ))
+}
+
+/// Fails, rather than ending, after `left` bytes: the guard against decompression bombs. Sets `ended` where
+/// there is nothing more to read.
+struct Capped<'e, R> {
+    inner: R,
+    left: u64,
+    ended: &'e Cell<bool>,
+}
+
+impl<R: Read> Read for Capped<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        if got == 0 && !buffer.is_empty() {
+            self.ended.set(true);
+        }
+        self.left = self
+            .left
+            .checked_sub(got as u64)
+            .ok_or_else(|| io::Error::other("more data than the limit for archives allows"))?;
+        Ok(got)
+    }
+}
+
+/// Bytes that a path takes.
+fn memory(names: &[String]) -> u64 {
+    names.iter().map(|name| (size_of::<String>() + name.len()) as u64).sum()
+}
+
+/// `plain` says that positions in `source` are those in the file.
+fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Result<Contents> {
+    let ended = Cell::new(false);
+    let mut archive = tar::Archive::new(Capped {
+        inner: source,
+        left: if plain { u64::MAX } else { limits.unpacked_bytes },
+        ended: &ended,
+    });
+    let mut reading = Reading {
+        path: Arc::from(path),
+        limits,
+        plain,
+        kept: 0,
+        long_name: None,
+        folders: BTreeSet::new(),
+        files: BTreeMap::new(),
+        skipped: Vec::new(),
+        cifar: BTreeMap::new(),
+        python: BTreeSet::new(),
+        labels: BTreeMap::new(),
+    };
+    // Raw: extended headers come as entries of their own, so that their size can be checked.
+    for entry in archive.entries().map_err(damaged(path))?.raw(true) {
+        reading.entry(entry.map_err(damaged(path))?)?;
+    }
+    let Reading { folders, files, skipped, cifar, python, labels, .. } = reading;
+    if let Some(error) = cifar::python_version(path, |name| python.contains(name)) {
+        return Err(error);
+    }
+    let files = files.into_iter().map(|(path, origin)| File { path, origin }).collect();
+    let folders = folders.into_iter().collect();
+    let tree = Tree { root: path.to_path_buf(), folders, files, skipped };
+    Ok(Contents { tree, cifar, labels, ends: !ended.get() })
+}
+
+/// Says that the archive cannot be read to its end.
+fn damaged(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
+    move |e| {
+        Error::format(
+            path,
+            "a complete .tar or .tar.gz of images",
+            e.to_string(),
+            "if it was downloaded, get it again; if it is large, unpack it and give the folder",
+        )
+    }
+}
+
+/// What was found in an archive so far.
+struct Reading<'a> {
+    path: Arc<Path>,
+    limits: &'a Limits,
+    plain: bool,
+    /// Bytes of images and names in memory.
+    kept: u64,
+    /// The name of the next entry, where it is too long for a header of its own.
+    long_name: Option<Vec<u8>>,
+    folders: BTreeSet<Vec<String>>,
+    files: BTreeMap<Vec<String>, Origin>,
+    skipped: Vec<Skipped>,
+    cifar: BTreeMap<String, Vec<u8>>,
+    /// Names of parts of CIFAR's Python version, which is not read.
+    python: BTreeSet<String>,
+    labels: BTreeMap<Vec<String>, String>,
+}
+
+impl Reading<'_> {
+    fn damaged(&self, error: impl Into<io::Error>) -> Error {
+        damaged(&self.path)(error.into())
+    }
+
+    /// Counts memory. Names count too: a path of many folders, or many paths, take more than space in the archive.
+    fn keep(&mut self, bytes: u64) -> Result<()> {
+        self.kept = self.kept.saturating_add(bytes);
+        let most = self.limits.encoded_bytes;
+        if self.kept <= most {
+            return Ok(());
+        }
+        let found = format!("more than {} MiB of images and names", most / MIB);
+        Err(self.damaged(io::Error::other(found)))
+    }
+
+    fn skip(&mut self, names: &[String], reason: impl Into<String>) {
+        self.skipped.push(Skipped { name: names.join("/"), reason: reason.into() });
+    }
+
+    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::GNULongName | EntryType::XHeader => return self.extended(entry),
+            EntryType::XGlobalHeader | EntryType::GNULongLink => return Ok(()),
+            _ => {}
+        }
+        let raw = self.long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        let text = String::from_utf8_lossy(&raw);
+        let names: Vec<String> =
+            text.split('/').filter(|n| !matches!(*n, "" | ".")).map(String::from).collect();
+        let Some(name) = names.last() else { return Ok(()) };
+        if names.iter().any(|n| is_hidden(n) && n != "..") {
+            return Ok(());
+        }
+        if names.iter().any(|n| n == "..") {
+            self.skip(&names, "a path that leads out of the archive");
+            return Ok(());
+        }
+        let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
+        if parents > MAX_DEPTH {
+            self.skip(&names, format!("nested more than {MAX_DEPTH} folders deep"));
+            return Ok(());
+        }
+        self.keep(memory(&names))?;
+        for depth in 1..=parents {
+            if !self.folders.contains(&names[..depth]) {
+                self.keep(memory(&names[..depth]))?;
+                self.folders.insert(names[..depth].to_vec());
+            }
+        }
+        match kind {
+            EntryType::Regular | EntryType::Continuous => self.file(&mut entry, names),
+            EntryType::Link | EntryType::Symlink if has_image_extension(name) => {
+                self.skip(&names, "a link inside an archive");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An entry that says more about the next one.
+    fn extended<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+        let size = entry.header().entry_size().map_err(damaged(&self.path))?;
+        if size > MAX_HEADER {
+            return Err(self.damaged(io::Error::other("an overlong file name")));
+        }
+        let mut text = Vec::new();
+        entry.read_to_end(&mut text).map_err(damaged(&self.path))?;
+        if entry.header().entry_type() == EntryType::GNULongName {
+            text.truncate(text.iter().position(|&b| b == 0).unwrap_or(text.len()));
+            self.long_name = Some(text);
+            return Ok(());
+        }
+        for field in tar::PaxExtensions::new(&text).flatten() {
+            if field.key_bytes() == b"path" {
+                self.long_name = Some(field.value_bytes().to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// A file: an image, a label, a part of CIFAR, or something else.
+    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, names: Vec<String>) -> Result<()> {
+        let size = entry.header().entry_size().map_err(damaged(&self.path))?;
+        let Some(name) = names.last() else { return Ok(()) };
+        if cifar::is_python_part(name) {
+            self.python.insert(name.clone());
+        }
+        if name.ends_with(".cls") && size <= MAX_LABEL {
+            let mut text = Vec::new();
+            if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
+                return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+            }
+            let label = String::from_utf8_lossy(&text).trim().to_string();
+            self.labels.insert(key(&names), label);
+            return Ok(());
+        }
+        let offset = entry.raw_file_position();
+        let mut bytes = Vec::with_capacity(size.min(16) as usize);
+        entry.take(16).read_to_end(&mut bytes).map_err(damaged(&self.path))?;
+        let is_image = matches!(bytes.get(..3), Some([0xff, 0xd8, 0xff] | [0x89, b'P', b'N']))
+            || has_image_extension(name);
+        let is_cifar = cifar::is_part(name);
+        if !is_image && !is_cifar {
+            return Ok(());
+        }
+        if size > self.limits.file_bytes {
+            self.skip(&names, format!("a file of {} MiB", size / MIB));
+            return Ok(());
+        }
+        if self.plain && !is_cifar {
+            let rest = io::copy(entry, &mut io::sink()).map_err(damaged(&self.path))?;
+            if rest + (bytes.len() as u64) < size {
+                return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+            }
+            let path = Arc::clone(&self.path);
+            self.files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
+            return Ok(());
+        }
+        self.keep(size)?;
+        // The header's size is only a claim: memory grows with what is really there.
+        bytes.reserve_exact(size.saturating_sub(16).min(MIB) as usize);
+        entry.read_to_end(&mut bytes).map_err(damaged(&self.path))?;
+        if (bytes.len() as u64) < size {
+            return Err(self.damaged(io::ErrorKind::UnexpectedEof));
+        }
+        if is_cifar {
+            self.cifar.insert(name.clone(), bytes);
+        } else {
+            self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
+        }
+        Ok(())
+    }
+}

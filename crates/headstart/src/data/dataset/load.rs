@@ -1,0 +1,209 @@
+//! From found files to samples: headers and ends are read in parallel, then images are decoded once and
+//! packed where they fit in memory, else left to be decoded on access but for those that seem cut short.
+
+use std::fs;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
+
+use rayon::prelude::*;
+
+use super::subset::{Encoded, FileRef, Samples, Store};
+use super::tree::{Item, Origin, Part, Slice, has_image_extension};
+use super::{Limits, Skipped};
+use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_header};
+
+/// Samples with the split each came from.
+pub(crate) struct Loaded {
+    pub samples: Samples,
+    pub parts: Vec<Part>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// An item whose header is good.
+struct Found {
+    item: Item,
+    width: usize,
+    height: usize,
+    bytes: u64,
+    modified: u128,
+    /// Whether the end is not what the format ends in.
+    doubtful: bool,
+}
+
+impl Found {
+    fn decode(&self) -> Result<Rgb8<'static>, String> {
+        let image = match &self.item.origin {
+            Origin::Memory(bytes) => decode_bytes(bytes),
+            Origin::Disk(path) => decode_bytes(&fs::read(path).map_err(unread)?),
+            Origin::Slice(slice) => {
+                let bytes = self.file_ref(slice.path.clone(), Some(slice.offset)).read();
+                decode_bytes(&bytes.map_err(unread)?)
+            }
+        }?;
+        if (image.width, image.height) != (self.width, self.height) {
+            return Err("a file that changed while it was read".to_string());
+        }
+        Ok(image)
+    }
+
+    fn file_ref(&self, path: Arc<Path>, offset: Option<u64>) -> FileRef {
+        FileRef { path, offset, bytes: self.bytes, modified: self.modified, hash: OnceLock::new() }
+    }
+
+    fn decoded_bytes(&self) -> usize {
+        self.width * self.height * 3
+    }
+}
+
+fn unread(error: io::Error) -> String {
+    format!("a file that cannot be read ({error})")
+}
+
+/// Loads `items`, leaving out those that are no good. Runs in the current thread pool.
+pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded {
+    let mut skipped = Vec::new();
+    let mut found = Vec::with_capacity(items.len());
+    for result in items.into_par_iter().map(|item| probe(item, limits)).collect::<Vec<_>>() {
+        match result {
+            Ok(good) => found.push(good),
+            Err(reason) => skipped.extend(reason),
+        }
+    }
+
+    let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
+    let mut packed = None;
+    let verdicts: Vec<Result<(), String>> = if decoded <= limits.decoded_bytes {
+        let mut pixels = vec![0; decoded as usize];
+        let mut slices = Vec::with_capacity(found.len());
+        let mut offsets = Vec::with_capacity(found.len());
+        let (mut rest, mut offset) = (pixels.as_mut_slice(), 0);
+        for one in &found {
+            let (slice, after) = rest.split_at_mut(one.decoded_bytes());
+            slices.push(slice);
+            offsets.push(offset);
+            (rest, offset) = (after, offset + one.decoded_bytes());
+        }
+        let pack = |(one, slice): (&Found, &mut [u8])| {
+            one.decode().map(|image| slice.copy_from_slice(&image.pixels))
+        };
+        let verdicts = found.par_iter().zip(slices).map(pack).collect();
+        packed = Some((pixels, offsets));
+        verdicts
+    } else {
+        let check = |one: &Found| if one.doubtful { one.decode().map(drop) } else { Ok(()) };
+        found.par_iter().map(check).collect()
+    };
+
+    let mut parts = Vec::new();
+    let (mut names, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept_offsets, mut files) = (Vec::new(), Vec::new());
+    for (i, (one, verdict)) in found.into_iter().zip(verdicts).enumerate() {
+        if let Err(reason) = verdict {
+            skipped.push(Skipped { name: one.item.name, reason });
+            continue;
+        }
+        let file = match &one.item.origin {
+            Origin::Disk(path) => Some(one.file_ref(Arc::from(path.as_path()), None)),
+            Origin::Slice(slice) => Some(one.file_ref(slice.path.clone(), Some(slice.offset))),
+            Origin::Memory(_) => None,
+        };
+        let Item { name, label, part, origin, .. } = one.item;
+        names.push(name.into_boxed_str());
+        labels.push(label);
+        sizes.push((one.height, one.width));
+        parts.push(part);
+        match (&packed, origin, file) {
+            (Some((_, offsets)), ..) => kept_offsets.push(offsets[i]),
+            (None, Origin::Memory(bytes), _) => files.push(Encoded::Memory(bytes)),
+            (None, _, file) => files.extend(file.map(Encoded::Disk)),
+        }
+    }
+    let store = match packed {
+        Some((pixels, _)) => Store::Packed { pixels, offsets: kept_offsets },
+        None => Store::Encoded(files),
+    };
+    Loaded { samples: Samples { classes, names, labels, sizes, store }, parts, skipped }
+}
+
+/// Reads the header and the end. A file that is not an image, is not named like one and that nobody
+/// listed is no loss: `None`.
+fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
+    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
+    let look = || match &item.origin {
+        Origin::Memory(bytes) => {
+            look_at(io::Cursor::new(bytes), 0, bytes.len() as u64).map(|seen| (seen, 0))
+        }
+        Origin::Disk(path) => {
+            let file = fs::File::open(path).map_err(unreadable)?;
+            let meta = file.metadata().map_err(unreadable)?;
+            Ok((look_at(file, 0, meta.len())?, time_of(&meta)))
+        }
+        Origin::Slice(Slice { path, offset, bytes }) => {
+            let file = fs::File::open(path).map_err(unreadable)?;
+            let meta = file.metadata().map_err(unreadable)?;
+            Ok((look_at(file, *offset, *bytes)?, time_of(&meta)))
+        }
+    };
+    match look() {
+        Ok((Seen { header, bytes, doubtful }, modified)) if bytes <= limits.file_bytes => {
+            let Header { width, height, .. } = header;
+            Ok(Found { width, height, bytes, modified, item, doubtful })
+        }
+        Ok((Seen { bytes, .. }, _)) => {
+            Err(Some(Skipped { name: item.name, reason: format!("a file of {} MiB", bytes >> 20) }))
+        }
+        Err(NotRead { alien: true, .. }) if !item.listed && !has_image_extension(&item.name) => {
+            Err(None)
+        }
+        Err(NotRead { reason, .. }) => Err(Some(Skipped { name: item.name, reason })),
+    }
+}
+
+/// Nanoseconds since 1970 of the last change; 0 where the file system does not say.
+fn time_of(meta: &fs::Metadata) -> u128 {
+    let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    modified.map_or(0, |t| t.as_nanos())
+}
+
+/// What the first and last bytes of an image tell.
+struct Seen {
+    header: Header,
+    bytes: u64,
+    doubtful: bool,
+}
+
+/// Looks at the image of so many `bytes` from `offset` on.
+fn look_at(mut file: impl Read + Seek, offset: u64, bytes: u64) -> Result<Seen, NotRead> {
+    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
+    const TAIL: u64 = 512;
+    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
+    let mut first = Vec::with_capacity(8);
+    (&mut file).take(bytes.min(8)).read_to_end(&mut first).map_err(unreadable)?;
+    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
+    let mut start = BufReader::with_capacity(1024, (&mut file).take(bytes));
+    let header = read_header(&mut start)?;
+    let length = bytes.min(TAIL);
+    let mut end = Vec::with_capacity(TAIL as usize);
+    file.seek(SeekFrom::Start(offset + bytes - length)).map_err(unreadable)?;
+    file.take(length).read_to_end(&mut end).map_err(unreadable)?;
+    Ok(Seen { header, bytes, doubtful: !ends_well(header.format, &first, &end, bytes) })
+}
+
+/// Whether `end`, the last bytes of a file, has what ends an image of its format, or the file is as long
+/// as its first 8 bytes say. Programs append data to images and get lengths wrong, so `false` only says that
+/// one should look closer.
+fn ends_well(format: Format, first: &[u8], end: &[u8], bytes: u64) -> bool {
+    let word = |at: usize| match first.get(at..at + 4) {
+        Some(&[b0, b1, b2, b3]) => u64::from(u32::from_le_bytes([b0, b1, b2, b3])),
+        _ => u64::MAX,
+    };
+    match format {
+        Format::Jpeg => end.windows(2).any(|w| w == [0xff, 0xd9]),
+        Format::Png => end.windows(4).any(|w| w == b"IEND"),
+        Format::Gif => end.ends_with(b";"),
+        Format::WebP => word(4).saturating_add(8) <= bytes,
+        Format::Bmp => (1..=bytes).contains(&word(2)),
+    }
+}

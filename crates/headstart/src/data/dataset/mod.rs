@@ -1,0 +1,393 @@
+//! Labelled image sets: finding, checking, decoding and splitting them.
+//!
+//! [`open`] reads CIFAR-10's binary files, folders of class folders, archives of such, WebDataset shards and
+//! manifests, and makes synthetic images. The order of images is that of the files (CIFAR-10, shards) or
+//! rows (manifests), or class by class in code-point order and by path within a class; splits permute it as scikit-learn does.
+//!
+//! ```
+//! use headstart::dataset::{self, DataOptions};
+//!
+//! // Made-up images: 3 classes, 100 images of 32x32 pixels. A path is opened the same way.
+//! let data = dataset::open("synthetic:3x100x32", &DataOptions::default())?;
+//! assert_eq!(data.classes.len(), 3);
+//! println!("{}", data.describe());
+//! let image = data.train.image(0)?;
+//! assert_eq!((image.height, image.width), (32, 32));
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+mod archive;
+mod cifar;
+mod describe;
+mod folder;
+mod labelled;
+mod load;
+mod manifest;
+mod sample;
+mod shards;
+mod subset;
+mod synthetic;
+mod tree;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::data::split::train_test_split;
+use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
+
+pub use describe::{Description, PartSummary};
+use load::Loaded;
+pub use sample::NAME as SAMPLE;
+pub use subset::Subset;
+pub use synthetic::Synthetic;
+use tree::{Layout, Part};
+
+/// A labelled image set, split.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// A short name, from the source.
+    pub name: String,
+    /// Class names; a label is a position here.
+    pub classes: Vec<String>,
+    /// Images to train on.
+    pub train: Subset,
+    /// Images to choose by, or `None` when nothing is held out.
+    pub validation: Option<Subset>,
+    /// Images to report on, or `None` when the source has none and none are split off.
+    pub test: Option<Subset>,
+    /// Files left out.
+    pub skipped: Vec<Skipped>,
+    /// What is allowed but likely not meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A file left out of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Its path within the data set.
+    pub name: String,
+    /// What was found instead of an image.
+    pub reason: String,
+}
+
+/// How to open a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataOptions {
+    /// Share of the training images held out, 0 for none; unused where the source has validation
+    /// images of its own. The same rows as scikit-learn's `train_test_split`.
+    pub validation_split: f64,
+    /// Share of the images split off for testing, 0 for none, before the validation split;
+    /// unused where the source has test images of its own.
+    pub test_split: f64,
+    /// Seed of the splits, of `limit` and of synthetic images: scikit-learn's `random_state`.
+    pub seed: u32,
+    /// At most so many training images, every class in proportion. They are chosen after the splits,
+    /// so validation and test images are the same with and without a limit.
+    pub limit: Option<usize>,
+    /// Threads that decode, 0 for one a core. The result does not depend on it.
+    pub threads: usize,
+    /// Bounds on memory and work.
+    pub limits: Limits,
+}
+
+impl Default for DataOptions {
+    fn default() -> Self {
+        DataOptions {
+            validation_split: 0.1,
+            test_split: 0.0,
+            seed: 42,
+            limit: None,
+            threads: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on what opening a data set may take, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Data sets that need no more than this are decoded once and kept (1 GiB).
+    ///
+    /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
+    /// decodes those that seem cut short, to leave them out.
+    pub decoded_bytes: u64,
+    /// Names in an archive and, of a compressed one, image files, which are held in memory; more is an error (4 GiB).
+    pub encoded_bytes: u64,
+    /// Everything in a compressed archive, unpacked; more is an error (16 GiB).
+    pub unpacked_bytes: u64,
+    /// Single files; larger ones are skipped (256 MiB).
+    pub file_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            decoded_bytes: 1 << 30,
+            encoded_bytes: 4 << 30,
+            unpacked_bytes: 16 << 30,
+            file_bytes: 256 << 20,
+        }
+    }
+}
+
+impl DataOptions {
+    fn check(&self) -> Result<()> {
+        for (name, value) in
+            [("validation split", self.validation_split), ("test split", self.test_split)]
+        {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::invalid(
+                    name,
+                    "a number from 0 to below 1",
+                    value.to_string(),
+                    "0.1 holds out every tenth image, 0 none",
+                ));
+            }
+        }
+        if self.limit == Some(0) {
+            return Err(Error::invalid("limit", "at least 1 training image", "0", ""));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a data set.
+///
+/// `source` is `sample` (1,797 handwritten digits inside the program, a fifth of them for testing),
+/// `synthetic` or `synthetic:CLASSESxCOUNTxSIZE`, or the path of
+/// - the CIFAR-10 binary archive or its unpacked folder;
+/// - a folder of class folders, or one with `train` and optionally `validation` (`val`, `valid`)
+///   and `test` folders of class folders;
+/// - a `.tar` or `.tar.gz` of such a folder;
+/// - WebDataset shards (`KEY.jpg` with its label in `KEY.cls`): one `.tar`, a folder of them, or a pattern such as
+///   `train-{000000..000003}.tar`; a word `val` or `test` in the name of shard or folder says the split, a `classes.txt`
+///   beside them names whole-number labels;
+/// - a manifest: a `.csv` or Parquet table with columns `path`, `label` and, if wanted, `split`; paths are absolute or
+///   relative to its folder.
+///
+/// Kinds are told by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
+/// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
+/// image, there is only one class, or validation or test images have a class of their own.
+pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
+    options.check()?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|e| {
+            let threads = options.threads.to_string();
+            Error::invalid("threads", "as many as the system can start", threads, e.to_string())
+        })?;
+    let source = source.as_ref();
+    pool.install(|| open_here(source, options))
+}
+
+fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
+    let path = Path::new(source);
+    let text = source.to_string_lossy();
+    if !path.exists() {
+        if text == "synthetic" || text.starts_with("synthetic:") {
+            let spec: Synthetic = text.parse()?;
+            let loaded = spec.load(options.seed, &options.limits)?;
+            return finish("synthetic".to_string(), spec.class_names(), loaded, None, options);
+        }
+        if text == sample::NAME {
+            return finish(
+                text.into_owned(),
+                sample::class_names(),
+                sample::load()?,
+                None,
+                options,
+            );
+        }
+        if let Some(found) = shards::expand(&text) {
+            let layout = shards::read(path, &found?, &options.limits)?;
+            return from_layout(short_name(path), layout, options);
+        }
+        return Err(missing(path, &text));
+    }
+    let name = short_name(path);
+    let limits = &options.limits;
+    let layout = if path.is_dir() {
+        if let Some(folder) = cifar::find(path) {
+            let (classes, loaded) = cifar::load(&folder, |file| read_if_there(&folder.join(file)))?;
+            return finish(name, classes, loaded, None, options);
+        }
+        if let Some(error) = cifar::python_version(path, |file| path.join(file).is_file()) {
+            return Err(error);
+        }
+        match shards::find(path)? {
+            found if found.is_empty() => tree::arrange(folder::list(path)?)?,
+            found => shards::read(path, &found, limits)?,
+        }
+    } else if manifest::is_manifest(path) {
+        manifest::read(path, limits)?
+    } else {
+        let mut contents = archive::read(path, limits)?;
+        let mut warnings = contents.warnings();
+        if contents.cifar.keys().any(|file| cifar::is_batch(file)) {
+            let (classes, loaded) = cifar::load(path, |file| Ok(contents.cifar.remove(file)))?;
+            let data = finish(name, classes, loaded, None, options)?;
+            return Ok(Dataset { warnings, ..data });
+        }
+        if contents.labels.is_empty() {
+            let layout = tree::arrange(contents.tree)?;
+            warnings.extend(layout.warnings);
+            Layout { warnings, ..layout }
+        } else {
+            shards::arrange(path, vec![(contents, Part::Train)])?
+        }
+    };
+    from_layout(name, layout, options)
+}
+
+/// Reads the images of a layout.
+fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Dataset> {
+    let mut loaded = load::load(layout.items, layout.classes.len(), &options.limits);
+    loaded.skipped.extend(layout.skipped);
+    loaded.skipped.sort_by(|a, b| a.name.cmp(&b.name));
+    let found = Found {
+        root: layout.root,
+        folders: layout.class_folders,
+        has_validation: layout.has_validation,
+        has_test: layout.has_test,
+    };
+    let mut data = finish(name, layout.classes, loaded, Some(&found), options)?;
+    data.warnings = layout.warnings;
+    Ok(data)
+}
+
+/// What an image folder has, for checks and their messages.
+struct Found {
+    root: PathBuf,
+    /// Each class's folder among the training images, below the root.
+    folders: Vec<String>,
+    has_validation: bool,
+    has_test: bool,
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+fn missing(path: &Path, text: &str) -> Error {
+    let hint = match text {
+        "cifar10" => {
+            "`headstart data get cifar10` gets it; give the path that it prints".to_string()
+        }
+        _ => match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+            Some(parent) => format!("{} does not exist either", parent.display()),
+            None => match did_you_mean(text, ["cifar10", "sample", "synthetic"]) {
+                near if near.is_empty() => {
+                    "check the spelling; sample and synthetic need no files".to_string()
+                }
+                near => near,
+            },
+        },
+    };
+    Error::invalid("data", "an image folder or archive that exists", text, hint)
+}
+
+/// The last part of the path without `.tar.gz` and the like.
+fn short_name(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = real.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let stem = [".tar.gz", ".tgz", ".tar", ".csv", ".parquet"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_string()
+}
+
+/// Checks what was loaded and splits it.
+fn finish(
+    name: String,
+    classes: Vec<String>,
+    loaded: Loaded,
+    found: Option<&Found>,
+    options: &DataOptions,
+) -> Result<Dataset> {
+    let Loaded { samples, parts, skipped } = loaded;
+    if let Some(found) = found {
+        check_classes(found, &samples.labels, &parts, &skipped)?;
+    }
+    let rows = |part| -> Vec<usize> { (0..parts.len()).filter(|&i| parts[i] == part).collect() };
+    let mut train = rows(Part::Train);
+    let mut held_out = |own: Vec<usize>, share: f64| -> Result<Option<Vec<usize>>> {
+        if !own.is_empty() || share == 0.0 {
+            return Ok((!own.is_empty()).then_some(own));
+        }
+        let split = train_test_split(train.len(), share, options.seed)?;
+        let test = split.test.iter().map(|&i| train[i]).collect();
+        train = split.train.iter().map(|&i| train[i]).collect();
+        Ok(Some(test))
+    };
+    let test = held_out(rows(Part::Test), options.test_split)?;
+    let validation = held_out(rows(Part::Validation), options.validation_split)?;
+
+    let samples = Arc::new(samples);
+    let subset = |rows| Subset::new(samples.clone(), rows);
+    let mut train = subset(train);
+    if let Some(limit) = options.limit {
+        train = train.limit(limit, options.seed);
+    }
+    let (validation, test) = (validation.map(&subset), test.map(&subset));
+    Ok(Dataset { name, classes, train, validation, test, skipped, warnings: Vec::new() })
+}
+
+fn check_classes(
+    found: &Found,
+    labels: &[usize],
+    parts: &[Part],
+    skipped: &[Skipped],
+) -> Result<()> {
+    let unreadable = |inside: &dyn Fn(&Skipped) -> bool| {
+        let mut bad = skipped.iter().filter(|s| inside(s));
+        match bad.next() {
+            Some(first) => {
+                let count = 1 + bad.count();
+                format!(
+                    "only files that cannot be used, {count} in all; {}: {}",
+                    first.name, first.reason
+                )
+            }
+            None => "none".to_string(),
+        }
+    };
+    let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP)";
+    if labels.is_empty() {
+        let all = unreadable(&|_| true);
+        return Err(Error::format(
+            &found.root,
+            "labelled images, such as in class folders",
+            all,
+            hint,
+        ));
+    }
+    let mut present = vec![false; found.folders.len()];
+    for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
+        present[label] = true;
+    }
+    for (folder, present) in found.folders.iter().zip(present) {
+        if !present {
+            let prefix = format!("{folder}/");
+            let in_class = unreadable(&|s| s.name.starts_with(&prefix));
+            let folder = found.root.join(folder);
+            return Err(Error::format(folder, "at least one training image", in_class, hint));
+        }
+    }
+    for (wanted, part, word) in [
+        (found.has_validation, Part::Validation, "validation"),
+        (found.has_test, Part::Test, "test"),
+    ] {
+        if wanted && !parts.contains(&part) {
+            let expected = format!("at least one {word} image that can be read");
+            return Err(Error::format(&found.root, expected, "none", hint));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Images and labels, before there is any net.
+
+pub mod augment;
+pub mod batches;
+pub mod dataset;
+pub mod image;
+pub mod split;

@@ -1,0 +1,75 @@
+//! What a training step leaves.
+
+/// Gradients in the order of [`Parameters::tensors`](crate::net::parameters::Parameters::tensors); empty for what is not trained.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gradients {
+    /// One tensor per parameter.
+    pub tensors: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// Scales all tensors by one factor so that the norm of all of them together is at most `most` (Keras's
+    /// `global_clipnorm`; Pascanu et al. 2013). A norm that is not a number is left for the loss to show.
+    pub fn clip_norm(&mut self, most: f32) {
+        let square = |t: &Vec<f32>| t.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+        let norm = self.tensors.iter().map(square).sum::<f64>().sqrt();
+        if norm > f64::from(most) {
+            let factor = (f64::from(most) / norm) as f32;
+            self.tensors.iter_mut().flatten().for_each(|g| *g *= factor);
+        }
+    }
+
+    /// Brings every element into `-most..=most` (Keras's `clipvalue`).
+    pub fn clip_value(&mut self, most: f32) {
+        self.tensors.iter_mut().flatten().for_each(|g| *g = g.clamp(-most, most));
+    }
+}
+
+/// Gradients of several steps, weighted by their images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accumulated {
+    sum: Gradients,
+    images: usize,
+}
+
+impl Accumulated {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images == 0
+    }
+
+    /// Takes in the gradients of a batch of so many images.
+    pub fn add(&mut self, gradients: &Gradients, images: usize) {
+        if self.sum.tensors.len() != gradients.tensors.len() {
+            self.sum.tensors = gradients.tensors.iter().map(|t| vec![0.0; t.len()]).collect();
+        }
+        for (sum, tensor) in self.sum.tensors.iter_mut().zip(&gradients.tensors) {
+            sum.iter_mut().zip(tensor).for_each(|(s, g)| *s += images as f32 * g);
+        }
+        self.images += images;
+    }
+
+    /// Puts the mean over all images into `gradients` and begins anew; where there are none, it leaves them alone.
+    pub fn take_mean(&mut self, gradients: &mut Gradients) {
+        if self.images == 0 {
+            return;
+        }
+        let share = 1.0 / self.images as f32;
+        for (tensor, sum) in gradients.tensors.iter_mut().zip(&mut self.sum.tensors) {
+            tensor.iter_mut().zip(&*sum).for_each(|(g, s)| *g = share * s);
+            sum.fill(0.0);
+        }
+        self.images = 0;
+    }
+}
+
+/// What a training step measured before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean categorical cross-entropy of the batch.
+    pub loss: f32,
+    /// Images whose most probable class was the label.
+    pub correct: usize,
+    /// Images in the batch.
+    pub count: usize,
+}

@@ -1,0 +1,225 @@
+//! A model's answers and inner values for many images.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::{Compute, Control, Dataset, Model, inference};
+//!
+//! let data = Dataset::load("synthetic:3x20x32")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let (mut go_on, pooled) = (|_done: usize| Control::Continue, [model.pooled()]);
+//! let features = inference::features(&model, &data.train, &pooled, &compute, 32, &mut go_on)?;
+//! assert_eq!(features.unwrap().elements, [64]); // numbers an image
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::sync::Arc;
+
+use headstart_kernels::element::Values;
+use headstart_kernels::table::Compute;
+
+use crate::data::batches::{Loader, LoaderOptions};
+use crate::data::dataset::Subset;
+use crate::engine::execute::Executor;
+use crate::engine::plan::{Plan, Request};
+use crate::error::{Error, Result};
+use crate::measure::calibration::softmax;
+use crate::measure::metrics::Report;
+use crate::net::graph::NodeId;
+use crate::net::model::Model;
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Stop at the next good place.
+    Stop,
+}
+
+/// Values of some nodes for every image of a set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Features {
+    /// Elements per image of each node.
+    pub elements: Vec<usize>,
+    /// One tensor per node, `[images, elements]` row-major.
+    pub tensors: Vec<Values>,
+    /// Number of images.
+    pub count: usize,
+}
+
+impl Features {
+    /// Copies the rows of some images, one tensor per node.
+    pub fn gather(&self, indices: &[usize], rows: &mut Vec<Values>) {
+        rows.resize(self.tensors.len(), Values::default());
+        for ((out, tensor), &n) in rows.iter_mut().zip(&self.tensors).zip(&self.elements) {
+            tensor.gather(n, indices, out);
+        }
+    }
+}
+
+/// An inference plan for some nodes of a model.
+///
+/// # Errors
+/// If the plan cannot be made.
+pub fn executor(
+    model: &Model,
+    compute: &Arc<Compute>,
+    batch: usize,
+    sources: &[NodeId],
+    outputs: &[NodeId],
+) -> Result<Executor> {
+    let request = Request {
+        batch,
+        sources: sources.to_vec(),
+        outputs: outputs.to_vec(),
+        trainable: None,
+        dtype: compute.dtype,
+    };
+    let graph = Arc::clone(&model.net.graph);
+    let plan = Plan::new(&graph, request)?;
+    Executor::new(graph, plan, Arc::clone(compute), &model.parameters, 0)
+}
+
+/// Computes the values of `nodes` for every image, in order. `progress` is told how many images are
+/// done; `None` if it said to stop.
+///
+/// # Errors
+/// If an image cannot be decoded or the plan cannot be made.
+pub fn features(
+    model: &Model,
+    subset: &Subset,
+    nodes: &[NodeId],
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Features>> {
+    let batch = batch.min(subset.len()).max(1);
+    let mut executor = executor(model, compute, batch, &[0], nodes)?;
+    let elements: Vec<usize> =
+        nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
+    let count = subset.len();
+    let mut features = Features {
+        tensors: nodes
+            .iter()
+            .zip(&elements)
+            .map(|(&node, n)| Values::with_capacity(executor.plan().dtypes[node], n * count))
+            .collect(),
+        elements,
+        count,
+    };
+    let mut run = |images: &[f32], count: usize| {
+        executor.forward(&[images], count)?;
+        for (i, tensor) in features.tensors.iter_mut().enumerate() {
+            tensor.extend(executor.stored_output(i, count));
+        }
+        Ok(())
+    };
+    let control = each_batch(model, subset, batch, &mut run, progress)?;
+    Ok((control == Control::Continue).then_some(features))
+}
+
+/// Calls `run` with the pixels of every batch and its number of images, in order; `progress` is told how many images
+/// are done.
+pub(crate) fn each_batch(
+    model: &Model,
+    subset: &Subset,
+    batch: usize,
+    run: &mut dyn FnMut(&[f32], usize) -> Result<()>,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Control> {
+    let order = (0..subset.len()).collect();
+    let mut loader = Loader::new(subset, order, LoaderOptions::new(batch, model.target()))?;
+    let mut done = 0;
+    while let Some(batch) = loader.next() {
+        let batch = batch?;
+        run(&batch.images, batch.count)?;
+        done += batch.count;
+        loader.recycle(batch);
+        if progress(done) == Control::Stop {
+            return Ok(Control::Stop);
+        }
+    }
+    Ok(Control::Continue)
+}
+
+/// Values of one node for every image, `[images, elements]` row-major.
+///
+/// # Errors
+/// As [`features`].
+pub fn values(
+    model: &Model,
+    subset: &Subset,
+    node: NodeId,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Vec<f32>>> {
+    let features = features(model, subset, &[node], compute, batch, progress)?;
+    Ok(features.map(|f| f.tensors[0].as_slice().to_f32()))
+}
+
+/// The node that [`to_probabilities`] reads.
+pub fn answer_node(model: &Model) -> NodeId {
+    if model.card.temperature.is_some() { model.logits() } else { model.output() }
+}
+
+/// Class probabilities, at the model's temperature, from the values of [`answer_node`].
+pub fn to_probabilities(model: &Model, values: Vec<f32>) -> Vec<f32> {
+    match model.card.temperature {
+        Some(t) => softmax(model.card.classes.len(), &values, t),
+        None => values,
+    }
+}
+
+/// Class probabilities of every image at the model's temperature, `[images, classes]` row-major.
+///
+/// # Errors
+/// As [`features`].
+pub fn probabilities(
+    model: &Model,
+    subset: &Subset,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Vec<f32>>> {
+    let answers = values(model, subset, answer_node(model), compute, batch, progress)?;
+    Ok(answers.map(|values| to_probabilities(model, values)))
+}
+
+/// Evaluates a model on images with `labels`, indices of the model's classes; `split` names the
+/// images in the report.
+///
+/// # Errors
+/// As [`features`], and if the model's answers are not numbers.
+pub fn evaluate(
+    model: &Model,
+    subset: &Subset,
+    labels: &[usize],
+    split: &str,
+    compute: &Arc<Compute>,
+    batch: usize,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Report>> {
+    let Some(p) = probabilities(model, subset, compute, batch, progress)? else {
+        return Ok(None);
+    };
+    report(split, &model.card.classes, &p, labels).map(Some)
+}
+
+/// Figures of class probabilities `p`, `[images, classes]` row-major.
+///
+/// # Errors
+/// If they are not numbers.
+pub fn report(split: &str, classes: &[String], p: &[f32], labels: &[usize]) -> Result<Report> {
+    let report = Report::new(split, classes, p, labels);
+    if !report.loss.is_finite() {
+        return Err(Error::invalid(
+            format!("loss on the {split} images"),
+            "a finite number",
+            report.loss.to_string(),
+            "the weights are damaged or training diverged",
+        ));
+    }
+    Ok(report)
+}

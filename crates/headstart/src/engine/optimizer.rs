@@ -1,0 +1,265 @@
+//! Weight updates.
+//!
+//! ```
+//! use headstart::optimizer::{Optimizer, Rule};
+//!
+//! assert!(Optimizer::new(Rule::ADAM, 1e-3).is_ok());
+//! assert!(Optimizer::new(Rule::RMSPROP, -1.0).is_err());
+//! ```
+
+use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
+use headstart_kernels::table::Compute;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::execute::Gradients;
+use crate::error::{Error, Result};
+use crate::net::parameters::{Parameters, Role};
+use crate::net::weights::Tensor;
+
+/// Which update rule, with its settings; the learning rate is the trainer's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Rule {
+    /// `v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon)`, as Keras.
+    RmsProp {
+        /// Share of the old mean square that is kept.
+        rho: f32,
+        /// Added under the root.
+        epsilon: f32,
+    },
+    /// Gradient descent, with momentum where it is not 0.
+    Sgd {
+        /// Share of the last step that is repeated.
+        momentum: f32,
+        /// Nesterov's variant.
+        nesterov: bool,
+    },
+    /// Adam (Kingma and Ba 2014), as Keras; with [`WeightDecay`] it is Keras's AdamW.
+    Adam {
+        /// Share of the old mean gradient that is kept.
+        beta_1: f32,
+        /// Share of the old mean square that is kept.
+        beta_2: f32,
+        /// Added to the root.
+        epsilon: f32,
+    },
+}
+
+impl Rule {
+    /// Keras's `RMSprop()`.
+    pub const RMSPROP: Rule = Rule::RmsProp { rho: 0.9, epsilon: 1e-7 };
+    /// Keras's `SGD()`.
+    pub const SGD: Rule = Rule::Sgd { momentum: 0.0, nesterov: false };
+    /// Keras's `Adam()`.
+    pub const ADAM: Rule = Rule::Adam { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 };
+
+    /// The name as the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::RmsProp { .. } => "rmsprop",
+            Rule::Sgd { .. } => "sgd",
+            Rule::Adam { .. } => "adam",
+        }
+    }
+
+    /// Names of the memory that the rule keeps for each parameter, as Keras has them.
+    fn memory(self) -> &'static [&'static str] {
+        match self {
+            Rule::RmsProp { .. } => &["velocity"],
+            Rule::Sgd { .. } => &["momentum"],
+            Rule::Adam { .. } => &["momentum", "velocity"],
+        }
+    }
+}
+
+/// Which parameters [`WeightDecay`] shrinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayOf {
+    /// All that train, as Keras's optimizers do.
+    #[default]
+    All,
+    /// Kernels alone: neither biases nor batch norm's gamma and beta.
+    Kernels,
+}
+
+/// Keras's `weight_decay` of every optimizer: `w -= learning_rate rate w` before each update
+/// (decoupled, Loshchilov and Hutter 2017). The classical L2 penalty of strength `l` under SGD with
+/// momentum `m` shrinks weights as fast as a rate of `l / (1 - m)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WeightDecay {
+    /// The share of the learning rate by which weights shrink; 0 for not at all.
+    pub rate: f32,
+    /// What shrinks.
+    pub of: DecayOf,
+}
+
+impl WeightDecay {
+    fn applies(self, role: Role) -> bool {
+        self.rate != 0.0 && (self.of == DecayOf::All || role == Role::Kernel)
+    }
+}
+
+/// An update rule with its memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    /// The rule.
+    pub rule: Rule,
+    /// Step size.
+    pub learning_rate: f32,
+    /// How weights shrink.
+    pub weight_decay: WeightDecay,
+    /// By how much the step size of each parameter is multiplied; empty for not at all.
+    scales: Vec<f32>,
+    /// Updates done.
+    iterations: u64,
+    /// Means of gradients, of their squares or both, as the rule's `memory` names them, for each
+    /// parameter; empty for those never updated.
+    state: Vec<[Vec<f32>; 2]>,
+}
+
+/// Name under which the number of updates is stored.
+const ITERATIONS: &str = "iterations";
+/// More updates than any run has.
+const UPDATES: f32 = 1e15;
+
+impl Optimizer {
+    /// A rule without any memory yet.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn new(rule: Rule, learning_rate: f32) -> Result<Optimizer> {
+        let check = |what: &str, value: f32, expected: &str, good: bool| {
+            if good {
+                return Ok(());
+            }
+            Err(Error::invalid(what, expected, value.to_string(), ""))
+        };
+        let positive = learning_rate.is_finite() && learning_rate > 0.0;
+        check("learning rate", learning_rate, "a positive number", positive)?;
+        match rule {
+            Rule::RmsProp { rho, epsilon } => {
+                check("rho", rho, "a number from 0 to below 1", (0.0..1.0).contains(&rho))?;
+                check("epsilon", epsilon, "a positive number", epsilon > 0.0)?;
+            }
+            Rule::Sgd { momentum, nesterov } => {
+                let share = (0.0..1.0).contains(&momentum);
+                check("momentum", momentum, "a number from 0 to below 1", share)?;
+                let sensible = !nesterov || momentum > 0.0;
+                check("momentum", momentum, "above 0 for Nesterov's variant", sensible)?;
+            }
+            Rule::Adam { beta_1, beta_2, epsilon } => {
+                for (what, beta) in [("beta 1", beta_1), ("beta 2", beta_2)] {
+                    check(what, beta, "a number from 0 to below 1", (0.0..1.0).contains(&beta))?;
+                }
+                check("epsilon", epsilon, "a positive number", epsilon > 0.0)?;
+            }
+        }
+        let (weight_decay, scales, state) = Default::default();
+        Ok(Optimizer { rule, learning_rate, weight_decay, scales, iterations: 0, state })
+    }
+
+    /// The same with weight decay.
+    ///
+    /// # Errors
+    /// If its rate is not a number from 0 on.
+    pub fn with_weight_decay(self, weight_decay: WeightDecay) -> Result<Optimizer> {
+        let rate = weight_decay.rate;
+        if !(rate.is_finite() && rate >= 0.0) {
+            return Err(Error::invalid("weight decay", "0 or more", rate.to_string(), ""));
+        }
+        Ok(Optimizer { weight_decay, ..self })
+    }
+
+    /// The same with a step size of its own for each parameter, as a share of the learning rate.
+    #[must_use]
+    pub fn with_scales(self, scales: Vec<f32>) -> Optimizer {
+        Optimizer { scales, ..self }
+    }
+
+    /// Updates every parameter that has a gradient.
+    pub fn step(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
+        c.threads.enter(|| self.update(c, parameters, gradients));
+    }
+
+    fn update(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
+        self.state.resize(parameters.tensors.len(), Default::default());
+        self.iterations += 1;
+        for (i, ((p, g), s)) in
+            parameters.tensors.iter_mut().zip(&gradients.tensors).zip(&mut self.state).enumerate()
+        {
+            if g.is_empty() {
+                continue;
+            }
+            let learning_rate = self.learning_rate * self.scales.get(i).unwrap_or(&1.0);
+            if self.weight_decay.applies(p.role) {
+                optim::weight_decay(c, learning_rate, self.weight_decay.rate, &mut p.values);
+            }
+            s.iter_mut().take(self.rule.memory().len()).for_each(|s| s.resize(g.len(), 0.0));
+            let [first, second] = s;
+            match self.rule {
+                Rule::RmsProp { rho, epsilon } => {
+                    let settings = RmsProp { learning_rate, rho, epsilon };
+                    optim::rmsprop(c, settings, &mut p.values, g, first);
+                }
+                Rule::Sgd { momentum, nesterov } => {
+                    let settings = Sgd { learning_rate, momentum, nesterov };
+                    optim::sgd(c, settings, &mut p.values, g, first);
+                }
+                Rule::Adam { beta_1, beta_2, epsilon } => {
+                    let step = self.iterations;
+                    let settings = Adam { learning_rate, beta_1, beta_2, epsilon, step };
+                    optim::adam(c, settings, &mut p.values, g, first, second);
+                }
+            }
+        }
+    }
+
+    /// The memory as named tensors, to be stored: `LAYER/ROLE/momentum` and the like, and the number
+    /// of updates as `iterations` (exact up to 2^24 of them; the rules forget such numbers long before).
+    pub fn tensors(&self, parameters: &Parameters) -> Vec<Tensor> {
+        let mut tensors = Vec::new();
+        for (p, state) in parameters.tensors.iter().zip(&self.state) {
+            for (name, values) in self.rule.memory().iter().zip(state) {
+                if !values.is_empty() {
+                    let name = format!("{}/{name}", p.name);
+                    tensors.push(Tensor { name, shape: p.shape.clone(), values: values.clone() });
+                }
+            }
+        }
+        let values = vec![self.iterations as f32];
+        tensors.push(Tensor { name: ITERATIONS.into(), shape: vec![1], values });
+        tensors
+    }
+
+    /// Takes memory that [`Self::tensors`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is not of `parameters`, or not of the rule.
+    pub fn restore(&mut self, parameters: &Parameters, tensors: &[Tensor]) -> Result<()> {
+        let mut state = vec![<[Vec<f32>; 2]>::default(); parameters.tensors.len()];
+        let mut iterations = 0;
+        for tensor in tensors {
+            if let (ITERATIONS, [value]) = (tensor.name.as_str(), &tensor.values[..])
+                && (0.0..=UPDATES).contains(value)
+            {
+                iterations = *value as u64;
+                continue;
+            }
+            let place = tensor.name.rsplit_once('/').and_then(|(name, part)| {
+                let i = parameters.tensors.iter().position(|p| p.name == name)?;
+                let k = self.rule.memory().iter().position(|m| *m == part)?;
+                (parameters.tensors[i].values.len() == tensor.values.len()).then_some((i, k))
+            });
+            let Some((i, k)) = place else {
+                let what = format!("optimizer state {}", tensor.name);
+                let expected = format!("memory of {} for a tensor of this net", self.rule.name());
+                let found = format!("shape {:?}", tensor.shape);
+                return Err(Error::invalid(what, expected, found, ""));
+            };
+            state[i][k].clone_from(&tensor.values);
+        }
+        (self.state, self.iterations) = (state, iterations);
+        Ok(())
+    }
+}

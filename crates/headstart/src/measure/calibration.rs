@@ -1,0 +1,180 @@
+//! Whether a classifier's probabilities mean what they say: calibration error and temperature.
+//!
+//! ```
+//! use headstart::calibration::Calibration;
+//!
+//! // Four answers given at 0.75, three of them right: perfectly calibrated.
+//! let p = [0.75, 0.25, 0.75, 0.25, 0.75, 0.25, 0.75, 0.25];
+//! assert_eq!(Calibration::new(2, &p, &[0, 0, 0, 1]).ece, 0.0);
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::measure::metrics::argmax;
+
+/// Bins of equal width that the confidences from 0 to 1 are put into.
+pub const BINS: usize = 15;
+/// The least and the greatest temperature that [`fit_temperature`] gives.
+pub const TEMPERATURES: [f64; 2] = [0.05, 20.0];
+
+/// The images whose confidence lies above `lower` and not above `upper`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    /// Lower bound, itself outside.
+    pub lower: f64,
+    /// Upper bound, itself inside.
+    pub upper: f64,
+    /// Number of images.
+    pub count: usize,
+    /// Mean confidence; 0 where there are no images.
+    pub confidence: f64,
+    /// Share of hits; 0 where there are no images.
+    pub accuracy: f64,
+}
+
+/// How far confidence and accuracy agree. An image's confidence is its greatest probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Expected calibration error, `sum over bins of count / n * |accuracy - confidence|` (Guo et al. 2017,
+    /// "On Calibration of Modern Neural Networks", equation 3), from 0 to 1.
+    pub ece: f64,
+    /// The temperature by which the logits were divided, where it is not 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// The [`BINS`] bins, from low to high confidence.
+    pub bins: Vec<Bin>,
+}
+
+impl Calibration {
+    /// Compares probabilities, `[labels.len(), classes]` row-major, with the labels.
+    pub fn new(classes: usize, probabilities: &[f32], labels: &[usize]) -> Calibration {
+        let mut bins: Vec<Bin> = (0..BINS)
+            .map(|i| Bin {
+                lower: i as f64 / BINS as f64,
+                upper: (i + 1) as f64 / BINS as f64,
+                ..Bin::default()
+            })
+            .collect();
+        for (p, &label) in probabilities.chunks_exact(classes.max(1)).zip(labels) {
+            let answer = argmax(p);
+            let confidence = f64::from(p[answer]);
+            // A NaN lands in the first bin and makes the error NaN.
+            let number = (confidence * BINS as f64).ceil() as usize;
+            let bin = &mut bins[number.saturating_sub(1).min(BINS - 1)];
+            bin.count += 1;
+            bin.confidence += confidence;
+            bin.accuracy += f64::from(u8::from(answer == label));
+        }
+        let mut ece = 0.0;
+        for bin in bins.iter_mut().filter(|b| b.count > 0) {
+            let count = bin.count as f64;
+            bin.confidence /= count;
+            bin.accuracy /= count;
+            ece += count / labels.len() as f64 * (bin.accuracy - bin.confidence).abs();
+        }
+        Calibration { ece, temperature: None, bins }
+    }
+}
+
+/// `softmax(logits / temperature)`, row by row.
+pub fn softmax(classes: usize, logits: &[f32], temperature: f64) -> Vec<f32> {
+    let mut p = Vec::with_capacity(logits.len());
+    for row in logits.chunks_exact(classes.max(1)) {
+        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let power = |z: f32| (f64::from(z - top) / temperature).exp();
+        let sum: f64 = row.iter().map(|&z| power(z)).sum();
+        p.extend(row.iter().map(|&z| (power(z) / sum) as f32));
+    }
+    p
+}
+
+/// The temperature at which `softmax(logits / temperature)` has the least mean cross-entropy against
+/// `labels` (Guo et al. 2017, section 4.2), within [`TEMPERATURES`].
+///
+/// The cross-entropy is convex in `1 / temperature`; the zero of its slope is found by bisection.
+///
+/// # Errors
+/// If there are no images or a logit is not a finite number.
+pub fn fit_temperature(classes: usize, logits: &[f32], labels: &[usize]) -> Result<f64> {
+    if labels.is_empty() || classes == 0 {
+        return Err(Error::invalid("temperature", "images to fit it on", "none", ""));
+    }
+    if logits.iter().any(|z| !z.is_finite()) {
+        let hint = "the weights are damaged or training diverged";
+        return Err(Error::invalid("logits", "finite numbers", "others", hint));
+    }
+    // d/db of -log softmax(b z)[label] is the expectation of z minus z[label].
+    let slope = |b: f64| -> f64 {
+        let mut slope = 0.0;
+        for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+            let top = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let (mut sum, mut mean) = (0.0, 0.0);
+            for &z in row {
+                let e = (b * (f64::from(z) - top)).exp();
+                sum += e;
+                mean += e * f64::from(z);
+            }
+            slope += mean / sum - f64::from(row[label]);
+        }
+        slope
+    };
+    let (mut low, mut high) = (1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0]);
+    for _ in 0..60 {
+        let middle = (low * high).sqrt();
+        if slope(middle) > 0.0 { high = middle } else { low = middle }
+    }
+    Ok((1.0 / (low * high).sqrt()).clamp(TEMPERATURES[0], TEMPERATURES[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_small_case_worked_by_hand() {
+        // Confidences 0.9, 0.9, 0.6; hits 1, 0, 1: bins (13/15, 14/15] and (8/15, 9/15].
+        let p = [0.9, 0.1, 0.9, 0.1, 0.4, 0.6];
+        let c = Calibration::new(2, &p, &[0, 1, 1]);
+        let expected = 2.0 / 3.0 * 0.4 + 1.0 / 3.0 * 0.4;
+        assert!((c.ece - expected).abs() <= 1e-7, "{c:?}");
+        assert_eq!((c.bins.len(), c.bins[13].count, c.bins[13].accuracy), (15, 2, 0.5));
+        assert_eq!(c.bins.iter().map(|b| b.count).sum::<usize>(), 3);
+        // Both ends have a bin.
+        let c = Calibration::new(1, &[1.0, 0.0], &[0, 0]);
+        assert_eq!((c.bins[14].count, c.bins[0].count), (1, 1));
+        assert!(Calibration::new(2, &[f32::NAN, 0.5], &[0]).ece.is_nan());
+    }
+
+    #[test]
+    fn a_temperature_put_in_is_found_again() {
+        // Labels in the shares that softmax gives; the logits are then stretched.
+        let logits = [2.0f32, 0.0, -1.0];
+        let p = softmax(3, &logits, 1.0);
+        let n = 10_000;
+        let labels: Vec<usize> =
+            (0..3).flat_map(|k| vec![k; (p[k] * n as f32).round() as usize]).collect();
+        for truth in [0.5, 1.0, 2.5] {
+            let stretched = logits.map(|z| z * truth as f32).repeat(labels.len());
+            let found = fit_temperature(3, &stretched, &labels).unwrap();
+            assert!((found / truth - 1.0).abs() <= 1e-3, "{found} for {truth}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_fit_on_is_an_error_and_separable_labels_stay_in_range() {
+        assert!(fit_temperature(2, &[], &[]).is_err());
+        assert!(fit_temperature(2, &[f32::NAN, 0.0], &[0]).is_err());
+        let least = fit_temperature(2, &[1.0, 0.0], &[0]).unwrap();
+        assert!((least - TEMPERATURES[0]).abs() <= 1e-6, "{least}");
+        let most = fit_temperature(2, &[1.0, 0.0], &[1]).unwrap();
+        assert!((most - TEMPERATURES[1]).abs() <= 1e-4, "{most}");
+    }
+
+    #[test]
+    fn temperature_one_is_softmax_and_a_high_one_levels() {
+        let p = softmax(2, &[0.0, 3.0f32.ln()], 1.0);
+        assert!((p[0] - 0.25).abs() <= 1e-6 && (p[1] - 0.75).abs() <= 1e-6);
+        assert!((softmax(2, &[0.0, 1000.0], 1e6)[0] - 0.5).abs() <= 1e-3);
+    }
+}

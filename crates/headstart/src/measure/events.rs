@@ -1,0 +1,181 @@
+//! What happens in a run, as it happens.
+//!
+//! ```
+//! use headstart::Control;
+//! use headstart::events::Event;
+//!
+//! /// Says where training is, and stops it after ten epochs.
+//! fn watch(event: &Event) -> Control {
+//!     match event {
+//!         Event::Epoch(e) if e.epoch == 10 => Control::Stop,
+//!         Event::Epoch(e) => {
+//!             println!("epoch {}: {:.4}", e.epoch, e.loss);
+//!             Control::Continue
+//!         }
+//!         _ => Control::Continue,
+//!     }
+//! }
+//! # let _ = watch;
+//! ```
+
+use serde::Serialize;
+
+use crate::measure::history::{EpochRecord, PhaseName};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A phase begins.
+    Phase {
+        /// Which.
+        phase: PhaseName,
+        /// The first layer that trains; none in the head's phase.
+        from: Option<String>,
+        /// Its epochs.
+        epochs: usize,
+        /// Parameters that gradient descent changes.
+        trainable: usize,
+        /// Layers whose outputs are computed once per image and kept.
+        frontier: Vec<String>,
+        /// Whether those outputs are kept for all epochs.
+        cached: bool,
+        /// Whether on disk, because memory has no room for them.
+        on_disk: bool,
+        /// Bytes they take, or would take; 0 where no layer that computes is frozen.
+        cache_bytes: u64,
+        /// Random changes of training images; with any, frozen layers run in every epoch.
+        augment: Vec<String>,
+        /// Bytes of activations and gradients in a training step.
+        arena_bytes: u64,
+    },
+    /// A run that was cut off goes on.
+    Resumed {
+        /// Epochs that are done, over all phases.
+        epochs: usize,
+        /// Steps of the next one that are done.
+        steps: usize,
+    },
+    /// Some images went through the frozen layers.
+    Features {
+        /// "train", "validation" or "test".
+        split: &'static str,
+        /// Images done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+        /// Seconds so far.
+        seconds: f64,
+    },
+    /// Outputs of frozen layers for the images of a split are at hand.
+    Cache {
+        /// "train", "validation" or "test".
+        split: &'static str,
+        /// Images in all.
+        images: usize,
+        /// Those whose outputs an earlier run had put on disk.
+        reused: usize,
+        /// Bytes of those.
+        bytes: u64,
+        /// Seconds that computing them took then, so many are saved.
+        seconds: f64,
+        /// Where outputs are kept on disk, if they are.
+        folder: Option<String>,
+    },
+    /// Something about the cache on disk that a person may want to know; the work goes on without it.
+    CacheNote {
+        /// What.
+        message: String,
+    },
+    /// A training step is done.
+    Step {
+        /// Which phase.
+        phase: PhaseName,
+        /// Epoch within the run, from 1.
+        epoch: usize,
+        /// Step within the epoch, from 1.
+        step: usize,
+        /// Steps in the epoch.
+        steps: usize,
+        /// Mean loss of the batch, before the update.
+        batch_loss: f64,
+        /// Mean loss of the epoch so far.
+        loss: f64,
+        /// Accuracy of the epoch so far.
+        accuracy: f64,
+        /// Training images per second of this epoch so far.
+        images_per_second: f64,
+    },
+    /// A step of the learning rate range test is done.
+    RangeTest {
+        /// Its step size.
+        learning_rate: f64,
+        /// Mean loss of the batch, before the update.
+        loss: f64,
+        /// Step, from 1.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+    },
+    /// A head is being solved for one weight of its squared kernel.
+    Solving {
+        /// The weight.
+        l2: f64,
+        /// Evaluations of the loss so far.
+        evaluations: usize,
+        /// Greatest element of the gradient that is left.
+        gradient: f64,
+        /// How much of the way is done, by the gradient's orders of magnitude, 0 to 1.
+        fraction: f64,
+    },
+    /// A head was solved for one weight of its squared kernel.
+    Solved {
+        /// The weight.
+        l2: f64,
+        /// Evaluations of the loss it took.
+        evaluations: usize,
+        /// Greatest element of the gradient that is left.
+        gradient: f64,
+        /// Whether that is small enough.
+        converged: bool,
+        /// Loss on the validation images, if there are any.
+        val_loss: Option<f64>,
+    },
+    /// Some images were evaluated.
+    Evaluating {
+        /// "validation" or "test".
+        split: &'static str,
+        /// Images done.
+        done: usize,
+        /// Images in all.
+        total: usize,
+    },
+    /// An epoch is done.
+    Epoch(EpochRecord),
+    /// A phase under early stopping is over, and the model has the weights of its best epoch.
+    EarlyStopping {
+        /// Which phase.
+        phase: PhaseName,
+        /// The best epoch, by its number within the run.
+        best: usize,
+        /// Epochs that were left out; 0 where the phase had them all.
+        skipped: usize,
+    },
+    /// A phase was evaluated on images it never saw.
+    Evaluation {
+        /// After which phase; none for a model that was not trained.
+        phase: Option<PhaseName>,
+        /// "test" or "validation".
+        split: &'static str,
+        /// Mean loss.
+        loss: f64,
+        /// Share of hits.
+        accuracy: f64,
+        /// Share of labels among the five most probable.
+        top5: f64,
+        /// Number of images.
+        samples: usize,
+        /// Seconds it took.
+        seconds: f64,
+    },
+}

@@ -1,0 +1,307 @@
+//! What a classifier's answers are worth.
+//!
+//! ```
+//! use headstart::metrics::Report;
+//!
+//! let classes = ["cat".to_string(), "dog".to_string()];
+//! // One row of probabilities an image.
+//! let report = Report::new("test", &classes, &[0.9, 0.1, 0.4, 0.6, 0.7, 0.3], &[0, 1, 1]);
+//! assert_eq!(report.confusion_matrix, [[1, 0], [1, 1]]);
+//! assert!((report.accuracy - 2.0 / 3.0).abs() < 1e-9);
+//! ```
+
+use std::fmt;
+use std::path::Path;
+
+use headstart_kernels::loss::cross_entropy;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::measure::bootstrap::{self, Intervals};
+use crate::measure::calibration::Calibration;
+
+/// One class's figures, as scikit-learn's `classification_report` defines them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// Class name.
+    pub class: String,
+    /// Share of the images given this class that have it; 0 where none was given it.
+    pub precision: f64,
+    /// Share of the images of this class that were given it; 0 where there are none.
+    pub recall: f64,
+    /// Harmonic mean of the two; 0 where both are.
+    pub f1: f64,
+    /// Number of images of this class.
+    pub support: usize,
+}
+
+/// The evaluation of a model on labelled images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// "test" or "validation".
+    pub split: String,
+    /// Mean categorical cross-entropy.
+    pub loss: f64,
+    /// Share of images whose most probable class is their label.
+    pub accuracy: f64,
+    /// Share of images whose label is among the five most probable classes.
+    pub top5: f64,
+    /// Number of images.
+    pub samples: usize,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// Figures by class.
+    pub per_class: Vec<ClassReport>,
+    /// Number of images by label (row) and answer (column).
+    pub confusion_matrix: Vec<Vec<usize>>,
+    /// Whether the probabilities mean what they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// How far loss, accuracy and top-5 scatter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence_intervals: Option<Intervals>,
+}
+
+/// Loss and hits, summed image by image.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Sum of the images' cross-entropies.
+    pub loss: f64,
+    /// Images whose most probable class was their label.
+    pub correct: usize,
+    /// Images.
+    pub count: usize,
+}
+
+impl Totals {
+    /// Adds a batch.
+    pub fn add(&mut self, mean_loss: f64, correct: usize, count: usize) {
+        self.loss += mean_loss * count as f64;
+        self.correct += correct;
+        self.count += count;
+    }
+
+    /// Mean cross-entropy; 0 for no images.
+    pub fn mean_loss(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.loss / self.count as f64 }
+    }
+
+    /// Share of hits; 0 for no images.
+    pub fn accuracy(&self) -> f64 {
+        share(self.correct, self.count)
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Two sets of answers for the same images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Number of images.
+    pub samples: usize,
+    /// Accuracy of the answers.
+    pub accuracy: f64,
+    /// Accuracy of those they are compared with.
+    pub reference_accuracy: f64,
+    /// Share of images whose most probable class is the same.
+    pub agreement: f64,
+}
+
+impl Agreement {
+    /// Compares probabilities, both `[labels.len(), classes]` row-major.
+    pub fn new(classes: usize, reference: &[f32], answers: &[f32], labels: &[usize]) -> Agreement {
+        let n = classes.max(1);
+        let (mut right, mut reference_right, mut same) = (0, 0, 0);
+        let pairs = reference.chunks_exact(n).zip(answers.chunks_exact(n));
+        for ((r, a), &label) in pairs.zip(labels) {
+            let (r, a) = (argmax(r), argmax(a));
+            right += usize::from(a == label);
+            reference_right += usize::from(r == label);
+            same += usize::from(a == r);
+        }
+        let of = |part| share(part, labels.len());
+        Agreement {
+            samples: labels.len(),
+            accuracy: of(right),
+            reference_accuracy: of(reference_right),
+            agreement: of(same),
+        }
+    }
+}
+
+/// The most probable class, the first of equals.
+pub fn argmax(probabilities: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, &p) in probabilities.iter().enumerate() {
+        if p > probabilities[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Classes from the most probable on, equals in label order, at most `count`.
+pub fn top(probabilities: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    order
+}
+
+/// Whether `label` is among the five most probable classes, equals in label order.
+pub fn in_top5(p: &[f32], label: usize) -> bool {
+    let before = |(i, &q): (usize, &f32)| q > p[label] || (q == p[label] && i < label);
+    p.iter().enumerate().filter(|&e| before(e)).count() < 5
+}
+
+impl Report {
+    /// Compares probabilities, `[labels.len(), classes.len()]` row-major, with the labels.
+    pub fn new(split: &str, classes: &[String], probabilities: &[f32], labels: &[usize]) -> Report {
+        let n = classes.len();
+        let mut confusion = vec![vec![0usize; n]; n];
+        let (mut loss, mut in_five) = (0.0, 0);
+        for (p, &label) in probabilities.chunks_exact(n.max(1)).zip(labels) {
+            loss += cross_entropy(n, p, &[label as u32]).loss;
+            confusion[label][argmax(p)] += 1;
+            in_five += usize::from(in_top5(p, label));
+        }
+        let samples = labels.len();
+        let correct: usize = (0..n).map(|i| confusion[i][i]).sum();
+        let per_class = (0..n).map(|i| {
+            let support = confusion[i].iter().sum();
+            let given = confusion.iter().map(|row| row[i]).sum();
+            let (precision, recall) =
+                (share(confusion[i][i], given), share(confusion[i][i], support));
+            let sum = precision + recall;
+            let f1 = if sum == 0.0 { 0.0 } else { 2.0 * precision * recall / sum };
+            ClassReport { class: classes[i].clone(), precision, recall, f1, support }
+        });
+        Report {
+            split: split.to_string(),
+            loss: if samples == 0 { 0.0 } else { loss / samples as f64 },
+            accuracy: share(correct, samples),
+            top5: share(in_five, samples),
+            samples,
+            classes: classes.to_vec(),
+            per_class: per_class.collect(),
+            confusion_matrix: confusion,
+            calibration: (samples > 0).then(|| Calibration::new(n, probabilities, labels)),
+            confidence_intervals: bootstrap::intervals(
+                n,
+                probabilities,
+                labels,
+                bootstrap::RESAMPLES,
+                bootstrap::SEED,
+            ),
+        }
+    }
+}
+
+impl Report {
+    /// Reads a report.json.
+    ///
+    /// # Errors
+    /// If it cannot be read or its parts do not fit each other.
+    pub fn read(path: impl AsRef<Path>) -> Result<Report> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let report: Report = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::format(path, "a report of headstart's", e.to_string(), ""))?;
+        match report.contradiction() {
+            None => Ok(report),
+            Some((expected, found)) => Err(Error::format(path, expected, found, "")),
+        }
+    }
+
+    /// What is expected and found instead, where parts do not fit each other.
+    fn contradiction(&self) -> Option<(String, String)> {
+        let n = self.classes.len();
+        let square = self.confusion_matrix.len() == n
+            && self.confusion_matrix.iter().all(|row| row.len() == n);
+        if !square || n == 0 || self.per_class.len() != n {
+            let expected = format!("a confusion matrix of {n} x {n}");
+            return Some((expected, "another shape".to_string()));
+        }
+        let counts = || self.confusion_matrix.iter().flatten();
+        let images = counts().try_fold(0usize, |sum, &count| sum.checked_add(count));
+        let bins = self.calibration.iter().flat_map(|c| &c.bins);
+        let binned = bins.clone().try_fold(0usize, |sum, bin| sum.checked_add(bin.count));
+        let empty = self.calibration.is_none();
+        if images != Some(self.samples) || !(empty || binned == Some(self.samples)) {
+            let expected = format!("counts of {} images", self.samples);
+            return Some((expected, "another sum".to_string()));
+        }
+        let shares = bins.flat_map(|b| [b.lower, b.upper, b.confidence, b.accuracy]);
+        let mut shares = shares.chain([self.accuracy, self.top5]);
+        let wrong = shares.find(|share| !(-1e-6..=1.0 + 1e-6).contains(share));
+        wrong.map(|share| ("shares from 0 to 1".to_string(), share.to_string()))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { split, loss, accuracy, top5, samples, .. } = self;
+        writeln!(f, "{split}: {samples} images")?;
+        writeln!(f, "loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}")?;
+        if let Some(i) = &self.confidence_intervals {
+            let percent = i.level * 100.0;
+            let bounds = |[low, high]: [f64; 2]| format!("{low:.4} to {high:.4}");
+            let (loss, accuracy, top5) = (bounds(i.loss), bounds(i.accuracy), bounds(i.top5));
+            writeln!(f, "{percent:.0}% intervals: loss {loss}  accuracy {accuracy}  top-5 {top5}")?;
+        }
+        if let Some(c) = &self.calibration {
+            write!(f, "calibration error (ECE, {} bins) {:.4}", c.bins.len(), c.ece)?;
+            match c.temperature {
+                Some(t) => writeln!(f, "  at temperature {t:.4}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
+        writeln!(f, "\n{:width$}  precision  recall      f1  support", "class")?;
+        for c in &self.per_class {
+            writeln!(
+                f,
+                "{:width$}  {:9.4}  {:6.4}  {:6.4}  {:7}",
+                c.class, c.precision, c.recall, c.f1, c.support
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_small_case_worked_by_hand() {
+        let classes = ["a", "b", "c"].map(String::from);
+        let p = [0.7, 0.2, 0.1, 0.6, 0.3, 0.1, 0.1, 0.8, 0.1, 0.4, 0.4, 0.2];
+        let r = Report::new("test", &classes, &p, &[0, 1, 1, 2]);
+        let loss = -(0.7f64.ln() + 0.3f64.ln() + 0.8f64.ln() + 0.2f64.ln()) / 4.0;
+        assert!((r.loss - loss).abs() < 1e-6);
+        assert_eq!((r.accuracy, r.top5, r.samples), (0.5, 1.0, 4));
+        assert_eq!(r.confusion_matrix, [[1, 0, 0], [1, 1, 0], [1, 0, 0]]);
+        let a = &r.per_class[0];
+        assert_eq!((a.precision, a.recall, a.f1, a.support), (1.0 / 3.0, 1.0, 0.5, 1));
+        let c = &r.per_class[2];
+        assert_eq!((c.precision, c.recall, c.f1, c.support), (0.0, 0.0, 0.0, 1));
+    }
+
+    #[test]
+    fn a_label_is_in_the_top_five_by_rank_with_equals_in_label_order() {
+        let classes: Vec<String> = (0..7).map(|i| i.to_string()).collect();
+        let p = [1.0 / 7.0; 7];
+        let at = |label| Report::new("test", &classes, &p, &[label]).top5;
+        assert_eq!((at(4), at(5)), (1.0, 0.0));
+        assert_eq!(top(&p, 3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_nan_makes_the_loss_nan() {
+        let classes = ["a", "b"].map(String::from);
+        assert!(Report::new("test", &classes, &[f32::NAN, 0.5], &[0]).loss.is_nan());
+    }
+}

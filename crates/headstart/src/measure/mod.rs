@@ -1,0 +1,8 @@
+//! What is known about predictions and epochs: numbers, records, events.
+
+pub mod bootstrap;
+pub mod calibration;
+pub mod events;
+pub mod history;
+pub mod metrics;
+pub mod monitor;

@@ -1,0 +1,123 @@
+//! Which epoch is best, and when there is no use in going on: pure functions of epoch records.
+//!
+//! ```
+//! use headstart::monitor::{EarlyStopping, Monitor};
+//!
+//! let rule = EarlyStopping { monitor: Monitor::Loss, patience: 2, min_delta: 0.0 };
+//! assert_eq!(rule.waited([0.9, 0.5, 0.6, 0.7]), 2);
+//! assert!(rule.stops([0.9, 0.5, 0.6, 0.7]) && !rule.stops([0.9, 0.5, 0.6]));
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::history::EpochRecord;
+
+/// The figure by which epochs are compared: that of the validation images, or of the training images where none
+/// are held out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Monitor {
+    /// Accuracy, the higher the better; among equals the loss.
+    #[default]
+    Accuracy,
+    /// Loss, the lower the better; among equals the accuracy.
+    Loss,
+}
+
+impl Monitor {
+    /// "accuracy" or "loss".
+    pub fn name(self) -> &'static str {
+        match self {
+            Monitor::Accuracy => "accuracy",
+            Monitor::Loss => "loss",
+        }
+    }
+
+    /// The figure.
+    pub fn of(self, record: &EpochRecord) -> f64 {
+        match self {
+            Monitor::Accuracy => record.val_accuracy.unwrap_or(record.accuracy),
+            Monitor::Loss => loss(record),
+        }
+    }
+
+    /// The best of `records`: the earliest among equals.
+    pub fn best(self, records: &[EpochRecord]) -> Option<&EpochRecord> {
+        let key = |e: &EpochRecord| {
+            let (accuracy, loss) = (Monitor::Accuracy.of(e), -Monitor::Loss.of(e));
+            if self == Monitor::Accuracy { (accuracy, loss) } else { (loss, accuracy) }
+        };
+        records.iter().reduce(|best, e| {
+            let (a, b) = (key(e), key(best));
+            if a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt() { e } else { best }
+        })
+    }
+}
+
+/// The validation loss, or the training loss where nothing is held out.
+pub(crate) fn loss(record: &EpochRecord) -> f64 {
+    record.val_loss.unwrap_or(record.loss)
+}
+
+/// Keras's `EarlyStopping(restore_best_weights=True)`. Each phase counts from its own start, as each `fit` does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EarlyStopping {
+    /// What is watched.
+    pub monitor: Monitor,
+    /// Epochs without improvement after which a phase ends.
+    pub patience: usize,
+    /// By how much a figure must be better than the best to count.
+    pub min_delta: f64,
+}
+
+impl EarlyStopping {
+    /// Epochs since the last improvement, of the figures of a phase's epochs in order.
+    pub fn waited(&self, figures: impl IntoIterator<Item = f64>) -> usize {
+        let sign = if self.monitor == Monitor::Loss { -1.0 } else { 1.0 };
+        let (mut best, mut wait) = (None, 0);
+        for figure in figures.into_iter().map(|f| f * sign) {
+            wait += 1;
+            if best.is_none_or(|best| figure - self.min_delta > best) {
+                (best, wait) = (Some(figure), 0);
+            }
+        }
+        wait
+    }
+
+    /// Whether a phase ends after those epochs; never after one that is an improvement, as the first is.
+    pub fn stops(&self, figures: impl IntoIterator<Item = f64>) -> bool {
+        self.waited(figures) >= self.patience.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_stops_where_keras_stops_it() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/optimizers/schedules.json");
+        let golden: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let numbers = |key: &str| -> Vec<f64> {
+            golden[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+        };
+        let cases = golden["stops"].as_array().unwrap();
+        assert!(cases.len() > 10);
+        for case in cases {
+            for (monitor, figures) in
+                [(Monitor::Loss, numbers("losses")), (Monitor::Accuracy, numbers("accuracies"))]
+            {
+                let patience = case["patience"].as_u64().unwrap() as usize;
+                let rule = EarlyStopping {
+                    monitor,
+                    patience,
+                    min_delta: case["min_delta"].as_f64().unwrap(),
+                };
+                let stops = |n: &usize| rule.stops(figures[..*n].iter().copied());
+                let epoch = (1..=figures.len()).find(stops).unwrap_or(0);
+                assert_eq!(Some(epoch as u64), case[monitor.name()].as_u64(), "{rule:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What the net is: a flat list of nodes in Keras's layer order, with static NHWC shapes.
+//!
+//! ```
+//! use headstart::graph::{Graph, Op, Shape};
+//!
+//! let mut graph = Graph::default();
+//! let image = Shape::Map { height: 8, width: 8, channels: 3 };
+//! let input = graph.push("input", Op::Input(image), &[])?;
+//! let pooled = graph.push("pool", Op::GlobalAveragePool, &[input])?;
+//! assert_eq!(graph.nodes[pooled].shape, Shape::Vector(3));
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use crate::error::{Error, Result};
+use crate::net::preprocess::Preprocess;
+
+/// Index of a node in its [`Graph`].
+pub type NodeId = usize;
+
+/// Shape of one image's activation (the batch axis is left out).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// A feature map, stored height x width x channels.
+    Map {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Channels, innermost in memory.
+        channels: usize,
+    },
+    /// A vector, as after global pooling or a dense layer.
+    Vector(
+        /// Number of elements.
+        usize,
+    ),
+}
+
+impl Shape {
+    /// Elements per image.
+    pub fn elements(self) -> usize {
+        match self {
+            Shape::Map { height, width, channels } => height * width * channels,
+            Shape::Vector(n) => n,
+        }
+    }
+
+    /// Size of the innermost axis.
+    pub fn channels(self) -> usize {
+        match self {
+            Shape::Map { channels, .. } => channels,
+            Shape::Vector(n) => n,
+        }
+    }
+
+    /// Height and width; 1 x 1 for a vector.
+    pub fn spatial(self) -> (usize, usize) {
+        match self {
+            Shape::Map { height, width, .. } => (height, width),
+            Shape::Vector(_) => (1, 1),
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Shape::Map { height, width, channels } => write!(f, "{height}x{width}x{channels}"),
+            Shape::Vector(n) => write!(f, "{n}"),
+        }
+    }
+}
+
+/// What a node computes from its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// The images, RGB in 0..=255.
+    Input(
+        /// Shape of one image.
+        Shape,
+    ),
+    /// Pixel normalisation.
+    Normalize(
+        /// The convention.
+        Preprocess,
+    ),
+    /// Nearest-neighbour enlargement by an integer factor.
+    Upsample {
+        /// Factor in both directions.
+        factor: usize,
+    },
+    /// Zeros around the map, the same number on each side.
+    ZeroPadding {
+        /// Rows and columns added on each side.
+        padding: usize,
+    },
+    /// 2-D convolution, kernel stored height x width x in x out.
+    Conv2D {
+        /// Output channels.
+        filters: usize,
+        /// Kernel height and width.
+        kernel: usize,
+        /// Stride in both directions.
+        stride: usize,
+        /// Implicit zero padding on each side (Keras's "same" at stride 1 is `kernel / 2`).
+        padding: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+    /// Batch normalisation over all but the last axis.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Share of the old moving average that is kept (Keras's sense).
+        momentum: f32,
+        /// Whether the moving variance follows the batch's unbiased variance, as in PyTorch.
+        unbiased: bool,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Maximum over windows, no implicit padding.
+    MaxPool {
+        /// Window height and width.
+        pool: usize,
+        /// Stride in both directions.
+        stride: usize,
+    },
+    /// Sum of two inputs.
+    Add,
+    /// Mean over height and width.
+    GlobalAveragePool,
+    /// Zeroes a share of the elements in training.
+    Dropout {
+        /// Share that is zeroed.
+        rate: f32,
+    },
+    /// Fully connected layer, kernel stored in x out, with bias.
+    Dense {
+        /// Outputs.
+        units: usize,
+    },
+    /// Softmax over the last axis.
+    Softmax,
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Keras's layer name.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Where its inputs come from, always earlier nodes.
+    pub inputs: Vec<NodeId>,
+    /// Shape of its output.
+    pub shape: Shape,
+}
+
+/// A net as a list of nodes, each after its inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// The nodes in Keras's layer order.
+    pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// Appends a node and infers its shape.
+    ///
+    /// # Errors
+    /// If an input does not exist, has an unsuitable shape, or the name is taken.
+    pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId> {
+        let name = name.into();
+        if self.find(&name).is_some() {
+            return Err(Error::invalid(
+                format!("layer {name}"),
+                "a new name",
+                "one already in the net",
+                "",
+            ));
+        }
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for &id in inputs {
+            let node = self.nodes.get(id).ok_or_else(|| {
+                Error::invalid(
+                    format!("input of layer {name}"),
+                    format!("a node below {}", self.nodes.len()),
+                    id.to_string(),
+                    "",
+                )
+            })?;
+            shapes.push(node.shape);
+        }
+        let shape = infer(op, &shapes).ok_or_else(|| {
+            let found: Vec<String> = shapes.iter().map(Shape::to_string).collect();
+            Error::invalid(
+                format!("layer {name}"),
+                format!("inputs that suit {op:?}"),
+                if found.is_empty() { "none".into() } else { found.join(" and ") },
+                "the image may be too small for this net",
+            )
+        })?;
+        self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape });
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// The node of that name.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().position(|n| n.name == name)
+    }
+
+    /// The last node, which is the net's output.
+    pub fn output(&self) -> NodeId {
+        self.nodes.len().saturating_sub(1)
+    }
+}
+
+/// Output shape of `op`, or `None` if the inputs do not suit it.
+fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
+    let window = |size: usize, kernel: usize, stride: usize, padding: usize| {
+        let padded = size + 2 * padding;
+        (kernel > 0 && stride > 0 && padded >= kernel).then(|| (padded - kernel) / stride + 1)
+    };
+    match (op, inputs) {
+        (Op::Input(shape), []) => (shape.elements() > 0).then_some(shape),
+        (Op::Normalize(_), &[shape @ Shape::Map { channels: 3, .. }]) => Some(shape),
+        (Op::Upsample { factor }, &[Shape::Map { height, width, channels }]) if factor > 0 => {
+            Some(Shape::Map { height: height * factor, width: width * factor, channels })
+        }
+        (Op::ZeroPadding { padding }, &[Shape::Map { height, width, channels }]) => {
+            Some(Shape::Map { height: height + 2 * padding, width: width + 2 * padding, channels })
+        }
+        (
+            Op::Conv2D { filters, kernel, stride, padding, .. },
+            &[Shape::Map { height, width, .. }],
+        ) if filters > 0 => Some(Shape::Map {
+            height: window(height, kernel, stride, padding)?,
+            width: window(width, kernel, stride, padding)?,
+            channels: filters,
+        }),
+        (Op::MaxPool { pool, stride }, &[Shape::Map { height, width, channels }]) => {
+            Some(Shape::Map {
+                height: window(height, pool, stride, 0)?,
+                width: window(width, pool, stride, 0)?,
+                channels,
+            })
+        }
+        (Op::BatchNorm { .. } | Op::Relu | Op::Dropout { .. }, &[shape]) => Some(shape),
+        (Op::Add, &[a, b]) => (a == b).then_some(a),
+        (Op::GlobalAveragePool, &[Shape::Map { channels, .. }]) => Some(Shape::Vector(channels)),
+        (Op::Dense { units }, &[Shape::Vector(_)]) => (units > 0).then_some(Shape::Vector(units)),
+        (Op::Softmax, &[shape @ Shape::Vector(_)]) => Some(shape),
+        _ => None,
+    }
+}

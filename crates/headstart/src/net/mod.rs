@@ -1,0 +1,10 @@
+//! What a net is: its layers, its tensors, the files they come from.
+
+pub mod graph;
+pub mod imagenet;
+pub mod init;
+pub mod model;
+pub mod parameters;
+pub mod preprocess;
+pub mod resnet;
+pub mod weights;

@@ -1,0 +1,185 @@
+//! A net with its weights and everything needed to use it.
+//!
+//! ```
+//! use headstart::Model;
+//!
+//! let model = Model::imagenet("resnet50")?; // weights: Model::load, or Model::builder
+//! assert_eq!(model.net.base_layers(), 175);
+//! assert_eq!(model.card.classes[0], "tench");
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use std::path::Path;
+
+use crate::data::batches::Target;
+use crate::error::{Error, Result};
+use crate::net::graph::Op;
+use crate::net::imagenet;
+use crate::net::init::{self, HeadInit};
+use crate::net::parameters::{Parameters, Role};
+use crate::net::resnet::{Net, Recipe, Surroundings};
+use crate::net::weights::model_file::{self, ModelCard, Progress};
+use crate::net::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
+
+/// An image classifier: a residual net, a dense softmax head, and how images enter it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The net without its head.
+    pub recipe: Recipe,
+    /// What a model file says about it.
+    pub card: ModelCard,
+    /// All layers.
+    pub net: Net,
+    /// All weights.
+    pub parameters: Parameters,
+}
+
+impl Model {
+    /// A fresh model: kernels as the recipe starts them, from `seed`, the rest as Keras does.
+    ///
+    /// # Errors
+    /// If the card names no known net or its image is too small for the net.
+    pub fn new(card: ModelCard, seed: u32) -> Result<Model> {
+        let mut model = Model::blank(card)?;
+        model.parameters = init::initial(&model.net.graph, model.recipe.init, seed);
+        Ok(model)
+    }
+
+    /// A model whose weights are yet to come.
+    fn blank(card: ModelCard) -> Result<Model> {
+        let recipe = Recipe::named(&card.architecture)?;
+        let around = Surroundings {
+            height: card.height,
+            width: card.width,
+            preprocess: Some(card.preprocess),
+            upsample: card.upsample,
+            classes: Some(card.classes.len()),
+        };
+        let net = Net::new(&recipe, &around)?;
+        let parameters = Parameters::zeros(&net.graph);
+        Ok(Model { recipe, card, net, parameters })
+    }
+
+    /// The ImageNet classifier of that architecture, without its weights, for images of its own size.
+    ///
+    /// # Errors
+    /// If there is no such net.
+    pub fn imagenet(architecture: &str) -> Result<Model> {
+        let recipe = Recipe::named(architecture)?;
+        let card = ModelCard {
+            version: model_file::VERSION,
+            architecture: recipe.name.clone(),
+            classes: imagenet::classes(),
+            height: recipe.image_size,
+            width: recipe.image_size,
+            interpolation: crate::data::image::Interpolation::Bilinear,
+            upsample: 1,
+            preprocess: recipe.preprocess,
+            temperature: None,
+            progress: None,
+        };
+        Model::new(card, 0)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is a file of weights alone.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model> {
+        Model::from_file(read(path)?)
+    }
+
+    /// The model that an already read file holds.
+    ///
+    /// # Errors
+    /// If it is a file of weights alone, or does not hold what its card says.
+    pub fn from_file(file: WeightFile) -> Result<Model> {
+        let Some(card) = file.card.clone() else {
+            return Err(Error::format(
+                &file.path,
+                "a model file of headstart's",
+                "weights alone, without classes and preprocessing",
+                "name the architecture and give this file with --weights",
+            ));
+        };
+        let mut model = Model::blank(card)?;
+        apply(&file, &model.net, &mut model.parameters, Scope::All)?;
+        Ok(model)
+    }
+
+    /// Copies weights from a file.
+    ///
+    /// # Errors
+    /// As [`apply`]; the model is then unchanged.
+    pub fn load(&mut self, file: &WeightFile, scope: Scope) -> Result<LoadReport> {
+        apply(file, &self.net, &mut self.parameters, scope)
+    }
+
+    /// Starts the head anew: its kernel by `init`, its bias zero.
+    pub fn reset_head(&mut self, init: HeadInit, seed: u32) {
+        let last = self.net.base_output();
+        for tensor in self.parameters.tensors.iter_mut().filter(|t| t.node > last) {
+            match tensor.role {
+                Role::Kernel => init::kernel(tensor, init, seed),
+                _ => tensor.values.fill(0.0),
+            }
+        }
+    }
+
+    /// Has dropout of that rate before the head while it trains, as Keras's `Dropout`: inverted, so that there is
+    /// none to do afterwards. Model files do not have it.
+    ///
+    /// # Errors
+    /// If the rate is not a number from 0 to below 1.
+    pub fn set_dropout(&mut self, rate: f32) -> Result<()> {
+        if !(0.0..1.0).contains(&rate) {
+            let expected = "a number from 0 to below 1";
+            return Err(Error::invalid("dropout", expected, rate.to_string(), ""));
+        }
+        let has = self.net.graph.nodes.iter().any(|n| matches!(n.op, Op::Dropout { .. }));
+        if (rate > 0.0 || has)
+            && let Some(added) = self.net.set_dropout(rate)
+        {
+            let moved = self.parameters.tensors.iter_mut().filter(|t| t.node >= added);
+            moved.for_each(|t| t.node += 1);
+        }
+        Ok(())
+    }
+
+    /// Writes a model file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(
+        &self,
+        path: impl AsRef<Path>,
+        progress: Option<Progress>,
+        optimizer: &[Tensor],
+    ) -> Result<()> {
+        let card = ModelCard { progress, ..self.card.clone() };
+        model_file::write(path, &card, &self.parameters, optimizer)
+    }
+
+    /// The size images are brought to.
+    pub fn target(&self) -> Target {
+        let ModelCard { height, width, interpolation, .. } = self.card;
+        Target { height, width, interpolation }
+    }
+
+    /// The node whose value is the class scores before the softmax.
+    pub fn logits(&self) -> usize {
+        self.net.graph.nodes[self.output()].inputs.first().copied().unwrap_or(0)
+    }
+
+    /// The node whose value is the vector that the dense layer reads: the global average pooling.
+    pub fn pooled(&self) -> usize {
+        let is_pool =
+            |n: &crate::net::graph::Node| n.op == crate::net::graph::Op::GlobalAveragePool;
+        self.net.graph.nodes.iter().rposition(is_pool).unwrap_or(0)
+    }
+
+    /// The node whose value is the class probabilities, at temperature 1.
+    pub fn output(&self) -> usize {
+        self.net.graph.output()
+    }
+}

@@ -1,0 +1,212 @@
+//! Putting what a weight file holds into a net.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::{Naming, Tensor, WeightFile, kinds};
+use crate::error::{Error, Result};
+use crate::nearest::nearest;
+use crate::net::graph::{NodeId, Op};
+use crate::net::parameters::{Parameters, Role, layer_shapes};
+use crate::net::resnet::Net;
+
+/// Which tensors a load must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the net without its head; the head is left as it is.
+    Base,
+    /// All.
+    All,
+}
+
+/// What a load did, tensor by tensor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Names found in the file and copied.
+    pub applied: Vec<String>,
+    /// Names the net has and the load left alone: those of the head, in [`Scope::Base`].
+    pub missing: Vec<String>,
+    /// Names the file has and the net has no use for.
+    pub unused: Vec<String>,
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[String]| match names {
+            [] => String::new(),
+            [.., _] if names.len() > 4 => {
+                format!(" ({}, ... {})", names[..3].join(", "), names[names.len() - 1])
+            }
+            _ => format!(" ({})", names.join(", ")),
+        };
+        write!(
+            f,
+            "{} tensors applied, {} missing{}, {} unused{}",
+            self.applied.len(),
+            self.missing.len(),
+            list(&self.missing),
+            self.unused.len(),
+            list(&self.unused)
+        )
+    }
+}
+
+/// Copies `file`'s tensors into `parameters` of `net`. Where the file's batch norms have another
+/// epsilon than the net's, the moving variances take the difference, so that the net computes the same.
+///
+/// # Errors
+/// If a tensor in scope is missing from the file or has another shape there, or the file has convolutions
+/// that the net has not; `parameters` are then unchanged.
+pub fn apply(
+    file: &WeightFile,
+    net: &Net,
+    parameters: &mut Parameters,
+    scope: Scope,
+) -> Result<LoadReport> {
+    let plan = Match::new(file, net, scope)?;
+    for &(_, at) in &plan.pairs {
+        let have = &file.tensors[at];
+        if let Some(bad) = have.values.iter().find(|v| !v.is_finite()) {
+            let expected = format!("finite numbers in {}", have.name);
+            return Err(Error::format(&file.path, expected, bad.to_string(), ""));
+        }
+    }
+    for (&(to, at), name) in plan.pairs.iter().zip(&plan.report.applied) {
+        let expected = || format!("parameters of the net, {name} among them");
+        let target = parameters.tensors.get_mut(to).filter(|t| t.name == *name);
+        let target = target.filter(|t| t.values.len() == file.tensors[at].values.len());
+        let Some(target) = target else {
+            return Err(Error::invalid("parameters", expected(), "others", ""));
+        };
+        target.values.copy_from_slice(&file.tensors[at].values);
+    }
+    for &(to, at) in &plan.pairs {
+        if parameters.tensors[to].role == Role::MovingVariance {
+            let layer = file.tensors[at].name.rsplit_once('/').map_or("", |(layer, _)| layer);
+            if let Some(&epsilon) = file.epsilon.get(layer) {
+                change_epsilon(net, parameters, to, epsilon);
+            }
+        }
+    }
+    Ok(plan.report)
+}
+
+/// Makes the batch norm whose variance is tensor `at` compute with its own epsilon what it would with
+/// `epsilon`: `variance + epsilon` stays. Where that would be a negative variance, gamma gives way.
+fn change_epsilon(net: &Net, parameters: &mut Parameters, at: usize, epsilon: f32) {
+    let node = parameters.tensors[at].node;
+    let Op::BatchNorm { epsilon: own, .. } = net.graph.nodes[node].op else { return };
+    let gamma = parameters.index(node, Role::Gamma);
+    if epsilon == own {
+        return;
+    }
+    for c in 0..parameters.tensors[at].values.len() {
+        let variance = f64::from(parameters.tensors[at].values[c]);
+        let sum = variance + f64::from(epsilon);
+        if sum >= f64::from(own) {
+            parameters.tensors[at].values[c] = (sum - f64::from(own)) as f32;
+        } else if let Some(gamma) = gamma {
+            let factor = ((variance + f64::from(own)) / sum).sqrt();
+            parameters.tensors[gamma].values[c] *= factor as f32;
+        }
+    }
+}
+
+/// Which of a file's tensors goes where in a net.
+pub(super) struct Match {
+    /// Position among the net's parameters, position among the file's tensors.
+    pairs: Vec<(usize, usize)>,
+    report: LoadReport,
+}
+
+impl Match {
+    /// Finds every tensor in scope.
+    ///
+    /// # Errors
+    /// As [`apply`].
+    pub fn new(file: &WeightFile, net: &Net, scope: Scope) -> Result<Match> {
+        let last = net.base_output();
+        let kinds = kinds::names(&net.graph);
+        let by_name: HashMap<&str, usize> =
+            file.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+        let (mut report, mut pairs) = (LoadReport::default(), Vec::new());
+        let mut used = vec![false; file.tensors.len()];
+        let nodes = 0..net.graph.nodes.len();
+        let wanted =
+            nodes.flat_map(|id| layer_shapes(&net.graph, id).into_iter().map(move |s| (id, s)));
+        for (to, (node, (role, shape))) in wanted.enumerate() {
+            let layer = &net.graph.nodes[node].name;
+            let own = format!("{layer}/{}", role.name());
+            if scope == Scope::Base && node > last {
+                report.missing.push(own);
+                continue;
+            }
+            let theirs = match (file.naming, kinds.get(&node)) {
+                (Naming::Kinds, Some(kind)) => format!("{kind}/{}", role.name()),
+                _ => own.clone(),
+            };
+            let at =
+                by_name.get(theirs.as_str()).copied().or_else(|| other_head(file, net, node, role));
+            let Some(at) = at else { return Err(absent(file, &own, &theirs, &shape)) };
+            let have = &file.tensors[at];
+            if have.shape != shape || have.values.len() != shape.iter().product::<usize>() {
+                return Err(Error::format(
+                    &file.path,
+                    format!("{own} of shape {shape:?}"),
+                    format!("shape {:?}", have.shape),
+                    "the weights are of another architecture or another number of classes",
+                ));
+            }
+            used[at] = true;
+            pairs.push((to, at));
+            report.applied.push(own);
+        }
+        let rest = || file.tensors.iter().zip(&used).filter(|(_, used)| !**used).map(|(t, _)| t);
+        let whole = scope == Scope::All;
+        if let Some(t) = rest().find(|t| is_kernel(t, 4) || (whole && is_kernel(t, 2))) {
+            let hint = "the weights are of another architecture, which computes something else";
+            let found = format!("{} of shape {:?} beside them", t.name, t.shape);
+            return Err(Error::format(&file.path, "only layers that the net has", found, hint));
+        }
+        report.unused = rest().map(|t| t.name.clone()).collect();
+        Ok(Match { pairs, report })
+    }
+}
+
+fn is_kernel(t: &Tensor, axes: usize) -> bool {
+    t.shape.len() == axes && t.name.ends_with("/kernel")
+}
+
+/// The tensor of a head under another name: of the only dense layer that the file has.
+fn other_head(file: &WeightFile, net: &Net, node: NodeId, role: Role) -> Option<usize> {
+    if !matches!(net.graph.nodes[node].op, Op::Dense { .. }) {
+        return None;
+    }
+    let layer = only_dense(file)?;
+    let name = format!("{layer}/{}", role.name());
+    file.tensors.iter().position(|t| t.name == name)
+}
+
+/// The name of the only dense layer that the file has.
+pub(super) fn only_dense(file: &WeightFile) -> Option<&str> {
+    let mut dense = file.tensors.iter().filter(|t| is_kernel(t, 2));
+    let only = dense.next()?;
+    dense.next().is_none().then(|| only.name.rsplit_once('/')).flatten().map(|(layer, _)| layer)
+}
+
+fn absent(file: &WeightFile, own: &str, theirs: &str, shape: &[usize]) -> Error {
+    let names = || file.tensors.iter().map(|t| t.name.as_str());
+    let near = nearest(theirs, names(), 1);
+    let found = match near.first().and_then(|n| file.tensors.iter().find(|t| t.name == **n)) {
+        Some(t) => format!("no such tensor; the nearest is {} of shape {:?}", t.name, t.shape),
+        None if file.tensors.is_empty() => "no tensors".into(),
+        None => format!("no such tensor among {}", file.tensors.len()),
+    };
+    let called = if own == theirs { String::new() } else { format!(" (there {theirs})") };
+    Error::format(
+        &file.path,
+        format!("{own}{called} of shape {shape:?}"),
+        found,
+        "the weights are of another architecture; choose it with --model",
+    )
+}

@@ -1,0 +1,87 @@
+//! What a weight file is, and for which nets it is good.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::apply::{Match, only_dense};
+use super::{Format, Listed, Scope, WeightFile, read};
+use crate::error::Result;
+use crate::net::resnet::{Net, Recipe, Surroundings};
+
+/// A net that a file's weights suit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fit {
+    /// Its name.
+    pub net: String,
+    /// Whether the file has its head, too.
+    pub head: bool,
+    /// The head's classes.
+    pub classes: Option<usize>,
+}
+
+/// What a weight file is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// Its kind.
+    pub format: Format,
+    /// Its tensors as it lists them.
+    pub tensors: Vec<Listed>,
+    /// Numbers in all tensors.
+    pub parameters: usize,
+    /// Nets whose every layer it fits, name by name and shape by shape.
+    pub fits: Vec<Fit>,
+    /// For a headstart model file, the net it is of and its class names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// See `architecture`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
+}
+
+/// Looks at a weight file.
+///
+/// # Errors
+/// If it cannot be read, or is damaged.
+pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
+    let file = read(path)?;
+    let mut fits = Vec::new();
+    for name in Recipe::names() {
+        fits.extend(fit(&file, &Recipe::named(name)?)?);
+    }
+    Ok(Inspection {
+        format: file.format,
+        parameters: file.listing.iter().map(|t| t.shape.iter().product::<usize>()).sum(),
+        fits,
+        architecture: file.card.as_ref().map(|c| c.architecture.clone()),
+        class_names: file.card.map(|c| c.classes),
+        tensors: file.listing,
+    })
+}
+
+/// Whether a file has all of a net's layers but perhaps its head. Where nets differ in nothing that has
+/// weights, a model file's own word decides.
+fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
+    if file.card.as_ref().is_some_and(|c| c.architecture != recipe.name) {
+        return Ok(None);
+    }
+    let net = |classes: Option<usize>| {
+        let (height, width) = (recipe.image_size, recipe.image_size);
+        Net::new(recipe, &Surroundings { height, width, preprocess: None, upsample: 1, classes })
+    };
+    if Match::new(file, &net(None)?, Scope::Base).is_err() {
+        return Ok(None);
+    }
+    let [_, dense] = recipe.naming.head();
+    let names = [Some(dense), only_dense(file)].into_iter().flatten();
+    let mut kernels = names.filter_map(|layer| {
+        let name = format!("{layer}/kernel");
+        file.tensors.iter().find(|t| t.name == name && t.shape.len() == 2)
+    });
+    let classes = kernels.next().map(|t| t.shape[1]).filter(|&c| c > 0);
+    let head = match classes {
+        Some(_) => Match::new(file, &net(classes)?, Scope::All).is_ok(),
+        None => false,
+    };
+    Ok(Some(Fit { net: recipe.name.clone(), head, classes: classes.filter(|_| head) }))
+}

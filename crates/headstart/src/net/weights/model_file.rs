@@ -1,0 +1,288 @@
+//! headstart's model files: one safetensors file whose metadata says how to use it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::{Deserialize, Serialize};
+
+use super::floats::Stored;
+use super::{Format, Listed, Tensor, WeightFile, torch};
+use crate::atomic::write_atomic;
+use crate::data::image::Interpolation;
+use crate::error::{Error, Result};
+use crate::net::parameters::Parameters;
+use crate::net::preprocess::Preprocess;
+
+/// The metadata key under which the card lies.
+const KEY: &str = "headstart";
+/// Prefix of optimizer state among the tensors.
+const OPTIMIZER: &str = "optimizer/";
+/// The version of a card without a temperature. One with it is written as [`NEWEST`], because a reader
+/// of this version would leave the temperature out.
+pub const VERSION: u32 = 1;
+/// The version up to which cards are read.
+pub const NEWEST: u32 = 2;
+
+/// Everything needed to use a model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Version of this card's layout.
+    pub version: u32,
+    /// Name of the net, as [`crate::net::resnet::Recipe::named`] knows it.
+    pub architecture: String,
+    /// Class names in the order of the outputs.
+    pub classes: Vec<String>,
+    /// Height to which images are brought before they enter the net.
+    pub height: usize,
+    /// Width to which images are brought before they enter the net.
+    pub width: usize,
+    /// How images of other sizes are resized.
+    pub interpolation: Interpolation,
+    /// Nearest-neighbour enlargement inside the net.
+    pub upsample: usize,
+    /// Pixel normalisation inside the net.
+    pub preprocess: Preprocess,
+    /// What the logits are divided by before the softmax, where it is not 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Where training stood when the file was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// Where a run stood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// "head", "fine-tune" or "full".
+    pub phase: String,
+    /// Epochs done in the run, over all phases.
+    pub epochs: usize,
+    /// Steps done in the epoch after those.
+    pub steps: usize,
+    /// Seed from which the order of the images follows.
+    pub seed: u32,
+    /// What going on needs beside; files of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Where within its phase a run stood, and what it had recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the phase, from 1.
+    pub phase: usize,
+    /// Epochs of the phase that are done.
+    pub epochs: usize,
+    /// Steps of the phase that are done.
+    pub step: u64,
+    /// Sum of the losses of the epoch at hand, as the bits of a 64-bit float.
+    pub loss_bits: u64,
+    /// Hits of the epoch at hand.
+    pub correct: usize,
+    /// Training images of the epoch at hand that are done.
+    pub count: usize,
+    /// Seconds of the epoch at hand.
+    pub seconds: f64,
+    /// Bytes of events.jsonl.
+    pub events: u64,
+    /// The text of results.csv.
+    pub history: String,
+    /// Fingerprint of the images.
+    pub data: String,
+    /// CRC-32C of the file's tensors and card, with 0 for itself; [`write()`] sets it, and files of earlier
+    /// versions have none. A run that goes on from other values than it wrote would end elsewhere without a sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<u32>,
+}
+
+/// Writes a model file.
+///
+/// # Errors
+/// If the file cannot be written; nothing is then left behind.
+pub fn write(
+    path: impl AsRef<Path>,
+    card: &ModelCard,
+    parameters: &Parameters,
+    optimizer: &[Tensor],
+) -> Result<()> {
+    let own = parameters.tensors.iter();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+        own.map(|t| (t.name.clone(), t.shape.clone(), bytes(&t.values))).collect();
+    let state = optimizer.iter();
+    tensors.extend(
+        state.map(|t| (format!("{OPTIMIZER}{}", t.name), t.shape.clone(), bytes(&t.values))),
+    );
+    write_tensors(path.as_ref(), card, tensors)
+}
+
+/// Numbers as a file has them.
+pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Writes tensors, each a name, a shape and the bytes of 32-bit floats, and the card.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_tensors(
+    path: &Path,
+    card: &ModelCard,
+    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::format(path, "tensors that can be written", e.to_string(), "")
+    };
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, shape, bytes) in &tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| failed(&e))?;
+        views.push((name.as_str(), view));
+    }
+    let version = if card.temperature.is_some() { NEWEST } else { VERSION };
+    let mut card = ModelCard { version, ..card.clone() };
+    if let Some(place) = card.progress.as_mut().and_then(|p| p.place.as_mut()) {
+        place.checksum = Some(0);
+    }
+    let mut text = serde_json::to_string(&card).map_err(|e| failed(&e))?;
+    if checksum(&card).is_some() {
+        let parts = tensors.iter().map(|(name, shape, bytes)| (&name[..], &shape[..], &bytes[..]));
+        text = with_checksum(&text, 0, sum(&text, parts.collect()));
+    }
+    // One key only: the library writes keys in no fixed order, and equal models are equal files.
+    let metadata = HashMap::from([(KEY.into(), text)]);
+    let file = serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
+    write_atomic(path, |out| out.write_all(&file))
+}
+
+/// The checksum that a card states.
+fn checksum(card: &ModelCard) -> Option<u32> {
+    card.progress.as_ref()?.place.as_ref()?.checksum
+}
+
+/// A card's text with another checksum. Quotes inside its strings are escaped, so that only the key is found.
+fn with_checksum(text: &str, from: u32, to: u32) -> String {
+    text.replacen(&format!("\"checksum\":{from}"), &format!("\"checksum\":{to}"), 1)
+}
+
+/// The checksum of a card's text and tensors, each a name, a shape and bytes, in any order.
+fn sum(card: &str, mut tensors: Vec<(&str, &[usize], &[u8])>) -> u32 {
+    tensors.sort_unstable();
+    tensors.iter().fold(crc32c::crc32c(card.as_bytes()), |sum, (name, shape, bytes)| {
+        let sum = crc32c::crc32c_append(sum, format!("{name}{shape:?}").as_bytes());
+        crc32c::crc32c_append(sum, bytes)
+    })
+}
+
+/// Reads a safetensors file with tensors named as headstart names them.
+///
+/// # Errors
+/// If the file is damaged, holds other than floats, or its card is of a later version.
+pub(super) fn read(path: &Path) -> Result<WeightFile> {
+    parse(path, &fs::read(path).map_err(Error::io("read", path))?)
+}
+
+/// [`read`] for the bytes of a file.
+///
+/// # Errors
+/// As there.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
+    let damaged = |found: String| {
+        let hint = "the file may be cut short; copy or fetch it again";
+        Error::format(path, "a whole safetensors file", found, hint)
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
+    let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
+    let card = text.map(|text| card(path, text)).transpose()?;
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
+    // The library gives them in no fixed order; here they come as the file has them.
+    let mut views: Vec<_> = file.iter().collect();
+    views.sort_by_key(|(name, view)| (view.data().as_ptr(), *name));
+    if let (Some(text), Some(stated)) = (text, card.as_ref().and_then(checksum)) {
+        let tensors = views.iter().map(|(name, view)| (*name, view.shape(), view.data()));
+        if sum(&with_checksum(text, stated, 0), tensors.collect()) != stated {
+            return Err(damaged("values that are not what was written".into()));
+        }
+    }
+    let format = if card.is_some() { Format::Model } else { Format::Safetensors };
+    let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
+    for (name, view) in views {
+        if torch::is_counter(name) {
+            continue;
+        }
+        let stored = stored(view.dtype()).ok_or_else(|| {
+            let expected = format!("floats of 64, 32 or 16 bits in {name}");
+            Error::format(path, expected, format!("{:?}", view.dtype()), "")
+        })?;
+        let (values, shape) = (stored.read(view.data()), view.shape().to_vec());
+        match name.strip_prefix(OPTIMIZER) {
+            Some(rest) => out.optimizer.push(Tensor { name: rest.to_string(), shape, values }),
+            None => {
+                let (name, dtype) = (name.to_string(), stored.name());
+                out.listing.push(Listed { name: name.clone(), shape: shape.clone(), dtype });
+                out.tensors.push(Tensor { name, shape, values });
+            }
+        }
+    }
+    let names = out.tensors.iter().map(|t| t.name.as_str());
+    // What export writes for PyTorch has both its names and a card.
+    if torch::is_state_dict(names) {
+        let raw = out.tensors.into_iter();
+        let raw = raw.map(|t| torch::Raw { name: t.name, shape: t.shape, values: t.values });
+        out.tensors = torch::convert(path, raw.collect())?;
+    }
+    Ok(out)
+}
+
+fn stored(dtype: Dtype) -> Option<Stored> {
+    match dtype {
+        Dtype::F32 => Some(Stored::F32),
+        Dtype::F64 => Some(Stored::F64),
+        Dtype::F16 => Some(Stored::F16),
+        Dtype::BF16 => Some(Stored::Bf16),
+        _ => None,
+    }
+}
+
+fn card(path: &Path, text: &str) -> Result<ModelCard> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let bad = |e: serde_json::Error| {
+        Error::format(path, "a readable model card in its metadata", e.to_string(), "")
+    };
+    let version = serde_json::from_str::<Version>(text).map_err(bad)?.version;
+    if version > NEWEST {
+        return Err(Error::format(
+            path,
+            format!("a model card of version {NEWEST} or lower"),
+            format!("version {version}"),
+            "a newer headstart wrote this file; update headstart",
+        ));
+    }
+    let card: ModelCard = serde_json::from_str(text).map_err(bad)?;
+    // Bounds that keep a hostile card from asking for absurd amounts of memory.
+    let sane = (1..=4096).contains(&card.height)
+        && (1..=4096).contains(&card.width)
+        && (1..=64).contains(&card.upsample)
+        && card.height.max(card.width) * card.upsample <= 8192
+        && (1..=1_000_000).contains(&card.classes.len())
+        && card.temperature.is_none_or(|t| t.is_finite() && t > 0.0);
+    if !sane {
+        return Err(Error::format(
+            path,
+            "a model card with sizes in range",
+            format!(
+                "{}x{} upsampled x{}, {} classes, temperature {}",
+                card.height,
+                card.width,
+                card.upsample,
+                card.classes.len(),
+                card.temperature.unwrap_or(1.0)
+            ),
+            "",
+        ));
+    }
+    Ok(card)
+}

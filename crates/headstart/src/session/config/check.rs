@@ -1,0 +1,289 @@
+//! Settings out of range or against each other.
+
+use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::data::image::Interpolation;
+use crate::engine::optimizer::Optimizer;
+use crate::error::{Error, Result};
+use crate::train::class_weight::ClassWeight;
+
+impl TrainConfig {
+    /// Settings that contradict each other, as an error that names both.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub fn check(&self) -> Result<()> {
+        let against = |what: &str, expected: &str, found: String, hint: &str| {
+            Err(Error::invalid(what, expected, found, hint))
+        };
+        if self.upsample.is_some() && self.image_size.is_some() {
+            return against(
+                "image size",
+                "either upsample or image-size",
+                "both".into(),
+                "upsample enlarges by nearest neighbour inside the net, image-size resizes before it",
+            );
+        }
+        if let (Some(_), Some(i)) = (self.upsample, self.interpolation)
+            && i != Interpolation::Nearest
+        {
+            return against(
+                "interpolation",
+                "nearest with upsample",
+                i.name().into(),
+                "resize with image-size instead",
+            );
+        }
+        if self.optimizer != OptimizerName::Sgd && (self.momentum != 0.0 || self.nesterov) {
+            return against(
+                "momentum",
+                "optimizer sgd with it",
+                self.rule().name().into(),
+                "add --optimizer sgd",
+            );
+        }
+        self.check_solver()?;
+        let fine_tunes = self.fine_tune_at.is_some() && self.fine_tune_epochs > 0;
+        if self.epochs == 0 && !fine_tunes && self.unfreeze.is_empty() {
+            return against(
+                "epochs",
+                "at least one epoch in one of the phases",
+                "none".into(),
+                "give --fine-tune-at with --epochs 0 to train without a frozen phase",
+            );
+        }
+        for (what, value, expected) in [
+            ("upsample", self.upsample, "1 to 64"),
+            ("image-size", self.image_size, "1 to 4096"),
+            ("limit", self.limit, "1 or more"),
+        ] {
+            let most = match what {
+                "upsample" => 64,
+                "image-size" => 4096,
+                _ => usize::MAX,
+            };
+            if value.is_some_and(|v| v == 0 || v > most) {
+                return against(what, expected, value.unwrap_or(0).to_string(), "");
+            }
+        }
+        self.check_schedule()?;
+        if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
+            let hint = "0.999 is usual";
+            return against("ema", "a number from 0 to below 1", ema.to_string(), hint);
+        }
+        self.check_samples()?;
+        for (_, epochs, rate) in self.parts() {
+            self.schedule().over(rate, epochs, 1)?;
+        }
+        for rate in [self.learning_rate, self.fine_tune_learning_rate] {
+            Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
+        }
+        Ok(())
+    }
+
+    /// What solving the head leaves out.
+    fn check_solver(&self) -> Result<()> {
+        let against = |what: &str, expected: &str, found: &str, hint: &str| {
+            Err(Error::invalid(what, expected, found, hint))
+        };
+        let solved = self.head_solver == HeadSolver::Lbfgs;
+        // What changes steps along the gradient alone is for the phases after the head's, if there are any.
+        let alone = self.parts().len() < 2;
+        let others = [
+            ("augment", alone && !self.augment.is_empty()),
+            ("mixup", alone && self.mixup.is_some()),
+            ("cutmix", alone && self.cutmix.is_some()),
+            ("dropout", alone && self.dropout > 0.0),
+            ("label-smoothing", alone && self.label_smoothing > 0.0),
+            ("class-weight", self.class_weight.is_some()),
+            ("balance", self.balance),
+        ];
+        if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
+            let expected = "images and labels as they are";
+            let hint = "leave it away, or train with --head-solver gradient";
+            return against("head-solver lbfgs", expected, what, hint);
+        }
+        if solved && self.from_scratch() {
+            let hint = "leave --head-solver away";
+            return against("head-solver lbfgs", "a frozen net", "weights none", hint);
+        }
+        if let Some(l2) = self.head_l2
+            && !(solved && l2.is_finite() && l2 >= 0.0)
+        {
+            let expected = "0 or more, with --head-solver lbfgs";
+            let hint = "--weight-decay is for steps along the gradient";
+            return against("head-l2", expected, &l2.to_string(), hint);
+        }
+        Ok(())
+    }
+
+    /// Phases, and how training images count.
+    fn check_samples(&self) -> Result<()> {
+        if !self.unfreeze.is_empty() && self.fine_tune_at.is_some() {
+            let hint = "the list has all phases";
+            return Err(Error::invalid("unfreeze", "no fine-tune-at beside it", "both", hint));
+        }
+        if self.freeze_bn && self.from_scratch() {
+            let hint = "its statistics would stay at 0 and 1; leave --freeze-bn out";
+            return Err(Error::invalid("freeze-bn", "weights to start from", "none", hint));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let expected = "a number from 0 to below 1";
+            return Err(Error::invalid("dropout", expected, self.dropout.to_string(), ""));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let (expected, found) =
+                ("a number from 0 to below 1", self.label_smoothing.to_string());
+            return Err(Error::invalid("label-smoothing", expected, found, "0.1 is usual"));
+        }
+        for (what, most) in [("clip-norm", self.clip_norm), ("clip-value", self.clip_value)] {
+            if let Some(most) = most.filter(|most| !(*most > 0.0 && most.is_finite())) {
+                return Err(Error::invalid(what, "a positive number", most.to_string(), ""));
+            }
+        }
+        for (what, alpha) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
+            let Some(alpha) = alpha else { continue };
+            if !(alpha > 0.0 && alpha.is_finite()) {
+                let expected = "a positive number";
+                return Err(Error::invalid(what, expected, alpha.to_string(), "0.2 is usual"));
+            }
+            if self.batch_size < 2 {
+                let hint = "images of a batch are mixed with each other";
+                return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
+            }
+        }
+        if self.accumulate == 0 {
+            return Err(Error::invalid("accumulate", "1 or more steps", "0", ""));
+        }
+        if let Some(decay) = self.layer_decay.filter(|d| !(*d > 0.0 && *d <= 1.0)) {
+            let (expected, hint) = ("a number above 0, up to 1", "0.75 is usual");
+            return Err(Error::invalid("layer-decay", expected, decay.to_string(), hint));
+        }
+        if self.balance && !self.shuffle {
+            let hint = "leave --no-shuffle out";
+            return Err(Error::invalid("balance", "a new order every epoch", "no shuffle", hint));
+        }
+        if self.balance && self.class_weight == Some(ClassWeight::Balanced) {
+            let hint = "each makes up for uneven classes, both together overdo it";
+            return Err(Error::invalid("balance", "no balanced class weight", "both", hint));
+        }
+        Ok(())
+    }
+
+    /// Settings of schedules and of early stopping that the schedule does not have.
+    fn check_schedule(&self) -> Result<()> {
+        let is = |names: &[ScheduleName]| names.contains(&self.schedule);
+        let (step, plateau) = (is(&[ScheduleName::Step]), is(&[ScheduleName::Plateau]));
+        let default = TrainConfig::default();
+        for (what, given, fits, hint) in [
+            ("schedule alpha", self.schedule_alpha != 0.0, is(&[ScheduleName::Cosine]), "cosine"),
+            (
+                "schedule factor",
+                self.schedule_factor != default.schedule_factor,
+                step || plateau,
+                "step or --schedule plateau",
+            ),
+            ("step epochs", self.step_epochs.is_some(), step, "step"),
+            (
+                "plateau patience",
+                self.plateau_patience != default.plateau_patience,
+                plateau,
+                "plateau",
+            ),
+            ("min learning rate", self.min_learning_rate != 0.0, plateau, "plateau"),
+        ] {
+            if given && !fits {
+                let expected = "a schedule with it";
+                let hint = format!("add --schedule {hint}");
+                return Err(Error::invalid(what, expected, self.schedule.name(), hint));
+            }
+        }
+        let Some(delta) = self.min_delta else { return Ok(()) };
+        if !(delta.is_finite() && delta >= 0.0) {
+            return Err(Error::invalid("min delta", "0 or more", delta.to_string(), ""));
+        }
+        if self.patience.is_none() && !plateau {
+            let hint = "add --patience, after how many epochs without improvement a phase ends";
+            return Err(Error::invalid("min delta", "patience with it", "none", hint));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contradictions_are_errors() {
+        let base = TrainConfig::default();
+        assert!(base.check().is_ok());
+        for bad in [
+            TrainConfig { upsample: Some(7), image_size: Some(224), ..base.clone() },
+            TrainConfig {
+                upsample: Some(7),
+                interpolation: Some(Interpolation::Bicubic),
+                ..base.clone()
+            },
+            TrainConfig { momentum: 0.9, ..base.clone() },
+            TrainConfig { epochs: 0, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::Adam, momentum: 0.9, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::Adam, beta_1: 1.0, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::AdamW, beta_2: -0.1, ..base.clone() },
+            TrainConfig { weight_decay: Some(-1.0), ..base.clone() },
+            TrainConfig { weight_decay: Some(f32::NAN), ..base.clone() },
+            TrainConfig { warmup_epochs: 5.0, ..base.clone() },
+            TrainConfig { dropout: 1.0, ..base.clone() },
+            TrainConfig { dropout: f32::NAN, ..base.clone() },
+            TrainConfig { balance: true, shuffle: false, ..base.clone() },
+            TrainConfig {
+                balance: true,
+                class_weight: Some(ClassWeight::Balanced),
+                ..base.clone()
+            },
+            TrainConfig { freeze_bn: true, weights: "none".into(), ..base.clone() },
+            TrainConfig {
+                unfreeze: vec!["head:1".parse().unwrap()],
+                fine_tune_at: Some("1".into()),
+                ..base.clone()
+            },
+            TrainConfig { ema: Some(1.0), ..base.clone() },
+            TrainConfig { ema: Some(f32::NAN), ..base.clone() },
+            TrainConfig { schedule_alpha: 0.1, ..base.clone() },
+            TrainConfig { schedule_factor: 0.5, ..base.clone() },
+            TrainConfig { step_epochs: Some(2), ..base.clone() },
+            TrainConfig { plateau_patience: 2, ..base.clone() },
+            TrainConfig { min_learning_rate: 1e-6, ..base.clone() },
+            TrainConfig { min_delta: Some(0.1), ..base.clone() },
+            TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },
+            TrainConfig { min_delta: Some(f64::NAN), patience: Some(1), ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Step, step_epochs: Some(0), ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Plateau, schedule_factor: 1.0, ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Cosine, warmup_epochs: 5.0, ..base.clone() },
+            TrainConfig { schedule: ScheduleName::Cosine, schedule_alpha: 2.0, ..base.clone() },
+            TrainConfig {
+                epochs: 0,
+                fine_tune_epochs: 0,
+                fine_tune_at: Some("1".into()),
+                ..base.clone()
+            },
+            TrainConfig { head_l2: Some(0.1), ..base.clone() },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, head_l2: Some(-0.1), ..base.clone() },
+            TrainConfig {
+                head_solver: HeadSolver::Lbfgs,
+                augment: vec![crate::data::augment::Augmentation::Flip],
+                ..base.clone()
+            },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, weights: "none".into(), ..base.clone() },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, cutmix: Some(1.0), ..base.clone() },
+            TrainConfig { mixup: Some(0.0), ..base.clone() },
+            TrainConfig { mixup: Some(f32::NAN), ..base.clone() },
+            TrainConfig { cutmix: Some(f32::INFINITY), ..base.clone() },
+            TrainConfig { cutmix: Some(1.0), batch_size: 1, ..base.clone() },
+            TrainConfig { upsample: Some(0), ..base.clone() },
+            TrainConfig { learning_rate: f32::NAN, ..base.clone() },
+            TrainConfig { optimizer: OptimizerName::Sgd, nesterov: true, ..base.clone() },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! config.toml: reading and writing.
+
+use std::path::Path;
+
+use super::TrainConfig;
+use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
+
+impl TrainConfig {
+    /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
+    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which go before it.
+    ///
+    /// # Errors
+    /// If it cannot be read or has a setting that does not exist.
+    pub fn read_for(
+        path: impl AsRef<Path>,
+        data: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<TrainConfig> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let bad = |e: toml::de::Error| {
+            let message = e.message().trim().to_string();
+            let (message, hint) = unknown(&message).unwrap_or((message, String::new()));
+            let start = e.span().map_or(0, |s| s.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
+            let found = format!("{message} (line {line})");
+            Error::format(path, "settings of `headstart train`", found, hint)
+        };
+        let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
+        let file: toml::Table = toml::from_str(&text).map_err(bad)?;
+        if file.contains_key("model") {
+            return Ok(config);
+        }
+        let data = data.or(file.get("data").and_then(toml::Value::as_str));
+        let mut whole: toml::Table =
+            toml::from_str(&TrainConfig::defaults(data, model).to_toml()?).map_err(bad)?;
+        whole.extend(file);
+        whole.try_into().map_err(bad)
+    }
+
+    /// [`TrainConfig::read_for`] without anything that goes before the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
+        TrainConfig::read_for(path, None, None)
+    }
+
+    /// The text of config.toml.
+    ///
+    /// # Errors
+    /// If a value does not fit TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
+    }
+}
+
+/// What to say of a setting there is none of, instead of serde's list of all others.
+fn unknown(message: &str) -> Option<(String, String)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let mut names = rest.split('`').step_by(2);
+    let name = names.next()?;
+    let near = did_you_mean(name, names);
+    let hint = match near.is_empty() {
+        true => {
+            "was it written by a newer headstart? `headstart train --help-all` has all settings"
+        }
+        false => &near,
+    };
+    Some((format!("the setting {name}, which there is not"), hint.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::augment::Augmentation;
+    use crate::engine::optimizer::DecayOf;
+    use crate::measure::monitor::Monitor;
+    use crate::net::preprocess::Preprocess;
+    use crate::session::config::{OptimizerName, ScheduleName};
+
+    #[test]
+    fn a_config_comes_back_from_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let full = TrainConfig {
+            fine_tune_at: Some("100".into()),
+            upsample: Some(7),
+            preprocess: Some(Preprocess::Unit),
+            limit: Some(10),
+            cache_memory: Some(1000),
+            optimizer: OptimizerName::AdamW,
+            weight_decay: Some(0.01),
+            decay_of: DecayOf::Kernels,
+            schedule: ScheduleName::Cosine,
+            warmup_epochs: 0.5,
+            step_epochs: Some(3),
+            monitor: Monitor::Loss,
+            patience: Some(2),
+            ema: Some(0.99),
+            min_delta: Some(0.01),
+            augment: vec![Augmentation::Flip, Augmentation::Crop { padding: 3 }],
+            ..TrainConfig::default()
+        };
+        let more = TrainConfig {
+            unfreeze: vec!["head:3".parse().unwrap(), "conv5:2".parse().unwrap()],
+            freeze_bn: true,
+            accumulate: 4,
+            layer_decay: Some(0.75),
+            dropout: 0.25,
+            mixup: Some(0.2),
+            cutmix: Some(1.0),
+            class_weight: Some("a=2,b c=0.5".parse().unwrap()),
+            balance: true,
+            ..TrainConfig::default()
+        };
+        for config in [TrainConfig::default(), TrainConfig::sample(), full, more] {
+            std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+            assert_eq!(TrainConfig::read(&path).unwrap(), config);
+        }
+        std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
+        let error = TrainConfig::read(&path).unwrap_err();
+        assert!(error.hint().unwrap().contains("did you mean epochs"), "{error:?}");
+        let error = error.to_string();
+        assert!(error.contains("the setting epoch,") && error.contains("line 2"), "{error}");
+        std::fs::write(&path, "quantum-entanglement = 4\n").unwrap();
+        let error = TrainConfig::read(&path).unwrap_err();
+        assert!(error.to_string().contains("quantum-entanglement"), "{error}");
+        assert!(error.hint().unwrap().contains("newer"), "{error:?}");
+    }
+
+    #[test]
+    fn damaged_files_are_errors_or_settings_that_can_be_checked() {
+        use proptest::prelude::*;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let good = TrainConfig::sample().to_toml().unwrap().into_bytes();
+        let config =
+            ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) };
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+        proptest!(config, |(changes in changes, cut in any::<prop::sample::Index>())| {
+            let mut bad = good.clone();
+            for (at, byte) in changes {
+                let place = at.index(bad.len());
+                bad[place] = byte;
+            }
+            bad.truncate(bad.len() - cut.index(bad.len()) / 4);
+            std::fs::write(&path, &bad).unwrap();
+            if let Ok(config) = TrainConfig::read(&path) {
+                let _ = config.check();
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_follows_from_its_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let read = |text: &str, data, model| {
+            std::fs::write(&path, text).unwrap();
+            TrainConfig::read_for(&path, data, model).unwrap()
+        };
+        let sample = TrainConfig { epochs: 3, ..TrainConfig::sample() };
+        let article = TrainConfig { epochs: 3, ..TrainConfig::default() };
+        assert_eq!(read("epochs = 3", None, None), sample);
+        assert_eq!(read("epochs = 3\ndata = \"sample\"", None, None), sample);
+        let photos = TrainConfig { data: "photos".into(), ..article.clone() };
+        assert_eq!(read("epochs = 3\ndata = \"photos\"", None, None), photos);
+        // The flags' data and model are put over the file by the caller.
+        assert_eq!(read("epochs = 3", Some("photos"), None), article);
+        assert_eq!(read("epochs = 3", None, Some("resnet50")), article);
+        // A file with everything in it is taken as it is, also what it leaves open.
+        let open = TrainConfig { fine_tune_at: None, image_size: None, ..sample };
+        assert_eq!(read(&open.to_toml().unwrap(), None, None), open);
+    }
+}

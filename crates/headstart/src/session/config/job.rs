@@ -1,0 +1,110 @@
+//! What settings stand for: the update rule, the schedule, the phases.
+
+use super::unfreeze::HEAD;
+use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::engine::optimizer::{Rule, WeightDecay};
+use crate::error::{Error, Result};
+use crate::measure::history::PhaseName;
+use crate::measure::monitor::EarlyStopping;
+use crate::net::resnet::Net;
+use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};
+use crate::train::trainer::{Phase, Solver};
+
+impl TrainConfig {
+    /// The update rule.
+    pub fn rule(&self) -> Rule {
+        match self.optimizer {
+            OptimizerName::Rmsprop => Rule::RmsProp { rho: self.rho, epsilon: 1e-7 },
+            OptimizerName::Sgd => Rule::Sgd { momentum: self.momentum, nesterov: self.nesterov },
+            OptimizerName::Adam | OptimizerName::AdamW => {
+                let TrainConfig { beta_1, beta_2, .. } = *self;
+                Rule::Adam { beta_1, beta_2, epsilon: 1e-7 }
+            }
+        }
+    }
+
+    /// How weights shrink.
+    pub fn weight_decay(&self) -> WeightDecay {
+        let own = if self.optimizer == OptimizerName::AdamW { 0.004 } else { 0.0 };
+        WeightDecay { rate: self.weight_decay.unwrap_or(own), of: self.decay_of }
+    }
+
+    /// How the step size changes over each phase.
+    pub fn schedule(&self) -> Schedule {
+        let TrainConfig { warmup_epochs, schedule_alpha: alpha, schedule_factor: factor, .. } =
+            *self;
+        let decay = match self.schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine { alpha },
+            ScheduleName::OneCycle => Decay::OneCycle,
+            ScheduleName::Step => Decay::Step { epochs: self.step_epochs, factor },
+            ScheduleName::Plateau => {
+                let (patience, min_lr) = (self.plateau_patience, self.min_learning_rate);
+                let min_delta = self.min_delta.unwrap_or(ReduceOnPlateau::default().min_delta);
+                Decay::Plateau(ReduceOnPlateau { factor, patience, min_delta, min_lr })
+            }
+        };
+        Schedule { decay, warmup_epochs }
+    }
+
+    /// When a phase ends early.
+    pub fn early_stopping(&self) -> Option<EarlyStopping> {
+        let (monitor, min_delta) = (self.monitor, self.min_delta.unwrap_or(0.0));
+        self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
+    }
+
+    /// Whether everything trains from random numbers, in one phase: there are no weights, and no
+    /// layer is named from which on to fine-tune.
+    pub fn from_scratch(&self) -> bool {
+        self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
+    }
+
+    /// Epochs and largest step size of the phases that have epochs, with the name of the first layer that
+    /// trains; none for the head alone, or for everything [from scratch](Self::from_scratch).
+    pub(super) fn parts(&self) -> Vec<(Option<&str>, usize, f32)> {
+        let rate = |at: Option<&str>| match at {
+            None => self.learning_rate,
+            Some(_) => self.fine_tune_learning_rate,
+        };
+        let listed = self.unfreeze.iter().map(|u| {
+            let at = Some(u.at.as_str()).filter(|&at| at != HEAD);
+            (at, u.epochs, rate(at))
+        });
+        let second = self.fine_tune_at.as_deref();
+        let second = second.map(|at| (Some(at), self.fine_tune_epochs, rate(Some(at))));
+        let usual = [Some((None, self.epochs, rate(None))), second];
+        let usual = usual.into_iter().flatten().filter(|part| part.1 > 0);
+        if self.unfreeze.is_empty() { usual.collect() } else { listed.collect() }
+    }
+
+    /// The phases that have epochs, in order, of this `net`.
+    ///
+    /// # Errors
+    /// If a layer is named that the net does not have, or one that is not before those of the phase before.
+    pub fn phases(&self, net: &Net) -> Result<Vec<Phase>> {
+        let mut phases: Vec<Phase> = Vec::new();
+        for (at, epochs, rate) in self.parts() {
+            let from = at.map(|at| net.freeze_point(at)).transpose()?;
+            let phase = match from {
+                None if self.from_scratch() => Phase::full(epochs, rate),
+                None if self.head_solver == HeadSolver::Lbfgs => {
+                    Phase::solved_head(Solver { l2: self.head_l2 })
+                }
+                None => Phase::head(epochs, rate),
+                Some(from) => Phase::fine_tune(from, epochs, rate),
+            };
+            let tuned = phases.iter().filter(|p| p.from.is_some()).count();
+            let name = if from.is_some() { PhaseName::fine_tune(tuned + 1) } else { phase.name };
+            let last = phases.last().map(|last| last.from);
+            if last
+                .is_some_and(|last| from.is_none() || last.is_some_and(|last| from >= Some(last)))
+            {
+                let expected = "head first, then ever earlier layers";
+                let found = format!("{} after what trains it already", at.unwrap_or(HEAD));
+                return Err(Error::invalid("unfreeze", expected, found, ""));
+            }
+            phases.push(Phase { name, ..phase.with_schedule(self.schedule()) });
+        }
+        Ok(phases)
+    }
+}

@@ -1,0 +1,279 @@
+//! Every setting of a training run, as config.toml holds them.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//!
+//! let config = TrainConfig { data: "photos".into(), epochs: 3, ..TrainConfig::default() };
+//! config.check()?;
+//! assert!(config.to_toml()?.contains("epochs = 3"));
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+mod check;
+mod choices;
+mod file;
+mod flags;
+mod job;
+mod unfreeze;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::augment::Augmentation;
+use crate::data::dataset;
+use crate::data::image::Interpolation;
+use crate::engine::optimizer::DecayOf;
+use crate::measure::monitor::Monitor;
+use crate::net::init::HeadInit;
+use crate::net::preprocess::Preprocess;
+use crate::net::weights::embedded::{CIFAR10, CIFAR10_MODEL};
+use crate::train::class_weight::ClassWeight;
+
+pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
+pub use unfreeze::Unfreeze;
+
+/// The settings of `headstart train`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainConfig {
+    /// Where images come from.
+    pub data: String,
+    /// Name of the net.
+    pub model: String,
+    /// A weight file, "imagenet", "cifar10" (inside the program) or "none".
+    pub weights: String,
+    /// Epochs of the head over the frozen net.
+    pub epochs: usize,
+    /// First layer to fine-tune, by index or name; none to train the head only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tune_at: Option<String>,
+    /// Epochs of fine-tuning.
+    pub fine_tune_epochs: usize,
+    /// All phases, in order, instead of the head's and one of fine-tuning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfreeze: Vec<Unfreeze>,
+    /// Whether batch norm stays in inference mode in layers that are fine-tuned.
+    pub freeze_bn: bool,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Steps whose gradients make one update.
+    pub accumulate: usize,
+    /// "rmsprop", "sgd", "adam" or "adamw".
+    pub optimizer: OptimizerName,
+    /// RMSprop's share of the old mean square.
+    pub rho: f32,
+    /// SGD's momentum.
+    pub momentum: f32,
+    /// Nesterov's variant of momentum.
+    pub nesterov: bool,
+    /// Adam's share of the old mean gradient.
+    pub beta_1: f32,
+    /// Adam's share of the old mean square.
+    pub beta_2: f32,
+    /// Share of the learning rate by which weights shrink at each step; none for the update rule's
+    /// own: 0.004 for AdamW, 0 for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// Which weights shrink.
+    pub decay_of: DecayOf,
+    /// Step size of the first phase; with a schedule, the largest.
+    pub learning_rate: f32,
+    /// Step size of fine-tuning; with a schedule, the largest.
+    pub fine_tune_learning_rate: f32,
+    /// Share of the step size that each stage of the net has of that of the one after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f32>,
+    /// How the step size changes over each phase.
+    pub schedule: ScheduleName,
+    /// Epochs at the start of each phase in which the step size goes up from 0; in a one-cycle schedule those
+    /// of its way up, 0 standing for 3 tenths of the phase.
+    pub warmup_epochs: f32,
+    /// Where a cosine schedule ends, as a share of where it goes down from.
+    pub schedule_alpha: f32,
+    /// By what a step or plateau schedule multiplies.
+    pub schedule_factor: f32,
+    /// Epochs after which a step schedule does; none for a third of the phase, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_epochs: Option<usize>,
+    /// Epochs without improvement of the loss after which a plateau schedule does.
+    pub plateau_patience: usize,
+    /// Where a plateau schedule ends.
+    pub min_learning_rate: f32,
+    /// By which figure epochs are compared.
+    pub monitor: Monitor,
+    /// Epochs without improvement after which a phase ends, with the weights of its best epoch; none for all
+    /// of its epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// By how much a figure must be better than the best to be an improvement; none for 0, or 0.0001 in a
+    /// plateau schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_delta: Option<f64>,
+    /// Share of the old average that is kept at each update, where averaged weights are evaluated and written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f32>,
+    /// Share of the pooled features that are dropped before the head in training.
+    pub dropout: f32,
+    /// How much each class counts in the training loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weight: Option<ClassWeight>,
+    /// Share of each training label that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Largest norm of all gradients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
+    /// Largest element of a gradient, without its sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f32>,
+    /// Whether every class is trained on equally often.
+    pub balance: bool,
+    /// Random changes of training images, in order.
+    pub augment: Vec<Augmentation>,
+    /// Parameter of the Beta distribution by which mixup mixes images of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<f32>,
+    /// Parameter of the Beta distribution by which CutMix does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<f32>,
+    /// Nearest-neighbour enlargement inside the net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<usize>,
+    /// Size to which images are brought before they enter the net.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// How images are brought to that size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Pixel normalisation; none for what the weights expect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// Whether images come in a new order every epoch.
+    pub shuffle: bool,
+    /// How the head's kernel starts.
+    pub head_init: HeadInit,
+    /// How the head is trained over the frozen net; "lbfgs" takes one epoch, whatever `epochs` says.
+    pub head_solver: HeadSolver,
+    /// Weight of the head's squared kernel in what "lbfgs" minimises; none for what validation chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_l2: Option<f64>,
+    /// Share of the training images held out.
+    pub validation_split: f64,
+    /// Share of the images split off for testing.
+    pub test_split: f64,
+    /// What every random choice follows from.
+    pub seed: u32,
+    /// Most training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Threads, 0 for one per core; results do not depend on it.
+    pub threads: usize,
+    /// Most megabytes for kept outputs of frozen layers; none for half of the free memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_memory: Option<u64>,
+    /// Whether TensorBoard's event files are written beside results.csv.
+    pub tensorboard: bool,
+}
+
+/// The article's job, for data of one's own.
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            data: "sample".into(),
+            model: "resnet50".into(),
+            weights: "imagenet".into(),
+            epochs: 5,
+            fine_tune_at: None,
+            fine_tune_epochs: 5,
+            unfreeze: Vec::new(),
+            freeze_bn: false,
+            batch_size: 20,
+            accumulate: 1,
+            optimizer: OptimizerName::Rmsprop,
+            rho: 0.9,
+            momentum: 0.0,
+            nesterov: false,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            weight_decay: None,
+            decay_of: DecayOf::All,
+            learning_rate: 1e-4,
+            fine_tune_learning_rate: 1e-4,
+            layer_decay: None,
+            schedule: ScheduleName::Constant,
+            warmup_epochs: 0.0,
+            schedule_alpha: 0.0,
+            schedule_factor: 0.1,
+            step_epochs: None,
+            plateau_patience: 10,
+            min_learning_rate: 0.0,
+            monitor: Monitor::Accuracy,
+            patience: None,
+            min_delta: None,
+            ema: None,
+            dropout: 0.0,
+            class_weight: None,
+            label_smoothing: 0.0,
+            clip_norm: None,
+            clip_value: None,
+            balance: false,
+            augment: Vec::new(),
+            mixup: None,
+            cutmix: None,
+            upsample: None,
+            image_size: None,
+            interpolation: None,
+            preprocess: None,
+            shuffle: true,
+            head_init: HeadInit::GlorotUniform,
+            head_solver: HeadSolver::Gradient,
+            head_l2: None,
+            validation_split: 0.1,
+            test_split: 0.0,
+            seed: 42,
+            limit: None,
+            precision: Precision::Auto,
+            threads: 0,
+            cache_memory: None,
+            tensorboard: false,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The job that needs no network: the digits inside the program on the net inside the program, a
+    /// head, then everything from its second stage on, in about a minute on two cores.
+    pub fn sample() -> TrainConfig {
+        TrainConfig {
+            data: dataset::SAMPLE.into(),
+            model: CIFAR10_MODEL.into(),
+            weights: CIFAR10.into(),
+            epochs: 30,
+            fine_tune_at: Some("conv3_block1_1_conv".into()),
+            fine_tune_epochs: 8,
+            batch_size: 32,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 1e-2,
+            fine_tune_learning_rate: 1e-3,
+            schedule: ScheduleName::Cosine,
+            image_size: Some(32),
+            interpolation: Some(Interpolation::Bicubic),
+            ..TrainConfig::default()
+        }
+    }
+
+    /// What is not set otherwise, for the data and the net that are: [`TrainConfig::sample`] where both
+    /// are its own or left out, else the article's job (with the weights inside the program for their net).
+    pub fn defaults(data: Option<&str>, model: Option<&str>) -> TrainConfig {
+        let sample = TrainConfig::sample();
+        let own = |given: Option<&str>, own: &str| given.is_none_or(|text| text == own);
+        if own(data, &sample.data) && own(model, &sample.model) {
+            return sample;
+        }
+        let article = TrainConfig::default();
+        match model {
+            Some(CIFAR10_MODEL) => TrainConfig { weights: CIFAR10.into(), ..article },
+            _ => article,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! From settings to data and model: what every training run starts with.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//! use headstart::job::{build_model, open_data};
+//!
+//! let config = TrainConfig::sample(); // or TrainConfig::read("config.toml")?
+//! let data = open_data(&config)?;
+//! let (model, loaded) = build_model(&config, &data)?;
+//! println!("{}", loaded.unwrap());
+//! assert_eq!(model.card.architecture, "resnet20");
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use std::path::Path;
+
+use crate::data::dataset::{self, DataOptions, Dataset, Subset};
+use crate::data::image::Interpolation;
+use crate::engine::inference::Control;
+use crate::error::{Error, Result};
+use crate::hub::{Hub, sources};
+use crate::nearest::did_you_mean;
+use crate::net::model::Model;
+use crate::net::resnet::Recipe;
+use crate::net::weights::embedded::CIFAR10;
+use crate::net::weights::model_file::{ModelCard, VERSION};
+use crate::net::weights::{self, LoadReport, Scope, WeightFile};
+use crate::session::config::TrainConfig;
+
+/// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.
+///
+/// # Errors
+/// If it cannot be had, read or split.
+pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
+    let options = DataOptions {
+        validation_split: config.validation_split,
+        test_split: config.test_split,
+        seed: config.seed,
+        limit: config.limit,
+        threads: config.threads,
+        ..DataOptions::default()
+    };
+    open(&config.data, &options)
+}
+
+/// The data set of that name or path. A published one is downloaded, unless it is on this machine.
+///
+/// # Errors
+/// If it cannot be had, read or split.
+pub fn open(source: &str, options: &DataOptions) -> Result<Dataset> {
+    match sources::data(source) {
+        Some(asset) => {
+            let path = Hub::from_env()?.fetch(&asset, &mut |_| Control::Continue)?;
+            dataset::open(path, options)
+        }
+        None => dataset::open(source, options),
+    }
+}
+
+/// How images enter a net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Height of images before the net.
+    pub height: usize,
+    /// Width of images before the net.
+    pub width: usize,
+    /// How images of other sizes are resized.
+    pub interpolation: Interpolation,
+    /// Enlargement inside the net.
+    pub upsample: usize,
+}
+
+/// Decides how images enter `recipe`: as told, or else small images of one size are enlarged by a
+/// whole factor to the size the net knows, and others are resized to it.
+///
+/// # Errors
+/// If images of several sizes should be enlarged by a factor.
+pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
+    let known = recipe.image_size;
+    let resized = |size| Entry {
+        height: size,
+        width: size,
+        interpolation: config.interpolation.unwrap_or_default(),
+        upsample: 1,
+    };
+    let enlarged = |(height, width), upsample| Entry {
+        height,
+        width,
+        interpolation: Interpolation::Nearest,
+        upsample,
+    };
+    match (config.image_size, config.upsample, images.uniform_size()) {
+        (Some(size), _, _) => Ok(resized(size)),
+        (None, Some(factor), Some(size)) => Ok(enlarged(size, factor)),
+        (None, Some(factor), None) => Err(Error::invalid(
+            format!("--upsample {factor}"),
+            "images of one size",
+            "images of several sizes",
+            format!("use --image-size {known}"),
+        )),
+        (None, None, Some((h, w)))
+            if h == w && known.is_multiple_of(h) && config.interpolation.is_none_or(is_nearest) =>
+        {
+            Ok(enlarged((h, w), known / h))
+        }
+        (None, None, _) => Ok(resized(known)),
+    }
+}
+
+fn is_nearest(interpolation: Interpolation) -> bool {
+    interpolation == Interpolation::Nearest
+}
+
+/// The weight file that `config` names; `None` for no weights. Published weights are downloaded, unless they are on
+/// this machine.
+///
+/// # Errors
+/// If it cannot be had or read.
+pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
+    match config.weights.as_str() {
+        "none" => Ok(None),
+        name if sources::is_variant(name) => {
+            let assets = sources::weights(&config.model, name, false)?;
+            let path = Hub::from_env()?.fetch_any(&assets, &mut |_| Control::Continue)?;
+            weights::read(path).map(Some)
+        }
+        // A word that is nearly the name of weights is rather that than a file.
+        name if name != CIFAR10
+            && !Path::new(name).exists()
+            && !name.contains(['.', '/', '\\']) =>
+        {
+            let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain([CIFAR10, "none"]));
+            let expected = "imagenet, cifar10, none or a weight file";
+            Err(Error::invalid("weights", expected, name, hint))
+        }
+        name => weights::open(name).map(Some),
+    }
+}
+
+/// A model for `data` as `config` wants it, with its weights; the report is `None` without weights.
+///
+/// # Errors
+/// If the weights are not of the net, or the images do not suit it.
+pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Option<LoadReport>)> {
+    let recipe = Recipe::named(&config.model)?;
+    let file = open_weights(config)?;
+    let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
+    let of_file = file.as_ref().and_then(|f| f.card.as_ref()).map(|c| c.preprocess);
+    let card = ModelCard {
+        version: VERSION,
+        architecture: recipe.name.clone(),
+        classes: data.classes.clone(),
+        height,
+        width,
+        interpolation,
+        upsample,
+        preprocess: config.preprocess.or(of_file).unwrap_or(recipe.preprocess),
+        temperature: None,
+        progress: None,
+    };
+    if let Some(card) = file.as_ref().and_then(|f| f.card.as_ref())
+        && card.architecture != recipe.name
+    {
+        return Err(Error::invalid(
+            config.weights.clone(),
+            format!("weights of {}", recipe.name),
+            format!("weights of {}", card.architecture),
+            format!("add --model {}", card.architecture),
+        ));
+    }
+    let mut model = Model::new(card, config.seed)?;
+    let report = match &file {
+        Some(file) => Some(model.load(file, Scope::Base)?),
+        None => None,
+    };
+    model.reset_head(config.head_init, config.seed);
+    Ok((model, report))
+}
+
+/// Labels of `subset` as indices of `model`'s classes, by class name.
+///
+/// # Errors
+/// If `data` has images of a class that the model does not know.
+pub fn labels_for(model: &Model, data: &Dataset, subset: &Subset) -> Result<Vec<usize>> {
+    let known = &model.card.classes;
+    let map: Vec<Option<usize>> =
+        data.classes.iter().map(|c| known.iter().position(|k| k == c)).collect();
+    subset
+        .labels()
+        .into_iter()
+        .map(|label| {
+            map[label].ok_or_else(|| {
+                let name = &data.classes[label];
+                Error::invalid(
+                    format!("class {name} of {}", data.name),
+                    format!("one of the model's {} classes", known.len()),
+                    "a class it was not trained on",
+                    did_you_mean(name, known.iter().map(String::as_str)),
+                )
+            })
+        })
+        .collect()
+}

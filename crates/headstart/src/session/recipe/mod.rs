@@ -1,0 +1,164 @@
+//! Settings of training, chosen from the data, the net, this machine's speed and the time there is.
+//!
+//! ```
+//! use std::time::Duration;
+//! use headstart::config::TrainConfig;
+//! use headstart::recipe::{Facts, Pace, RecipeName, Wish, choose};
+//!
+//! let config = TrainConfig { data: "photos".into(), ..TrainConfig::default() };
+//! let facts = Facts { train: 1500, held_out: 500, classes: 10, pixels: 100 };
+//! let pace = Pace { forward: 350e9, training: 320e9 };
+//! let budget = Some(Duration::from_secs(20 * 60));
+//! let recipe = choose(&config, &facts, &pace, &Wish { name: RecipeName::Auto, budget, ..Wish::default() })?;
+//! println!("headstart train {}", recipe.config.flags()?.join(" "));
+//! assert!(recipe.seconds < 20.0 * 60.0);
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+mod pace;
+mod plan;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use headstart_kernels::element::DType;
+use serde::Serialize;
+
+use crate::data::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
+use crate::session::config::TrainConfig;
+
+pub use pace::{Cost, Pace, cost, net};
+pub use plan::{choose, duration};
+
+/// What a recipe aims at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipeName {
+    /// A head solved on the frozen net, then as much of the net as the budget (20 minutes) allows.
+    #[default]
+    Auto,
+    /// The article's settings: five epochs of the head, five from layer 100 on.
+    Article,
+    /// The head alone.
+    Quick,
+    /// As [`RecipeName::Auto`], with images that change at random and a budget of 2 hours.
+    Best,
+}
+
+impl RecipeName {
+    /// All of them.
+    pub const ALL: [RecipeName; 4] =
+        [RecipeName::Auto, RecipeName::Article, RecipeName::Quick, RecipeName::Best];
+
+    /// What the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecipeName::Auto => "auto",
+            RecipeName::Article => "article",
+            RecipeName::Quick => "quick",
+            RecipeName::Best => "best",
+        }
+    }
+
+    /// The time a run is to take where none is said.
+    pub fn usual_budget(self) -> Option<Duration> {
+        match self {
+            RecipeName::Auto => Some(Duration::from_secs(20 * 60)),
+            RecipeName::Best => Some(Duration::from_secs(2 * 3600)),
+            RecipeName::Article | RecipeName::Quick => None,
+        }
+    }
+}
+
+impl fmt::Display for RecipeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for RecipeName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<RecipeName> {
+        RecipeName::ALL.into_iter().find(|r| r.name() == text).ok_or_else(|| {
+            let names = RecipeName::ALL.map(RecipeName::name);
+            Error::invalid("recipe", names.join(", "), text, did_you_mean(text, names))
+        })
+    }
+}
+
+/// What of a data set a choice depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Training images.
+    pub train: usize,
+    /// Validation and test images.
+    pub held_out: usize,
+    /// Classes.
+    pub classes: usize,
+    /// The shorter side of the images, in pixels: the median of some of them.
+    pub pixels: usize,
+}
+
+/// Share of the images that a recipe splits off for testing, where the data has no test images of its own.
+pub const TEST_SPLIT: f64 = 0.2;
+
+impl Facts {
+    /// Those of `data`.
+    pub fn of(data: &Dataset) -> Facts {
+        let (train, some) = (&data.train, 1000);
+        let step = train.len().div_ceil(some).max(1);
+        let mut sides: Vec<usize> = (0..train.len())
+            .step_by(step)
+            .map(|i| train.size(i))
+            .map(|(height, width)| height.min(width))
+            .collect();
+        sides.sort_unstable();
+        let others = [&data.validation, &data.test];
+        Facts {
+            train: train.len(),
+            held_out: others.into_iter().flatten().map(|s| s.len()).sum(),
+            classes: data.classes.len(),
+            pixels: sides.get(sides.len() / 2).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wish {
+    /// The recipe.
+    pub name: RecipeName,
+    /// How long the run may take; none for [`RecipeName::usual_budget`].
+    pub budget: Option<Duration>,
+    /// Height and width of the images before the net, where they are not to be chosen.
+    pub image_size: Option<usize>,
+    /// What the net computes in.
+    pub dtype: DType,
+    /// Bytes that kept outputs of frozen layers may take.
+    pub memory: u64,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        let (name, dtype) = (RecipeName::Auto, DType::F32);
+        Wish { name, budget: None, image_size: None, dtype, memory: 2 << 30 }
+    }
+}
+
+/// Settings with the reasons for them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Its name.
+    pub name: RecipeName,
+    /// The settings.
+    #[serde(skip)]
+    pub config: TrainConfig,
+    /// Seconds that training with them should take here.
+    pub seconds: f64,
+    /// Why: settings, as flags, and what speaks for them.
+    pub reasons: Vec<(String, String)>,
+}

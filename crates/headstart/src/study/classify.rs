@@ -1,0 +1,228 @@
+//! Image files through a model: decoded on threads ahead of compute, answered in order.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::classify::{ClassifyOptions, classify};
+//! use headstart::{Compute, Control, Error, Model};
+//!
+//! let model = Model::builder("resnet20").weights("none").build(&headstart::Dataset::load("sample")?)?;
+//! let (compute, files) = (Arc::new(Compute::new(0)?), ["gone.jpg".into()]);
+//! let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
+//! let mut unreadable = 0;
+//! classify(&model, &files, &compute, options, &mut |file, answer| {
+//!     match answer {
+//!         Ok(probabilities) => println!("{}: {probabilities:?}", files[file].display()),
+//!         Err(_) => unreadable += 1,
+//!     }
+//!     Ok::<_, Error>(Control::Continue)
+//! })?;
+//! assert_eq!(unreadable, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use headstart_kernels::table::Compute;
+
+use crate::data::batches::Target;
+use crate::data::image::{Resizer, decode};
+use crate::engine::inference::{Control, answer_node, executor, to_probabilities};
+use crate::error::{Error, Result};
+use crate::net::model::Model;
+
+/// How files are classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassifyOptions {
+    /// Images that go through the net together, at least 1.
+    pub batch: usize,
+    /// Test-time augmentation: the mean of the probabilities of an image and its mirror image.
+    pub tta: bool,
+    /// Threads that decode, at least 1; the answers do not depend on it.
+    pub decoders: usize,
+}
+
+/// The answers for one file, in the order of the files: class probabilities, or why it cannot be read.
+pub type Answer<'a> = std::result::Result<&'a [f32], &'a Error>;
+
+/// Classifies `files`; `on_answer` is told the position of each file and its answer, in order, and
+/// says whether to go on.
+///
+/// # Errors
+/// If the model cannot run, and what `on_answer` fails with. A file that cannot be read is no error.
+pub fn classify<E: From<Error>>(
+    model: &Model,
+    files: &[PathBuf],
+    compute: &Arc<Compute>,
+    options: ClassifyOptions,
+    on_answer: &mut dyn FnMut(usize, Answer<'_>) -> std::result::Result<Control, E>,
+) -> std::result::Result<(), E> {
+    let ClassifyOptions { batch, tta, decoders } = options;
+    let batch = batch.min(files.len()).max(1);
+    let node = answer_node(model);
+    let mut executor = executor(model, compute, batch, &[0], &[node])?;
+    let (classes, target) = (model.card.classes.len(), model.target());
+    let queue = Queue::new(files.len(), 2 * batch);
+    let (mut pixels, mut errors) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..decoders.clamp(1, files.len().max(1)) {
+            scope.spawn(|| queue.work(files, target));
+        }
+        // However this ends, the threads must.
+        let _closing = Closing(&queue);
+        let mut first = 0;
+        for i in 0..files.len() {
+            match queue.take(i) {
+                Ok(image) => {
+                    pixels.extend(image.iter().map(|&b| f32::from(b)));
+                    errors.push(None);
+                }
+                Err(error) => errors.push(Some(error)),
+            }
+            let count = errors.iter().filter(|e| e.is_none()).count();
+            if count < batch && i + 1 < files.len() {
+                continue;
+            }
+            let mut p = Vec::new();
+            if count > 0 {
+                executor.forward(&[&pixels], count)?;
+                p = to_probabilities(model, executor.stored_output(0, count).to_f32());
+                if tta {
+                    mirror(&mut pixels, target.width);
+                    executor.forward(&[&pixels], count)?;
+                    let other = to_probabilities(model, executor.stored_output(0, count).to_f32());
+                    p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
+                }
+            }
+            if p.iter().any(|v| !v.is_finite()) {
+                let hint = "the weights are damaged or training diverged";
+                let expected = "finite numbers";
+                return Err(Error::invalid("probabilities", expected, "others", hint).into());
+            }
+            let mut rows = p.chunks_exact(classes.max(1));
+            for (at, error) in errors.drain(..).enumerate() {
+                let answer = match &error {
+                    Some(error) => Err(error),
+                    None => Ok(rows.next().unwrap_or_default()),
+                };
+                if on_answer(first + at, answer)? == Control::Stop {
+                    return Ok(());
+                }
+            }
+            first = i + 1;
+            pixels.clear();
+        }
+        Ok(())
+    })
+}
+
+/// Mirrors images of `width` pixels left to right, in place.
+fn mirror(pixels: &mut [f32], width: usize) {
+    for row in pixels.chunks_exact_mut(width * 3) {
+        for x in 0..width / 2 {
+            let (left, right) = row.split_at_mut((width - 1 - x) * 3);
+            left[x * 3..x * 3 + 3].swap_with_slice(&mut right[..3]);
+        }
+    }
+}
+
+/// Decoded images on their way from the threads to the model.
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    files: usize,
+    ahead: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next file that a thread takes.
+    next: usize,
+    /// The next file that the model wants.
+    wanted: usize,
+    ready: BTreeMap<usize, Result<Vec<u8>>>,
+    closed: bool,
+}
+
+impl Queue {
+    fn new(files: usize, ahead: usize) -> Queue {
+        Queue { state: Mutex::default(), changed: Condvar::new(), files, ahead }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, files: &[PathBuf], target: Target) {
+        let mut resizer = Resizer::new();
+        let mut state = self.lock();
+        while !state.closed && state.next < self.files {
+            if state.next >= state.wanted + self.ahead {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let i = state.next;
+            state.next += 1;
+            drop(state);
+            // A panic must reach the model as an error, or it would wait for ever.
+            let image = catch_unwind(AssertUnwindSafe(|| read(&files[i], target, &mut resizer)))
+                .unwrap_or_else(|_| {
+                    let found = "one that the decoder fails on";
+                    Err(Error::format(&files[i], "an image that can be decoded", found, ""))
+                });
+            state = self.lock();
+            state.ready.insert(i, image);
+            self.changed.notify_all();
+        }
+    }
+
+    fn take(&self, i: usize) -> Result<Vec<u8>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(image) = state.ready.remove(&i) {
+                state.wanted = i + 1;
+                self.changed.notify_all();
+                return image;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Lets the threads end.
+struct Closing<'q>(&'q Queue);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// The bytes of one image at the size the model wants.
+fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
+    let Target { height, width, interpolation } = target;
+    let image = decode(path, &std::fs::read(path).map_err(Error::io("read", path))?)?;
+    if (image.height, image.width) == (height, width) {
+        return Ok(image.pixels.into_owned());
+    }
+    let mut bytes = vec![0; height * width * 3];
+    resizer.resize_into(&image, width, height, interpolation, &mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirroring_swaps_columns_and_keeps_channels() {
+        let mut row: Vec<f32> = (0..9).map(|v| v as f32).collect();
+        mirror(&mut row, 3);
+        assert_eq!(row, [6.0, 7.0, 8.0, 3.0, 4.0, 5.0, 0.0, 1.0, 2.0]);
+        mirror(&mut row, 1);
+        assert_eq!(row[0], 6.0);
+    }
+}

@@ -1,0 +1,163 @@
+//! Runs side by side: the settings in which they differ, and what came of them.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//! use headstart::history::History;
+//! use headstart::{compare, run_folder::RunFolder};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let mut runs = Vec::new();
+//! for (name, batch_size) in [("small", 20), ("large", 100)] {
+//!     let run = RunFolder::create(folder.path().join(name), false)?;
+//!     run.write_config(&TrainConfig { batch_size, ..TrainConfig::default() }.to_toml()?)?;
+//!     run.write_history(&History::default())?;
+//!     runs.push(compare::read(run.path())?);
+//! }
+//! let differences = compare::compare(runs).differences;
+//! assert_eq!(differences[0].setting, "batch-size");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::measure::history::{EpochRecord, History};
+use crate::measure::metrics::Report;
+use crate::measure::monitor::Monitor;
+
+/// One run's figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// The run's folder.
+    pub run: String,
+    /// Epochs done.
+    pub epochs: usize,
+    /// Seconds of all epochs.
+    pub seconds: f64,
+    /// The best epoch.
+    pub best: Option<EpochRecord>,
+    /// The last epoch.
+    pub last: Option<EpochRecord>,
+    /// Loss, accuracy and top-5 on the images its report is about.
+    pub report: Option<Figures>,
+    /// All epochs.
+    #[serde(skip)]
+    pub history: History,
+    #[serde(skip)]
+    settings: toml::Table,
+}
+
+/// A report's figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// "test" or "validation".
+    pub split: String,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Share of hits.
+    pub accuracy: f64,
+    /// Share of labels among the five most probable classes.
+    pub top5: f64,
+}
+
+/// A setting that is not the same in all runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Its name in config.toml.
+    pub setting: String,
+    /// Its value in each run; none where it is not set.
+    pub values: Vec<Option<String>>,
+}
+
+/// Runs side by side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The runs, in the order given.
+    pub runs: Vec<RunSummary>,
+    /// Settings that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// Reads a run's config.toml, results.csv and, where there is one, report.json.
+///
+/// # Errors
+/// If a file is missing or damaged.
+pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
+    let folder = folder.as_ref();
+    let path = folder.join("config.toml");
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let settings = text.parse::<toml::Table>().map_err(|e| {
+        Error::format(&path, "settings of `headstart train`", e.message().trim(), "")
+    })?;
+    let history = History::read_csv(folder.join("results.csv"))?;
+    // Runs of earlier versions do not say it.
+    let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
+    let monitor: Monitor = monitor.unwrap_or_default();
+    let path = folder.join("report.json");
+    let report = path.exists().then(|| Report::read(&path)).transpose()?;
+    let report = report.map(|report| {
+        let Report { split, loss, accuracy, top5, .. } = report;
+        Figures { split, loss, accuracy, top5 }
+    });
+    Ok(RunSummary {
+        run: folder.display().to_string(),
+        epochs: history.epochs.len(),
+        seconds: history.epochs.iter().map(|e| e.seconds).sum(),
+        best: history.best(monitor).cloned(),
+        last: history.epochs.last().cloned(),
+        report,
+        history,
+        settings,
+    })
+}
+
+/// Compares runs.
+pub fn compare(runs: Vec<RunSummary>) -> Comparison {
+    let mut names: Vec<&String> = runs.iter().flat_map(|r| r.settings.keys()).collect();
+    names.sort();
+    names.dedup();
+    let differences = names.into_iter().filter_map(|name| {
+        let text = |value: &toml::Value| match value {
+            toml::Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        let values: Vec<Option<String>> =
+            runs.iter().map(|r| r.settings.get(name).map(text)).collect();
+        let differ = values.iter().any(|v| *v != values[0]);
+        differ.then(|| Difference { setting: name.clone(), values })
+    });
+    let differences = differences.collect();
+    Comparison { runs, differences }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_settings_that_differ_are_listed() {
+        let run = |text: &str| RunSummary {
+            run: "a".into(),
+            epochs: 0,
+            seconds: 0.0,
+            best: None,
+            last: None,
+            report: None,
+            history: History::default(),
+            settings: text.parse().unwrap(),
+        };
+        let runs = vec![
+            run("seed = 1\nmodel = \"resnet50\"\nlimit = 3"),
+            run("seed = 2\nmodel = \"resnet50\""),
+        ];
+        let differences = compare(runs).differences;
+        let value = |text: &str| Some(text.to_string());
+        let expected = [
+            Difference { setting: "limit".into(), values: vec![value("3"), None] },
+            Difference { setting: "seed".into(), values: vec![value("1"), value("2")] },
+        ];
+        assert_eq!(differences, expected);
+    }
+}

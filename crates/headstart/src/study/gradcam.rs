@@ -1,0 +1,318 @@
+//! Where in an image a class is seen: Grad-CAM.
+//!
+//! Grad-CAM (Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+//! Localization", equations 1 and 2) weighs each channel of a feature map with the mean of the class score's
+//! gradient over the map, and keeps what is positive of the weighted sum. For a score that is a dense
+//! layer over the global average pooling of the map, that gradient is the layer's weight over the number
+//! of pixels, the same everywhere, and the result is the class activation map of Zhou et al. 2016
+//! ("Learning Deep Features for Discriminative Localization") over the number of pixels. Every net here ends so, and
+//! the map is that of its last layer before the pooling.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::gradcam::{GradCam, enter, overlay};
+//! use headstart::{Compute, Dataset, Model};
+//!
+//! let data = Dataset::load("sample")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let mut cam = GradCam::new(&model, &Arc::new(Compute::new(0)?))?;
+//! let image = data.train.image(0)?;
+//! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
+//! let seen = overlay(&image, &heat);
+//! assert_eq!((seen.height, seen.width), (image.height, image.width));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::sync::Arc;
+
+use headstart_kernels::table::Compute;
+
+use crate::data::image::{Interpolation, Rgb8};
+use crate::engine::execute::Executor;
+use crate::engine::inference::executor;
+use crate::error::{Error, Result};
+use crate::measure::calibration::softmax;
+use crate::measure::metrics::argmax;
+use crate::net::graph::{Graph, NodeId, Op, Shape};
+use crate::net::model::Model;
+use crate::net::parameters::Role;
+
+/// Where a class is seen in an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heat {
+    /// Rows of the map.
+    pub height: usize,
+    /// Columns of the map.
+    pub width: usize,
+    /// The map, row-major, from 0 up; all 0 where nothing speaks for the class.
+    pub values: Vec<f32>,
+    /// The class it is of.
+    pub class: usize,
+    /// Probabilities of all classes.
+    pub probabilities: Vec<f32>,
+}
+
+/// Computes maps of one model.
+#[derive(Debug)]
+pub struct GradCam {
+    executor: Executor,
+    height: usize,
+    width: usize,
+    channels: usize,
+    /// Gradient of each class score with respect to each channel of a pixel, `[channels, classes]`.
+    gradient: Vec<f32>,
+    classes: usize,
+    temperature: f64,
+}
+
+/// The node whose map is shown, if the scores are a dense layer over its global average pooling (dropout
+/// between them does nothing outside of training).
+fn map_node(graph: &Graph, logits: NodeId) -> Option<NodeId> {
+    let input = |id: NodeId| graph.nodes[id].inputs.first().copied();
+    let mut at = matches!(graph.nodes[logits].op, Op::Dense { .. }).then(|| input(logits))??;
+    while matches!(graph.nodes[at].op, Op::Dropout { .. }) {
+        at = input(at)?;
+    }
+    matches!(graph.nodes[at].op, Op::GlobalAveragePool).then(|| input(at))?
+}
+
+impl GradCam {
+    /// Prepares maps of `model`.
+    ///
+    /// # Errors
+    /// If the model's scores are not a dense layer over a global average pooling.
+    pub fn new(model: &Model, compute: &Arc<Compute>) -> Result<GradCam> {
+        let (graph, logits) = (&model.net.graph, model.logits());
+        let node = map_node(graph, logits);
+        let kernel = model.parameters.get(logits, Role::Kernel);
+        let (Some(node), Some(kernel)) = (node, kernel) else {
+            let expected = "a net that ends in global average pooling and a dense layer";
+            return Err(Error::invalid("Grad-CAM", expected, "another", ""));
+        };
+        let Shape::Map { height, width, channels } = graph.nodes[node].shape else {
+            return Err(Error::invalid("Grad-CAM", "a feature map", "a vector", ""));
+        };
+        let pixels = (height * width) as f32;
+        Ok(GradCam {
+            executor: executor(model, compute, 1, &[0], &[node, logits])?,
+            height,
+            width,
+            channels,
+            gradient: kernel.values.iter().map(|w| w / pixels).collect(),
+            classes: model.card.classes.len(),
+            temperature: model.card.temperature.unwrap_or(1.0),
+        })
+    }
+
+    /// The gradient of the score of `class` with respect to each channel of any pixel of the map.
+    pub fn gradient(&self, class: usize) -> Vec<f32> {
+        self.gradient.iter().skip(class).step_by(self.classes).copied().collect()
+    }
+
+    /// The map of `class`, or of the most probable one, for an image of the model's size, RGB in 0..=255.
+    ///
+    /// # Errors
+    /// If the image has not the model's size or there is no such class.
+    pub fn heat(&mut self, pixels: &[f32], class: Option<usize>) -> Result<Heat> {
+        if let Some(class) = class.filter(|&c| c >= self.classes) {
+            let expected = format!("below {}", self.classes);
+            return Err(Error::invalid("class", expected, class.to_string(), ""));
+        }
+        self.executor.forward(&[pixels], 1)?;
+        let logits = self.executor.stored_output(1, 1).to_f32();
+        let probabilities = softmax(self.classes, &logits, self.temperature);
+        let class = class.unwrap_or_else(|| argmax(&probabilities));
+        let alpha = self.gradient(class);
+        let map = self.executor.stored_output(0, 1).to_f32();
+        let values = map
+            .chunks_exact(self.channels)
+            .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))
+            .collect();
+        let (height, width) = (self.height, self.width);
+        Ok(Heat { height, width, values, class, probabilities })
+    }
+}
+
+/// `image` with the map over it, brought to its size bilinearly: the stronger the lighter (from blue to yellow).
+pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
+    let most = heat.values.iter().copied().fold(0.0, f32::max);
+    let at = |y: usize, x: usize| {
+        let value = heat.values.get(y * heat.width + x).copied().unwrap_or(0.0);
+        if most > 0.0 { value / most } else { 0.0 }
+    };
+    let place = |i: usize, from: usize, to: usize| {
+        let p = ((i as f32 + 0.5) * to as f32 / from as f32 - 0.5).clamp(0.0, (to - 1) as f32);
+        let low = p as usize;
+        (low, (low + 1).min(to - 1), p - low as f32)
+    };
+    let mut pixels = Vec::with_capacity(image.pixels.len());
+    for y in 0..image.height {
+        let (y0, y1, fy) = place(y, image.height, heat.height);
+        for x in 0..image.width {
+            let (x0, x1, fx) = place(x, image.width, heat.width);
+            let top = at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx;
+            let bottom = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
+            let value = top * (1.0 - fy) + bottom * fy;
+            let start = (y * image.width + x) * 3;
+            let opacity = 0.2 + 0.55 * value;
+            for (own, over) in image.pixels[start..start + 3].iter().zip(colour(value)) {
+                let mixed = f32::from(*own) * (1.0 - opacity) + over * opacity;
+                pixels.push(mixed.round().clamp(0.0, 255.0) as u8);
+            }
+        }
+    }
+    Rgb8 { width: image.width, height: image.height, pixels: pixels.into() }
+}
+
+/// Dark blue over purple and orange to yellow, as values go from 0 to 1, always lighter, so that it reads without
+/// telling red from green: five points of matplotlib's "plasma".
+fn colour(value: f32) -> [f32; 3] {
+    const POINTS: [[f32; 3]; 5] = [
+        [13.0, 8.0, 135.0],
+        [126.0, 3.0, 168.0],
+        [204.0, 71.0, 120.0],
+        [248.0, 149.0, 64.0],
+        [240.0, 249.0, 33.0],
+    ];
+    let at = value.clamp(0.0, 1.0) * 4.0;
+    let low = (at as usize).min(3);
+    std::array::from_fn(|c| {
+        POINTS[low][c] + (POINTS[low + 1][c] - POINTS[low][c]) * (at - low as f32)
+    })
+}
+
+/// An image at the model's size as [`GradCam::heat`] takes it.
+///
+/// # Errors
+/// If it cannot be resized.
+pub fn enter(model: &Model, image: &Rgb8<'_>) -> Result<Vec<f32>> {
+    let target = model.target();
+    let Rgb8 { pixels, .. } =
+        crate::data::image::resize(image, target.width, target.height, target.interpolation)?;
+    Ok(pixels.iter().map(|&b| f32::from(b)).collect())
+}
+
+/// `image` made to fit a square of `side` pixels, its proportions kept; small ones are left as they are
+/// unless they are less than half of it.
+///
+/// # Errors
+/// If it cannot be resized.
+pub fn thumbnail(image: &Rgb8<'_>, side: usize) -> Result<Rgb8<'static>> {
+    let longest = image.width.max(image.height);
+    let scale = side as f64 / longest as f64;
+    let to = |n: usize| ((n as f64 * scale).round() as usize).max(1);
+    let how = if scale > 1.0 { Interpolation::Nearest } else { Interpolation::Bilinear };
+    if (0.5..=1.0).contains(&(longest as f64 / side as f64)) {
+        return Ok(image.clone().into_owned());
+    }
+    Ok(crate::data::image::resize(image, to(image.width), to(image.height), how)?.into_owned())
+}
+
+/// `image` enlarged by the least whole factor that gives its longer side `least` pixels, every pixel a square.
+///
+/// # Errors
+/// If it has no pixels.
+pub fn enlarged<'a>(image: &'a Rgb8<'_>, least: usize) -> Result<Rgb8<'a>> {
+    let factor = least.div_ceil(image.width.max(image.height).max(1)).max(1);
+    let (width, height) = (image.width * factor, image.height * factor);
+    crate::data::image::resize(image, width, height, Interpolation::Nearest)
+}
+
+/// A PNG file of an image.
+///
+/// # Errors
+/// If it cannot be encoded.
+pub fn png(image: &Rgb8<'_>) -> Result<Vec<u8>> {
+    let failed = |e: png::EncodingError| Error::invalid("PNG", "an image", e.to_string(), "");
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(&image.pixels).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::config::TrainConfig;
+    use crate::session::job::{build_model, open_data};
+
+    fn model(name: &str) -> Model {
+        let config = TrainConfig {
+            data: "synthetic:3x20x32".into(),
+            model: name.into(),
+            weights: "none".into(),
+            image_size: Some(32),
+            ..TrainConfig::default()
+        };
+        build_model(&config, &open_data(&config).unwrap()).unwrap().0
+    }
+
+    #[test]
+    fn the_gradient_is_the_numeric_derivative_of_the_class_score() {
+        let compute = Arc::new(Compute::new(1).unwrap());
+        for name in ["resnet20", "resnet50v2", "torchvision-resnet18"] {
+            let model = model(name);
+            let cam = GradCam::new(&model, &compute).unwrap();
+            let node = map_node(&model.net.graph, model.logits()).unwrap();
+            let mut rest = executor(&model, &compute, 1, &[node], &[model.logits()]).unwrap();
+            let elements = model.net.graph.nodes[node].shape.elements();
+            let map: Vec<f32> = (0..elements).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+            let channels = cam.channels;
+            let mut score = |map: &[f32], class: usize| {
+                rest.forward(&[map], 1).unwrap();
+                f64::from(rest.output(0, 1)[class])
+            };
+            for class in 0..3 {
+                let gradient = cam.gradient(class);
+                for at in [0, channels / 2, channels - 1, elements - 1, elements / 2] {
+                    let mut moved = map.clone();
+                    moved[at] += 8.0;
+                    let slope = (score(&moved, class) - score(&map, class)) / 8.0;
+                    let error = (slope - f64::from(gradient[at % channels])).abs();
+                    assert!(error <= 1e-5, "{name} {class} {at}: {slope} {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_is_the_positive_part_of_the_weighted_channels() {
+        let compute = Arc::new(Compute::new(1).unwrap());
+        let model = model("resnet20");
+        let mut cam = GradCam::new(&model, &compute).unwrap();
+        let pixels: Vec<f32> = (0..32 * 32 * 3).map(|i| (i * 7 % 256) as f32).collect();
+        let heat = cam.heat(&pixels, None).unwrap();
+        assert_eq!(heat.class, argmax(&heat.probabilities));
+        assert_eq!(heat.values.len(), heat.height * heat.width);
+        assert!(heat.values.iter().all(|v| *v >= 0.0));
+        let one = cam.heat(&pixels, Some(1)).unwrap();
+        assert!(one.class == 1 && one.probabilities == heat.probabilities);
+        assert!(cam.heat(&pixels, Some(3)).is_err());
+        assert!(cam.heat(&pixels[1..], None).is_err());
+    }
+
+    #[test]
+    fn an_overlay_is_light_where_the_map_is_high() {
+        let grey = Rgb8::new(8, 8, vec![128; 192]).unwrap();
+        let values = vec![0.0, 0.0, 0.0, 2.0];
+        let heat = Heat { height: 2, width: 2, values, class: 0, probabilities: vec![1.0] };
+        let out = overlay(&grey, &heat);
+        let at = |y: usize, x: usize| &out.pixels[(y * 8 + x) * 3..][..3];
+        assert!(at(7, 7)[0] > at(7, 7)[2] && at(0, 0)[2] > at(0, 0)[0], "{:?}", at(0, 0));
+        let light = |c: [f32; 3]| 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
+        assert!(
+            (0..20).all(|i| light(colour(i as f32 / 20.0)) < light(colour((i + 1) as f32 / 20.0)))
+        );
+        let file = png(&out).unwrap();
+        assert_eq!(crate::data::image::decode("x.png", &file).unwrap(), out);
+        assert_eq!(thumbnail(&out, 32).unwrap().width, 32);
+        assert_eq!(thumbnail(&out, 8).unwrap(), out);
+        let large = enlarged(&out, 20).unwrap();
+        assert_eq!((large.width, large.height), (24, 24));
+        assert_eq!(large.pixels[(23 * 24 + 21) * 3..][..3], *at(7, 7));
+        assert_eq!(enlarged(&out, 8).unwrap(), out);
+    }
+}

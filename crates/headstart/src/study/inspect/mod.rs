@@ -1,0 +1,323 @@
+//! Looking a data set over before anyone trains on it: files that cannot be read, images that occur
+//! twice or in two splits, tiny and blank ones, uneven classes, labels that are likely wrong.
+//!
+//! ```
+//! use headstart::dataset::{self, DataOptions};
+//! use headstart::inspect;
+//!
+//! let data = dataset::open("synthetic:3x30x16", &DataOptions::default())?;
+//! let found = inspect::inspect(&data, 0, &mut |_done, _of| ())?;
+//! assert_eq!(found.exact_duplicates.len(), 0);
+//! println!("{found}");
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+mod labels;
+mod near;
+mod page;
+mod quick;
+mod show;
+mod thumb;
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::data::dataset::{Dataset, PartSummary, Skipped, Subset};
+use crate::data::image::{Format, Rgb8, read_header};
+use crate::error::{Error, Result};
+use thumb::Thumb;
+
+pub use labels::{LabelCheck, Mislabelled, check_labels};
+pub use page::html;
+pub use quick::warnings;
+
+/// An image whose shorter side has fewer pixels than this is tiny.
+pub const TINY: usize = 16;
+/// An image none of whose channels varies by more than this, of 255, is blank.
+pub const BLANK: u8 = 10;
+/// Classes are uneven when the largest has at least so many times the images of the smallest.
+pub const UNEVEN: f64 = 5.0;
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// The data set's name.
+    pub name: String,
+    /// Images looked at.
+    pub images: usize,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// Counts and sizes by class and split.
+    pub parts: Vec<PartSummary>,
+    /// Files that cannot be used, with the reason.
+    pub unreadable: Vec<Skipped>,
+    /// Files whose name claims another format.
+    pub wrong_extensions: Vec<WrongExtension>,
+    /// Images with the same bytes (the same pixels where no files are kept).
+    pub exact_duplicates: Vec<Group>,
+    /// Images that look the same: re-encoded, resized, slightly changed. One of each exact group is
+    /// compared.
+    pub near_duplicates: Vec<Group>,
+    /// Groups of either kind with images in more than one split.
+    pub leaks: usize,
+    /// Groups of either kind with images of more than one class.
+    pub conflicts: usize,
+    /// Images with fewer than [`TINY`] pixels on a side.
+    pub tiny: Vec<Member>,
+    /// Images of one colour, within [`BLANK`].
+    pub blank: Vec<Member>,
+    /// Largest and smallest class of the training images.
+    pub balance: Balance,
+    /// What is allowed but likely not meant, a sentence each.
+    pub warnings: Vec<String>,
+    /// Labels that are likely wrong, where [`check_labels`] was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelCheck>,
+}
+
+/// An image of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Path within the data set.
+    pub name: String,
+    /// Name of its class.
+    pub class: String,
+    /// "train", "validation" or "test".
+    pub split: &'static str,
+    /// Height and width.
+    pub size: (usize, usize),
+    /// Position in its split.
+    #[serde(skip)]
+    pub position: usize,
+}
+
+/// Images that are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Two images or more.
+    pub images: Vec<Member>,
+    /// Whether they are in more than one split, so that a test of the model asks what it was told.
+    pub across_splits: bool,
+    /// Whether they are of more than one class, so that one label is wrong.
+    pub across_classes: bool,
+}
+
+/// A file whose name claims another format than its content has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WrongExtension {
+    /// Path within the data set.
+    pub name: String,
+    /// What it is.
+    pub format: String,
+}
+
+/// How even the classes of the training images are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Balance {
+    /// Class with the most images.
+    pub largest: String,
+    /// How many these are.
+    pub most: usize,
+    /// Class with the fewest images.
+    pub smallest: String,
+    /// How many these are.
+    pub fewest: usize,
+    /// `most / fewest`.
+    pub ratio: f64,
+}
+
+impl Balance {
+    /// Whether the ratio is [`UNEVEN`] or more.
+    pub fn is_uneven(&self) -> bool {
+        self.ratio >= UNEVEN
+    }
+
+    fn of(data: &Dataset) -> Balance {
+        let counts = data.train.class_counts();
+        let at = |class: Option<usize>| {
+            let class = class.unwrap_or(0);
+            (data.classes[class].clone(), counts[class])
+        };
+        let (largest, most) = at((0..counts.len()).rev().max_by_key(|&c| counts[c]));
+        let (smallest, fewest) = at((0..counts.len()).min_by_key(|&c| counts[c]));
+        let ratio = most as f64 / fewest.max(1) as f64;
+        Balance { largest, most, smallest, fewest, ratio }
+    }
+}
+
+/// The splits of a data set with their names.
+fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
+    let mut parts = vec![("train", &data.train)];
+    parts.extend(data.validation.as_ref().map(|s| ("validation", s)));
+    parts.extend(data.test.as_ref().map(|s| ("test", s)));
+    parts
+}
+
+/// What is known of one image after it was looked at.
+struct Facts {
+    member: Member,
+    content: [u8; 32],
+    thumb: Thumb,
+    hash: u64,
+    blank: bool,
+    wrong: Option<Format>,
+}
+
+/// Looks at every image of `data` on so many `threads` (0 for one a core); `progress` is told how many
+/// of how many are done. Needs about 500 bytes of memory an image.
+///
+/// # Errors
+/// If the threads cannot start. Images that cannot be read are findings.
+pub fn inspect(
+    data: &Dataset,
+    threads: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Inspection> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
+        let expected = "as many as the system can start";
+        Error::invalid("threads", expected, threads.to_string(), e.to_string())
+    })?;
+    let mut unreadable = data.skipped.clone();
+    let mut facts = Vec::new();
+    let total = parts(data).iter().map(|(_, subset)| subset.len()).sum();
+    let mut done = 0;
+    for (split, subset) in parts(data) {
+        let positions: Vec<usize> = (0..subset.len()).collect();
+        for chunk in positions.chunks(512) {
+            let look = |&i: &usize| look_at(data, split, subset, i);
+            for result in pool.install(|| chunk.par_iter().map(look).collect::<Vec<_>>()) {
+                match result {
+                    Ok(one) => facts.push(one),
+                    Err(skipped) => unreadable.push(skipped),
+                }
+            }
+            done += chunk.len();
+            progress(done, total);
+        }
+    }
+    let exact = exact_groups(&facts);
+    let near = pool.install(|| near_groups(&facts, &exact));
+    let group = |rows: &Vec<usize>| {
+        let images: Vec<Member> = rows.iter().map(|&i| facts[i].member.clone()).collect();
+        let across_splits = images.iter().any(|m| m.split != images[0].split);
+        let across_classes = images.iter().any(|m| m.class != images[0].class);
+        Group { images, across_splits, across_classes }
+    };
+    let exact_duplicates: Vec<Group> = exact.iter().map(group).collect();
+    let near_duplicates: Vec<Group> = near.iter().map(group).collect();
+    let both = || exact_duplicates.iter().chain(&near_duplicates);
+    let wrong = |one: &Facts| {
+        let format = one.wrong?.to_string();
+        Some(WrongExtension { name: one.member.name.clone(), format })
+    };
+    let members = |keep: &dyn Fn(&Facts) -> bool| {
+        facts.iter().filter(|one| keep(one)).map(|one| one.member.clone()).collect()
+    };
+    Ok(Inspection {
+        name: data.name.clone(),
+        images: facts.len(),
+        classes: data.classes.clone(),
+        parts: data.describe().parts,
+        unreadable,
+        wrong_extensions: facts.iter().filter_map(wrong).collect(),
+        leaks: both().filter(|g| g.across_splits).count(),
+        conflicts: both().filter(|g| g.across_classes).count(),
+        tiny: members(&|one| one.member.size.0.min(one.member.size.1) < TINY),
+        blank: members(&|one| one.blank),
+        balance: Balance::of(data),
+        warnings: data.warnings.clone(),
+        labels: None,
+        exact_duplicates,
+        near_duplicates,
+    })
+}
+
+fn look_at(
+    data: &Dataset,
+    split: &'static str,
+    subset: &Subset,
+    i: usize,
+) -> std::result::Result<Facts, Skipped> {
+    let name = subset.name(i).to_string();
+    let look = || -> Result<Facts> {
+        let image = subset.image(i)?;
+        let (content, wrong) = match subset.encoded(i)? {
+            Some(bytes) => {
+                let format = read_header(&mut &bytes[..]).ok().map(|header| header.format);
+                (Sha256::digest(&bytes), format.filter(|f| !suits(&name, *f)))
+            }
+            None => {
+                let mut hash = Sha256::new();
+                hash.update((image.width as u64).to_le_bytes());
+                hash.update(&image.pixels);
+                (hash.finalize(), None)
+            }
+        };
+        let thumb = Thumb::of(&image)?;
+        let member = Member {
+            name: name.clone(),
+            class: data.classes[subset.label(i)].clone(),
+            split,
+            size: (image.height, image.width),
+            position: i,
+        };
+        let hash = thumb.difference_hash();
+        Ok(Facts { member, content: content.into(), hash, thumb, blank: is_blank(&image), wrong })
+    };
+    look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
+}
+
+/// Whether no channel varies by more than [`BLANK`].
+fn is_blank(image: &Rgb8<'_>) -> bool {
+    let (mut least, mut most) = ([u8::MAX; 3], [0; 3]);
+    for pixel in image.pixels.as_chunks::<3>().0 {
+        for c in 0..3 {
+            least[c] = least[c].min(pixel[c]);
+            most[c] = most[c].max(pixel[c]);
+        }
+    }
+    (0..3).all(|c| most[c].saturating_sub(least[c]) <= BLANK)
+}
+
+/// Whether a file of this name may have this format; one without an ending claims nothing.
+fn suits(name: &str, format: Format) -> bool {
+    let known: &[&str] = match format {
+        Format::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
+        Format::Png => &["png", "apng"],
+        Format::WebP => &["webp"],
+        Format::Gif => &["gif"],
+        Format::Bmp => &["bmp", "dib"],
+    };
+    let file = name.rsplit('/').next().unwrap_or(name);
+    match file.rsplit_once('.') {
+        Some((_, end)) => known.iter().any(|k| end.eq_ignore_ascii_case(k)),
+        None => true,
+    }
+}
+
+/// Rows with the same content, in order of the first.
+fn exact_groups(facts: &[Facts]) -> Vec<Vec<usize>> {
+    let mut rows: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+    for (i, one) in facts.iter().enumerate() {
+        rows.entry(one.content).or_default().push(i);
+    }
+    let mut groups: Vec<Vec<usize>> = rows.into_values().filter(|g| g.len() > 1).collect();
+    groups.sort();
+    groups
+}
+
+/// Rows that look the same, one for each exact group, blank ones left out.
+fn near_groups(facts: &[Facts], exact: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut wanted: Vec<bool> = facts.iter().map(|one| !one.blank).collect();
+    exact.iter().flat_map(|group| &group[1..]).for_each(|&i| wanted[i] = false);
+    let rows: Vec<usize> = (0..facts.len()).filter(|&i| wanted[i]).collect();
+    let hashes: Vec<u64> = rows.iter().map(|&i| facts[i].hash).collect();
+    let alike = |i: usize, j: usize| facts[rows[i]].thumb.is_like(&facts[rows[j]].thumb);
+    let pairs = near::pairs(&hashes, alike);
+    let mut groups = near::groups(rows.len(), &pairs);
+    groups.iter_mut().flatten().for_each(|i| *i = rows[*i]);
+    groups
+}

@@ -1,0 +1,315 @@
+//! Labels that are likely wrong, by confident learning (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty
+//! in Dataset Labels").
+//!
+//! Each image gets class probabilities from a head that never saw its label ([`out_of_fold`]). A class's threshold is the mean
+//! probability of that class over the images labelled with it; an image counts as what it most probably is among the
+//! classes that reach theirs. Counts by label and such class, scaled to the number of images of each label, estimate how
+//! many labels are wrong: so many are named, those of least [margin](LabelIssue::margin), unless the label is the most probable
+//! class all the same ([`find`]; cleanlab's `low_normalized_margin`).
+//!
+//! ```
+//! use headstart::Compute;
+//! use headstart::label_issues::{LabelOptions, find, out_of_fold};
+//! use headstart::logistic::Examples;
+//!
+//! // One number an image; class 1 where it is large. The last label is wrong.
+//! let features: Vec<f32> = (0..40).map(|i| (i % 20) as f32 - 9.5).collect();
+//! let mut labels: Vec<usize> = features.iter().map(|&x| usize::from(x > 0.0)).collect();
+//! labels[39] = 0;
+//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
+//! let held_out = out_of_fold(&Compute::new(1)?, examples, LabelOptions::default())?;
+//! let issues = find(&held_out.probabilities, &labels, 2);
+//! assert_eq!((issues[0].image, issues[0].suggested), (39, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use headstart_kernels::table::Compute;
+use serde::Serialize;
+
+use crate::data::split::RandomState;
+use crate::engine::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_near};
+use crate::error::{Error, Result};
+use crate::measure::metrics::argmax;
+
+/// Weights of the squared kernel that are tried, over standardised features, from the simplest head on.
+const PATH: [f64; 6] = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4];
+
+/// How labels are judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelOptions {
+    /// Parts that are predicted in turn from the others, at least 2. Classes of fewer images are not judged.
+    pub folds: usize,
+    /// Seed of the folds.
+    pub seed: u32,
+    /// Weight of the squared kernel; that of least out-of-fold loss if none.
+    pub l2: Option<f64>,
+}
+
+impl Default for LabelOptions {
+    fn default() -> Self {
+        LabelOptions { folds: 5, seed: 42, l2: None }
+    }
+}
+
+/// What heads make of the images they did not see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldOut {
+    /// `[images, classes]`, row-major.
+    pub probabilities: Vec<f32>,
+    /// Weight of the squared kernel.
+    pub l2: f64,
+    /// Mean cross-entropy with the labels as they are.
+    pub loss: f64,
+    /// Share of images whose most probable class is their label.
+    pub accuracy: f64,
+}
+
+/// A label that is likely wrong.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LabelIssue {
+    /// Position of the image.
+    pub image: usize,
+    /// Its label.
+    pub label: usize,
+    /// The most probable class.
+    pub suggested: usize,
+    /// Out-of-fold probability of its label.
+    pub label_probability: f32,
+    /// Out-of-fold probability of the most probable class.
+    pub probability: f32,
+}
+
+impl LabelIssue {
+    /// Normalised margin, `(label_probability - probability + 1) / 2`: from 0, where the label is surely wrong, to 0.5.
+    pub fn margin(&self) -> f32 {
+        (self.label_probability - self.probability + 1.0) / 2.0
+    }
+}
+
+/// Class probabilities of every image by softmax heads that did not see it, over standardised features; the folds have
+/// equal shares of every class. The result does not depend on the number of threads.
+///
+/// # Errors
+/// If there are fewer than 2 folds or fewer images than folds, and as [`crate::engine::logistic::solve`].
+pub fn out_of_fold(
+    compute: &Compute,
+    examples: Examples<'_>,
+    options: LabelOptions,
+) -> Result<HeldOut> {
+    let Examples { features, width, labels, classes } = examples;
+    let LabelOptions { folds, seed, l2 } = options;
+    if folds < 2 || labels.len() < folds {
+        let expected = format!("from 2 to {}, the number of images", labels.len());
+        return Err(Error::invalid("folds", expected, folds.to_string(), ""));
+    }
+    if width == 0 || features.len() != labels.len() * width || labels.iter().any(|&l| l >= classes)
+    {
+        let found = format!("{} numbers for {} labels", features.len(), labels.len());
+        let expected = format!("{width} numbers for each label, labels below {classes}");
+        return Err(Error::invalid("features", expected, found, ""));
+    }
+    let parts = parts(&examples, &assign(labels, classes, folds, seed), folds);
+    let mut heads: Vec<Option<LinearHead>> = vec![None; folds];
+    let mut best: Option<HeldOut> = None;
+    for l2 in l2.map_or(PATH.to_vec(), |l2| vec![l2]) {
+        let mut p = vec![0.0; labels.len() * classes];
+        for (part, head) in parts.iter().zip(&mut heads) {
+            // Ranks of probabilities are settled long before their last digits.
+            let options = SolveOptions { l2, tolerance: 1e-3, iterations: 200 };
+            let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
+            let solved = solve_near(compute, seen, options, head.as_ref())?;
+            let answers = solved.probabilities(compute, &part.held_out);
+            for (&i, row) in part.rows.iter().zip(answers.chunks_exact(classes)) {
+                p[i * classes..][..classes].copy_from_slice(row);
+            }
+            *head = Some(solved);
+        }
+        let held_out = HeldOut::new(p, l2, labels, classes);
+        if best.as_ref().is_some_and(|best| best.loss <= held_out.loss) {
+            break;
+        }
+        best = Some(held_out);
+    }
+    best.ok_or_else(|| Error::invalid("l2", "at least one", "none", ""))
+}
+
+impl HeldOut {
+    fn new(probabilities: Vec<f32>, l2: f64, labels: &[usize], classes: usize) -> HeldOut {
+        let (mut loss, mut hits) = (0.0, 0);
+        for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
+            loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
+            hits += usize::from(argmax(row) == label);
+        }
+        let count = labels.len() as f64;
+        HeldOut { probabilities, l2, loss: loss / count, accuracy: hits as f64 / count }
+    }
+}
+
+/// A fold: its images, and what its head learns from.
+struct Part {
+    rows: Vec<usize>,
+    held_out: Vec<f32>,
+    seen: Vec<f32>,
+    labels: Vec<usize>,
+}
+
+fn parts(examples: &Examples<'_>, fold: &[usize], folds: usize) -> Vec<Part> {
+    let Examples { features, width, labels, .. } = *examples;
+    let part = |number| {
+        let (rows, others): (Vec<usize>, Vec<usize>) =
+            (0..labels.len()).partition(|&i| fold[i] == number);
+        let gather = |rows: &[usize]| -> Vec<f32> {
+            rows.iter().flat_map(|&i| &features[i * width..][..width]).copied().collect()
+        };
+        let seen = gather(&others);
+        let scaler = Scaler::new(&seen, width);
+        let held_out = scaler.apply(&gather(&rows));
+        let labels = others.iter().map(|&i| labels[i]).collect();
+        Part { rows, held_out, seen: scaler.apply(&seen), labels }
+    };
+    (0..folds).map(part).collect()
+}
+
+/// The fold of every image: each class is shuffled and dealt out in turn.
+fn assign(labels: &[usize], classes: usize, folds: usize, seed: u32) -> Vec<usize> {
+    let mut random = RandomState::new(seed);
+    let mut rows = vec![Vec::new(); classes];
+    labels.iter().enumerate().for_each(|(i, &label)| rows[label].push(i));
+    let (mut fold, mut next) = (vec![0; labels.len()], 0);
+    for class in &mut rows {
+        random.shuffle(class);
+        for &i in &*class {
+            fold[i] = next % folds;
+            next += 1;
+        }
+    }
+    fold
+}
+
+/// The labels that out-of-fold probabilities, `[images, classes]`, speak against, by rising
+/// [margin](LabelIssue::margin).
+pub fn find(p: &[f32], labels: &[usize], classes: usize) -> Vec<LabelIssue> {
+    let joint = joint(p, labels, classes);
+    let mut images = vec![0; classes];
+    labels.iter().for_each(|&label| images[label] += 1);
+    let mut wrong = 0.0;
+    for (label, counts) in joint.chunks_exact(classes.max(1)).enumerate() {
+        let total: usize = counts.iter().sum();
+        let share = (total - counts[label]) as f64 / total.max(1) as f64;
+        wrong += images[label] as f64 * share;
+    }
+    let issue = |(image, (row, &label)): (usize, (&[f32], &usize))| {
+        let suggested = argmax(row);
+        let (label_probability, probability) = (row[label], row[suggested]);
+        LabelIssue { image, label, suggested, label_probability, probability }
+    };
+    let all = p.chunks_exact(classes.max(1)).zip(labels).enumerate().map(issue);
+    let mut issues: Vec<LabelIssue> = all.filter(|i| i.suggested != i.label).collect();
+    issues.sort_by(|a, b| a.margin().total_cmp(&b.margin()));
+    issues.truncate(wrong.round() as usize);
+    issues
+}
+
+/// The confident joint, `[labels, classes]`: images by label and the most probable class that reaches its threshold.
+fn joint(p: &[f32], labels: &[usize], classes: usize) -> Vec<usize> {
+    let (mut sums, mut counts) = (vec![0.0f64; classes], vec![0usize; classes]);
+    for (row, &label) in p.chunks_exact(classes.max(1)).zip(labels) {
+        sums[label] += f64::from(row[label]);
+        counts[label] += 1;
+    }
+    let mut joint = vec![0; classes * classes];
+    for (row, &label) in p.chunks_exact(classes.max(1)).zip(labels) {
+        // Classes without images have no threshold: the comparison with NaN is false.
+        let sure = (0..classes).filter(|&k| f64::from(row[k]) >= sums[k] / counts[k] as f64);
+        let best = sure.fold(None, |best: Option<usize>, k| match best {
+            Some(b) if row[b] >= row[k] => Some(b),
+            _ => Some(k),
+        });
+        if let Some(k) = best {
+            joint[label * classes + k] += 1;
+        }
+    }
+    joint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::logistic::tests::clusters;
+
+    #[test]
+    fn labels_flipped_on_purpose_are_found() {
+        let (features, truth) = clusters(5, 120, 24, 0.6);
+        let mut random = RandomState::new(3);
+        let mut labels = truth.clone();
+        let flipped: Vec<usize> = random.permutation(truth.len())[..60].to_vec();
+        for &i in &flipped {
+            labels[i] = (truth[i] + 1 + random.interval(3) as usize) % 5;
+        }
+        let examples = Examples { features: &features, width: 24, labels: &labels, classes: 5 };
+        let one = Compute::new(1).unwrap();
+        let held_out = out_of_fold(&one, examples, LabelOptions::default()).unwrap();
+        let three = Compute::new(3).unwrap();
+        assert_eq!(out_of_fold(&three, examples, LabelOptions::default()).unwrap(), held_out);
+        let issues = find(&held_out.probabilities, &labels, 5);
+        let right = issues.iter().filter(|i| flipped.contains(&i.image)).count();
+        let (recall, precision) = (right as f64 / 60.0, right as f64 / issues.len() as f64);
+        assert!(recall >= 0.8 && precision >= 0.5, "recall {recall}, precision {precision}");
+        let named = issues.iter().filter(|i| i.suggested == truth[i.image]).count();
+        assert!(named * 10 >= issues.len() * 7, "{named} of {}", issues.len());
+        assert!(issues.is_sorted_by(|a, b| a.margin() <= b.margin()));
+    }
+
+    #[test]
+    fn an_image_counts_for_the_most_probable_class_that_reaches_its_threshold() {
+        // Thresholds: class 0 is 0.55, class 1 is 0.65.
+        let p = [0.9, 0.1, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6];
+        assert_eq!(joint(&p, &[0, 0, 1, 1], 2), [1, 1, 0, 1]);
+        let issues = find(&p, &[0, 0, 1, 1], 2);
+        assert_eq!(issues.len(), 1);
+        assert_eq!((issues[0].image, issues[0].label, issues[0].suggested), (1, 0, 1));
+        assert_eq!((issues[0].label_probability, issues[0].probability), (0.2, 0.8));
+        assert!((issues[0].margin() - 0.2).abs() <= 1e-6);
+        assert_eq!(find(&[], &[], 3), []);
+    }
+
+    #[test]
+    fn as_many_are_named_as_the_scaled_counts_say() {
+        // Six of the label's eight images are counted, two of them for class 1: 8 * 2 / 6 labels are wrong.
+        let of_label = [0.9, 0.9, 0.72, 0.6, 0.49, 0.45, 0.1, 0.1];
+        let mut p: Vec<f32> = of_label.iter().flat_map(|&x| [x, 1.0 - x]).collect();
+        p.extend([0.3, 0.7, 0.35, 0.65]);
+        let labels = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        assert_eq!(joint(&p, &labels, 2), [4, 2, 0, 1]);
+        let found: Vec<usize> = find(&p, &labels, 2).iter().map(|i| i.image).collect();
+        assert_eq!(found, [6, 7, 5]);
+    }
+
+    #[test]
+    fn folds_share_classes_evenly_and_follow_from_the_seed() {
+        let labels: Vec<usize> = (0..50).map(|i| i % 5).collect();
+        let fold = assign(&labels, 5, 5, 1);
+        for class in 0..5 {
+            for number in 0..5 {
+                let both = |&i: &usize| labels[i] == class && fold[i] == number;
+                assert_eq!((0..50).filter(both).count(), 2);
+            }
+        }
+        assert_eq!(assign(&labels, 5, 5, 1), fold);
+        assert!(assign(&labels, 5, 5, 2) != fold);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_an_error() {
+        let compute = Compute::new(1).unwrap();
+        let good = Examples { features: &[0.0, 1.0], width: 1, labels: &[0, 1], classes: 2 };
+        let with = |examples, folds| {
+            let options = LabelOptions { folds, ..LabelOptions::default() };
+            out_of_fold(&compute, examples, options).is_err()
+        };
+        assert!(with(good, 3) && with(good, 1) && with(good, 0));
+        assert!(with(Examples { width: 2, ..good }, 2) && with(Examples { width: 0, ..good }, 2));
+        assert!(with(Examples { classes: 1, ..good }, 2));
+        assert!(with(Examples { features: &[0.0, f32::NAN], ..good }, 2));
+    }
+}

@@ -1,0 +1,13 @@
+//! What is done with a model or a data set beside training.
+
+pub mod bench;
+pub mod classify;
+pub mod compare;
+pub mod doctor;
+pub mod explain;
+pub mod gradcam;
+pub mod inspect;
+pub mod label_issues;
+pub mod probe;
+pub mod similar;
+pub mod summary;

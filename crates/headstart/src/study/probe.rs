@@ -1,0 +1,221 @@
+//! How good each stage of a net is for a task: a linear head on each stage's pooled outputs (Alain and Bengio
+//! 2016, "Understanding intermediate layers using linear classifier probes").
+//!
+//! ```
+//! use std::sync::Arc;
+//! use headstart::{Compute, Control, Dataset, Model, probe};
+//!
+//! let data = Dataset::load("synthetic:3x40x32")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let compute = Arc::new(Compute::new(0)?);
+//! let stages = probe::stages(&model.recipe, &model.net);
+//! let mut go_on = |_done: usize| Control::Continue;
+//! let mut of = |subset| probe::pooled(&model, subset, &stages, &compute, &mut go_on);
+//! let validation = data.validation.unwrap();
+//! let (seen, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
+//! let (train, test) = ((&seen[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
+//! let probed = probe::probe(&model, &compute, train, test, 3, 1e-3)?;
+//! assert_eq!(probed.stages.len(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::sync::Arc;
+
+use headstart_kernels::table::Compute;
+use serde::Serialize;
+
+use crate::data::batches::{Loader, LoaderOptions};
+use crate::data::dataset::Subset;
+use crate::engine::inference::{Control, executor};
+use crate::engine::logistic::{Examples, Scaler, SolveOptions, solve};
+use crate::error::{Error, Result};
+use crate::measure::metrics::argmax;
+use crate::net::graph::NodeId;
+use crate::net::model::Model;
+use crate::net::resnet::{Naming, Net, Recipe};
+
+/// Images that go through the net together.
+const BATCH: usize = 32;
+
+/// A stage's head.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageProbe {
+    /// The stage's last layer.
+    pub layer: String,
+    /// Its index in Keras's numbering.
+    pub index: usize,
+    /// Numbers an image after pooling.
+    pub features: usize,
+    /// Share of hits on the images the head was solved on.
+    pub train_accuracy: f64,
+    /// Share of hits on the other images.
+    pub accuracy: f64,
+    /// Where fine-tuning would start if all up to this stage stays frozen; none after the last, where only the
+    /// head trains.
+    pub fine_tune_at: Option<String>,
+}
+
+/// All stages, from the first to the last.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Probed {
+    /// The stages.
+    pub stages: Vec<StageProbe>,
+    /// Number of images the heads are compared on.
+    pub samples: usize,
+    /// The best stage's accuracy.
+    pub best: f64,
+    /// Its standard error, `sqrt(a (1 - a) / samples)`.
+    pub standard_error: f64,
+    /// The layer from which to train: the one after the last stage that is within a standard error of the best, or
+    /// the last stage's first layer where that is the last stage.
+    pub suggested: String,
+}
+
+/// The last node of each stage.
+pub fn stages(recipe: &Recipe, net: &Net) -> Vec<NodeId> {
+    let names = recipe.stages.iter().enumerate().map(|(i, stage)| match recipe.naming {
+        Naming::Keras => format!("conv{}_block{}_out", i + 2, stage.blocks),
+        Naming::Torchvision => format!("layer{}.{}.out", i + 1, stage.blocks - 1),
+    });
+    let mut nodes: Vec<NodeId> = names.filter_map(|name| net.graph.find(&name)).collect();
+    // What follows the last stage (batch norm and ReLU, in v2) belongs to it.
+    if let Some(last) = nodes.last_mut() {
+        *last = net.base_output();
+    }
+    nodes
+}
+
+/// Means over height and width of `nodes`, one tensor `[images, channels]` each, in one pass over the images;
+/// `None` if `progress` said to stop.
+///
+/// # Errors
+/// If an image cannot be decoded or the plan cannot be made.
+pub fn pooled(
+    model: &Model,
+    subset: &Subset,
+    nodes: &[NodeId],
+    compute: &Arc<Compute>,
+    progress: &mut dyn FnMut(usize) -> Control,
+) -> Result<Option<Vec<Vec<f32>>>> {
+    let graph = &model.net.graph;
+    let batch = BATCH.min(subset.len()).max(1);
+    let mut executor = executor(model, compute, batch, &[0], nodes)?;
+    let mut tensors = vec![Vec::new(); nodes.len()];
+    let options = LoaderOptions::new(batch, model.target());
+    let mut loader = Loader::new(subset, (0..subset.len()).collect(), options)?;
+    let mut done = 0;
+    while let Some(batch) = loader.next() {
+        let batch = batch?;
+        executor.forward(&[&batch.images], batch.count)?;
+        for (i, (tensor, &node)) in tensors.iter_mut().zip(nodes).enumerate() {
+            let shape = graph.nodes[node].shape;
+            let (channels, pixels) = (shape.channels(), shape.elements() / shape.channels());
+            let maps = executor.stored_output(i, batch.count).to_f32();
+            for map in maps.chunks_exact(shape.elements()) {
+                let start = tensor.len();
+                tensor.resize(start + channels, 0.0);
+                for pixel in map.chunks_exact(channels) {
+                    tensor[start..].iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+                }
+                tensor[start..].iter_mut().for_each(|sum| *sum /= pixels as f32);
+            }
+        }
+        done += batch.count;
+        loader.recycle(batch);
+        if progress(done) == Control::Stop {
+            return Ok(None);
+        }
+    }
+    Ok(Some(tensors))
+}
+
+/// Solves a linear head over the standardised pooled outputs of each stage on `train` and compares them on
+/// `validation`, both `[stage][images * channels]` as [`pooled`] gives them, with their labels.
+///
+/// # Errors
+/// If there are no images, and as [`solve`].
+pub fn probe(
+    model: &Model,
+    compute: &Compute,
+    train: (&[Vec<f32>], &[usize]),
+    validation: (&[Vec<f32>], &[usize]),
+    classes: usize,
+    l2: f64,
+) -> Result<Probed> {
+    let (samples, nodes) = (validation.1.len(), stages(&model.recipe, &model.net));
+    if samples == 0 || nodes.is_empty() {
+        return Err(Error::invalid("probe", "stages and images to compare them on", "none", ""));
+    }
+    let layers = &model.net.graph.nodes;
+    let mut list = Vec::with_capacity(nodes.len());
+    for (i, &node) in nodes.iter().enumerate() {
+        let features = layers[node].shape.channels();
+        let scaler = Scaler::new(&train.0[i], features);
+        let seen = scaler.apply(&train.0[i]);
+        let examples = Examples { features: &seen, width: features, labels: train.1, classes };
+        let options = SolveOptions { l2, tolerance: 1e-3, iterations: 300 };
+        let head = solve(compute, examples, options)?;
+        let hits = |features: &[f32], labels: &[usize]| {
+            let p = head.probabilities(compute, features);
+            let rows = p.chunks_exact(classes).zip(labels);
+            rows.filter(|(p, label)| argmax(p) == **label).count() as f64 / labels.len() as f64
+        };
+        let next = (node < model.net.base_output()).then(|| layers[node + 1].name.clone());
+        list.push(StageProbe {
+            layer: layers[node].name.clone(),
+            index: model.net.base_index[node].unwrap_or(0),
+            features,
+            train_accuracy: hits(&seen, train.1),
+            accuracy: hits(&scaler.apply(&validation.0[i]), validation.1),
+            fine_tune_at: next,
+        });
+    }
+    Ok(suggest(list, samples))
+}
+
+fn suggest(stages: Vec<StageProbe>, samples: usize) -> Probed {
+    let best = stages.iter().fold(0.0, |best: f64, s| best.max(s.accuracy));
+    let standard_error = (best * (1.0 - best) / samples as f64).sqrt();
+    let good = stages.iter().rposition(|s| s.accuracy >= best - standard_error).unwrap_or(0);
+    let at = if stages[good].fine_tune_at.is_some() { good } else { good.saturating_sub(1) };
+    let suggested = stages[at].fine_tune_at.clone().unwrap_or_else(|| "0".into());
+    Probed { stages, samples, best, standard_error, suggested }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_starts_after_the_last_stage_that_is_as_good_as_the_best() {
+        let stage = |accuracy, next: Option<&str>| StageProbe {
+            layer: "x".into(),
+            index: 1,
+            features: 8,
+            train_accuracy: 1.0,
+            accuracy,
+            fine_tune_at: next.map(String::from),
+        };
+        let suggested = |a: [f64; 3]| {
+            let list = vec![stage(a[0], Some("b")), stage(a[1], Some("c")), stage(a[2], None)];
+            suggest(list, 100).suggested
+        };
+        // The last stage is the best: it alone adapts.
+        assert_eq!(suggested([0.5, 0.6, 0.9]), "c");
+        // The last stage spoils what the second has.
+        assert_eq!(suggested([0.5, 0.9, 0.7]), "c");
+        assert_eq!(suggested([0.9, 0.7, 0.5]), "b");
+    }
+
+    #[test]
+    fn every_net_has_its_stages() {
+        for name in ["resnet20", "resnet50", "resnet50v2", "torchvision-resnet18"] {
+            let mut model = Model::imagenet(name).unwrap();
+            model.card.classes.truncate(10);
+            let nodes = stages(&model.recipe, &model.net);
+            assert_eq!(nodes.len(), model.recipe.stages.len(), "{name}");
+            assert_eq!(nodes.last(), Some(&model.net.base_output()));
+            assert!(nodes.is_sorted());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a row of kept outputs follows from, as a hash.
+
+use std::sync::Arc;
+
+use headstart_kernels::element::Slice;
+use headstart_kernels::table::Compute;
+use sha2::{Digest, Sha256};
+
+use super::element::{Layout, encode, part};
+use super::store::{Hash, VERSION};
+use crate::data::image::{Rgb8, resize};
+use crate::data::split::RandomState;
+use crate::engine::execute::Executor;
+use crate::error::Result;
+use crate::net::graph::NodeId;
+use crate::net::model::Model;
+
+/// Values that are hashed together.
+const PART: usize = 1024;
+/// Raised when image files decode to other pixels than before.
+const DECODING: u32 = 1;
+
+/// Hash of all that an image's values at `nodes` follow from, but the image: weights, layers, sizes,
+/// normalisation, resizing, instruction set, precision, this program's version. `executor` computes
+/// `nodes`; what it makes of a made-up image is a part of the hash, so that kernels that round
+/// differently have keys of their own.
+///
+/// # Errors
+/// If the executor is not one for `model`'s images.
+pub fn key(
+    model: &Model,
+    nodes: &[NodeId],
+    layout: &Layout,
+    compute: &Arc<Compute>,
+    executor: &mut Executor,
+) -> Result<Hash> {
+    let graph = &model.net.graph;
+    let mut needed = vec![false; graph.nodes.len()];
+    nodes.iter().for_each(|&n| needed[n] = true);
+    for id in (0..needed.len()).rev() {
+        if needed[id] {
+            graph.nodes[id].inputs.iter().for_each(|&input| needed[input] = true);
+        }
+    }
+    let mut hash = Sha256::new();
+    text(
+        &mut hash,
+        &format!("headstart {} features {VERSION} {DECODING}", env!("CARGO_PKG_VERSION")),
+    );
+    let (isa, dtype) = (compute.isa(), compute.dtype.name());
+    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {isa} {dtype}", model.target()));
+    for (node, _) in graph.nodes.iter().zip(&needed).filter(|(_, needed)| **needed) {
+        text(&mut hash, &format!("{node:?}"));
+    }
+    for tensor in model.parameters.tensors.iter().filter(|t| needed[t.node]) {
+        text(&mut hash, &format!("{} {:?}", tensor.name, tensor.shape));
+        update(&mut hash, Slice::F32(&tensor.values));
+    }
+    let pixels = made_up(model)?;
+    executor.forward(&[&pixels], 1)?;
+    (0..nodes.len()).for_each(|i| update(&mut hash, executor.stored_output(i, 1)));
+    Ok(hash.finalize().into())
+}
+
+fn text(hash: &mut Sha256, what: &str) {
+    hash.update((what.len() as u64).to_le_bytes());
+    hash.update(what);
+}
+
+fn update(hash: &mut Sha256, values: Slice<'_>) {
+    let mut bytes = Vec::with_capacity(PART * size_of::<f32>());
+    for start in (0..values.len()).step_by(PART) {
+        bytes.clear();
+        encode(part(values, start, PART.min(values.len() - start)), &mut bytes);
+        hash.update(&bytes);
+    }
+}
+
+/// An image of noise, resized to what the net takes.
+fn made_up(model: &Model) -> Result<Vec<f32>> {
+    let target = model.target();
+    let (width, height) = (target.width + 3, target.height + 5);
+    let mut random = RandomState::new(1);
+    let pixels: Vec<u8> = (0..width * height * 3).map(|_| random.next_u32() as u8).collect();
+    let image = Rgb8::new(width, height, &pixels)?;
+    let image = resize(&image, target.width, target.height, target.interpolation)?;
+    Ok(image.pixels.iter().map(|&v| f32::from(v)).collect())
+}

@@ -1,0 +1,8 @@
+//! Phases of training, from cached features to a run's folder.
+
+pub mod cache;
+pub mod class_weight;
+pub mod lr_find;
+pub mod run_folder;
+pub mod schedule;
+pub mod trainer;

@@ -1,0 +1,246 @@
+//! The folder a run leaves.
+//!
+//! ```
+//! use headstart::run_folder::RunFolder;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let first = RunFolder::create_next(folder.path().join("train"))?;
+//! let second = RunFolder::create_next(folder.path().join("train"))?;
+//! assert!(first.path().ends_with("train") && second.path().ends_with("train2"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::atomic::{remove_leftovers, write_bytes};
+use crate::error::{Error, Result};
+use crate::export::tensorboard::TensorBoard;
+use crate::measure::events::Event;
+use crate::measure::history::History;
+use crate::measure::metrics::Report;
+
+/// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
+const STEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Epochs of no more steps are recorded step by step.
+const FEW_STEPS: usize = 200;
+
+/// A run's folder, which it has for itself.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    events: File,
+    last_step: Option<Instant>,
+    tensorboard: Option<TensorBoard>,
+}
+
+impl RunFolder {
+    /// Makes the folder `path`; with `exist_ok` one that exists may be used again, and files of the
+    /// same names are replaced.
+    ///
+    /// # Errors
+    /// If it exists and may not, or cannot be written.
+    pub fn create(path: impl AsRef<Path>, exist_ok: bool) -> Result<RunFolder> {
+        let path = path.as_ref();
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                let is_folder = path.is_dir();
+                let empty = is_folder
+                    && fs::read_dir(path).map_err(Error::io("read", path))?.next().is_none();
+                if !is_folder || !(exist_ok || empty) {
+                    return Err(Error::invalid(
+                        format!("run folder {}", path.display()),
+                        "a folder that does not exist yet",
+                        if is_folder { "one with files in it" } else { "a file" },
+                        "name another with --out, or allow this one with --exist-ok",
+                    ));
+                }
+            }
+            Err(e) => return Err(Error::io("create", path)(e)),
+        }
+        RunFolder::open(path, true)
+    }
+
+    /// Makes the first of `base`, `base2`, `base3`, ... that does not exist.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn create_next(base: impl AsRef<Path>) -> Result<RunFolder> {
+        let base = base.as_ref();
+        for number in 1.. {
+            let path = match number {
+                1 => base.to_path_buf(),
+                _ => {
+                    let mut name = base.as_os_str().to_os_string();
+                    name.push(number.to_string());
+                    PathBuf::from(name)
+                }
+            };
+            match RunFolder::create(&path, false) {
+                Err(Error::Invalid { .. }) => {}
+                other => return other,
+            }
+        }
+        unreachable!("the numbers do not end")
+    }
+
+    /// Opens a run's folder to go on with it. Files that a process left half-written when it was killed are
+    /// removed, nothing else changes.
+    ///
+    /// # Errors
+    /// If another process writes to it, or it cannot be written.
+    pub fn resume(path: impl AsRef<Path>) -> Result<RunFolder> {
+        let path = path.as_ref();
+        let folder = RunFolder::open(path, false)?;
+        for place in [path.to_path_buf(), path.join("weights")] {
+            remove_leftovers(&place)?;
+        }
+        Ok(folder)
+    }
+
+    /// Takes away what events.jsonl has after its first `bytes` bytes, and half a line before that.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn cut_events(&mut self, bytes: u64) -> Result<()> {
+        let file = self.path.join("events.jsonl");
+        let text = fs::read(&file).map_err(Error::io("read", &file))?;
+        let kept = &text[..text.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
+        self.events.set_len(end).map_err(Error::io("write", &file))
+    }
+
+    fn open(path: &Path, truncate: bool) -> Result<RunFolder> {
+        let weights = path.join("weights");
+        fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
+        let file = path.join("events.jsonl");
+        let mut options = OpenOptions::new();
+        let options = options.create(true).append(true);
+        let events = options.open(&file).map_err(Error::io("create", &file))?;
+        if let Err(TryLockError::WouldBlock) = events.try_lock() {
+            return Err(Error::invalid(
+                format!("run folder {}", path.display()),
+                "one that no process writes to",
+                "a run that is still going on",
+                "wait for it, or stop it",
+            ));
+        }
+        if truncate {
+            events.set_len(0).map_err(Error::io("write", &file))?;
+        }
+        Ok(RunFolder { path: path.to_path_buf(), events, last_step: None, tensorboard: None })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Also writes TensorBoard's event files from now on, below `tensorboard`; `epochs` are done already.
+    #[must_use]
+    pub fn with_tensorboard(mut self, epochs: usize) -> RunFolder {
+        self.tensorboard = Some(TensorBoard::new(self.path.join("tensorboard"), epochs));
+        self
+    }
+
+    /// Path of the best weights.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("weights/best.safetensors")
+    }
+
+    /// Path of the last weights.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("weights/last.safetensors")
+    }
+
+    /// Appends to events.jsonl; of steps and progress only some, so that the file stays small.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn record(&mut self, event: &Event) -> Result<()> {
+        if let Some(board) = &mut self.tensorboard {
+            board.record(event)?;
+        }
+        match event {
+            Event::Step { step, steps, .. } if step < steps && *steps > FEW_STEPS => {
+                let now = Instant::now();
+                if self.last_step.is_some_and(|then| now - then < STEP_INTERVAL) {
+                    return Ok(());
+                }
+                self.last_step = Some(now);
+            }
+            Event::Features { done, total, .. } | Event::Evaluating { done, total, .. }
+                if done < total =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let file = self.path.join("events.jsonl");
+        let mut line = serde_json::to_string(event)
+            .map_err(|e| Error::format(&file, "an event that fits JSON", e.to_string(), ""))?;
+        line.push('\n');
+        self.events.write_all(line.as_bytes()).map_err(Error::io("write", &file))
+    }
+
+    /// Bytes of events.jsonl.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn recorded(&self) -> Result<u64> {
+        let file = self.path.join("events.jsonl");
+        Ok(self.events.metadata().map_err(Error::io("read", file))?.len())
+    }
+
+    /// Writes config.toml.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        write_bytes(self.path.join("config.toml"), text.as_bytes())
+    }
+
+    /// Writes results.csv.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_history(&self, history: &History) -> Result<()> {
+        history.write_csv(self.path.join("results.csv"))
+    }
+
+    /// Writes report.json, report.txt and confusion_matrix.csv.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write_report(&self, report: &Report) -> Result<()> {
+        crate::report::write(&self.path, report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_up_and_nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("runs/train");
+        for name in ["train", "train2", "train3"] {
+            let run = RunFolder::create_next(&base).unwrap();
+            assert_eq!(run.path().file_name().unwrap(), name);
+        }
+        let error = RunFolder::create(&base, false).unwrap_err();
+        assert!(error.hint().unwrap().contains("--exist-ok"));
+        RunFolder::create(&base, true).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(RunFolder::create(&file, true).is_err());
+        assert!(RunFolder::create(file.join("below"), false).is_err());
+    }
+}

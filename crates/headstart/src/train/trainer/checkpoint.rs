@@ -1,0 +1,189 @@
+//! Going on with a run from its last.safetensors, to the weights it would have reached on its own.
+
+use std::time::Instant;
+
+use super::Trainer;
+use super::run::Run;
+use crate::data::dataset::{Dataset, Subset};
+use crate::engine::inference::Control;
+use crate::error::{Error, Result};
+use crate::measure::events::Event;
+use crate::measure::history::History;
+use crate::measure::metrics::Totals;
+use crate::measure::monitor;
+use crate::net::weights::Tensor;
+use crate::net::weights::model_file::{self, ModelCard, Place, Progress};
+
+/// Where an earlier run stood.
+#[derive(Debug)]
+pub(super) struct Resume {
+    /// Number of the phase, from 1.
+    pub phase: usize,
+    progress: Progress,
+    optimizer: Vec<Tensor>,
+}
+
+/// Changes when an image of any part does, or their order.
+pub(super) fn fingerprint(data: &Dataset) -> String {
+    let parts = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
+    let prints = parts.map(|part| part.map_or(String::new(), Subset::fingerprint));
+    prints.join("-")
+}
+
+impl Trainer<'_> {
+    /// Prepares to go on with the run that wrote `progress` and `optimizer` into its last.safetensors,
+    /// whose weights the model has. Call [`Trainer::fit`] for all of its phases afterwards, which changes nothing
+    /// in the folder before it has come to the phase that the run stood in and all fits.
+    ///
+    /// # Errors
+    /// If the run's settings or images were others, or its record cannot be read.
+    pub fn resume(&mut self, progress: Progress, optimizer: Vec<Tensor>) -> Result<()> {
+        let what = "run to go on with";
+        let Some(place) = &progress.place else {
+            let hint = "this file is of an earlier version; start a run anew from its weights";
+            return Err(Error::invalid(what, "a record of where it stood", "none", hint));
+        };
+        if progress.seed != self.settings.seed {
+            let (expected, found) = (progress.seed.to_string(), self.settings.seed.to_string());
+            return Err(Error::invalid("seed", expected, found, "use the config.toml of the run"));
+        }
+        let fingerprint = match self.fingerprint.as_str() {
+            "" => fingerprint(self.data),
+            known => known.to_string(),
+        };
+        if place.data != fingerprint {
+            return Err(Error::invalid(
+                format!("images of {}", self.data.name),
+                "the images that the run began with",
+                "others",
+                "images were added, removed or changed since; start a run anew",
+            ));
+        }
+        self.history = History::from_csv(&place.history)
+            .map_err(|e| Error::invalid(what, "a history that can be read", e, ""))?;
+        if place.phase == 0 || self.history.epochs.len() != progress.epochs {
+            let found = format!("{} epochs in its history", self.history.epochs.len());
+            return Err(Error::invalid(what, format!("{} epochs", progress.epochs), found, ""));
+        }
+        self.resume = Some(Resume { phase: place.phase, progress, optimizer });
+        Ok(())
+    }
+}
+
+impl Run<'_, '_> {
+    /// Where the run stood, if that can be in this phase.
+    fn checked(&self, progress: &Progress, place: &Place) -> Result<()> {
+        let (steps, images) = (self.steps_an_epoch(), self.trainer.data.train.len());
+        let (batch, epochs) = (self.trainer.settings.batch_size, place.epochs);
+        let history = &self.trainer.history;
+        let own = history.epochs.iter().rev().take_while(|e| e.phase == self.name).count();
+        let loss = f64::from_bits(place.loss_bits);
+        let done = |step: u64| match self.solves {
+            true => step == 0,
+            false => step == epochs as u64 * steps as u64 + progress.steps as u64,
+        };
+        let fits = epochs <= self.epochs.min(own)
+            && progress.steps <= steps
+            && done(place.step)
+            && place.count == progress.steps.saturating_mul(batch).min(images)
+            && place.correct <= place.count
+            && [loss, place.seconds].iter().all(|v| v.is_finite())
+            && place.seconds >= 0.0;
+        if fits {
+            return Ok(());
+        }
+        let found = format!(
+            "{epochs} epochs and {} steps done, {} steps in all, {} of {} images right, a loss of {loss}",
+            progress.steps, place.step, place.correct, place.count
+        );
+        let expected =
+            format!("a place in {} epochs of {steps} steps of {batch} images", self.epochs);
+        Err(Error::invalid(
+            "run to go on with",
+            expected,
+            found,
+            "use the config.toml that the run began with",
+        ))
+    }
+
+    /// Takes over where the earlier run stood.
+    pub fn go_on(
+        &mut self,
+        resume: Resume,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<()> {
+        let Resume { progress, mut optimizer, .. } = resume;
+        if progress.phase != self.name.name() {
+            let (expected, found) = (progress.phase, self.name.name());
+            return Err(Error::invalid(
+                "phase",
+                expected,
+                found,
+                "use the config.toml that the run began with",
+            ));
+        }
+        let place = progress.place.clone().unwrap_or_default();
+        self.checked(&progress, &place)?;
+        self.take_kept(&mut optimizer)?;
+        self.optimizer.restore(&self.trainer.model.parameters, &optimizer)?;
+        if let Some(folder) = &mut self.trainer.folder {
+            folder.cut_events(place.events)?;
+        }
+        (self.done, self.step) = (place.epochs, place.step);
+        for epoch in self.trainer.history.last(self.done) {
+            self.rates.end_epoch(monitor::loss(epoch));
+        }
+        self.train.skip_to(place.step);
+        self.epoch_steps = progress.steps;
+        self.seconds = place.seconds;
+        self.totals = Totals {
+            loss: f64::from_bits(place.loss_bits),
+            correct: place.correct,
+            count: place.count,
+        };
+        on_event(&self.opening.clone());
+        // The run may have ended between writing last.safetensors and its results.
+        if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
+            folder.write_history(history)?;
+        }
+        let epochs = self.trainer.history.epochs.len();
+        self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)?;
+        Ok(())
+    }
+
+    /// Writes the weights and all that going on from here needs.
+    pub fn save_last(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let Trainer { folder: Some(folder), history, model, settings, phases, fingerprint, .. } =
+            &*self.trainer
+        else {
+            return Ok(());
+        };
+        let place = Place {
+            phase: *phases,
+            epochs: self.done,
+            step: self.step,
+            loss_bits: self.totals.loss.to_bits(),
+            correct: self.totals.correct,
+            count: self.totals.count,
+            seconds: self.seconds,
+            events: folder.recorded()?,
+            history: history.to_csv()?,
+            data: fingerprint.clone(),
+            checksum: None,
+        };
+        let progress = Progress {
+            phase: self.name.name(),
+            epochs: history.epochs.len(),
+            steps: self.epoch_steps,
+            seed: settings.seed,
+            place: Some(place),
+        };
+        let mut state = self.optimizer.tensors(&model.parameters);
+        state.extend(self.kept_tensors());
+        let card = ModelCard { progress: Some(progress), ..model.card.clone() };
+        model_file::write(folder.last(), &card, &self.shown(), &state)?;
+        self.saves.done(start);
+        Ok(())
+    }
+}

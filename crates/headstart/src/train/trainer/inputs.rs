@@ -1,0 +1,156 @@
+//! What the plans of a phase read, batch by batch.
+
+use headstart_kernels::element::{Slice, Values};
+use headstart_kernels::loss::Labels;
+
+use super::{Settings, Trainer};
+use crate::data::augment::Augment;
+use crate::data::batches::{Batch, Loader, LoaderOptions, balanced_order, epoch_order};
+use crate::data::dataset::Subset;
+use crate::error::Result;
+use crate::net::model::Model;
+use crate::train::cache::{Frozen, Part};
+
+/// Positions of the training images of an epoch in the order of its steps, and how they change.
+pub(super) fn of_epoch(
+    settings: &Settings,
+    images: &Subset,
+    epoch: usize,
+) -> (Vec<usize>, Augment) {
+    let seed = u64::from(settings.seed);
+    let order = match settings.balance {
+        true => balanced_order(seed, epoch, &images.labels()),
+        false => epoch_order(seed, epoch, images.len(), settings.shuffle),
+    };
+    let (list, mixing) = (settings.augment.clone(), settings.mixing);
+    (order, Augment { list, seed, epoch, mixing, step: 0 })
+}
+
+impl Trainer<'_> {
+    /// What the first step of training reads: images, changed as [`Settings::augment`] says, before they are enlarged and
+    /// normalised.
+    ///
+    /// # Errors
+    /// If an image cannot be decoded.
+    pub fn first_batch(&self) -> Result<Batch> {
+        let (mut order, augment) = of_epoch(&self.settings, &self.data.train, 1);
+        order.truncate(self.settings.batch_size);
+        let options = LoaderOptions::new(self.settings.batch_size, self.model.target());
+        let mut batches = Loader::augmented(&self.data.train, order, options, augment)?;
+        batches.next().unwrap_or_else(|| Ok(Batch::default()))
+    }
+}
+
+/// What the training or validation plan reads, batch by batch: kept outputs of frozen layers, or
+/// images, or what the frozen layers make of images.
+pub(super) struct Inputs<'s> {
+    part: (Part, &'s Subset),
+    /// The order and all labels, where outputs are kept.
+    kept: Option<(Vec<usize>, Vec<usize>)>,
+    rows: Vec<Values>,
+    labels: Vec<u32>,
+    loader: Option<Loader>,
+    batch: Batch,
+    batch_size: usize,
+    at: usize,
+}
+
+impl<'s> Inputs<'s> {
+    /// For the images of `part` at the positions `order`; `kept` says that their outputs are.
+    pub fn new(
+        part: (Part, &'s Subset),
+        order: Vec<usize>,
+        kept: bool,
+        batch_size: usize,
+        model: &Model,
+        augment: Augment,
+    ) -> Result<Inputs<'s>> {
+        let (kept, loader) = match kept {
+            true => (Some((order, part.1.labels())), None),
+            false => {
+                let options = LoaderOptions::new(batch_size, model.target());
+                (None, Some(Loader::augmented(part.1, order, options, augment)?))
+            }
+        };
+        let (rows, labels, batch) = Default::default();
+        Ok(Inputs { part, kept, rows, labels, loader, batch, batch_size, at: 0 })
+    }
+
+    /// Makes the next batch the current one and returns its size.
+    pub fn next(&mut self, model: &Model, frozen: Option<&mut Frozen>) -> Result<usize> {
+        match (&self.kept, &mut self.loader, frozen) {
+            (Some((order, labels)), _, Some(frozen)) => {
+                let end = (self.at + self.batch_size).min(order.len());
+                let indices = &order[self.at..end];
+                self.labels.clear();
+                self.labels.extend(indices.iter().map(|&i| labels[i] as u32));
+                self.at = end;
+                frozen.gather(model, self.part, indices, &mut self.rows)?;
+                Ok(indices.len())
+            }
+            (_, Some(loader), frozen) => {
+                loader.recycle(std::mem::take(&mut self.batch));
+                if let Some(batch) = loader.next() {
+                    self.batch = batch?;
+                }
+                let Batch { images, count, .. } = &self.batch;
+                if let Some(frozen) = frozen {
+                    frozen.executor(model)?.forward(&[images], *count)?;
+                }
+                Ok(*count)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// The current batch's tensors and labels.
+    pub fn current<'b>(
+        &'b self,
+        frozen: Option<&'b Frozen>,
+        count: usize,
+    ) -> (Vec<Slice<'b>>, Labels<'b>) {
+        if self.kept.is_some() {
+            let rows = self.rows.iter().map(Values::as_slice).collect();
+            return (rows, Labels::from(&self.labels));
+        }
+        let second = self.batch.mixed.as_ref().map(|m| (&m.labels[..], m.share));
+        let inputs = match frozen {
+            None => vec![Slice::F32(&self.batch.images)],
+            Some(frozen) => frozen.outputs(count),
+        };
+        (inputs, Labels { first: &self.batch.labels, second })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headstart_kernels::table::Compute;
+
+    use super::*;
+    use crate::data::augment::Mixing;
+    use crate::engine::inference::Control;
+    use crate::train::trainer::{Phase, Solver};
+    use crate::{Dataset, Model};
+
+    #[test]
+    fn changed_images_are_never_those_a_solved_head_has_kept() {
+        let data = Dataset::load("synthetic:2x40x32").unwrap();
+        let loss = |augment: &[&str], mixing| {
+            let mut model = Model::builder("resnet20").weights("cifar10").build(&data).unwrap();
+            let compute = Arc::new(Compute::new(1).unwrap());
+            let augment = augment.iter().map(|a| a.parse().unwrap()).collect();
+            let settings = Settings { augment, mixing, ..Settings::default() };
+            let mut trainer = Trainer::new(&mut model, &data, compute, settings).unwrap();
+            for phase in [Phase::solved_head(Solver::default()), Phase::head(1, 1e-3)] {
+                trainer.fit(&phase, &mut |_| Control::Continue).unwrap();
+            }
+            trainer.history.epochs.last().unwrap().loss
+        };
+        let plain = loss(&[], Mixing::default());
+        assert_eq!(plain, loss(&[], Mixing::default()));
+        assert!(plain != loss(&["erase:1"], Mixing::default()));
+        assert!(plain != loss(&[], Mixing { cutmix: Some(1.0), mixup: None }));
+    }
+}

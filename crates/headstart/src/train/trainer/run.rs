@@ -1,0 +1,448 @@
+//! A phase at work: steps, epochs, validation, what is written.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inputs::{Inputs, of_epoch};
+use super::kept::{Average, Snapshot};
+use super::layer_decay;
+use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
+use headstart_kernels::loss::Targets;
+
+use crate::data::augment::Augment;
+use crate::data::dataset::{Dataset, Subset};
+use crate::data::split::split_mix_64;
+use crate::engine::execute::{Accumulated, Executor, Gradients};
+use crate::engine::inference::{Control, executor};
+use crate::engine::optimizer::Optimizer;
+use crate::engine::plan::{Plan, Request, sources};
+use crate::error::{Error, Result};
+use crate::measure::events::Event;
+use crate::measure::history::{EpochRecord, PhaseName};
+use crate::measure::metrics::Totals;
+use crate::measure::monitor::{self, EarlyStopping};
+use crate::net::graph::Op;
+use crate::net::model::Model;
+use crate::net::parameters::Parameters;
+use crate::net::weights::model_file;
+use crate::train::cache::{Frozen, Keeping, Part};
+use crate::train::schedule::Rates;
+
+/// A phase at work.
+pub(super) struct Run<'t, 'a> {
+    pub trainer: &'t mut Trainer<'a>,
+    pub name: PhaseName,
+    pub opening: Event,
+    /// Where the outputs for training and for validation images are to be kept.
+    keeping: [Keeping; 2],
+    pub train: Executor,
+    validate: Executor,
+    pub optimizer: Optimizer,
+    pub rates: Rates,
+    /// The tensors that the phase changes, as they were at its start.
+    pub changed: Snapshot,
+    /// Their average, and their values in the best epoch, where they are asked for.
+    pub average: Option<Average>,
+    pub best: Option<Snapshot>,
+    /// Whether its one epoch solves the head, without steps.
+    pub solves: bool,
+    /// Epochs that the phase has at most.
+    pub epochs: usize,
+    /// Epochs and steps of this phase that are done.
+    pub done: usize,
+    pub step: u64,
+    /// Steps of the epoch at hand that are done, their figures, and the seconds before those that
+    /// this process measures.
+    pub epoch_steps: usize,
+    pub totals: Totals,
+    pub seconds: f64,
+    /// Of the last step, and the sum of those since the last update.
+    pub gradients: Gradients,
+    pub sum: Accumulated,
+    pub saves: Saves,
+}
+
+/// When last.safetensors is written next.
+pub(super) struct Saves {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Saves {
+    /// Least time between two, unless told otherwise.
+    const EVERY: Duration = Duration::from_secs(60);
+    /// Writing takes at most one part in so many of the time, unless told otherwise.
+    const SHARE: u32 = 50;
+
+    fn new(every: Option<Duration>) -> Saves {
+        Saves { every, next: Instant::now() + every.unwrap_or(Saves::EVERY) }
+    }
+
+    fn due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// Notes that writing took from `start` until now.
+    pub fn done(&mut self, start: Instant) {
+        let now = Instant::now();
+        let pause = self.every.unwrap_or(Saves::EVERY.max((now - start) * Saves::SHARE));
+        self.next = now + pause;
+    }
+}
+
+/// The layers that a phase trains.
+fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
+    let mut trainable = match phase.from {
+        None => model.net.head_only(),
+        Some(point) => model.net.trainable(point),
+    };
+    if settings.freeze_bn {
+        let norms = model.net.graph.nodes.iter().map(|n| matches!(n.op, Op::BatchNorm { .. }));
+        trainable.iter_mut().zip(norms).for_each(|(t, norm)| *t &= !norm);
+    }
+    trainable
+}
+
+/// Where the outputs of the frozen layers are kept for training images, which may be changed in every epoch, and
+/// for validation images.
+fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 2] {
+    let keeping = frozen.map_or(Keeping::Nowhere, |f| {
+        let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
+        let train = if changed { 0 } else { data.train.len() };
+        let held_out = data.validation.as_ref().map_or(0, Subset::len);
+        f.keeping(missing(Part::Train, train) + missing(Part::Validation, held_out))
+    });
+    [if changed { Keeping::Nowhere } else { keeping }, keeping]
+}
+
+impl<'t, 'a> Run<'t, 'a> {
+    pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
+        let Trainer { model, data, compute, settings, frozen, phases, .. } = &mut *trainer;
+        let (model, settings) = (&**model, &*settings);
+        let graph = &model.net.graph;
+        let trainable = trainable(model, settings, phase);
+        let sources = sources(graph, &trainable);
+        *frozen = match sources != [0] {
+            true => {
+                let (batch, cache) = (settings.batch_size.max(INFERENCE_BATCH), &settings.cache);
+                let new = Frozen::new(model, &sources, compute, batch, cache)?;
+                Some(new.inherit(frozen.take()))
+            }
+            false => None,
+        };
+        let changes = match phase.solver {
+            None => settings.changes(),
+            Some(_) => Vec::new(),
+        };
+        let keeping = keeping(frozen.as_ref(), data, !changes.is_empty());
+        let held_out = data.validation.as_ref().map_or(0, Subset::len);
+        let cache_bytes = frozen.as_ref().map_or(0, |f| f.bytes(data.train.len() + held_out));
+        let request = Request {
+            batch: settings.batch_size,
+            sources: sources.clone(),
+            outputs: vec![],
+            trainable: Some(trainable.clone()),
+            dtype: compute.dtype,
+        };
+        let plan = Plan::new(graph, request)?;
+        let arena_bytes = plan.arena_bytes() as u64;
+        // Dropout differs between phases.
+        let seed = split_mix_64(u64::from(settings.seed) | (*phases as u64) << 32);
+        let (graph, compute) = (Arc::clone(graph), Arc::clone(compute));
+        let mut train =
+            Executor::new(graph.clone(), plan, compute.clone(), &model.parameters, seed)?;
+        let weights = settings.class_weight.as_ref();
+        let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
+        let weights = weights.transpose()?.unwrap_or_default();
+        train.set_targets(Targets { weights, smoothing: settings.label_smoothing })?;
+        let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
+        let opening = Event::Phase {
+            phase: phase.name,
+            from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
+            epochs: phase.epochs,
+            trainable: trainable_parameters(&model.parameters, &trainable),
+            frontier: sources.iter().map(|&s| graph.nodes[s].name.clone()).collect(),
+            cached: keeping[0] != Keeping::Nowhere,
+            on_disk: keeping[0] == Keeping::Disk,
+            cache_bytes,
+            augment: changes,
+            arena_bytes,
+        };
+        let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
+            .with_weight_decay(settings.weight_decay)?
+            .with_scales(match settings.layer_decay {
+                Some(decay) => layer_decay::scales(model, decay)?,
+                None => Vec::new(),
+            });
+        let steps = data.train.len().div_ceil(settings.batch_size);
+        let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
+        let changed = Snapshot::of(&model.parameters, &trainable);
+        let average = settings.ema.map(|decay| Average { decay, values: changed.clone() });
+        Ok(Run {
+            name: phase.name,
+            opening,
+            keeping,
+            train,
+            validate,
+            optimizer,
+            rates,
+            changed,
+            average,
+            best: None,
+            solves: phase.solver.is_some(),
+            epochs: phase.epochs,
+            done: 0,
+            step: 0,
+            epoch_steps: 0,
+            totals: Totals::default(),
+            seconds: 0.0,
+            gradients: Gradients::default(),
+            sum: Accumulated::default(),
+            saves: Saves::new(trainer.settings.save_every),
+            trainer,
+        })
+    }
+
+    pub fn emit(
+        &mut self,
+        event: Event,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        record(&mut self.trainer.folder, event, on_event)
+    }
+
+    /// Sends every image through the frozen layers, once, unless the cache has what they make of it.
+    pub fn keep_outputs(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
+        let keeping = self.keeping;
+        let Trainer { model, data, folder, frozen, .. } = &mut *self.trainer;
+        let Some(frozen) = frozen else { return Ok(Control::Continue) };
+        let mut emit = |event| record(folder, event, on_event);
+        let subsets =
+            [(Part::Train, Some(&data.train)), (Part::Validation, data.validation.as_ref())];
+        for ((part, subset), keeping) in subsets.into_iter().zip(keeping) {
+            let Some(subset) = subset else { continue };
+            let part = (part, subset);
+            if frozen.keep(model, &data.name, part, keeping, &mut emit)? == Control::Stop {
+                return Ok(Control::Stop);
+            }
+        }
+        frozen.rest();
+        Ok(Control::Continue)
+    }
+
+    pub fn epoch(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
+        let start = Instant::now();
+        let epoch = self.trainer.history.epochs.len() + 1;
+        let before = self.seconds;
+        if self.steps(epoch, start, on_event)? == Control::Stop {
+            return Ok(Control::Stop);
+        }
+        let trained = before + start.elapsed().as_secs_f64();
+        let Some(validation) = self.validation(on_event)? else {
+            self.seconds = trained;
+            self.save_last()?;
+            return Ok(Control::Stop);
+        };
+        let rate = decimal(self.rates.at(self.step.saturating_sub(1)));
+        self.close(
+            epoch,
+            [before + start.elapsed().as_secs_f64(), trained],
+            rate,
+            validation,
+            on_event,
+        )
+    }
+
+    /// Records an epoch that took so many seconds, in all and for training alone.
+    pub fn close(
+        &mut self,
+        epoch: usize,
+        [seconds, trained]: [f64; 2],
+        learning_rate: f64,
+        validation: Totals,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let (images, steps) = (self.trainer.data.train.len(), self.epoch_steps);
+        let totals = std::mem::take(&mut self.totals);
+        (self.epoch_steps, self.seconds) = (0, 0.0);
+        let record = EpochRecord {
+            epoch,
+            phase: self.name,
+            seconds,
+            images_per_second: images as f64 / trained,
+            loss: totals.mean_loss(),
+            accuracy: totals.accuracy(),
+            val_loss: (validation.count > 0).then(|| validation.mean_loss()),
+            val_accuracy: (validation.count > 0).then(|| validation.accuracy()),
+            learning_rate,
+        };
+        if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
+            let phase = self.name.name();
+            return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
+        }
+        self.rates.end_epoch(monitor::loss(&record));
+        self.trainer.history.epochs.push(record.clone());
+        self.done += 1;
+        let event = Event::Epoch(record);
+        if let Some(folder) = &mut self.trainer.folder {
+            folder.record(&event)?;
+        }
+        self.finish_epoch(epoch)?;
+        Ok(on_event(&event))
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_an_epoch(&self) -> usize {
+        self.trainer.data.train.len().div_ceil(self.trainer.settings.batch_size)
+    }
+
+    /// The training images of an epoch, from the step at hand on.
+    pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
+        let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
+        let batch_size = settings.batch_size;
+        let (mut order, mut augment) = of_epoch(settings, &data.train, epoch);
+        order.drain(..order.len().min(self.epoch_steps * batch_size));
+        augment.step = self.epoch_steps;
+        // A solved head's phase may have kept what frozen layers make of images as they are.
+        let kept =
+            augment.is_none() && frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
+        Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
+    }
+
+    /// The steps of an epoch that are not done yet.
+    fn steps(
+        &mut self,
+        epoch: usize,
+        start: Instant,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Control> {
+        let (accumulate, steps) = (self.trainer.settings.accumulate, self.steps_an_epoch());
+        let mut batches = self.batches(epoch)?;
+        let (before, mut stop) = (self.seconds, false);
+        for step in self.epoch_steps + 1..=steps {
+            let updates = step % accumulate == 0 || step == steps;
+            let result = self.step(&mut batches, self.rates.at(self.step), updates)?;
+            if !result.loss.is_finite() {
+                let phase = self.name.name();
+                return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
+            }
+            self.step += 1;
+            self.totals.add(f64::from(result.loss), result.correct, result.count);
+            self.epoch_steps = step;
+            self.seconds = before + start.elapsed().as_secs_f64();
+            let event = Event::Step {
+                phase: self.name,
+                epoch,
+                step,
+                steps,
+                batch_loss: decimal(result.loss),
+                loss: self.totals.mean_loss(),
+                accuracy: self.totals.accuracy(),
+                images_per_second: self.totals.count as f64 / self.seconds,
+            };
+            stop |= self.emit(event, on_event)? == Control::Stop;
+            // Between updates there is a sum of gradients that last.safetensors does not hold.
+            if !updates || step == steps {
+                continue;
+            }
+            if stop || self.saves.due() {
+                self.save_last()?;
+            }
+            if stop {
+                return Ok(Control::Stop);
+            }
+        }
+        Ok(Control::Continue)
+    }
+
+    /// Loss and hits on the validation images; `None` if the caller said to stop.
+    pub fn validation(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Totals>> {
+        let mut totals = Totals::default();
+        let Some(subset) = &self.trainer.data.validation else { return Ok(Some(totals)) };
+        let shown = self.average.as_ref().map(|_| self.shown().into_owned());
+        let Trainer { model, frozen, .. } = &mut *self.trainer;
+        let model = &**model;
+        self.validate.load(shown.as_ref().unwrap_or(&model.parameters))?;
+        let (total, classes) = (subset.len(), model.card.classes.len());
+        let order = (0..total).collect();
+        let (part, augment) = ((Part::Validation, subset), Augment::default());
+        let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Validation).is_some());
+        let mut batches = Inputs::new(part, order, kept, INFERENCE_BATCH, model, augment)?;
+        let mut done = 0;
+        while done < total {
+            let count = batches.next(model, frozen.as_mut())?;
+            let (inputs, labels) = batches.current(frozen.as_ref(), count);
+            self.validate.forward(&inputs, count)?;
+            let p = self.validate.output(0, count);
+            let batch = headstart_kernels::loss::cross_entropy(classes, p, labels.first);
+            totals.add(batch.loss / count as f64, batch.correct, count);
+            done += count;
+            let event = Event::Evaluating { split: "validation", done, total };
+            if on_event(&event) == Control::Stop {
+                return Ok(None);
+            }
+        }
+        Ok(Some(totals))
+    }
+
+    /// Writes what an epoch leaves: last.safetensors after the best weights, so that a run that goes on
+    /// from it has the best of all epochs it counts.
+    fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
+        let Trainer { folder, history, model, settings, .. } = &*self.trainer;
+        let is = |best: Option<&EpochRecord>| best.is_some_and(|best| best.epoch == epoch);
+        if let Some(folder) = folder
+            && is(history.best(settings.monitor))
+        {
+            model_file::write(folder.best(), &model.card, &self.shown(), &[])?;
+        }
+        let stopping = settings.early_stopping;
+        if stopping.is_some_and(|s| is(s.monitor.best(history.last(self.done)))) {
+            self.keep_best();
+        }
+        self.save_last()?;
+        if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
+            folder.write_history(history)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the phase has no more epochs.
+    pub fn ended(&self) -> bool {
+        let Trainer { history, settings, .. } = &*self.trainer;
+        let stops = |rule: EarlyStopping| {
+            let epochs = history.last(self.done).iter();
+            rule.stops(epochs.map(|e| rule.monitor.of(e)))
+        };
+        self.done >= self.epochs || settings.early_stopping.is_some_and(stops)
+    }
+
+    /// Gives the model what the phase led to: the weights of the best epoch under early stopping, else the
+    /// last, averaged where that is asked for.
+    pub fn finish(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+        let Trainer { history, settings, .. } = &*self.trainer;
+        let epochs = history.last(self.done);
+        let best = settings.early_stopping.and_then(|s| s.monitor.best(epochs)).map(|e| e.epoch);
+        if let Some(best) = best
+            && self.restore_best()
+        {
+            let skipped = self.epochs - self.done;
+            self.emit(Event::EarlyStopping { phase: self.name, best, skipped }, on_event)?;
+            self.save_last()?;
+        }
+        self.hand_over();
+        Ok(())
+    }
+}
+
+/// The f64 that prints as the f32 does: 0.0001, not 0.0000999999974.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+fn trainable_parameters(parameters: &Parameters, trainable: &[bool]) -> usize {
+    let counted = parameters.tensors.iter().filter(|t| trainable[t.node] && t.role.has_gradient());
+    counted.map(|t| t.values.len()).sum()
+}
