@@ -80,10 +80,12 @@ mod study;
 mod train;
 
 pub mod atomic;
+mod control;
 pub mod error;
 pub mod export;
 pub mod hub;
 pub mod nearest;
+mod numbers;
 pub mod report;
 
 pub use data::{augment, batches, dataset, image, split};
@@ -92,15 +94,20 @@ pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{builder, config, job, recipe};
 pub use study::{
-    bench, classify, compare, doctor, explain, gradcam, inspect, label_issues, probe, similar,
-    summary,
+    bench, classify, compare, doctor, explain, gradcam, label_issues, probe, similar, summary,
 };
+
+/// What is wrong with a data set: files that cannot be used, duplicates, suspected label errors.
+pub mod inspect {
+    pub use crate::report::data_check as html;
+    pub use crate::study::inspect::*;
+}
 pub use train::{cache, class_weight, lr_find, run_folder, schedule, trainer};
 
+pub use control::Control;
 pub use dataset::Dataset;
 pub use error::{Error, Result};
 pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;
-pub use inference::Control;
 pub use model::Model;
 pub use trainer::{Phase, Settings, Trainer};

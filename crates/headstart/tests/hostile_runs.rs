@@ -108,7 +108,7 @@ impl Job {
         };
         if trainer.fit(&Phase::head(3, 1e-2), &mut watch).unwrap() == Outcome::Done {
             let report = trainer.evaluate(&mut watch).unwrap().unwrap();
-            trainer.folder().unwrap().write_report(&report).unwrap();
+            headstart::report::write(trainer.folder().unwrap().path(), &report).unwrap();
         }
         read(self.last()).unwrap().tensors
     }

@@ -240,8 +240,8 @@ fn stopped(path: &Path) -> Failure {
 
 /// Writes the report and all pictures.
 fn draw(trainer: &Trainer<'_>, path: &Path, report: Option<&Report>) -> Result<(), Error> {
-    if let (Some(folder), Some(report)) = (trainer.folder(), report) {
-        folder.write_report(report)?;
+    if let Some(report) = report {
+        headstart::report::write(path, report)?;
     }
     headstart::report::draw(path, &trainer.history, report)
 }

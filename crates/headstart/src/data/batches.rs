@@ -24,45 +24,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::data::augment::Augment;
+pub use crate::data::batch::{Batch, Mixed};
 use crate::data::dataset::Subset;
-use crate::data::image::{Interpolation, Resizer};
+use crate::data::image::Resizer;
+pub use crate::data::image::Target;
 use crate::data::split::{RandomState, split_mix_64};
 use crate::error::{Error, Result};
-
-/// The size images are brought to, by stretching; none that has it already is touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Pixels down.
-    pub height: usize,
-    /// Pixels across.
-    pub width: usize,
-    /// How images of other sizes are resized.
-    pub interpolation: Interpolation,
-}
-
-/// Second labels of a batch whose images are mixed of two each.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mixed {
-    /// Class index of each image's second part.
-    pub labels: Vec<u32>,
-    /// What that part has of the image, from 0 to 1.
-    pub share: f32,
-}
-
-/// Some images with their labels.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// RGB in 0..=255, `[count, height, width, 3]`, row-major.
-    pub images: Vec<f32>,
-    /// Class index of each image, or of its first part.
-    pub labels: Vec<u32>,
-    /// Position of each image in the subset.
-    pub indices: Vec<usize>,
-    /// Second labels, where images are mixed.
-    pub mixed: Option<Mixed>,
-    /// Number of images; the last batch of an epoch may have fewer than the others.
-    pub count: usize,
-}
 
 /// How a [`Loader`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

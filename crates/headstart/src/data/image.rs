@@ -12,7 +12,9 @@
 
 mod decode;
 mod header;
+pub mod picture;
 mod resize;
+mod target;
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,7 @@ use crate::error::{Error, Result};
 pub use header::{Format, Header, MAX_PIXELS};
 pub(crate) use header::{NotRead, read_header};
 pub use resize::{Interpolation, Resizer, resize};
+pub use target::Target;
 
 /// An image of 8-bit RGB pixels: `pixels` is height x width x 3, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Images and labels, before there is any net.
 
 pub mod augment;
+pub mod batch;
 pub mod batches;
 pub mod dataset;
 pub mod image;

@@ -18,24 +18,16 @@ use std::sync::Arc;
 use headstart_kernels::element::Values;
 use headstart_kernels::table::Compute;
 
+pub use crate::control::Control;
 use crate::data::batches::{Loader, LoaderOptions};
 use crate::data::dataset::Subset;
 use crate::engine::execute::Executor;
 use crate::engine::plan::{Plan, Request};
 use crate::error::{Error, Result};
-use crate::measure::calibration::softmax;
 use crate::measure::metrics::Report;
+use crate::measure::rank::softmax;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
-
-/// Whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Go on.
-    Continue,
-    /// Stop at the next good place.
-    Stop,
-}
 
 /// Values of some nodes for every image of a set.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -31,7 +31,7 @@ use argmin::solver::quasinewton::LBFGS;
 use headstart_kernels::linear::{dense, dense_kernel_gradient};
 use headstart_kernels::table::Compute;
 
-use crate::engine::inference::Control;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use basis::Basis;
 
@@ -459,10 +459,8 @@ pub(crate) mod tests {
             }
         }
         let p = head.probabilities(compute, &features);
-        let hits = p
-            .chunks_exact(4)
-            .zip(&labels)
-            .filter(|(p, l)| crate::measure::metrics::argmax(p) == **l);
+        let hits =
+            p.chunks_exact(4).zip(&labels).filter(|(p, l)| crate::measure::rank::argmax(p) == **l);
         assert!(hits.count() > 200);
     }
 

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::atomic::sync_folder;
-use crate::engine::inference::Control;
+use crate::control::Control;
 use crate::error::{Error, Result};
 
 pub use digest::{Algorithm, Digest};

@@ -11,7 +11,7 @@ use ureq::Agent;
 use super::digest::Digest;
 use super::http::{self, Cause, Failure, Head, Message};
 use super::{Event, Hub, POLL, Watch, stopped};
-use crate::engine::inference::Control;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hub::Asset;
 

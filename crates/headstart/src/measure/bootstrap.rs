@@ -14,7 +14,7 @@ use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::data::split::RandomState;
-use crate::measure::metrics::{argmax, in_top5};
+use crate::measure::rank::{argmax, in_top5};
 
 /// Resamples, unless told otherwise.
 pub const RESAMPLES: usize = 1000;

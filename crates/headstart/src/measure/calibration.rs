@@ -11,7 +11,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::measure::metrics::argmax;
+use crate::measure::rank::argmax;
+pub use crate::measure::rank::softmax;
 
 /// Bins of equal width that the confidences from 0 to 1 are put into.
 pub const BINS: usize = 15;
@@ -75,18 +76,6 @@ impl Calibration {
         }
         Calibration { ece, temperature: None, bins }
     }
-}
-
-/// `softmax(logits / temperature)`, row by row.
-pub fn softmax(classes: usize, logits: &[f32], temperature: f64) -> Vec<f32> {
-    let mut p = Vec::with_capacity(logits.len());
-    for row in logits.chunks_exact(classes.max(1)) {
-        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let power = |z: f32| (f64::from(z - top) / temperature).exp();
-        let sum: f64 = row.iter().map(|&z| power(z)).sum();
-        p.extend(row.iter().map(|&z| (power(z) / sum) as f32));
-    }
-    p
 }
 
 /// The temperature at which `softmax(logits / temperature)` has the least mean cross-entropy against

@@ -20,7 +20,7 @@
 
 use serde::Serialize;
 
-use crate::measure::history::{EpochRecord, PhaseName};
+use crate::measure::epoch::{EpochRecord, PhaseName};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::measure::bootstrap::{self, Intervals};
 use crate::measure::calibration::Calibration;
+pub use crate::measure::rank::{argmax, in_top5, top};
 
 /// One class's figures, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,31 +130,6 @@ impl Agreement {
             agreement: of(same),
         }
     }
-}
-
-/// The most probable class, the first of equals.
-pub fn argmax(probabilities: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, &p) in probabilities.iter().enumerate() {
-        if p > probabilities[best] {
-            best = i;
-        }
-    }
-    best
-}
-
-/// Classes from the most probable on, equals in label order, at most `count`.
-pub fn top(probabilities: &[f32], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
-    order.truncate(count);
-    order
-}
-
-/// Whether `label` is among the five most probable classes, equals in label order.
-pub fn in_top5(p: &[f32], label: usize) -> bool {
-    let before = |(i, &q): (usize, &f32)| q > p[label] || (q == p[label] && i < label);
-    p.iter().enumerate().filter(|&e| before(e)).count() < 5
 }
 
 impl Report {

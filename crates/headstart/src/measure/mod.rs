@@ -2,7 +2,9 @@
 
 pub mod bootstrap;
 pub mod calibration;
+pub mod epoch;
 pub mod events;
 pub mod history;
 pub mod metrics;
 pub mod monitor;
+pub mod rank;

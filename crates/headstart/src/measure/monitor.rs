@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::history::EpochRecord;
+use crate::measure::epoch::EpochRecord;
 
 /// The figure by which epochs are compared: that of the validation images, or of the training images where none
 /// are held out.

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use crate::data::batches::Target;
+use crate::data::image::Target;
 use crate::error::{Error, Result};
 use crate::net::graph::Op;
 use crate::net::imagenet;

@@ -7,7 +7,7 @@ use super::names::{in_png, shorten, width};
 use super::plots::{Picture, drawn};
 use crate::error::Result;
 use crate::measure::metrics::Report;
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
 
 /// Most classes that are named; of more, every so many have their number.
 const NAMED: usize = 120;

@@ -4,10 +4,10 @@ use kuva::backend::png::PngBackend;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
 use super::names::{in_png, shorten};
-use crate::data::batches::{Batch, Mixed};
+use crate::data::batch::{Batch, Mixed};
+use crate::data::image::picture::png;
 use crate::data::image::{Interpolation, Rgb8, decode, resize};
 use crate::error::{Error, Result};
-use crate::study::gradcam::png;
 
 /// Most images of a contact sheet.
 pub const SHEET_IMAGES: usize = 64;

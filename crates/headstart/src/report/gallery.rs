@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use super::page::{escape, image, page, path, picture};
 use crate::data::image::Rgb8;
+use crate::data::image::picture::{png, thumbnail};
 use crate::error::Result;
-use crate::measure::metrics::{Report, argmax};
+use crate::measure::metrics::Report;
+use crate::measure::rank::argmax;
 use crate::net::model::Model;
-use crate::study::gradcam::{GradCam, enter, overlay, png, thumbnail};
+use crate::study::gradcam::{GradCam, enter, overlay};
 
 /// Pixels of a thumbnail's longer side.
 const SIDE: usize = 160;

@@ -12,6 +12,7 @@
 
 mod confusion;
 mod contact_sheet;
+mod data_check;
 mod gallery;
 mod lr_curve;
 mod names;
@@ -25,6 +26,7 @@ use std::path::Path;
 
 pub use confusion::confusion_matrix;
 pub use contact_sheet::{SHEET_IMAGES, contact_sheet};
+pub use data_check::html as data_check;
 pub use gallery::{Section, Shown, choose, gallery};
 pub use lr_curve::lr_curve;
 pub use neighbours::{Captioned, neighbours};

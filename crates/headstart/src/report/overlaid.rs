@@ -7,7 +7,8 @@ use kuva::render::plots::Plot;
 use super::names::shorten;
 use super::plots::{Figure, Picture, picture};
 use crate::error::Result;
-use crate::measure::history::{EpochRecord, History};
+use crate::measure::epoch::EpochRecord;
+use crate::measure::history::History;
 
 /// Okabe and Ito's, which can be told apart without telling red from green; their yellow is too light for lines.
 const COLORS: [&str; 7] =

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::data::image::Rgb8;
+use crate::data::image::picture::{png, thumbnail};
 use crate::error::Result;
-use crate::study::gradcam::{png, thumbnail};
 
 const STYLE: &str = include_str!("page.css");
 

@@ -9,7 +9,8 @@ use kuva::render::plots::Plot;
 use kuva::render::render::{Scene, render_multiple};
 
 use crate::error::{Error, Result};
-use crate::measure::history::{EpochRecord, History};
+use crate::measure::epoch::EpochRecord;
+use crate::measure::history::History;
 
 pub(super) const TRAIN: &str = "#1f77b4";
 pub(super) const VALIDATION: &str = "#ff7f0e";
@@ -106,7 +107,7 @@ pub(super) fn drawn(svg: &Scene, png: &Scene) -> Result<Picture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::history::PhaseName;
+    use crate::measure::epoch::PhaseName;
 
     #[test]
     fn single_epochs_can_be_drawn() {

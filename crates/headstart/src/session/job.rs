@@ -14,9 +14,9 @@
 
 use std::path::Path;
 
+use crate::control::Control;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
 use crate::data::image::Interpolation;
-use crate::engine::inference::Control;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, sources};
 use crate::nearest::did_you_mean;

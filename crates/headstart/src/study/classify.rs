@@ -27,9 +27,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use headstart_kernels::table::Compute;
 
-use crate::data::batches::Target;
+use crate::control::Control;
+use crate::data::image::Target;
 use crate::data::image::{Resizer, decode};
-use crate::engine::inference::{Control, answer_node, executor, to_probabilities};
+use crate::engine::inference::{answer_node, executor, to_probabilities};
 use crate::error::{Error, Result};
 use crate::net::model::Model;
 

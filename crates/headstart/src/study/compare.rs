@@ -23,7 +23,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::measure::history::{EpochRecord, History};
+use crate::measure::epoch::EpochRecord;
+use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::measure::monitor::Monitor;
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::engine::plan::{Group, Main, Plan, Pool, Step};
 use crate::net::graph::{Graph, NodeId, Op};
 use crate::net::parameters::layer_shapes;
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
 use headstart_kernels::conv::Onto;
 
 /// One step of a plan, for one batch.

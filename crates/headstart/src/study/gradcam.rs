@@ -27,12 +27,13 @@ use std::sync::Arc;
 
 use headstart_kernels::table::Compute;
 
-use crate::data::image::{Interpolation, Rgb8};
+use crate::data::image::Rgb8;
+pub use crate::data::image::picture::{enlarged, png, thumbnail};
 use crate::engine::execute::Executor;
 use crate::engine::inference::executor;
 use crate::error::{Error, Result};
-use crate::measure::calibration::softmax;
-use crate::measure::metrics::argmax;
+use crate::measure::rank::argmax;
+use crate::measure::rank::softmax;
 use crate::net::graph::{Graph, NodeId, Op, Shape};
 use crate::net::model::Model;
 use crate::net::parameters::Role;
@@ -190,47 +191,6 @@ pub fn enter(model: &Model, image: &Rgb8<'_>) -> Result<Vec<f32>> {
     let Rgb8 { pixels, .. } =
         crate::data::image::resize(image, target.width, target.height, target.interpolation)?;
     Ok(pixels.iter().map(|&b| f32::from(b)).collect())
-}
-
-/// `image` made to fit a square of `side` pixels, its proportions kept; small ones are left as they are
-/// unless they are less than half of it.
-///
-/// # Errors
-/// If it cannot be resized.
-pub fn thumbnail(image: &Rgb8<'_>, side: usize) -> Result<Rgb8<'static>> {
-    let longest = image.width.max(image.height);
-    let scale = side as f64 / longest as f64;
-    let to = |n: usize| ((n as f64 * scale).round() as usize).max(1);
-    let how = if scale > 1.0 { Interpolation::Nearest } else { Interpolation::Bilinear };
-    if (0.5..=1.0).contains(&(longest as f64 / side as f64)) {
-        return Ok(image.clone().into_owned());
-    }
-    Ok(crate::data::image::resize(image, to(image.width), to(image.height), how)?.into_owned())
-}
-
-/// `image` enlarged by the least whole factor that gives its longer side `least` pixels, every pixel a square.
-///
-/// # Errors
-/// If it has no pixels.
-pub fn enlarged<'a>(image: &'a Rgb8<'_>, least: usize) -> Result<Rgb8<'a>> {
-    let factor = least.div_ceil(image.width.max(image.height).max(1)).max(1);
-    let (width, height) = (image.width * factor, image.height * factor);
-    crate::data::image::resize(image, width, height, Interpolation::Nearest)
-}
-
-/// A PNG file of an image.
-///
-/// # Errors
-/// If it cannot be encoded.
-pub fn png(image: &Rgb8<'_>) -> Result<Vec<u8>> {
-    let failed = |e: png::EncodingError| Error::invalid("PNG", "an image", e.to_string(), "");
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
-    encoder.set_color(png::ColorType::Rgb);
-    let mut writer = encoder.write_header().map_err(failed)?;
-    writer.write_image_data(&image.pixels).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

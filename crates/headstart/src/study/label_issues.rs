@@ -29,7 +29,7 @@ use serde::Serialize;
 use crate::data::split::RandomState;
 use crate::engine::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_near};
 use crate::error::{Error, Result};
-use crate::measure::metrics::argmax;
+use crate::measure::rank::argmax;
 
 /// Weights of the squared kernel that are tried, over standardised features, from the simplest head on.
 const PATH: [f64; 6] = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4];

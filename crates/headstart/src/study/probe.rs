@@ -24,12 +24,13 @@ use std::sync::Arc;
 use headstart_kernels::table::Compute;
 use serde::Serialize;
 
+use crate::control::Control;
 use crate::data::batches::{Loader, LoaderOptions};
 use crate::data::dataset::Subset;
-use crate::engine::inference::{Control, executor};
+use crate::engine::inference::executor;
 use crate::engine::logistic::{Examples, Scaler, SolveOptions, solve};
 use crate::error::{Error, Result};
-use crate::measure::metrics::argmax;
+use crate::measure::rank::argmax;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
 use crate::net::resnet::{Naming, Net, Recipe};

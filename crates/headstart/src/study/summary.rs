@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::net::graph::{NodeId, Op};
 use crate::net::parameters::{Role, layer_shapes};
 use crate::net::resnet::Net;
+pub use crate::numbers::grouped;
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -117,19 +118,6 @@ fn class_name(op: Op) -> &'static str {
         Op::Dropout { .. } => "Dropout",
         Op::Dense { .. } => "Dense",
     }
-}
-
-/// `23587712` as `23,587,712`.
-pub fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 impl fmt::Display for Summary {

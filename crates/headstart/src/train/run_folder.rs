@@ -20,7 +20,6 @@ use crate::error::{Error, Result};
 use crate::export::tensorboard::TensorBoard;
 use crate::measure::events::Event;
 use crate::measure::history::History;
-use crate::measure::metrics::Report;
 
 /// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -212,14 +211,6 @@ impl RunFolder {
     /// If the file cannot be written.
     pub fn write_history(&self, history: &History) -> Result<()> {
         history.write_csv(self.path.join("results.csv"))
-    }
-
-    /// Writes report.json, report.txt and confusion_matrix.csv.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn write_report(&self, report: &Report) -> Result<()> {
-        crate::report::write(&self.path, report)
     }
 }
 

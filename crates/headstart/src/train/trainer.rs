@@ -31,9 +31,10 @@ use std::time::{Duration, Instant};
 
 use headstart_kernels::table::Compute;
 
+use crate::control::Control;
 use crate::data::augment::{Augment, Augmentation, Mixing};
 use crate::data::dataset::{Dataset, Subset};
-use crate::engine::inference::{Control, executor, probabilities, report};
+use crate::engine::inference::{executor, probabilities, report};
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::events::Event;

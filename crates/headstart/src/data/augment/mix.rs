@@ -2,7 +2,7 @@
 
 use super::Augment;
 use super::random::Random;
-use crate::data::batches::{Batch, Mixed};
+use crate::data::batch::{Batch, Mixed};
 
 /// How images of a batch are mixed, each with the one before it. With both, either is as likely in every batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -28,7 +28,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::batches::Target;
+use crate::data::image::Target;
 use crate::data::image::{Resizer, Rgb8};
 use crate::error::Result;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Dataset, Skipped, Subset};
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
 
 /// Counts and shapes of a [`Dataset`]; `Display` prints a line per part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use headstart_kernels::element::DType;
 use headstart_kernels::norm;
 
+use super::groups::groups;
 use super::int8::{Affine, Int8, Kernel};
 use super::proto::{Attribute, AttributeProto, ElementType, GraphProto, NodeProto};
 use super::proto::{TensorProto, ValueInfoProto};
-use crate::engine::plan::{Group, Main, Plan, Request};
+use crate::engine::plan::{Group, Main};
 use crate::error::{Error, Result};
-use crate::net::graph::{NodeId, Op, Shape};
+use crate::net::graph::{NodeId, Op};
 use crate::net::model::Model;
 use crate::net::parameters::Role;
 
@@ -18,26 +18,6 @@ use crate::net::parameters::Role;
 pub const INPUT: &str = "images";
 /// Name of its output.
 pub const OUTPUT: &str = "probabilities";
-
-/// What runs as one pass, in order; `whole` names nodes that must be values of their own.
-pub fn groups(model: &Model, whole: &[NodeId]) -> Result<Vec<Group>> {
-    let mut outputs = whole.to_vec();
-    outputs.push(model.output());
-    // The enlarged image, with zeros around it, is a value of its own.
-    let nodes = &model.net.graph.nodes;
-    let enlarges = |id: NodeId| matches!(nodes[id].op, Op::Upsample { .. });
-    outputs.extend((0..nodes.len()).filter(|&id| match nodes[id].op {
-        Op::ZeroPadding { .. } => enlarges(nodes[id].inputs[0]),
-        _ => enlarges(id) && !nodes.iter().any(|n| n.inputs == [id] && is_padding(n.op)),
-    }));
-    let request =
-        Request { batch: 1, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
-    Ok(Plan::new(&model.net.graph, request)?.groups)
-}
-
-fn is_padding(op: Op) -> bool {
-    matches!(op, Op::ZeroPadding { .. })
-}
 
 /// A convolution's or dense layer's kernel in Keras's layout, and its bias, with a batch norm folded in.
 pub fn folded(
@@ -415,9 +395,4 @@ fn out_first<T: Copy>(kernel: &[T], inputs: usize, out: usize) -> Vec<T> {
 
 fn bytes<T: Copy, const N: usize>(values: &[T], to: fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&v| to(v)).collect()
-}
-
-/// Whether a node's value is a feature map.
-pub fn is_map(model: &Model, node: NodeId) -> bool {
-    matches!(model.net.graph.nodes[node].shape, Shape::Map { .. })
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use headstart_kernels::table::Compute;
 
-use super::graph::{groups, is_map};
+use super::groups::{groups, is_map};
+use crate::control::Control;
 use crate::data::dataset::Subset;
 use crate::engine::execute::Executor;
-use crate::engine::inference::{Control, answer_node, each_batch, executor, to_probabilities};
+use crate::engine::inference::{answer_node, each_batch, executor, to_probabilities};
 use crate::engine::plan::{Group, Main};
 use crate::error::{Error, Result};
 use crate::net::graph::{NodeId, Op};

@@ -16,6 +16,7 @@
 //! ```
 
 mod graph;
+mod groups;
 mod int8;
 mod proto;
 

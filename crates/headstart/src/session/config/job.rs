@@ -4,7 +4,7 @@ use super::unfreeze::HEAD;
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
-use crate::measure::history::PhaseName;
+use crate::measure::epoch::PhaseName;
 use crate::measure::monitor::EarlyStopping;
 use crate::net::resnet::Net;
 use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};

@@ -7,8 +7,8 @@ use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use super::{Inspection, Member};
+use crate::control::Control;
 use crate::data::dataset::Dataset;
-use crate::engine::inference::Control;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
 use crate::net::model::Model;

@@ -14,7 +14,6 @@
 
 mod labels;
 mod near;
-mod page;
 mod quick;
 mod show;
 mod thumb;
@@ -31,7 +30,6 @@ use crate::error::{Error, Result};
 use thumb::Thumb;
 
 pub use labels::{LabelCheck, Mislabelled, check_labels};
-pub use page::html;
 pub use quick::warnings;
 
 /// An image whose shorter side has fewer pixels than this is tiny.
@@ -149,7 +147,7 @@ impl Balance {
 }
 
 /// The splits of a data set with their names.
-fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
+pub(crate) fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
     let mut parts = vec![("train", &data.train)];
     parts.extend(data.validation.as_ref().map(|s| ("validation", s)));
     parts.extend(data.test.as_ref().map(|s| ("test", s)));

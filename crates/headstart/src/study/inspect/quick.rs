@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{Balance, TINY, parts};
 use crate::data::dataset::{Dataset, Subset};
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
 
 /// What is likely not meant, a sentence each: uneven classes, tiny images, and, where the pixels are in
 /// memory, training images that are also test or validation images.

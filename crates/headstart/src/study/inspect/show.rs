@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use super::{BLANK, Group, Inspection, LabelCheck, Member, TINY};
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
 
 /// Examples shown of each kind.
 const EXAMPLES: usize = 5;

@@ -31,8 +31,9 @@ use headstart_kernels::table::Compute;
 pub use element::Layout;
 pub use store::{Hash, Store};
 
+use crate::control::Control;
 use crate::engine::execute::Executor;
-use crate::engine::inference::{Control, Features, executor};
+use crate::engine::inference::{Features, executor};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::graph::NodeId;

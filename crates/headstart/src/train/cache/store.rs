@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::element::Layout;
 use super::lock::Lock;
-use crate::engine::inference::Control;
+use crate::control::Control;
 use crate::error::{Error, Result};
 
 /// SHA-256 of an image.

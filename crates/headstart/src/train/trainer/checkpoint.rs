@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::Trainer;
 use super::run::Run;
+use crate::control::Control;
 use crate::data::dataset::{Dataset, Subset};
-use crate::engine::inference::Control;
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 use crate::measure::history::History;

@@ -5,7 +5,8 @@ use headstart_kernels::loss::Labels;
 
 use super::{Settings, Trainer};
 use crate::data::augment::Augment;
-use crate::data::batches::{Batch, Loader, LoaderOptions, balanced_order, epoch_order};
+use crate::data::batch::Batch;
+use crate::data::batches::{Loader, LoaderOptions, balanced_order, epoch_order};
 use crate::data::dataset::Subset;
 use crate::error::Result;
 use crate::net::model::Model;
@@ -129,8 +130,8 @@ mod tests {
     use headstart_kernels::table::Compute;
 
     use super::*;
+    use crate::control::Control;
     use crate::data::augment::Mixing;
-    use crate::engine::inference::Control;
     use crate::train::trainer::{Phase, Solver};
     use crate::{Dataset, Model};
 

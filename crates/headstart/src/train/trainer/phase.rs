@@ -1,6 +1,6 @@
 //! The parts of a job: what trains, for how long, in which steps.
 
-use crate::measure::history::PhaseName;
+use crate::measure::epoch::PhaseName;
 use crate::net::resnet::FreezePoint;
 use crate::train::schedule::Schedule;
 

@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use super::{Phase, Trainer};
-use crate::engine::inference::Control;
+use crate::control::Control;
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::train::lr_find::{LrCurve, LrFind, Recorder};

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{BLANK, Group, Inspection, LabelCheck, Member, TINY, parts};
+use super::page::{escape, page, path, picture};
 use crate::data::dataset::Dataset;
-use crate::report::page::{escape, page, path, picture};
-use crate::study::summary::grouped;
+use crate::numbers::grouped;
+use crate::study::inspect::{BLANK, Group, Inspection, LabelCheck, Member, TINY, parts};
 
 /// Longest side of a thumbnail in pixels.
 const THUMBNAIL: usize = 128;
