@@ -7,12 +7,12 @@
 
 mod gradient;
 
-use crate::conv::ConvShape;
 use crate::element::Element;
 use crate::gemm::{self, Edge, Finish, pointer};
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::{Inner, Matrices};
-use crate::pool::{self, PoolShape};
+use crate::pool;
+use crate::shape::{ConvShape, PoolShape};
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
@@ -24,7 +24,7 @@ const TASKS: usize = 16;
 
 /// Whether a convolution is computed here.
 pub(crate) fn suits(s: &ConvShape) -> bool {
-    s.upsample > 1
+    s.upsample() > 1
 }
 
 /// Rows or columns: which source pixels an output sees.
@@ -51,22 +51,22 @@ struct Axis {
 impl Axis {
     fn new(s: &ConvShape, source: usize, outputs: usize) -> Axis {
         let pixel = |output: usize, row: usize| {
-            let at = (output * s.stride + row) as isize - s.padding as isize;
-            at.div_euclid(s.upsample as isize)
+            let at = (output * s.stride() + row) as isize - s.padding() as isize;
+            at.div_euclid(s.upsample() as isize)
         };
-        let common = greatest_common_divisor(s.upsample, s.stride);
-        let phases = s.upsample / common;
+        let common = greatest_common_divisor(s.upsample(), s.stride());
+        let phases = s.upsample() / common;
         let before = pixel(0, 0).min(0).unsigned_abs();
         let fall = |phase: usize, row: usize| (pixel(phase, row) - pixel(phase, 0)) as usize;
-        let taps = (0..phases).map(|p| fall(p, s.kernel - 1) + 1).max().unwrap_or(1);
+        let taps = (0..phases).map(|p| fall(p, s.kernel() - 1) + 1).max().unwrap_or(1);
         let last = outputs.checked_sub(1).map_or(0, |o| (pixel(o, 0) + before as isize) as usize);
         Axis {
             outputs,
             phases,
             taps,
             first: (0..phases).map(|p| (pixel(p, 0) + before as isize) as usize).collect(),
-            step: s.stride / common,
-            falls: (0..phases).flat_map(|p| (0..s.kernel).map(move |i| fall(p, i))).collect(),
+            step: s.stride() / common,
+            falls: (0..phases).flat_map(|p| (0..s.kernel()).map(move |i| fall(p, i))).collect(),
             before,
             length: (last + taps).max(before + source),
         }
@@ -93,9 +93,9 @@ struct Folded<'a> {
 
 impl Folded<'_> {
     fn new(shape: &ConvShape) -> Folded<'_> {
-        let rows = Axis::new(shape, shape.height, shape.out_height());
-        let columns = Axis::new(shape, shape.width, shape.out_width());
-        let run = columns.taps * shape.in_channels;
+        let rows = Axis::new(shape, shape.height(), shape.out_height());
+        let columns = Axis::new(shape, shape.width(), shape.out_width());
+        let run = columns.taps * shape.in_channels();
         Folded { shape, rows, columns, run }
     }
 
@@ -113,7 +113,7 @@ impl Folded<'_> {
     /// out_channels` lies in the kernel, and in the folded kernels.
     fn each(&self, mut f: impl FnMut(usize, usize)) {
         let s = self.shape;
-        let (k, matrix) = (s.kernel, s.in_channels * s.out_channels);
+        let (k, matrix) = (s.kernel(), s.in_channels() * s.out_channels());
         for phase in 0..self.phases() {
             let (py, px) = (phase / self.columns.phases, phase % self.columns.phases);
             for i in 0..k {
@@ -128,10 +128,10 @@ impl Folded<'_> {
 
     /// An image with the zeros around it that outputs see.
     fn pad<E: Element>(&self, image: &[E]) -> Vec<E> {
-        let (c, line) = (self.shape.in_channels, self.columns.length * self.shape.in_channels);
+        let (c, line) = (self.shape.in_channels(), self.columns.length * self.shape.in_channels());
         let mut padded = vec![E::default(); self.rows.length * line];
         let start = self.rows.before * line + self.columns.before * c;
-        let width = self.shape.width * c;
+        let width = self.shape.width() * c;
         for (to, from) in padded[start..].chunks_mut(line).zip(image.chunks_exact(width)) {
             to[..width].copy_from_slice(from);
         }
@@ -141,7 +141,7 @@ impl Folded<'_> {
 
 /// Length of the packed kernels.
 pub(crate) fn packed_len<E: Element>(compute: &Compute, s: &ConvShape) -> usize {
-    gemm::packed_len::<E>(compute, Folded::new(s).size(), s.out_channels)
+    gemm::packed_len::<E>(compute, Folded::new(s).size(), s.out_channels())
 }
 
 /// Packs `kernel` for [`forward`], each output channel times `scale`.
@@ -157,7 +157,7 @@ pub(crate) fn pack<E: Element>(
 ) {
     let folded = Folded::new(s);
     let [taps, run] = folded.size();
-    let (columns, matrix) = (s.out_channels, s.in_channels * s.out_channels);
+    let (columns, matrix) = (s.out_channels(), s.in_channels() * s.out_channels());
     let mut sums = vec![0.0f64; taps * run * columns];
     folded.each(|from, to| {
         let to = &mut sums[to..to + matrix];
@@ -183,15 +183,15 @@ pub(crate) fn forward<E: Element>(
     output: &mut [E],
     summed: bool,
 ) -> Option<[Vec<f64>; 2]> {
-    let (n, [down, across]) = (s.out_channels, [s.out_height(), s.out_width()]);
+    let (n, [down, across]) = (s.out_channels(), [s.out_height(), s.out_width()]);
     assert_eq!(output.len(), s.out_len(), "output length");
     assert!(finish.residual.is_none_or(|r| r.len() == output.len()), "residual length");
     assert!(finish.mask.is_none_or(|m| m.len() == output.len()), "mask length");
     let job = Job::new(compute, s, input, packed, finish);
-    let bands = TASKS.div_ceil(s.batch.max(1)).min(down);
-    let mut parts = vec![0.0f64; if summed { s.batch * bands * 2 * n } else { 0 }];
+    let bands = TASKS.div_ceil(s.batch().max(1)).min(down);
+    let mut parts = vec![0.0f64; if summed { s.batch() * bands * 2 * n } else { 0 }];
     let (output, parts_of) = (Shared::new(output), Shared::new(&mut parts));
-    compute.threads.run(s.batch * bands, |task| {
+    compute.threads.run(s.batch() * bands, |task| {
         let (image, band) = (task / bands, task % bands);
         let mut lines = job.lines(image);
         for y in band * down / bands..(band + 1) * down / bands {
@@ -230,24 +230,24 @@ pub(crate) fn forward_pooled<E: Element>(
     finish: &Finish<'_, E>,
     output: &mut [E],
 ) {
-    let map = [s.batch, s.out_height(), s.out_width(), s.out_channels];
-    assert_eq!([pool.batch, pool.height, pool.width, pool.channels], map, "what is pooled");
+    let map = [s.batch(), s.out_height(), s.out_width(), s.out_channels()];
+    assert_eq!([pool.batch(), pool.height(), pool.width(), pool.channels()], map, "what is pooled");
     assert!(finish.residual.is_none() && finish.mask.is_none(), "epilogue of what is pooled");
     assert_eq!(output.len(), pool.out_len(), "output length");
     let job = Job::new(compute, s, input, packed, finish);
-    let (line, row) = (pool.width * pool.channels, pool.out_width() * pool.channels);
-    let bands = TASKS.div_ceil(s.batch.max(1)).min(pool.out_height());
+    let (line, row) = (pool.width() * pool.channels(), pool.out_width() * pool.channels());
+    let bands = TASKS.div_ceil(s.batch().max(1)).min(pool.out_height());
     let output = Shared::new(output);
-    compute.threads.run(s.batch * bands, |task| {
+    compute.threads.run(s.batch() * bands, |task| {
         let (image, band) = (task / bands, task % bands);
         let mut lines = job.lines(image);
-        let mut made = vec![E::default(); pool.pool * line];
+        let mut made = vec![E::default(); pool.pool() * line];
         let mut highest = vec![E::default(); line];
         let mut next = 0;
         for at in band * pool.out_height() / bands..(band + 1) * pool.out_height() / bands {
             let rows = pool.rows(at);
             for y in next.max(rows.start)..rows.end {
-                lines.compute(y, 0, &mut made[y % pool.pool * line..][..line], false);
+                lines.compute(y, 0, &mut made[y % pool.pool() * line..][..line], false);
             }
             next = next.max(rows.end);
             // SAFETY: tasks own disjoint rows of the output.
@@ -258,7 +258,7 @@ pub(crate) fn forward_pooled<E: Element>(
                     pool,
                     at,
                     #[inline(always)]
-                    |r| &made[r % pool.pool * line..][..line],
+                    |r| &made[r % pool.pool() * line..][..line],
                     &mut highest,
                     to
                 )
@@ -285,19 +285,19 @@ impl<'a, E: Element> Job<'a, E> {
         finish: &'a Finish<'a, E>,
     ) -> Job<'a, E> {
         let folded = Folded::new(s);
-        let len = gemm::packed_len::<E>(compute, folded.size(), s.out_channels);
+        let len = gemm::packed_len::<E>(compute, folded.size(), s.out_channels());
         assert_eq!(input.len(), s.in_len(), "input length");
         assert_eq!(packed.len(), len, "packed kernel length");
-        assert!(finish.bias.is_none_or(|b| b.len() == s.out_channels), "bias length");
+        assert!(finish.bias.is_none_or(|b| b.len() == s.out_channels()), "bias length");
         Job { compute, folded, input, packed, finish }
     }
 
     /// What computes output rows of an image.
     fn lines(&self, image: usize) -> Lines<'_, E> {
         let s = self.folded.shape;
-        let tile = self.compute.kernels::<E>().tile(s.out_channels);
-        let len = s.height * s.width * s.in_channels;
-        let panels = s.out_channels.div_ceil(tile.nr);
+        let tile = self.compute.kernels::<E>().tile(s.out_channels());
+        let len = s.height() * s.width() * s.in_channels();
+        let panels = s.out_channels().div_ceil(tile.nr);
         Lines {
             job: self,
             tile,
@@ -306,7 +306,7 @@ impl<'a, E: Element> Job<'a, E> {
             rows: vec![std::ptr::null(); self.folded.rows.taps * tile.mr],
             starts: vec![0; tile.mr],
             sums: vec![0.0; panels * 2 * tile.nr],
-            totals: vec![0.0; 2 * s.out_channels],
+            totals: vec![0.0; 2 * s.out_channels()],
         }
     }
 }
@@ -334,7 +334,7 @@ impl<E: Element> Lines<'_, E> {
     fn compute(&mut self, y: usize, at: usize, output: &mut [E], summed: bool) {
         let Job { folded, finish, packed, compute, .. } = self.job;
         let (mr, nr) = (self.tile.mr, self.tile.nr);
-        let (n, columns) = (folded.shape.out_channels, &folded.columns);
+        let (n, columns) = (folded.shape.out_channels(), &folded.columns);
         assert_eq!(output.len(), columns.outputs * n, "length of an output row");
         let len = output.len();
         let like = |other: Option<&[E]>| pointer(other.map(|o| &o[at..][..len]), 0);
@@ -401,7 +401,7 @@ impl<E: Element> Lines<'_, E> {
     /// repeated.
     fn place(&mut self, y: usize, phase: usize, first: usize, count: usize) {
         let Folded { shape, rows, columns, run } = &self.job.folded;
-        let channels = shape.in_channels;
+        let channels = shape.in_channels();
         let top = rows.first[y % rows.phases] + y / rows.phases * rows.step;
         let mr = self.tile.mr;
         for r in 0..mr {
@@ -411,7 +411,7 @@ impl<E: Element> Lines<'_, E> {
                 let at = ((top + tap) * columns.length + left) * channels;
                 self.rows[tap * mr + r] = self.padded[at..][..*run].as_ptr();
             }
-            self.starts[r] = (phase + columns.phases * pixel) * shape.out_channels;
+            self.starts[r] = (phase + columns.phases * pixel) * shape.out_channels();
         }
     }
 
@@ -431,13 +431,15 @@ impl<E: Element> Lines<'_, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::ConvSizes;
 
     fn axis(
         outputs: usize,
         source: usize,
         [kernel, stride, padding, upsample]: [usize; 4],
     ) -> Axis {
-        let s = ConvShape { kernel, stride, padding, upsample, ..ConvShape::dense(1, 1, 1) };
+        let sizes = ConvSizes { height: source, width: source, ..ConvSizes::default() };
+        let s = ConvShape::new(ConvSizes { kernel, stride, padding, upsample, ..sizes }).unwrap();
         Axis::new(&s, source, outputs)
     }
 

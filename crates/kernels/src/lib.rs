@@ -25,6 +25,7 @@ pub mod oracle;
 pub mod pool;
 pub mod resample;
 mod rows;
+pub mod shape;
 mod simd;
 pub mod table;
 pub mod threads;

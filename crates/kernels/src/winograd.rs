@@ -11,10 +11,10 @@
 //! do not depend on the images beside it.
 
 use crate::buffer::LINE;
-use crate::conv::ConvShape;
 use crate::element::{DType, Element};
 use crate::gemm::{Finish, pointer};
 use crate::isa::{CollectArgs, OUTSIDE, SpreadArgs, TileArgs};
+use crate::shape::ConvShape;
 use crate::table::Compute;
 use crate::threads::Shared;
 use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
@@ -45,16 +45,16 @@ const TASK: usize = 8;
 /// direct sum has, channels that fill every panel, and floats, as the transforms would cost bfloat16 its
 /// few digits.
 pub(crate) fn suits<E: Element>(s: &ConvShape) -> bool {
-    let tiles = s.height.div_ceil(4) * s.width.div_ceil(4);
-    let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height * s.width;
+    let tiles = s.height().div_ceil(4) * s.width().div_ceil(4);
+    let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height() * s.width();
     let full = |channels: usize| channels > 0 && channels.is_multiple_of(64);
     E::DTYPE == DType::F32
-        && s.kernel == 3
-        && s.stride == 1
-        && s.padding == 1
-        && s.upsample == 1
-        && full(s.in_channels)
-        && full(s.out_channels)
+        && s.kernel() == 3
+        && s.stride() == 1
+        && s.padding() == 1
+        && s.upsample() == 1
+        && full(s.in_channels())
+        && full(s.out_channels())
         && pays
 }
 
@@ -70,9 +70,9 @@ struct Tiles {
 
 impl Tiles {
     fn new(s: &ConvShape) -> Tiles {
-        let (down, across) = (s.height.div_ceil(4), s.width.div_ceil(4));
-        let count = s.batch * down * across;
-        Tiles { height: s.height, width: s.width, down, across, count }
+        let (down, across) = (s.height().div_ceil(4), s.width().div_ceil(4));
+        let count = s.batch() * down * across;
+        Tiles { height: s.height(), width: s.width(), down, across, count }
     }
 
     /// Numbers of the `side x side` pixels of a tile that starts `before` pixels up and left of its
@@ -145,7 +145,7 @@ pub(crate) fn run<E: Element>(
     let residual = finish.residual.map(floats);
     let (mask, output) = (finish.mask.map(floats), E::floats_mut(output).unwrap_or_default());
     let tile = compute.kernels::<f32>().tile(columns);
-    let pixels = shape.batch * shape.height * shape.width;
+    let pixels = shape.batch() * shape.height() * shape.width();
     assert_eq!(source.len(), pixels * depth, "source length");
     assert_eq!(packed.len(), packed_len(depth, columns), "packed kernel length");
     assert_eq!(output.len(), pixels * columns, "output length");
