@@ -1,7 +1,7 @@
 //! The kernel gradient of a convolution over an enlarged image: that of the summed kernels, handed back to every
 //! kernel element that they are sums of.
 
-use super::{Folded, TASKS};
+use super::folded::{Folded, TASKS};
 use crate::element::Element;
 use crate::gradient::{Interleaved, PIXELS};
 use crate::isa::GradientArgs;

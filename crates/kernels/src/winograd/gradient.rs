@@ -1,12 +1,13 @@
 //! The kernel gradient: 36 GEMMs over the tiles, and the kernel's transform turned round.
 
-use super::{BLOCK, P, PRODUCTS, Q, Tiles, apart, each_tile, floats};
+use super::tiles::{BLOCK, PRODUCTS, Tiles, apart, each_tile, floats};
 use crate::element::Element;
 use crate::isa::{GradientArgs, SpreadArgs};
 use crate::shape::ConvShape;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
+use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
 use std::ops::Range;
 
 /// Tiles of a block whose sum stays in registers.
