@@ -8,11 +8,11 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::linear;
 use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::pool::{self, PoolShape, PoolSizes};
 use headstart_kernels::{elementwise, table::Compute};
 
 /// Size, channels in and out, kernel, stride: one of each kind in ResNet-50.
@@ -28,7 +28,7 @@ const LAYERS: [(usize, usize, usize, usize, usize); 6] = [
 fn convolutions<E: Element>(criterion: &mut Criterion) {
     let c = Compute::new(0).expect("threads");
     for (size, in_channels, out_channels, kernel, stride) in LAYERS {
-        let s = ConvShape {
+        let s = ConvShape::new(ConvSizes {
             batch: 20,
             height: size,
             width: size,
@@ -38,7 +38,8 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
             stride,
             padding: if kernel == 3 { 1 } else { 0 },
             upsample: 1,
-        };
+        })
+        .expect("sizes");
         let name = format!(
             "{} {size} {in_channels}-{out_channels} {kernel}x{kernel}/{stride}",
             E::DTYPE.name()
@@ -72,7 +73,7 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
 /// The stem over images enlarged seven times, alone and with the pooling after it.
 fn enlarged<E: Element>(criterion: &mut Criterion) {
     let c = Compute::new(0).expect("threads");
-    let s = ConvShape {
+    let s = ConvShape::new(ConvSizes {
         batch: 20,
         height: 32,
         width: 32,
@@ -82,16 +83,18 @@ fn enlarged<E: Element>(criterion: &mut Criterion) {
         stride: 2,
         padding: 3,
         upsample: 7,
-    };
-    let pool = PoolShape {
-        batch: s.batch,
+    })
+    .expect("sizes");
+    let pool = PoolShape::new(PoolSizes {
+        batch: s.batch(),
         height: s.out_height(),
         width: s.out_width(),
-        channels: s.out_channels,
+        channels: s.out_channels(),
         pool: 3,
         stride: 2,
         padding: 1,
-    };
+    })
+    .expect("sizes");
     let mut group = criterion.benchmark_group(format!("{} stem x7", E::DTYPE.name()));
     group.sample_size(10).throughput(Throughput::Elements(s.flops() / 2));
     let (x, w) = (vec![E::from_f32(0.5); s.in_len()], vec![0.25; s.kernel_len()]);
@@ -151,7 +154,7 @@ fn passes<E: Element>(criterion: &mut Criterion) {
     group.bench_function("accumulate", |bench| {
         bench.iter(|| elementwise::accumulate(&c, &x, &mut y));
     });
-    let s = PoolShape {
+    let s = PoolShape::new(PoolSizes {
         batch: 20,
         height: 112,
         width: 112,
@@ -159,7 +162,8 @@ fn passes<E: Element>(criterion: &mut Criterion) {
         pool: 3,
         stride: 2,
         padding: 1,
-    };
+    })
+    .expect("sizes");
     let (mut p, dp) = (vec![E::default(); s.out_len()], vec![E::from_f32(0.1); s.out_len()]);
     let mut dx = vec![E::default(); s.in_len()];
     bytes::<E>(&mut group, s.in_len() + s.out_len(), 1);

@@ -2,7 +2,7 @@
 //! what they read is out of cache before each run, as in a training step. "fused" is the input's gradient as a block's
 //! output takes it: added to another, masked by a ReLU, with the sums that the batch norm before it needs.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::norm::NormState;
 use headstart_kernels::table::Compute;
@@ -53,7 +53,7 @@ fn layers<E: Element>(c: &Compute) {
         (7, 2048, 512, 1, 1),
     ] {
         let padding = if kernel == 3 { 1 } else { 0 };
-        let s = ConvShape {
+        let s = ConvShape::new(ConvSizes {
             batch,
             height: size,
             width: size,
@@ -63,7 +63,8 @@ fn layers<E: Element>(c: &Compute) {
             stride,
             padding,
             upsample: 1,
-        };
+        })
+        .expect("sizes");
         let x = vec![E::from_f32(0.5); s.in_len()];
         let w = vec![0.25f32; s.kernel_len()];
         let mut y = vec![E::default(); s.out_len()];

@@ -3,21 +3,19 @@
 //! A dense layer is the 1x1 convolution of a 1x1 map.
 //!
 //! ```
-//! use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+//! use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
 //! use headstart_kernels::table::Compute;
 //!
 //! let compute = Compute::new(0)?;
-//! let shape = ConvShape {
-//!     batch: 1,
+//! let shape = ConvShape::new(ConvSizes {
 //!     height: 8,
 //!     width: 8,
 //!     in_channels: 3,
 //!     out_channels: 16,
 //!     kernel: 3,
-//!     stride: 1,
 //!     padding: 1,
-//!     upsample: 1,
-//! };
+//!     ..ConvSizes::default()
+//! })?;
 //! let mut packed = Packed::default();
 //! let kernel = vec![0.1; shape.kernel_len()];
 //! conv::pack_forward::<f32>(&compute, &shape, &kernel, None, &mut packed);
@@ -26,7 +24,7 @@
 //! conv::forward(&compute, &shape, &vec![1.0; shape.in_len()], &packed, epilogue, &mut output);
 //! // The middle sees 3x3 pixels of 3 channels.
 //! assert!((output[(8 * 4 + 4) * 16] - 2.7).abs() < 1e-5);
-//! # Ok::<(), String>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use crate::buffer::Buffer;
@@ -38,81 +36,11 @@ use crate::gradient;
 use crate::isa::Isa;
 use crate::matrices::{Inner, Matrices};
 use crate::norm::{self, NormState};
-use crate::pool::PoolShape;
+use crate::shape::PoolShape;
 use crate::table::Compute;
 use crate::winograd;
 
-/// Sizes of one convolution over a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConvShape {
-    /// Images.
-    pub batch: usize,
-    /// Input rows.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Input channels.
-    pub in_channels: usize,
-    /// Output channels.
-    pub out_channels: usize,
-    /// Kernel height and width.
-    pub kernel: usize,
-    /// Stride in both directions.
-    pub stride: usize,
-    /// Zeros around the input, on each side.
-    pub padding: usize,
-    /// Enlargement of the input before the zeros, by the nearest pixel; 1 for none.
-    pub upsample: usize,
-}
-
-impl ConvShape {
-    /// A dense layer `[batch, inputs] x [inputs, outputs]`.
-    pub fn dense(batch: usize, inputs: usize, outputs: usize) -> ConvShape {
-        ConvShape {
-            batch,
-            height: 1,
-            width: 1,
-            in_channels: inputs,
-            out_channels: outputs,
-            kernel: 1,
-            stride: 1,
-            padding: 0,
-            upsample: 1,
-        }
-    }
-
-    /// Output rows.
-    pub fn out_height(&self) -> usize {
-        (self.height * self.upsample + 2 * self.padding - self.kernel) / self.stride + 1
-    }
-
-    /// Output columns.
-    pub fn out_width(&self) -> usize {
-        (self.width * self.upsample + 2 * self.padding - self.kernel) / self.stride + 1
-    }
-
-    /// Elements of the input.
-    pub fn in_len(&self) -> usize {
-        self.batch * self.height * self.width * self.in_channels
-    }
-
-    /// Elements of the output.
-    pub fn out_len(&self) -> usize {
-        self.batch * self.out_height() * self.out_width() * self.out_channels
-    }
-
-    /// Elements of the kernel.
-    pub fn kernel_len(&self) -> usize {
-        self.kernel * self.kernel * self.in_channels * self.out_channels
-    }
-
-    /// Floating-point operations of the forward pass (a multiply and an add count as two);
-    /// each of the backward passes does as many.
-    pub fn flops(&self) -> u64 {
-        2 * (self.batch * self.out_height() * self.out_width()) as u64
-            * (self.kernel * self.kernel * self.in_channels * self.out_channels) as u64
-    }
-}
+pub use crate::shape::{ConvShape, ConvSizes, SizeError};
 
 /// A kernel in the layout the register tile reads.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +55,7 @@ pub struct Packed {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Key {
     /// With the batch left out.
-    shape: ConvShape,
+    sizes: ConvSizes,
     backward: bool,
     isa: Isa,
     dtype: DType,
@@ -136,8 +64,8 @@ struct Key {
 impl Packed {
     fn key<E: Element>(compute: &Compute, shape: &ConvShape, backward: bool) -> Key {
         // Height and width matter to the tap classes of the backward pass only.
-        let shape = ConvShape { batch: 0, ..*shape };
-        Key { shape, backward, isa: compute.isa(), dtype: E::DTYPE }
+        let sizes = ConvSizes { batch: 0, ..shape.sizes() };
+        Key { sizes, backward, isa: compute.isa(), dtype: E::DTYPE }
     }
 
     fn prepare<E: Element>(
@@ -192,7 +120,7 @@ pub fn pack_forward<E: Element>(
     scale: Option<&[f32]>,
     packed: &mut Packed,
 ) {
-    let columns = shape.out_channels;
+    let columns = shape.out_channels();
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(scale.is_none_or(|s| s.len() == columns), "scale length");
     if enlarged::suits(shape) {
@@ -209,8 +137,8 @@ pub fn pack_forward<E: Element>(
         scale,
     };
     if winograd::suits::<E>(shape) {
-        let len = winograd::packed_len(shape.in_channels, columns);
-        let kernel = matrices(9, shape.in_channels);
+        let len = winograd::packed_len(shape.in_channels(), columns);
+        let kernel = matrices(9, shape.in_channels());
         winograd::pack(compute, &kernel, packed.prepare(compute, shape, false, len));
         return;
     }
@@ -230,7 +158,7 @@ pub fn pack_backward_input<E: Element>(
     kernel: &[f32],
     packed: &mut Packed,
 ) {
-    let (columns, depth) = (shape.in_channels, shape.out_channels);
+    let (columns, depth) = (shape.in_channels(), shape.out_channels());
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
     assert!(!enlarged::suits(shape), "the gradient of an image that is enlarged");
     let matrices = |taps: &mut dyn Iterator<Item = usize>| Matrices {
@@ -254,7 +182,7 @@ pub fn pack_backward_input<E: Element>(
     for (g, taps) in &parts {
         let (part, after) = rest.split_at_mut(gemm::packed_len::<E>(compute, g.size(), columns));
         rest = after;
-        let kernel = matrices(&mut taps.iter().map(|[i, j]| i * shape.kernel + j));
+        let kernel = matrices(&mut taps.iter().map(|[i, j]| i * shape.kernel() + j));
         gemm::pack(compute, &kernel, part);
     }
 }
@@ -307,12 +235,12 @@ fn convolve<E: Element>(
     output: &mut [E],
     summed: bool,
 ) -> Option<[Vec<f64>; 2]> {
-    let columns = shape.out_channels;
+    let columns = shape.out_channels();
     let packed = packed.check::<E>(compute, shape, false);
     let Epilogue { bias, residual, relu } = epilogue;
     let finish = Finish { bias, residual, relu, ..Finish::nothing() };
     if winograd::suits::<E>(shape) {
-        let channels = [shape.in_channels, columns];
+        let channels = [shape.in_channels(), columns];
         winograd::run(compute, shape, channels, input, packed, &finish, output);
         return None;
     }
@@ -346,7 +274,7 @@ pub fn forward_statistics<E: Element>(
     mean: &mut [f32],
     variance: &mut [f32],
 ) {
-    let columns = shape.out_channels;
+    let columns = shape.out_channels();
     assert!(mean.len() == columns && variance.len() == columns, "statistics length");
     assert!(!output.is_empty(), "statistics of no pixels");
     let summed = E::DTYPE == DType::Bf16;
@@ -406,9 +334,9 @@ fn input_gradient<E: Element>(
 ) -> Option<[Vec<f64>; 2]> {
     let finish = &Finish { accumulate: onto != Onto::Nothing, mask, ..Finish::nothing() };
     let mut rest = packed.check::<E>(compute, shape, true);
-    let n = shape.in_channels;
+    let n = shape.in_channels();
     if winograd::suits::<E>(shape) {
-        let channels = [shape.out_channels, n];
+        let channels = [shape.out_channels(), n];
         winograd::run(compute, shape, channels, grad_output, rest, finish, grad_input);
         return None;
     }
@@ -457,7 +385,7 @@ pub fn backward_input_norm<E: Element>(
     match input_gradient(compute, shape, grad_output, packed, (onto, mask), grad_input, factor) {
         Some(totals) => norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta),
         None => {
-            let n = shape.in_channels;
+            let n = shape.in_channels();
             norm::batch_norm_parameter_gradients(compute, n, x, grad_input, state, dgamma, dbeta);
         }
     }
@@ -484,5 +412,5 @@ pub fn backward_kernel<E: Element>(
         return;
     }
     let g = Gather::forward(shape);
-    gradient::run(compute, &g, input, grad_output, shape.out_channels, grad_kernel);
+    gradient::run(compute, &g, input, grad_output, shape.out_channels(), grad_kernel);
 }

@@ -2,6 +2,8 @@
 
 use crate::isa::{Kernels, Record};
 
+pub use crate::bf16::Bf16;
+
 /// A type of element by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -27,17 +29,6 @@ impl DType {
             DType::F32 => 4,
             DType::Bf16 => 2,
         }
-    }
-}
-
-/// The upper half of an `f32`.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-pub struct Bf16(pub u16);
-
-impl std::fmt::Debug for Bf16 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.to_f32().fmt(f)
     }
 }
 
@@ -169,16 +160,12 @@ impl Element for Bf16 {
 
     #[inline(always)]
     fn from_f32(x: f32) -> Bf16 {
-        let bits = x.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // Adding could carry a NaN into infinity; a quiet NaN is its upper half with this bit set.
-        let nan = bits >> 16 | 0x40;
-        Bf16(if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded } as u16)
+        Bf16::nearest(x)
     }
 
     #[inline(always)]
     fn to_f32(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
+        self.value()
     }
 
     #[inline(always)]

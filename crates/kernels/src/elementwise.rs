@@ -4,6 +4,8 @@ use crate::element::Element;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
+pub use crate::shape::{FrameShape, FrameSizes};
+
 /// Floats one task handles.
 const TASK: usize = 1 << 15;
 
@@ -95,45 +97,6 @@ fn uniform(seed: u64, position: u64) -> f32 {
     ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
 }
 
-/// Sizes of an enlargement by whole factors and a frame of zeros around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FrameShape {
-    /// Images.
-    pub batch: usize,
-    /// Input rows.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Nearest-neighbour enlargement in both directions.
-    pub factor: usize,
-    /// Zeros around the enlarged map, on each side.
-    pub padding: usize,
-}
-
-impl FrameShape {
-    /// Output rows.
-    pub fn out_height(&self) -> usize {
-        self.height * self.factor + 2 * self.padding
-    }
-
-    /// Output columns.
-    pub fn out_width(&self) -> usize {
-        self.width * self.factor + 2 * self.padding
-    }
-
-    /// Elements of the input.
-    pub fn in_len(&self) -> usize {
-        self.batch * self.height * self.width * self.channels
-    }
-
-    /// Elements of the output.
-    pub fn out_len(&self) -> usize {
-        self.batch * self.out_height() * self.out_width() * self.channels
-    }
-}
-
 /// Output channel `k` is `input[source[k]] * scale[k] + offset[k]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
@@ -158,26 +121,26 @@ pub fn frame<I: Element, E: Element>(
     y: &mut [E],
 ) {
     assert!(x.len() == s.in_len() && y.len() == s.out_len(), "frame lengths");
-    assert!(affine.is_none() || s.channels == 3, "pixel maps need three channels");
+    assert!(affine.is_none() || s.channels() == 3, "pixel maps need three channels");
     assert!(affine.is_none_or(|a| a.source.iter().all(|&k| k < 3)), "source channel");
-    let (n, row) = (s.channels, s.out_width() * s.channels);
+    let (n, row) = (s.channels(), s.out_width() * s.channels());
     if row == 0 || x.is_empty() {
         y.fill(E::default());
         return;
     }
     c.threads.chunks(y, row, |line, y| {
         let (image, line) = (line / s.out_height(), line % s.out_height());
-        if line < s.padding || line - s.padding >= s.height * s.factor {
+        if line < s.padding() || line - s.padding() >= s.height() * s.factor() {
             y.fill(E::default());
             return;
         }
-        let from = (image * s.height + (line - s.padding) / s.factor) * s.width * n;
-        let (left, inner) = y.split_at_mut(s.padding * n);
-        let (inner, right) = inner.split_at_mut(s.width * s.factor * n);
+        let from = (image * s.height() + (line - s.padding()) / s.factor()) * s.width() * n;
+        let (left, inner) = y.split_at_mut(s.padding() * n);
+        let (inner, right) = inner.split_at_mut(s.width() * s.factor() * n);
         left.fill(E::default());
         right.fill(E::default());
-        let pixels = x[from..from + s.width * n].chunks_exact(n);
-        for (cells, pixel) in inner.chunks_exact_mut(s.factor * n).zip(pixels) {
+        let pixels = x[from..from + s.width() * n].chunks_exact(n);
+        for (cells, pixel) in inner.chunks_exact_mut(s.factor() * n).zip(pixels) {
             let (cell, others) = cells.split_at_mut(n);
             match affine {
                 None => {
@@ -200,17 +163,18 @@ pub fn frame<I: Element, E: Element>(
 /// If a slice has not the length `s` gives it.
 pub fn frame_backward<E: Element>(c: &Compute, s: &FrameShape, dy: &[E], dx: &mut [E]) {
     assert!(dx.len() == s.in_len() && dy.len() == s.out_len(), "frame lengths");
-    let (n, row) = (s.channels, s.width * s.channels);
+    let (n, row) = (s.channels(), s.width() * s.channels());
     if row == 0 {
         return;
     }
     c.threads.chunks(dx, row, |line, dx| {
-        let (image, line) = (line / s.height, line % s.height);
+        let (image, line) = (line / s.height(), line % s.height());
         let mut sums = vec![0.0; dx.len()];
-        for i in 0..s.factor {
-            let from = (image * s.out_height() + s.padding + line * s.factor + i) * s.out_width();
-            let dy = &dy[(from + s.padding) * n..][..s.width * s.factor * n];
-            for (x, cells) in sums.chunks_exact_mut(n).zip(dy.chunks_exact(s.factor * n)) {
+        for i in 0..s.factor() {
+            let from =
+                (image * s.out_height() + s.padding() + line * s.factor() + i) * s.out_width();
+            let dy = &dy[(from + s.padding()) * n..][..s.width() * s.factor() * n];
+            for (x, cells) in sums.chunks_exact_mut(n).zip(dy.chunks_exact(s.factor() * n)) {
                 for cell in cells.chunks_exact(n) {
                     x.iter_mut().zip(cell).for_each(|(x, y)| *x += y.to_f32());
                 }

@@ -1,7 +1,7 @@
 //! Which rows of the source each output pixel of a convolution reads, and where it is written.
 
-use crate::conv::ConvShape;
 use crate::element::Element;
+use crate::shape::ConvShape;
 
 /// One implicit GEMM: output pixel `p` is the sum over taps of `source row(p, tap) x panel(tap)`.
 #[derive(Clone, Debug)]
@@ -30,20 +30,20 @@ impl Gather {
     /// The forward convolution.
     pub fn forward(s: &ConvShape) -> Gather {
         let grid = [s.out_height(), s.out_width()];
-        let pad = s.padding as isize;
-        let (taps, run) = if s.padding == 0 {
+        let pad = s.padding() as isize;
+        let (taps, run) = if s.padding() == 0 {
             // Without padding a kernel row is contiguous in memory.
-            ((0..s.kernel).map(|i| [i as isize, 0]).collect(), s.kernel * s.in_channels)
+            ((0..s.kernel()).map(|i| [i as isize, 0]).collect(), s.kernel() * s.in_channels())
         } else {
-            let taps = (0..s.kernel * s.kernel)
-                .map(|t| [(t / s.kernel) as isize - pad, (t % s.kernel) as isize - pad])
+            let taps = (0..s.kernel() * s.kernel())
+                .map(|t| [(t / s.kernel()) as isize - pad, (t % s.kernel()) as isize - pad])
                 .collect();
-            (taps, s.in_channels)
+            (taps, s.in_channels())
         };
         Gather {
-            batch: s.batch,
-            source: [s.height, s.width, s.in_channels],
-            step: s.stride as isize,
+            batch: s.batch(),
+            source: [s.height(), s.width(), s.in_channels()],
+            step: s.stride() as isize,
             taps,
             run,
             grid,
@@ -57,14 +57,14 @@ impl Gather {
     /// stride, with the kernel taps (row, column) that reach it.
     pub fn backward(s: &ConvShape) -> Vec<(Gather, Vec<[usize; 2]>)> {
         let mut parts = Vec::new();
-        for y in 0..s.stride.min(s.height) {
-            for x in 0..s.stride.min(s.width) {
+        for y in 0..s.stride().min(s.height()) {
+            for x in 0..s.stride().min(s.width()) {
                 let (mut taps, mut kernel) = (Vec::new(), Vec::new());
-                for i in 0..s.kernel {
-                    for j in 0..s.kernel {
-                        let dy = (y + s.padding) as isize - i as isize;
-                        let dx = (x + s.padding) as isize - j as isize;
-                        let stride = s.stride as isize;
+                for i in 0..s.kernel() {
+                    for j in 0..s.kernel() {
+                        let dy = (y + s.padding()) as isize - i as isize;
+                        let dx = (x + s.padding()) as isize - j as isize;
+                        let stride = s.stride() as isize;
                         if dy.rem_euclid(stride) == 0 && dx.rem_euclid(stride) == 0 {
                             taps.push([dy.div_euclid(stride), dx.div_euclid(stride)]);
                             kernel.push([i, j]);
@@ -72,14 +72,17 @@ impl Gather {
                     }
                 }
                 let gather = Gather {
-                    batch: s.batch,
-                    source: [s.out_height(), s.out_width(), s.out_channels],
+                    batch: s.batch(),
+                    source: [s.out_height(), s.out_width(), s.out_channels()],
                     step: 1,
                     taps,
-                    run: s.out_channels,
-                    grid: [(s.height - y).div_ceil(s.stride), (s.width - x).div_ceil(s.stride)],
-                    output: [s.height, s.width],
-                    spread: s.stride,
+                    run: s.out_channels(),
+                    grid: [
+                        (s.height() - y).div_ceil(s.stride()),
+                        (s.width() - x).div_ceil(s.stride()),
+                    ],
+                    output: [s.height(), s.width()],
+                    spread: s.stride(),
                     origin: [y, x],
                 };
                 parts.push((gather, kernel));

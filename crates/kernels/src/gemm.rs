@@ -4,8 +4,8 @@ use crate::element::{DType, Element};
 use crate::gather::Gather;
 use crate::isa::{Tile, TileArgs};
 use crate::matrices::Matrices;
+use crate::prefetch::blocks_of;
 use crate::rows::{self, Rounding, vectorize_rounding};
-use crate::simd::blocks_of;
 use crate::table::Compute;
 use crate::threads::Shared;
 

@@ -6,6 +6,7 @@
 //! time; `conv` and `dense` own loops, blocking, threads and edges above it. Work is cut by shape
 //! and reductions run in a fixed order, so results do not depend on the number of threads.
 
+mod bf16;
 pub mod buffer;
 pub mod cholesky;
 pub mod conv;
@@ -23,8 +24,10 @@ pub mod norm;
 pub mod optim;
 pub mod oracle;
 pub mod pool;
+mod prefetch;
 pub mod resample;
 mod rows;
+pub mod shape;
 mod simd;
 pub mod table;
 pub mod threads;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::simd::prefetch;
+use crate::prefetch::prefetch;
 
 /// In which direction neighbours of a matrix are neighbours in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,26 +1,26 @@
 //! Naive reference implementations in `f64`, which the kernels are tested against.
 
-use crate::conv::ConvShape;
+use crate::shape::ConvShape;
 
 /// Calls `f(output pixel, input pixel, tap)` for every tap that lies inside of the input.
 fn taps(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     let (oh, ow) = (s.out_height(), s.out_width());
-    for b in 0..s.batch {
+    for b in 0..s.batch() {
         for y in 0..oh {
             for x in 0..ow {
-                for i in 0..s.kernel {
-                    for j in 0..s.kernel {
-                        let (r, c) = (y * s.stride + i, x * s.stride + j);
-                        if r < s.padding || c < s.padding {
+                for i in 0..s.kernel() {
+                    for j in 0..s.kernel() {
+                        let (r, c) = (y * s.stride() + i, x * s.stride() + j);
+                        if r < s.padding() || c < s.padding() {
                             continue;
                         }
-                        let (r, c) = (r - s.padding, c - s.padding);
-                        let (r, c) = (r / s.upsample, c / s.upsample);
-                        if r < s.height && c < s.width {
+                        let (r, c) = (r - s.padding(), c - s.padding());
+                        let (r, c) = (r / s.upsample(), c / s.upsample());
+                        if r < s.height() && c < s.width() {
                             f(
                                 (b * oh + y) * ow + x,
-                                (b * s.height + r) * s.width + c,
-                                i * s.kernel + j,
+                                (b * s.height() + r) * s.width() + c,
+                                i * s.kernel() + j,
                             );
                         }
                     }
@@ -32,7 +32,7 @@ fn taps(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
 
 /// Convolution of `input` with an h x w x in x out kernel.
 pub fn conv_forward(s: &ConvShape, input: &[f32], kernel: &[f32]) -> Vec<f64> {
-    let (ci, co) = (s.in_channels, s.out_channels);
+    let (ci, co) = (s.in_channels(), s.out_channels());
     let mut output = vec![0.0; s.out_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {
@@ -48,7 +48,7 @@ pub fn conv_forward(s: &ConvShape, input: &[f32], kernel: &[f32]) -> Vec<f64> {
 
 /// Gradient of [`conv_forward`] with respect to its input.
 pub fn conv_backward_input(s: &ConvShape, grad_output: &[f32], kernel: &[f32]) -> Vec<f64> {
-    let (ci, co) = (s.in_channels, s.out_channels);
+    let (ci, co) = (s.in_channels(), s.out_channels());
     let mut grad = vec![0.0; s.in_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {
@@ -63,7 +63,7 @@ pub fn conv_backward_input(s: &ConvShape, grad_output: &[f32], kernel: &[f32]) -
 
 /// Gradient of [`conv_forward`] with respect to its kernel.
 pub fn conv_backward_kernel(s: &ConvShape, input: &[f32], grad_output: &[f32]) -> Vec<f64> {
-    let (ci, co) = (s.in_channels, s.out_channels);
+    let (ci, co) = (s.in_channels(), s.out_channels());
     let mut grad = vec![0.0; s.kernel_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {

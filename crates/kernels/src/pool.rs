@@ -7,65 +7,7 @@ use crate::rows::{BLOCK, Rounding, map, vectorize_rounding};
 use crate::simd::vectorize;
 use crate::table::Compute;
 
-/// Sizes of a max pooling over a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PoolShape {
-    /// Images.
-    pub batch: usize,
-    /// Input rows.
-    pub height: usize,
-    /// Input columns.
-    pub width: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Window height and width.
-    pub pool: usize,
-    /// Stride in both directions.
-    pub stride: usize,
-    /// Zeros around the input, on each side, that take part in the maximum.
-    pub padding: usize,
-}
-
-impl PoolShape {
-    /// Output rows.
-    pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.pool) / self.stride + 1
-    }
-
-    /// Output columns.
-    pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.pool) / self.stride + 1
-    }
-
-    /// Elements of the input.
-    pub fn in_len(&self) -> usize {
-        self.batch * self.height * self.width * self.channels
-    }
-
-    /// Elements of the output.
-    pub fn out_len(&self) -> usize {
-        self.batch * self.out_height() * self.out_width() * self.channels
-    }
-
-    /// Input rows that output row `line` sees; fewer than the window has where it reaches into the padding.
-    #[inline(always)]
-    pub(crate) fn rows(&self, line: usize) -> Range<usize> {
-        self.inside(line, self.height)
-    }
-
-    /// Input columns that output column `column` sees, likewise.
-    #[inline(always)]
-    fn columns(&self, column: usize) -> Range<usize> {
-        self.inside(column, self.width)
-    }
-
-    #[inline(always)]
-    fn inside(&self, output: usize, size: usize) -> Range<usize> {
-        let start = output * self.stride;
-        let end = (start + self.pool).saturating_sub(self.padding).min(size);
-        start.saturating_sub(self.padding).min(end)..end
-    }
-}
+pub use crate::shape::{PoolShape, PoolSizes};
 
 /// What happens to a map on its way into [`max_pool`]: a batch norm, and a ReLU.
 #[derive(Clone, Copy, Debug)]
@@ -93,9 +35,9 @@ struct Rows<'a, E> {
 
 impl<'a, E: Element> Rows<'a, E> {
     fn new(s: &PoolShape, image: &'a [E], normalize: Option<Normalize<'a>>) -> Rows<'a, E> {
-        let line = s.width * s.channels;
-        let made = vec![E::default(); if normalize.is_some() { s.pool * line } else { 0 }];
-        Rows { image, normalize, line, pool: s.pool, made, next: 0 }
+        let line = s.width() * s.channels();
+        let made = vec![E::default(); if normalize.is_some() { s.pool() * line } else { 0 }];
+        Rows { image, normalize, line, pool: s.pool(), made, next: 0 }
     }
 
     /// Makes some rows ready, which begin and end no earlier than the last ones.
@@ -133,7 +75,7 @@ impl<'a, E: Element> Rows<'a, E> {
 }
 
 fn check_normalize(s: &PoolShape, normalize: Option<Normalize<'_>>) {
-    let fits = |values: &[f32]| !values.is_empty() && values.len() == s.channels;
+    let fits = |values: &[f32]| !values.is_empty() && values.len() == s.channels();
     assert!(normalize.is_none_or(|n| fits(n.scale) && fits(n.shift)), "parameter length");
 }
 
@@ -154,11 +96,11 @@ pub fn max_pool<E: Element>(
 ) {
     assert!(x.len() == s.in_len() && y.len() == s.out_len(), "pooling lengths");
     check_normalize(s, normalize);
-    let (line, row) = (s.width * s.channels, s.out_width() * s.channels);
+    let (line, row) = (s.width() * s.channels(), s.out_width() * s.channels());
     if row == 0 {
         return;
     }
-    let image = |i: usize| &x[i * s.height * line..][..s.height * line];
+    let image = |i: usize| &x[i * s.height() * line..][..s.height() * line];
     c.threads.chunks(y, ROWS * row, |part, y| {
         let mut highest = vec![E::default(); line];
         let mut rows = Rows::new(s, image(part * ROWS / s.out_height()), normalize);
@@ -193,7 +135,7 @@ pub(crate) fn maxima<'r, E: Element>(
     highest: &mut [E],
     y: &mut [E],
 ) {
-    let (n, rows) = (s.channels, s.rows(at));
+    let (n, rows) = (s.channels(), s.rows(at));
     highest_of(s, rows, row, highest);
     for (column, y) in y.chunks_exact_mut(n).enumerate() {
         highest_of(
@@ -214,7 +156,7 @@ fn highest_of<'r, E: Element>(
     values: impl Fn(usize) -> &'r [E],
     to: &mut [E],
 ) {
-    if inside.len() == 3 && s.pool == 3 {
+    if inside.len() == 3 && s.pool() == 3 {
         // The usual window in one pass.
         let [a, b, c] = [0, 1, 2].map(
             #[inline(always)]
@@ -234,7 +176,7 @@ fn highest_of<'r, E: Element>(
 /// What a maximum over so many of the window's rows or columns begins with: the padding's zero, if it reaches there.
 #[inline(always)]
 fn lowest<E: Element>(s: &PoolShape, inside: &Range<usize>) -> E {
-    if inside.len() < s.pool { E::default() } else { E::from_f32(f32::NEG_INFINITY) }
+    if inside.len() < s.pool() { E::default() } else { E::from_f32(f32::NEG_INFINITY) }
 }
 
 /// Raises values to others; NaN stays and spreads.
@@ -264,8 +206,8 @@ pub fn max_pool_backward<E: Element>(
     assert!(x.len() == s.in_len() && dx.len() == s.in_len(), "pooling lengths");
     assert_eq!(dy.len(), s.out_len(), "pooling gradient length");
     check_normalize(s, normalize);
-    let (line, row) = (s.width * s.channels, s.out_width() * s.channels);
-    let (pixels, out) = (s.height * line, s.out_height() * row);
+    let (line, row) = (s.width() * s.channels(), s.out_width() * s.channels());
+    let (pixels, out) = (s.height() * line, s.out_height() * row);
     if pixels == 0 {
         return;
     }
@@ -276,7 +218,7 @@ pub fn max_pool_backward<E: Element>(
         // The output row's gradient.
         let mut gradient = vec![0.0f32; row];
         // The sums of the rows that windows still reach; row `r` lies at `r % pool`.
-        let mut sums = vec![0.0f32; s.pool * line];
+        let mut sums = vec![0.0f32; s.pool() * line];
         let mut next = 0;
         for (at, dy) in dy.chunks_exact(row).enumerate() {
             vectorize_rounding!(c.isa(), |round| {
@@ -294,14 +236,14 @@ pub fn max_pool_backward<E: Element>(
                 }
                 route(s, at, &rows, &y, &mut gradient, &mut sums);
             });
-            let done = ((at + 1) * s.stride).saturating_sub(s.padding).min(s.height);
+            let done = ((at + 1) * s.stride()).saturating_sub(s.padding()).min(s.height());
             vectorize_rounding!(c.isa(), |round| {
-                finish(round, s.pool, next..done, line, &mut sums, dx)
+                finish(round, s.pool(), next..done, line, &mut sums, dx)
             });
             next = next.max(done);
         }
         vectorize_rounding!(c.isa(), |round| {
-            finish(round, s.pool, next..s.height, line, &mut sums, dx)
+            finish(round, s.pool(), next..s.height(), line, &mut sums, dx)
         });
     });
 }
@@ -319,13 +261,13 @@ fn route<E: Element>(
     gradient: &mut [f32],
     sums: &mut [f32],
 ) {
-    let (n, rows) = (s.channels, s.rows(at));
-    let line = |r: usize| (map.row(r), r % s.pool * s.width * n);
+    let (n, rows) = (s.channels(), s.rows(at));
+    let line = |r: usize| (map.row(r), r % s.pool() * s.width() * n);
     let lines: Vec<(&[E], usize)> = rows.clone().map(line).collect();
     let outputs = y.chunks_exact(n).zip(gradient.chunks_exact_mut(n));
     for (column, (y, gradient)) in outputs.enumerate() {
         let columns = s.columns(column);
-        if rows.len() < s.pool || columns.len() < s.pool {
+        if rows.len() < s.pool() || columns.len() < s.pool() {
             padded(s, [at, column], map, y, gradient, sums);
             continue;
         }
@@ -364,13 +306,13 @@ fn padded<E: Element>(
     gradient: &mut [f32],
     sums: &mut [f32],
 ) {
-    let (n, rows, columns) = (s.channels, s.rows(line), s.columns(column));
-    for r in line * s.stride..line * s.stride + s.pool {
-        for c in column * s.stride..column * s.stride + s.pool {
-            let (r, c) = (r.wrapping_sub(s.padding), c.wrapping_sub(s.padding));
+    let (n, rows, columns) = (s.channels(), s.rows(line), s.columns(column));
+    for r in line * s.stride()..line * s.stride() + s.pool() {
+        for c in column * s.stride()..column * s.stride() + s.pool() {
+            let (r, c) = (r.wrapping_sub(s.padding()), c.wrapping_sub(s.padding()));
             if rows.contains(&r) && columns.contains(&c) {
                 let x = &map.row(r)[c * n..][..n];
-                take(x, y, gradient, &mut sums[(r % s.pool * s.width + c) * n..][..n]);
+                take(x, y, gradient, &mut sums[(r % s.pool() * s.width() + c) * n..][..n]);
             } else {
                 for (gradient, y) in gradient.iter_mut().zip(y) {
                     *gradient = split(E::default(), *y, *gradient)[1];

@@ -10,26 +10,22 @@
 //! Which convolutions run so follows from their shape without the batch, so that an image's values
 //! do not depend on the images beside it.
 
-use crate::buffer::LINE;
-use crate::conv::ConvShape;
 use crate::element::{DType, Element};
 use crate::gemm::{Finish, pointer};
 use crate::isa::{CollectArgs, OUTSIDE, SpreadArgs, TileArgs};
+use crate::shape::ConvShape;
 use crate::table::Compute;
 use crate::threads::Shared;
-use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
 use std::ops::Range;
 
 mod gradient;
 mod pack;
+mod tiles;
 
 pub(crate) use gradient::kernel_gradient;
 pub(crate) use pack::{pack, packed_len};
+use tiles::{BLOCK, PRODUCTS, Tiles, apart, each_tile, floats};
 
-/// Products of a tile.
-const PRODUCTS: usize = 36;
-/// Floats of transformed tiles and products of a block that all threads share.
-const BLOCK: usize = 3 << 20;
 /// The same of a block that one task takes through all steps.
 const SMALL: usize = 1 << 16;
 /// Input and output channels up to which blocks are small: with more the kernel, read once a block, takes longer than they save.
@@ -38,94 +34,22 @@ const CHANNELS: usize = 512;
 const TASKS: usize = 16;
 /// Depth of the reduction kept in the second-level cache at a time, in floats.
 const DEPTH: usize = 512;
-/// Tiles that one task transforms.
-const TASK: usize = 8;
 
 /// Whether a convolution and its gradients run this way: at least 1.6 times fewer products than the
 /// direct sum has, channels that fill every panel, and floats, as the transforms would cost bfloat16 its
 /// few digits.
 pub(crate) fn suits<E: Element>(s: &ConvShape) -> bool {
-    let tiles = s.height.div_ceil(4) * s.width.div_ceil(4);
-    let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height * s.width;
+    let tiles = s.height().div_ceil(4) * s.width().div_ceil(4);
+    let pays = 16 * PRODUCTS * tiles <= 10 * 9 * s.height() * s.width();
     let full = |channels: usize| channels > 0 && channels.is_multiple_of(64);
     E::DTYPE == DType::F32
-        && s.kernel == 3
-        && s.stride == 1
-        && s.padding == 1
-        && s.upsample == 1
-        && full(s.in_channels)
-        && full(s.out_channels)
+        && s.kernel() == 3
+        && s.stride() == 1
+        && s.padding() == 1
+        && s.upsample() == 1
+        && full(s.in_channels())
+        && full(s.out_channels())
         && pays
-}
-
-/// The maps a convolution reads and writes, cut into tiles.
-#[derive(Clone, Copy)]
-struct Tiles {
-    height: usize,
-    width: usize,
-    down: usize,
-    across: usize,
-    count: usize,
-}
-
-impl Tiles {
-    fn new(s: &ConvShape) -> Tiles {
-        let (down, across) = (s.height.div_ceil(4), s.width.div_ceil(4));
-        let count = s.batch * down * across;
-        Tiles { height: s.height, width: s.width, down, across, count }
-    }
-
-    /// Numbers of the `side x side` pixels of a tile that starts `before` pixels up and left of its
-    /// outputs; `None` outside of the map.
-    fn pixels(
-        self,
-        tile: usize,
-        before: usize,
-        side: usize,
-    ) -> impl Iterator<Item = Option<usize>> {
-        let (row, x) = (tile / self.across, tile % self.across * 4);
-        let (image, y) = (row / self.down, row % self.down * 4);
-        (0..side * side).map(move |i| {
-            let (y, x) = (y + i / side, x + i % side);
-            let inside = y >= before && x >= before;
-            let (y, x) = (y.wrapping_sub(before), x.wrapping_sub(before));
-            (inside && y < self.height && x < self.width)
-                .then(|| (image * self.height + y) * self.width + x)
-        })
-    }
-
-    /// Pointers to the channels of those pixels, or to `zeros`.
-    ///
-    /// # Panics
-    /// If `source` or `zeros` is too short.
-    fn rows(
-        self,
-        tile: usize,
-        before: usize,
-        side: usize,
-        source: &[f32],
-        zeros: &[f32],
-    ) -> [*const f32; PRODUCTS] {
-        let channels = zeros.len();
-        let mut rows = [zeros.as_ptr(); PRODUCTS];
-        for (row, pixel) in rows.iter_mut().zip(self.pixels(tile, before, side)) {
-            if let Some(pixel) = pixel {
-                *row = source[pixel * channels..][..channels].as_ptr();
-            }
-        }
-        rows
-    }
-
-    /// Tiles in a block of about `len` floats, `channels` for each tile in each product: a multiple of `mr`.
-    fn block(self, channels: usize, len: usize, mr: usize) -> usize {
-        let tiles = (len / (PRODUCTS * channels)).min(self.count);
-        (tiles - tiles % mr).max(mr)
-    }
-}
-
-/// Floats from one product to the next, so that products start at lines of all cache sets.
-fn apart(floats: usize) -> usize {
-    floats.next_multiple_of(2 * LINE) + LINE
 }
 
 /// `output = finish(source convolved with the packed kernel)`; `shape` gives batch and map.
@@ -145,7 +69,7 @@ pub(crate) fn run<E: Element>(
     let residual = finish.residual.map(floats);
     let (mask, output) = (finish.mask.map(floats), E::floats_mut(output).unwrap_or_default());
     let tile = compute.kernels::<f32>().tile(columns);
-    let pixels = shape.batch * shape.height * shape.width;
+    let pixels = shape.batch() * shape.height() * shape.width();
     assert_eq!(source.len(), pixels * depth, "source length");
     assert_eq!(packed.len(), packed_len(depth, columns), "packed kernel length");
     assert_eq!(output.len(), pixels * columns, "output length");
@@ -301,16 +225,4 @@ impl Job<'_> {
         // `columns` floats in output, residual and mask, and belongs to one tile.
         unsafe { (self.compute.record.winograd.output)(&args) };
     }
-}
-
-/// Elements that [`suits`] found to be floats.
-fn floats<E: Element>(values: &[E]) -> &[f32] {
-    E::floats(values).unwrap_or_default()
-}
-
-/// Runs `f` for each tile of a block.
-fn each_tile(compute: &Compute, count: usize, f: impl Fn(usize) + Sync) {
-    compute.threads.run(count.div_ceil(TASK), |task| {
-        (task * TASK..count.min((task + 1) * TASK)).for_each(&f);
-    });
 }

@@ -1,6 +1,6 @@
 //! Several callers share one pool of threads.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
 use headstart_kernels::table::Compute;
 
 mod support;
@@ -10,7 +10,7 @@ use support::noise;
 fn callers_do_not_wait_for_one_another() {
     let c = Compute::new(2).unwrap();
     // 3x3 in floats: both directions take memory for partial results.
-    let s = ConvShape {
+    let s = ConvShape::new(ConvSizes {
         batch: 2,
         height: 12,
         width: 12,
@@ -20,7 +20,8 @@ fn callers_do_not_wait_for_one_another() {
         stride: 1,
         padding: 1,
         upsample: 1,
-    };
+    })
+    .unwrap();
     let (x, kernel) = (noise(s.in_len(), 1), noise(s.kernel_len(), 2));
     let mut packed = Packed::default();
     conv::pack_forward::<f32>(&c, &s, &kernel, None, &mut packed);

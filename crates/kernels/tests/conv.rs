@@ -1,6 +1,6 @@
 //! Every record of the kernel table against the f64 oracle, on edge shapes.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::oracle;
@@ -11,16 +11,10 @@ use support::{close, elements, near, noise};
 
 fn shapes() -> Vec<ConvShape> {
     let mut list = Vec::new();
-    let s = |batch, height, width, in_channels, out_channels, kernel, stride, padding| ConvShape {
-        batch,
-        height,
-        width,
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding,
-        upsample: 1,
+    let s = |batch, height, width, in_channels, out_channels, kernel, stride, padding| {
+        let sizes =
+            ConvSizes { batch, height, width, in_channels, out_channels, ..ConvSizes::default() };
+        ConvShape::new(ConvSizes { kernel, stride, padding, ..sizes }).unwrap()
     };
     for channels in [(1, 1), (3, 5), (16, 64), (17, 65), (64, 130), (7, 32)] {
         for geometry in
@@ -48,8 +42,8 @@ fn shapes() -> Vec<ConvShape> {
     list.push(s(9, 9, 8, 17, 65, 3, 2, 1));
     list.push(s(6, 40, 38, 3, 5, 3, 1, 1));
     list.push(s(10, 130, 120, 1, 1, 3, 1, 1));
-    list.push(ConvShape::dense(7, 2048, 10));
-    list.push(ConvShape::dense(1, 33, 1000));
+    list.push(ConvShape::dense(7, 2048, 10).unwrap());
+    list.push(ConvShape::dense(1, 33, 1000).unwrap());
     list
 }
 
@@ -76,15 +70,15 @@ fn forward<E: Element>(c: &Compute) {
         let seed = seed as u64;
         let (x, xv) = elements::<E>(s.in_len(), seed + 1);
         let w = noise(s.kernel_len(), seed + 2);
-        let bias = noise(s.out_channels, seed + 3);
+        let bias = noise(s.out_channels(), seed + 3);
         let (residual, rv) = elements::<E>(s.out_len(), seed + 4);
-        let scale = noise(s.out_channels, seed + 5);
-        let scaled = w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels]);
+        let scale = noise(s.out_channels(), seed + 5);
+        let scaled = w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels()]);
         let scaled: Vec<f32> = scaled.map(|w| E::from_f32(w).to_f32()).collect();
         let mut packed = Packed::default();
         conv::pack_forward::<E>(c, s, &w, Some(&scale), &mut packed);
         let plain = oracle::conv_forward(s, &xv, &scaled);
-        let depth = s.kernel * s.kernel * s.in_channels;
+        let depth = s.kernel() * s.kernel() * s.in_channels();
         for mode in 0..8 {
             let epilogue = Epilogue {
                 bias: (mode & 1 > 0).then_some(&bias[..]),
@@ -96,7 +90,7 @@ fn forward<E: Element>(c: &Compute) {
                 .enumerate()
                 .map(|(i, &y)| {
                     let y = y
-                        + epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels]))
+                        + epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels()]))
                         + epilogue.residual.map_or(0.0, |_| f64::from(rv[i]));
                     if epilogue.relu { y.max(0.0) } else { y }
                 })
@@ -124,7 +118,7 @@ fn backward_to_input<E: Element>(c: &Compute) {
         let mut packed = Packed::default();
         conv::pack_backward_input::<E>(c, s, &w, &mut packed);
         let plain = oracle::conv_backward_input(s, &dyv, &w);
-        let depth = s.kernel * s.kernel * s.out_channels;
+        let depth = s.kernel() * s.kernel() * s.out_channels();
         for mode in 0..4 {
             let (accumulate, masked) = (mode & 1 > 0, mode & 2 > 0);
             let want: Vec<f64> = plain
@@ -184,7 +178,7 @@ fn backward_to_kernel<E: Element>(c: &Compute) {
         let mut dw = vec![f32::NAN; s.kernel_len()];
         conv::backward_kernel(c, s, &x, &dy, &mut dw);
         let want = oracle::conv_backward_kernel(s, &xv, &dyv);
-        let pixels = s.batch * s.out_height() * s.out_width();
+        let pixels = s.batch() * s.out_height() * s.out_width();
         let what = format!("{} {s:?} {}", c.isa(), E::DTYPE.name());
         close(&what, &dw, &want, tolerance(pixels));
     }
@@ -229,10 +223,10 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 fn an_image_alone_has_the_bits_it_has_in_a_batch() {
     fn check<E: Element>(c: &Compute) {
         for s in shapes() {
-            let s = ConvShape { batch: 3, ..s };
-            let one = ConvShape { batch: 1, ..s };
+            let s = ConvShape::new(ConvSizes { batch: 3, ..s.sizes() }).unwrap();
+            let one = s.first(1);
             let (x, residual) = (elements::<E>(s.in_len(), 1).0, elements::<E>(s.out_len(), 2).0);
-            let (w, bias) = (noise(s.kernel_len(), 3), noise(s.out_channels, 4));
+            let (w, bias) = (noise(s.kernel_len(), 3), noise(s.out_channels(), 4));
             let mut packed = Packed::default();
             conv::pack_forward::<E>(c, &s, &w, None, &mut packed);
             let run = |s: &ConvShape, from: usize| {

@@ -1,9 +1,9 @@
 //! Convolutions over enlarged images against the f64 oracle, which walks over the enlarged image.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::oracle;
-use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::pool::{self, PoolShape, PoolSizes};
 use headstart_kernels::table::Compute;
 
 mod support;
@@ -25,7 +25,7 @@ fn shapes() -> Vec<ConvShape> {
     ];
     list.map(
         |(batch, height, width, in_channels, out_channels, kernel, stride, padding, upsample)| {
-            ConvShape {
+            ConvShape::new(ConvSizes {
                 batch,
                 height,
                 width,
@@ -35,7 +35,8 @@ fn shapes() -> Vec<ConvShape> {
                 stride,
                 padding,
                 upsample,
-            }
+            })
+            .unwrap()
         },
     )
     .to_vec()
@@ -63,11 +64,11 @@ fn forward<E: Element>(c: &Compute) {
     for (seed, s) in shapes().iter().enumerate() {
         let seed = 10 * seed as u64;
         let (x, xv) = elements::<E>(s.in_len(), seed + 1);
-        let (w, bias) = (noise(s.kernel_len(), seed + 2), noise(s.out_channels, seed + 3));
+        let (w, bias) = (noise(s.kernel_len(), seed + 2), noise(s.out_channels(), seed + 3));
         let (residual, rv) = elements::<E>(s.out_len(), seed + 4);
-        let scale = noise(s.out_channels, seed + 5);
+        let scale = noise(s.out_channels(), seed + 5);
         let scaled: Vec<f32> =
-            w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels]).collect();
+            w.iter().enumerate().map(|(i, w)| w * scale[i % s.out_channels()]).collect();
         let mut packed = Packed::default();
         conv::pack_forward::<E>(c, s, &w, Some(&scale), &mut packed);
         let plain = oracle::conv_forward(s, &xv, &scaled);
@@ -79,7 +80,7 @@ fn forward<E: Element>(c: &Compute) {
                 relu: mode & 4 > 0,
             };
             let added = |i: usize| {
-                let bias = epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels]));
+                let bias = epilogue.bias.map_or(0.0, |b| f64::from(b[i % s.out_channels()]));
                 [bias, epilogue.residual.map_or(0.0, |_| f64::from(rv[i]))]
             };
             let value = |(i, &y): (usize, &f64)| {
@@ -108,7 +109,7 @@ fn statistics<E: Element>(c: &Compute) {
     for (seed, s) in shapes().iter().enumerate() {
         let seed = 10 * seed as u64;
         let x = elements::<E>(s.in_len(), seed + 1).0;
-        let (n, w) = (s.out_channels, noise(s.kernel_len(), seed + 2));
+        let (n, w) = (s.out_channels(), noise(s.kernel_len(), seed + 2));
         let mut packed = Packed::default();
         conv::pack_forward::<E>(c, s, &w, None, &mut packed);
         let mut plain = vec![E::default(); s.out_len()];
@@ -168,7 +169,7 @@ fn bits<E: Element>() {
             let mut packed = Packed::default();
             conv::pack_forward::<E>(c, &s, &w, None, &mut packed);
             let mut y = vec![E::default(); s.out_len()];
-            let n = s.out_channels;
+            let n = s.out_channels();
             let (mut mean, mut variance) = (vec![0.0; n], vec![0.0; n]);
             let none = Epilogue::default();
             conv::forward_statistics(c, &s, &x, &packed, none, &mut y, &mut mean, &mut variance);
@@ -189,7 +190,8 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 fn an_image_alone_has_the_bits_it_has_in_a_batch() {
     each_compute(|c| {
         for s in shapes() {
-            let (s, one) = (ConvShape { batch: 3, ..s }, ConvShape { batch: 1, ..s });
+            let s = ConvShape::new(ConvSizes { batch: 3, ..s.sizes() }).unwrap();
+            let one = s.first(1);
             let (x, w) = (noise(s.in_len(), 1), noise(s.kernel_len(), 2));
             let mut packed = Packed::default();
             conv::pack_forward::<f32>(c, &s, &w, None, &mut packed);
@@ -219,11 +221,12 @@ fn pooled<E: Element>(c: &Compute) {
             if s.out_height() + 2 * padding < size || s.out_width() + 2 * padding < size {
                 continue;
             }
-            let (batch, channels) = (s.batch, s.out_channels);
+            let (batch, channels) = (s.batch(), s.out_channels());
             let (height, width) = (s.out_height(), s.out_width());
-            let pool = PoolShape { batch, height, width, channels, pool: size, stride, padding };
+            let sizes = PoolSizes { batch, height, width, channels, pool: size, stride, padding };
+            let pool = PoolShape::new(sizes).unwrap();
             let x = elements::<E>(s.in_len(), 1).0;
-            let (w, bias) = (noise(s.kernel_len(), 2), noise(s.out_channels, 3));
+            let (w, bias) = (noise(s.kernel_len(), 2), noise(s.out_channels(), 3));
             let mut packed = Packed::default();
             conv::pack_forward::<E>(c, &s, &w, None, &mut packed);
             let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };

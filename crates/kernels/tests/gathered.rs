@@ -1,6 +1,6 @@
 //! What convolutions gather for a batch norm beside their output, against the f64 oracle.
 
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Onto, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Onto, Packed};
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::norm::NormState;
 use headstart_kernels::oracle;
@@ -21,17 +21,9 @@ fn shapes() -> Vec<ConvShape> {
         (1, 40, 30, 8, 70, 1, 1, 0),
     ];
     list.map(|(batch, height, width, in_channels, out_channels, kernel, stride, padding)| {
-        ConvShape {
-            batch,
-            height,
-            width,
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            upsample: 1,
-        }
+        let sizes =
+            ConvSizes { batch, height, width, in_channels, out_channels, ..ConvSizes::default() };
+        ConvShape::new(ConvSizes { kernel, stride, padding, ..sizes }).unwrap()
     })
     .to_vec()
 }
@@ -53,7 +45,7 @@ fn statistics<E: Element>(c: &Compute) {
         let seed = 10 * seed as u64;
         let (x, xv) = elements::<E>(s.in_len(), seed + 1);
         let (_, w) = elements::<E>(s.kernel_len(), seed + 2);
-        let (n, bias) = (s.out_channels, noise(s.out_channels, seed + 3));
+        let (n, bias) = (s.out_channels(), noise(s.out_channels(), seed + 3));
         let mut packed = Packed::default();
         conv::pack_forward::<E>(c, s, &w, None, &mut packed);
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
@@ -89,7 +81,7 @@ fn gradients<E: Element>(c: &Compute) {
         let (held, hv) = elements::<E>(s.in_len(), seed + 3);
         let (mask, mv) = elements::<E>(s.in_len(), seed + 4);
         let (x, xv) = elements::<E>(s.in_len(), seed + 5);
-        let n = s.in_channels;
+        let n = s.in_channels();
         let mean = noise(n, seed + 6);
         let variance: Vec<f32> = noise(n, seed + 7).iter().map(|v| v.abs() + 0.1).collect();
         let gamma = noise(n, seed + 8);
@@ -154,7 +146,7 @@ fn sums_do_not_depend_on_the_number_of_threads() {
             let mut packed = Packed::default();
             conv::pack_forward::<Bf16>(c, &s, &w, None, &mut packed);
             let mut y = vec![Bf16::default(); s.out_len()];
-            let (mut mean, n) = (vec![0.0; s.out_channels], s.out_channels);
+            let (mut mean, n) = (vec![0.0; s.out_channels()], s.out_channels());
             let (epilogue, mut variance) = (Epilogue::default(), vec![0.0; n]);
             conv::forward_statistics(
                 c,

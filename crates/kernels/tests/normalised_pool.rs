@@ -3,7 +3,7 @@
 use headstart_kernels::element::{Bf16, Element};
 use headstart_kernels::elementwise;
 use headstart_kernels::norm;
-use headstart_kernels::pool::{self, Normalize, PoolShape};
+use headstart_kernels::pool::{self, Normalize, PoolShape, PoolSizes};
 use headstart_kernels::table::Compute;
 
 mod support;
@@ -13,7 +13,8 @@ fn normalised<E: Element>(c: &Compute) {
     for (height, width, channels, size, stride, padding) in
         [(7, 6, 5, 3, 2, 0), (19, 9, 64, 3, 2, 1), (5, 5, 1, 2, 2, 0), (6, 4, 17, 3, 1, 1)]
     {
-        let s = PoolShape { batch: 2, height, width, channels, pool: size, stride, padding };
+        let sizes = PoolSizes { batch: 2, height, width, channels, pool: size, stride, padding };
+        let s = PoolShape::new(sizes).unwrap();
         let (x, dy) = (elements::<E>(s.in_len(), 3).0, elements::<E>(s.out_len(), 4).0);
         let (scale, shift) = (noise(channels, 5), noise(channels, 6));
         for relu in [true, false] {

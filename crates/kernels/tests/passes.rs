@@ -1,10 +1,10 @@
 //! Batch norm, pooling, elementwise passes, loss and optimizers against naive f64 formulas.
 
 use headstart_kernels::element::{Bf16, Element};
-use headstart_kernels::elementwise::{self, Affine, FrameShape};
+use headstart_kernels::elementwise::{self, Affine, FrameShape, FrameSizes};
 use headstart_kernels::norm::{self, NormState};
 use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
-use headstart_kernels::pool::{self, PoolShape};
+use headstart_kernels::pool::{self, PoolShape, PoolSizes};
 use headstart_kernels::{loss, table::Compute};
 
 mod support;
@@ -154,20 +154,24 @@ fn moving_statistics_follow_keras() {
 /// Brute force over every (output, input) pair of the window.
 fn pool_oracle(s: &PoolShape, x: &[f32], dy: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let (mut y, mut dx) = (Vec::new(), vec![0.0; x.len()]);
-    for b in 0..s.batch {
+    for b in 0..s.batch() {
         for oy in 0..s.out_height() {
             for ox in 0..s.out_width() {
-                for k in 0..s.channels {
+                for k in 0..s.channels() {
                     let mut best: Option<(f32, Option<usize>)> = None;
-                    for r in oy * s.stride..oy * s.stride + s.pool {
-                        for q in ox * s.stride..ox * s.stride + s.pool {
-                            let (r, q) =
-                                (r as isize - s.padding as isize, q as isize - s.padding as isize);
-                            let inside =
-                                r >= 0 && q >= 0 && r < s.height as isize && q < s.width as isize;
-                            let at = ((b * s.height) as isize + r) * s.width as isize + q;
+                    for r in oy * s.stride()..oy * s.stride() + s.pool() {
+                        for q in ox * s.stride()..ox * s.stride() + s.pool() {
+                            let (r, q) = (
+                                r as isize - s.padding() as isize,
+                                q as isize - s.padding() as isize,
+                            );
+                            let inside = r >= 0
+                                && q >= 0
+                                && r < s.height() as isize
+                                && q < s.width() as isize;
+                            let at = ((b * s.height()) as isize + r) * s.width() as isize + q;
                             let cell = if inside {
-                                let at = at as usize * s.channels + k;
+                                let at = at as usize * s.channels() + k;
                                 (x[at], Some(at))
                             } else {
                                 (0.0, None)
@@ -195,7 +199,16 @@ fn pooling_matches_brute_force() {
         for (height, width, channels, pool, stride, padding) in
             [(7, 6, 5, 3, 2, 0), (8, 9, 64, 3, 2, 1), (6, 7, 131, 3, 2, 1), (4, 4, 17, 1, 2, 0)]
         {
-            let s = PoolShape { batch: 2, height, width, channels, pool, stride, padding };
+            let s = PoolShape::new(PoolSizes {
+                batch: 2,
+                height,
+                width,
+                channels,
+                pool,
+                stride,
+                padding,
+            })
+            .unwrap();
             let x: Vec<f32> = noise(s.in_len(), 3).iter().map(|x| (x * 4.0).round()).collect();
             let dy = noise(s.out_len(), 4);
             let (want, gradient) = pool_oracle(&s, &x, &dy);
@@ -237,8 +250,16 @@ fn pooling_matches_brute_force() {
 #[test]
 fn nan_passes_through_pooling_and_relu() {
     let c = Compute::new(1).unwrap();
-    let s =
-        PoolShape { batch: 1, height: 2, width: 2, channels: 1, pool: 2, stride: 2, padding: 0 };
+    let s = PoolShape::new(PoolSizes {
+        batch: 1,
+        height: 2,
+        width: 2,
+        channels: 1,
+        pool: 2,
+        stride: 2,
+        padding: 0,
+    })
+    .unwrap();
     for at in 0..4 {
         let mut x = [1.0, 2.0, 3.0, 4.0];
         x[at] = f32::NAN;
@@ -276,7 +297,15 @@ fn elementwise_passes() {
 #[test]
 fn frames_enlarge_map_and_pad() {
     each_compute(|c| {
-        let s = FrameShape { batch: 2, height: 3, width: 4, channels: 3, factor: 2, padding: 1 };
+        let s = FrameShape::new(FrameSizes {
+            batch: 2,
+            height: 3,
+            width: 4,
+            channels: 3,
+            factor: 2,
+            padding: 1,
+        })
+        .unwrap();
         let affine = Affine { source: [2, 1, 0], scale: [1.0, 2.0, 0.5], offset: [-1.0, 0.0, 3.0] };
         let x = noise(s.in_len(), 1);
         let mut y = vec![f32::NAN; s.out_len()];
@@ -474,7 +503,7 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
             elementwise::dropout(c, 0.3, 5, &xv, &mut want);
             rounds("dropout", &y, &want);
         }
-        let s = PoolShape {
+        let s = PoolShape::new(PoolSizes {
             batch: 2,
             height: 8,
             width: 9,
@@ -482,7 +511,8 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
             pool: 3,
             stride: 2,
             padding: 1,
-        };
+        })
+        .unwrap();
         let (x, xv) = elements::<Bf16>(s.in_len(), 1);
         let (dy, dv) = elements::<Bf16>(s.out_len(), 2);
         let (mut y, mut want) = (vec![Bf16::default(); s.out_len()], vec![0.0; s.out_len()]);
@@ -493,7 +523,7 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
         pool::max_pool_backward(c, &s, &x, None, &dy, false, &mut dx);
         pool::max_pool_backward(c, &s, &xv, None, &dv, false, &mut want);
         rounds("pool gradient", &dx, &want);
-        let (pixels, n) = (s.height * s.width, s.channels);
+        let (pixels, n) = (s.height() * s.width(), s.channels());
         let (mut m, mut w) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);
         pool::global_average_pool(c, pixels, n, &x, &mut m);
         pool::global_average_pool(c, pixels, n, &xv, &mut w);
@@ -501,7 +531,15 @@ fn passes_over_bf16_round_what_passes_over_floats_give() {
         pool::global_average_pool_backward(c, pixels, n, &m, &mut dx);
         pool::global_average_pool_backward(c, pixels, n, &m, &mut want);
         rounds("average gradient", &dx, &want);
-        let s = FrameShape { batch: 2, height: 3, width: 4, channels: 3, factor: 2, padding: 1 };
+        let s = FrameShape::new(FrameSizes {
+            batch: 2,
+            height: 3,
+            width: 4,
+            channels: 3,
+            factor: 2,
+            padding: 1,
+        })
+        .unwrap();
         let affine = Affine { source: [2, 1, 0], scale: [1.0, 2.0, 0.5], offset: [-1.0, 0.0, 3.0] };
         let x = noise(s.in_len(), 1);
         let (mut y, mut want) = (vec![Bf16::default(); s.out_len()], vec![0.0; s.out_len()]);

@@ -24,12 +24,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use headstart_kernels::buffer::Buffer;
-use headstart_kernels::conv::{self, ConvShape, Epilogue, Packed};
+use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, DType, Element, Slice};
-use headstart_kernels::elementwise::{self, Affine, FrameShape};
+use headstart_kernels::elementwise::{self, Affine, FrameShape, FrameSizes};
 use headstart_kernels::loss::{self, Labels, Targets};
 use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::pool::{self, Normalize, PoolShape};
+use headstart_kernels::pool::{self, Normalize, PoolShape, PoolSizes};
+use headstart_kernels::shape::SizeError;
 use headstart_kernels::table::Compute;
 
 use crate::engine::plan::{Group, Main, Place, Plan, Pool, Step};
@@ -62,6 +63,15 @@ impl State {
     }
 }
 
+/// What a group's kernels compute on, for a whole batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shapes {
+    conv: Option<ConvShape>,
+    /// The max pooling that the group is or ends in.
+    pool: Option<PoolShape>,
+    frame: Option<FrameShape>,
+}
+
 /// A plan with memory and weights, ready to run.
 #[derive(Debug)]
 pub struct Executor {
@@ -70,6 +80,8 @@ pub struct Executor {
     compute: Arc<Compute>,
     arena: Buffer,
     states: Vec<State>,
+    /// Of each group.
+    shapes: Vec<Shapes>,
     /// A kernel that is trained, packed for the step that uses it.
     packed: Packed,
     /// Number of training steps done, which seeds dropout.
@@ -86,7 +98,7 @@ impl Executor {
     /// Takes memory for `plan` and packs `parameters`.
     ///
     /// # Errors
-    /// If `parameters` lack a tensor of the graph or hold one of another size.
+    /// If `parameters` lack a tensor of the graph or hold one of another size, or a layer is too large to be computed.
     pub fn new(
         graph: Arc<Graph>,
         plan: Plan,
@@ -96,12 +108,15 @@ impl Executor {
     ) -> Result<Executor> {
         let arena = Buffer::zeros(plan.arena);
         let states = plan.groups.iter().map(|_| State::default()).collect();
+        let shapes = plan.groups.iter().map(|g| shapes(&graph, g, plan.request.batch));
+        let shapes = shapes.collect::<Result<_>>()?;
         let mut executor = Executor {
             graph,
             plan,
             compute,
             arena,
             states,
+            shapes,
             packed: Packed::default(),
             steps: 0,
             seed,
@@ -277,7 +292,7 @@ impl Executor {
             if let Main::Conv { node, .. } = g.main
                 && self.plan.trains(node)
             {
-                let expected = self.conv_shape(group, node, 1).kernel_len();
+                let expected = self.shapes[group].conv.map_or(0, |shape| shape.kernel_len());
                 let found = parameters.get(node, Role::Kernel).map_or(0, |t| t.values.len());
                 if found != expected {
                     let what = format!("kernel of {}", self.graph.nodes[node].name);
@@ -359,58 +374,76 @@ impl Executor {
         if half(g.output) || g.inputs.iter().any(|&n| half(n)) { DType::Bf16 } else { DType::F32 }
     }
 
-    fn conv_shape(&self, group: usize, node: NodeId, batch: usize) -> ConvShape {
-        let input = self.graph.nodes[self.plan.groups[group].inputs[0]].shape;
-        let (upsample, extra) = match self.plan.groups[group].main {
-            Main::Conv { upsample, padding, .. } => (upsample, padding),
-            _ => (1, 0),
-        };
-        match (self.graph.nodes[node].op, input) {
-            (
-                Op::Conv2D { filters, kernel, stride, padding, .. },
-                Shape::Map { height, width, channels },
-            ) => ConvShape {
-                batch,
-                height,
-                width,
-                in_channels: channels,
-                out_channels: filters,
-                kernel,
-                stride,
-                padding: padding + extra,
-                upsample,
-            },
-            (_, input) => {
-                let outputs = self.graph.nodes[node].shape.elements();
-                ConvShape::dense(batch, input.elements(), outputs)
-            }
-        }
+    fn conv_shape(&self, group: usize, count: usize) -> Option<ConvShape> {
+        self.shapes[group].conv.map(|shape| shape.first(count))
     }
 
-    /// The max pooling that a group is or ends in.
-    fn pool_shape(&self, g: &Group, batch: usize) -> Option<PoolShape> {
-        let (Pool { node, padding }, pooled) = match (g.main, g.pool) {
-            (Main::MaxPool(pool), _) => (pool, g.inputs[0]),
-            (Main::Conv { node, .. } | Main::Norm { node, .. }, Some(pool)) => (pool, node),
-            _ => return None,
-        };
-        let Op::MaxPool { pool, stride } = self.graph.nodes[node].op else { return None };
-        let shape = self.graph.nodes[pooled].shape;
-        let ((height, width), channels) = (shape.spatial(), shape.channels());
-        Some(PoolShape { batch, height, width, channels, pool, stride, padding })
+    fn pool_shape(&self, group: usize, count: usize) -> Option<PoolShape> {
+        self.shapes[group].pool.map(|shape| shape.first(count))
     }
 
-    fn frame_shape(&self, g: &Group, batch: usize) -> Option<(FrameShape, Option<Affine>)> {
-        let Main::Frame { map, factor, padding } = g.main else { return None };
-        let shape = self.graph.nodes[g.inputs[0]].shape;
-        let ((height, width), channels) = (shape.spatial(), shape.channels());
+    fn frame_shape(&self, group: usize, count: usize) -> Option<(FrameShape, Option<Affine>)> {
+        let Main::Frame { map, .. } = self.plan.groups[group].main else { return None };
         let affine = map.map(|m| Affine { source: m.source, scale: m.scale, offset: m.offset });
-        Some((FrameShape { batch, height, width, channels, factor, padding }, affine))
+        self.shapes[group].frame.map(|shape| (shape.first(count), affine))
     }
 
     fn dropout_seed(&self, node: NodeId) -> u64 {
         self.seed ^ (self.steps << 20) ^ node as u64
     }
+}
+
+/// The shapes of a group, checked.
+fn shapes(graph: &Graph, g: &Group, batch: usize) -> Result<Shapes> {
+    let checked = |e: SizeError| {
+        let what = format!("{} of {}", e.size, graph.nodes[g.output].name);
+        Error::invalid(what, e.expected, e.found, "take smaller images or batches")
+    };
+    let input = graph.nodes[g.inputs[0]].shape;
+    let mut shapes = Shapes::default();
+    match g.main {
+        Main::Conv { node, upsample, padding: extra, .. } => {
+            let shape = match (graph.nodes[node].op, input) {
+                (
+                    Op::Conv2D { filters, kernel, stride, padding, .. },
+                    Shape::Map { height, width, channels },
+                ) => ConvShape::new(ConvSizes {
+                    batch,
+                    height,
+                    width,
+                    in_channels: channels,
+                    out_channels: filters,
+                    kernel,
+                    stride,
+                    padding: padding + extra,
+                    upsample,
+                }),
+                _ => {
+                    let outputs = graph.nodes[node].shape.elements();
+                    ConvShape::dense(batch, input.elements(), outputs)
+                }
+            };
+            shapes.conv = Some(shape.map_err(checked)?);
+        }
+        Main::Frame { factor, padding, .. } => {
+            let ((height, width), channels) = (input.spatial(), input.channels());
+            let sizes = FrameSizes { batch, height, width, channels, factor, padding };
+            shapes.frame = Some(FrameShape::new(sizes).map_err(checked)?);
+        }
+        _ => {}
+    }
+    let (Pool { node, padding }, pooled) = match (g.main, g.pool) {
+        (Main::MaxPool(pool), _) => (pool, g.inputs[0]),
+        (Main::Conv { node, .. } | Main::Norm { node, .. }, Some(pool)) => (pool, node),
+        _ => return Ok(shapes),
+    };
+    if let Op::MaxPool { pool, stride } = graph.nodes[node].op {
+        let shape = graph.nodes[pooled].shape;
+        let ((height, width), channels) = (shape.spatial(), shape.channels());
+        let sizes = PoolSizes { batch, height, width, channels, pool, stride, padding };
+        shapes.pool = Some(PoolShape::new(sizes).map_err(checked)?);
+    }
+    Ok(shapes)
 }
 
 /// Part of the arena.

@@ -1,11 +1,11 @@
 //! The kernel gradient of a convolution over an enlarged image: that of the summed kernels, handed back to every
 //! kernel element that they are sums of.
 
-use super::{Folded, TASKS};
-use crate::conv::ConvShape;
+use super::folded::{Folded, TASKS};
 use crate::element::Element;
 use crate::gradient::{Interleaved, PIXELS};
 use crate::isa::GradientArgs;
+use crate::shape::ConvShape;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
@@ -25,9 +25,9 @@ pub(crate) fn kernel_gradient<E: Element>(
     assert_eq!(input.len(), s.in_len(), "input length");
     assert_eq!(grad_output.len(), s.out_len(), "output gradient length");
     assert_eq!(grad_kernel.len(), s.kernel_len(), "kernel gradient length");
-    let (n, nr) = (s.out_channels, compute.kernels::<E>().gradient(s.out_channels).nr);
+    let (n, nr) = (s.out_channels(), compute.kernels::<E>().gradient(s.out_channels()).nr);
     let phases = folded.rows.phases;
-    let chunks = TASKS.div_ceil(phases).min(s.batch);
+    let chunks = TASKS.div_ceil(phases).min(s.batch());
     // Of one task: for each column phase and panel the rows of a folded kernel.
     let depth = folded.rows.taps * folded.run;
     let len = folded.columns.phases * n.div_ceil(nr) * depth * nr;
@@ -39,8 +39,8 @@ pub(crate) fn kernel_gradient<E: Element>(
         let sums = unsafe { partial.slice(task * len, len) };
         sums.fill(0.0);
         let mut part = Part::new(compute, folded, phase);
-        for image in chunk * s.batch / chunks..(chunk + 1) * s.batch / chunks {
-            let (x, dy) = (s.in_len() / s.batch, s.out_len() / s.batch);
+        for image in chunk * s.batch() / chunks..(chunk + 1) * s.batch() / chunks {
+            let (x, dy) = (s.in_len() / s.batch(), s.out_len() / s.batch());
             let padded = folded.pad(&input[image * x..][..x]);
             part.image(&padded, &grad_output[image * dy..][..dy], sums);
         }
@@ -59,7 +59,7 @@ pub(crate) fn kernel_gradient<E: Element>(
             }
         }
     }
-    let matrix = s.in_channels * n;
+    let matrix = s.in_channels() * n;
     let mut sums = vec![0.0f64; grad_kernel.len()];
     folded.each(|kernel, at| {
         let from = &totals[at..at + matrix];
@@ -86,8 +86,8 @@ struct Part<'a, E: Element> {
 impl<'a, E: Element> Part<'a, E> {
     fn new(compute: &'a Compute, folded: &'a Folded<'a>, phase: usize) -> Part<'a, E> {
         let kernels = compute.kernels::<E>();
-        let nr = kernels.gradient(folded.shape.out_channels).nr;
-        let panels = folded.shape.out_channels.div_ceil(nr);
+        let nr = kernels.gradient(folded.shape.out_channels()).nr;
+        let panels = folded.shape.out_channels().div_ceil(nr);
         let (columns, depth) = (folded.columns.phases, folded.rows.taps * folded.run);
         Part {
             compute,
@@ -131,7 +131,7 @@ impl<'a, E: Element> Part<'a, E> {
     ) {
         let Folded { shape, rows: down, columns, run } = self.folded;
         let unit = self.compute.kernels::<E>().depth;
-        let (n, channels) = (shape.out_channels, shape.in_channels);
+        let (n, channels) = (shape.out_channels(), shape.in_channels());
         let panels = self.gradients.len() / columns.phases;
         let nr = self.compute.kernels::<E>().gradient(n).nr;
         vectorize!(self.compute.isa(), {
@@ -176,7 +176,7 @@ impl<'a, E: Element> Part<'a, E> {
     /// Adds the products of so many packed steps.
     fn multiply(&self, steps: usize, sums: &mut [f32]) {
         let kernels = self.compute.kernels::<E>();
-        let (tiles, unit) = (kernels.gradient(self.folded.shape.out_channels), kernels.depth);
+        let (tiles, unit) = (kernels.gradient(self.folded.shape.out_channels()), kernels.depth);
         let depth = self.folded.rows.taps * self.folded.run;
         let panels = self.gradients.len() / self.inputs.len();
         for (i, gradient) in self.gradients.iter().enumerate() {

@@ -4,11 +4,13 @@
 
 use std::ops::Range;
 
-use super::{PIXELS, pair, reduce};
+use super::interleaved::{PIXELS, pair};
+use super::reduce::reduce;
 use crate::element::Element;
 use crate::gather::Gather;
 use crate::isa::GradientArgs;
-use crate::simd::{blocks_of, vectorize};
+use crate::prefetch::blocks_of;
+use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
 

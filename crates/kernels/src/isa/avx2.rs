@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 use super::tile::{
     Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
 };
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 
 #[derive(Clone, Copy)]
 struct F32x8(__m256);

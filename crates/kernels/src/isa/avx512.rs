@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::*;
 
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 use super::tile::{
     Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
 };
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
-use crate::element::Bf16;
+use crate::bf16::Bf16;
 
 #[derive(Clone, Copy)]
 pub(super) struct F32x16(pub(super) __m512);

@@ -4,9 +4,9 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{F32x16, SINGLE, WINOGRAD};
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 use super::tile::{Arithmetic, GradientArgs, TileArgs, Vector, convolve, gradient, peak};
-use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
-use crate::element::Bf16;
+use crate::bf16::Bf16;
 
 /// Pairs of bfloat16, multiplied and summed by one instruction.
 struct Pairs;
@@ -19,6 +19,10 @@ impl Arithmetic for Pairs {
     type Operand = __m512i;
     const DEPTH: usize = 2;
 
+    #[inline(always)]
+    fn element(x: f32) -> Bf16 {
+        Bf16::nearest(x)
+    }
     #[inline(always)]
     unsafe fn broadcast(from: *const Bf16) -> __m512i {
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }

@@ -1,9 +1,9 @@
 //! Tiles in plain Rust.
 
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
 use super::tile::{Arithmetic, GradientArgs, Single, TileArgs, Vector, convolve, gradient, peak};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
-use super::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
-use crate::element::{Bf16, Element};
+use crate::bf16::Bf16;
 
 #[derive(Clone, Copy)]
 struct F32x4([f32; 4]);
@@ -55,17 +55,21 @@ impl Arithmetic for Pairs {
     const DEPTH: usize = 2;
 
     #[inline(always)]
+    fn element(x: f32) -> Bf16 {
+        Bf16::nearest(x)
+    }
+    #[inline(always)]
     unsafe fn broadcast(from: *const Bf16) -> [F32x4; 2] {
-        unsafe { [F32x4([(*from).to_f32(); 4]), F32x4([(*from.add(1)).to_f32(); 4])] }
+        unsafe { [F32x4([(*from).value(); 4]), F32x4([(*from.add(1)).value(); 4])] }
     }
     #[inline(always)]
     unsafe fn broadcast_one(from: *const Bf16) -> [F32x4; 2] {
-        unsafe { [F32x4([(*from).to_f32(); 4]), F32x4([0.0; 4])] }
+        unsafe { [F32x4([(*from).value(); 4]), F32x4([0.0; 4])] }
     }
     #[inline(always)]
     unsafe fn panel(from: *const Bf16) -> [F32x4; 2] {
         let pairs = unsafe { from.cast::<[Bf16; 8]>().read_unaligned() };
-        [0, 1].map(|k| F32x4(std::array::from_fn(|lane| pairs[2 * lane + k].to_f32())))
+        [0, 1].map(|k| F32x4(std::array::from_fn(|lane| pairs[2 * lane + k].value())))
     }
     #[inline(always)]
     unsafe fn multiply(sum: F32x4, a: [F32x4; 2], b: [F32x4; 2]) -> F32x4 {

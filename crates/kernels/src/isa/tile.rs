@@ -6,8 +6,8 @@
 
 use std::marker::PhantomData;
 
-use crate::element::{Bf16, Element};
-use crate::simd::prefetch;
+use crate::bf16::Bf16;
+use crate::prefetch::prefetch;
 
 /// Most lanes of any [`Vector`].
 const MOST_LANES: usize = 16;
@@ -39,7 +39,7 @@ pub(super) trait Vector: Copy {
         let mut floats = [0.0; MOST_LANES];
         for i in 0..Self::LANES {
             // SAFETY: by the caller's contract.
-            floats[i] = unsafe { from.add(i).read() }.to_f32();
+            floats[i] = unsafe { from.add(i).read() }.value();
         }
         // SAFETY: no vector has more lanes than the array.
         unsafe { Self::load(floats.as_ptr()) }
@@ -54,19 +54,21 @@ pub(super) trait Vector: Copy {
         unsafe { self.store(floats.as_mut_ptr()) };
         for i in 0..Self::LANES {
             // SAFETY: by the caller's contract.
-            unsafe { to.add(i).write(Bf16::from_f32(floats[i])) };
+            unsafe { to.add(i).write(Bf16::nearest(floats[i])) };
         }
     }
 }
 
 /// How elements are multiplied and summed: `DEPTH` of them at a time for each lane of the sum.
 pub(super) trait Arithmetic {
-    type Element: Element;
+    type Element: Copy;
     type Sum: Vector;
     type Operand: Copy;
     /// Neighbours in the reduction that one multiplication takes in.
     const DEPTH: usize;
 
+    /// The nearest element.
+    fn element(x: f32) -> Self::Element;
     /// The same `DEPTH` elements in every lane.
     ///
     /// # Safety
@@ -106,6 +108,10 @@ impl<V: Vector> Arithmetic for Single<V> {
     const DEPTH: usize = 1;
 
     #[inline(always)]
+    fn element(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
     unsafe fn broadcast(from: *const f32) -> V {
         unsafe { V::splat(*from) }
     }
@@ -142,12 +148,16 @@ impl<V: Vector> Arithmetic for Widened<V> {
     const DEPTH: usize = 1;
 
     #[inline(always)]
+    fn element(x: f32) -> Bf16 {
+        Bf16::nearest(x)
+    }
+    #[inline(always)]
     unsafe fn broadcast(from: *const Bf16) -> V {
-        unsafe { V::splat((*from).to_f32()) }
+        unsafe { V::splat((*from).value()) }
     }
     #[inline(always)]
     unsafe fn broadcast_one(from: *const Bf16) -> V {
-        unsafe { V::splat((*from).to_f32()) }
+        unsafe { V::splat((*from).value()) }
     }
     #[inline(always)]
     unsafe fn panel(from: *const Bf16) -> V {
@@ -199,7 +209,7 @@ pub(crate) struct TileArgs<E> {
     pub sums: *mut f32,
     /// Laid out as the output, or null for the results themselves.
     pub factor: *const E,
-    /// Where [`blocks`](crate::simd::blocks_of) of memory lie, which need not exist, to ask for while this tile
+    /// Where [`blocks`](crate::prefetch::blocks_of) of memory lie, which need not exist, to ask for while this tile
     /// multiplies: one at every step of the reduction, as asking for more at a time makes the tile wait.
     pub ahead: *const *const u8,
     /// How many of them.
@@ -422,7 +432,7 @@ pub(super) unsafe fn gradient<A: Arithmetic, const MR: usize, const NV: usize>(
 /// The CPU runs the instruction set.
 #[inline(always)]
 pub(super) unsafe fn peak<A: Arithmetic, const N: usize>(rounds: u64) -> u64 {
-    let elements = |x: f32| std::hint::black_box([A::Element::from_f32(x); 2 * MOST_LANES]);
+    let elements = |x: f32| std::hint::black_box([A::element(x); 2 * MOST_LANES]);
     let (a, b) = (elements(1.0), elements(1e-4));
     // SAFETY: by the caller's contract; no operand has more elements than these arrays.
     unsafe {

@@ -1,12 +1,13 @@
 //! The kernel gradient: 36 GEMMs over the tiles, and the kernel's transform turned round.
 
-use super::{BLOCK, P, PRODUCTS, Q, Tiles, apart, each_tile, floats};
-use crate::conv::ConvShape;
+use super::tiles::{BLOCK, PRODUCTS, Tiles, apart, each_tile, floats};
 use crate::element::Element;
 use crate::isa::{GradientArgs, SpreadArgs};
+use crate::shape::ConvShape;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
+use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
 use std::ops::Range;
 
 /// Tiles of a block whose sum stays in registers.
@@ -33,7 +34,7 @@ pub(crate) fn kernel_gradient<E: Element>(
     grad_kernel: &mut [f32],
 ) {
     let (source, grad_output) = (floats(source), floats(grad_output));
-    let (depth, columns) = (shape.in_channels, shape.out_channels);
+    let (depth, columns) = (shape.in_channels(), shape.out_channels());
     assert_eq!(source.len(), shape.in_len(), "source length");
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
     assert_eq!(grad_kernel.len(), shape.kernel_len(), "kernel gradient length");

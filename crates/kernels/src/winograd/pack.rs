@@ -1,10 +1,11 @@
 //! The kernel's transform, packed into panels for each of the 36 products.
 
-use super::{P, PRODUCTS, Q};
+use super::tiles::PRODUCTS;
 use crate::matrices::Matrices;
 use crate::simd::vectorize;
 use crate::table::Compute;
 use crate::threads::Shared;
+use std::f64::consts::{FRAC_1_SQRT_2 as P, SQRT_2 as Q};
 
 /// Reduction rows of a task: squares of 16 are what [`Matrices::read`] transposes at once.
 const ROWS: usize = 16;

@@ -80,7 +80,7 @@ impl Executor {
             Step::Kernel { group, gradient } => {
                 let g = &self.plan.groups[group];
                 let Main::Conv { node, .. } = g.main else { return };
-                let shape = self.conv_shape(group, node, count);
+                let Some(shape) = self.conv_shape(group, count) else { return };
                 let x = self.value::<E>(g.inputs[0], inputs, count);
                 let d = self.at(gradient, count).of::<E>(&self.arena);
                 if let Some(i) = parameters.index(node, Role::Kernel) {
@@ -88,12 +88,12 @@ impl Executor {
                 }
                 if let Some(i) = parameters.index(node, Role::Bias) {
                     let bias = &mut gradients.tensors[i];
-                    norm::column_sums(&self.compute, shape.out_channels, d, bias);
+                    norm::column_sums(&self.compute, shape.out_channels(), d, bias);
                 }
             }
             Step::Unpool { group, gradient, output } => {
                 let g = &self.plan.groups[group];
-                let Some(pool) = self.pool_shape(g, count) else { return };
+                let Some(pool) = self.pool_shape(group, count) else { return };
                 let (place, relu) = (self.locate(self.plan.kept(g.inputs[0]), count), g.relu);
                 let (from, to) = (self.at(gradient, count), self.at(output, count));
                 let (c, State { scale, shift, .. }) = (&*self.compute, &self.states[group]);
@@ -168,7 +168,7 @@ impl Executor {
         if let Main::Conv { node, .. } = g.main {
             return self.conv_gradient::<E>(step, node, inputs, count, parameters, gradients);
         }
-        let (pool, frame) = (self.pool_shape(&g, count), self.frame_shape(&g, count));
+        let (pool, frame) = (self.pool_shape(group, count), self.frame_shape(group, count));
         let input = self.graph.nodes[g.inputs[0]].shape;
         let value = self.locate(self.plan.kept(g.inputs[0]), count);
         let reads = self.plan.reads_input(group, false);
@@ -220,7 +220,7 @@ impl Executor {
         gradients: &mut Gradients,
     ) {
         let Step::Input { group, gradient, output, onto, mask, sums } = step else { return };
-        let shape = self.conv_shape(group, node, count);
+        let Some(shape) = self.conv_shape(group, count) else { return };
         let input = |group: usize| self.plan.groups[group].inputs[0];
         let value = self.locate(self.plan.kept(input(group)), count);
         let before = sums.map(|norm| (norm, self.locate(self.plan.kept(input(norm)), count)));

@@ -36,7 +36,7 @@ impl Executor {
             _ => {}
         }
         let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
-        let (pool, frame) = (self.pool_shape(&g, count), self.frame_shape(&g, count));
+        let (pool, frame) = (self.pool_shape(group, count), self.frame_shape(group, count));
         let write = self.at(output, count);
         let places: Vec<_> = g.inputs.iter().map(|&n| self.find(n, count)).collect();
         let seed = match g.main {
@@ -103,8 +103,9 @@ impl Executor {
     ) {
         let g = &self.plan.groups[group];
         let Some(Place::Buffer(output)) = self.plan.values[g.output] else { return };
-        let (shape, relu) = (self.conv_shape(group, node, count), g.relu);
-        let pool = self.pool_shape(g, count);
+        let Some(shape) = self.conv_shape(group, count) else { return };
+        let relu = g.relu;
+        let pool = self.pool_shape(group, count);
         let x = self.find(g.inputs[0], count);
         let residual = g.residual.map(|node| self.find(node, count));
         let write = self.at(output, count);
@@ -155,7 +156,7 @@ impl Executor {
         let residual = g.residual.map(|node| self.find(node, count));
         let write = self.at(output, count);
         let gathered = self.plan.statistics[group].is_some();
-        let pool = self.pool_shape(g, count);
+        let pool = self.pool_shape(group, count);
         let c = &*self.compute;
         let state = &mut self.states[group];
         let split = Split::new(&mut self.arena, write);

@@ -68,8 +68,8 @@ impl Executor {
         norm: Option<NodeId>,
         parameters: &Parameters,
     ) -> Result<()> {
-        let shape = self.conv_shape(group, node, self.plan.request.batch);
-        let n = shape.out_channels;
+        let Some(shape) = self.shapes[group].conv else { return Ok(()) };
+        let n = shape.out_channels();
         let kernel = self.tensor(parameters, node, Role::Kernel, shape.kernel_len())?;
         let mut bias = match self.graph.nodes[node].op {
             Op::Conv2D { bias: false, .. } => vec![0.0; n],
