@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headstart::Compute;
-use headstart::execute::{Executor, Gradients};
+use headstart::execute::{Execute, Executor, Gradients, Training, Turn, Weights};
 use headstart::optimizer::{Optimizer, Rule};
 use headstart::parameters::{Parameter, Parameters, Role};
 use headstart::plan::{Plan, Request};
@@ -129,7 +129,7 @@ fn both_formats_hold_the_same_net_and_it_computes_the_same() {
             Request { batch: BATCH, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
         let plan = Plan::new(&net.graph, request).unwrap();
         let mut e = Executor::new(Arc::clone(&net.graph), plan, compute, &p, 0).unwrap();
-        e.forward(&[&golden.narrow("images")], BATCH).unwrap();
+        e.forward(&[(&golden.narrow("images")).into()], BATCH).unwrap();
         assert_within(distance(e.output(0, BATCH), &golden.get("inference")), 2e-5, name);
     }
 }
@@ -153,11 +153,13 @@ fn gradients_and_three_steps_are_those_of_pytorch() {
         let graph = Arc::clone(&net.graph);
         let mut e = Executor::new(graph, plan, Arc::clone(&compute), &p, 0).unwrap();
         let mut gradients = Gradients::default();
-        let mut optimizer = Optimizer::new(Rule::SGD, 0.01).unwrap();
+        e.prepare(Training::new(Optimizer::new(Rule::SGD, 0.01).unwrap())).unwrap();
         let images = golden.narrow("images");
         let labels: Vec<u32> = golden.get("labels").into_iter().map(|l| l as u32).collect();
         for (i, loss) in golden.get("losses").into_iter().enumerate() {
-            let r = e.train_step(&[&images], &labels, &mut p, &mut gradients).unwrap();
+            let turn = Turn { step: i as u64, replica: 0 };
+            let r = e.train_step(&[(&images).into()], (&labels).into(), turn).unwrap();
+            e.gradients(&mut gradients).unwrap();
             let what = format!("{name}: loss of step {i}");
             assert_within((f64::from(r.loss) - loss).abs(), 1e-4 * loss, &what);
             if i == 0 {
@@ -166,9 +168,9 @@ fn gradients_and_three_steps_are_those_of_pytorch() {
                     assert_within(distance(g, &torch), 5e-4, &format!("{name}: {}", t.name));
                 }
             }
-            optimizer.step(&compute, &mut p, &gradients);
-            e.refresh(&p).unwrap();
+            e.update(0.01).unwrap();
         }
+        e.download(Weights::Current, &mut p).unwrap();
         for t in &p.tensors {
             let torch = golden.like("after", &net, t);
             assert_within(distance(&t.values, &torch), 1e-4, &format!("{name}: after, {}", t.name));

@@ -304,6 +304,24 @@ impl Values {
         }
     }
 
+    /// Copies `values`, of any type, in the place of what is here.
+    pub fn replace(&mut self, values: Slice<'_>) {
+        match (&mut *self, values) {
+            (Values::F32(v), Slice::F32(values)) => {
+                v.clear();
+                v.extend_from_slice(values);
+            }
+            (Values::Bf16(v), Slice::Bf16(values)) => {
+                v.clear();
+                v.extend_from_slice(values);
+            }
+            (_, values) => {
+                *self = Values::with_capacity(values.dtype(), values.len());
+                self.extend(values);
+            }
+        }
+    }
+
     /// Appends values of the same type.
     ///
     /// # Panics

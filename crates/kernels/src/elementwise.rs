@@ -108,12 +108,32 @@ pub struct Affine {
     pub offset: [f32; 3],
 }
 
+/// What [`frame`] reads: elements, or the bytes of images.
+pub trait Pixel: Copy + Send + Sync {
+    /// The value, exactly.
+    fn value(self) -> f32;
+}
+
+impl Pixel for u8 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl<E: Element> Pixel for E {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
 /// Enlarges and frames `x`; with `affine` (three channels) pixels are mapped first, the zeros of
 /// the frame are not.
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it, or `affine` meets other than three channels.
-pub fn frame<I: Element, E: Element>(
+pub fn frame<I: Pixel, E: Element>(
     c: &Compute,
     s: &FrameShape,
     affine: Option<&Affine>,
@@ -144,11 +164,11 @@ pub fn frame<I: Element, E: Element>(
             let (cell, others) = cells.split_at_mut(n);
             match affine {
                 None => {
-                    cell.iter_mut().zip(pixel).for_each(|(y, x)| *y = E::from_f32(x.to_f32()));
+                    cell.iter_mut().zip(pixel).for_each(|(y, x)| *y = E::from_f32(x.value()));
                 }
                 Some(a) => {
                     for (k, y) in cell.iter_mut().enumerate() {
-                        *y = E::from_f32(pixel[a.source[k]].to_f32() * a.scale[k] + a.offset[k]);
+                        *y = E::from_f32(pixel[a.source[k]].value() * a.scale[k] + a.offset[k]);
                     }
                 }
             }

@@ -60,6 +60,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         &[
             ("batch_size", "Images a step [default: 20]"),
             ("accumulate", ""),
+            ("replicas", ""),
             ("optimizer", "Update rule [default: rmsprop]"),
             ("learning_rate", "Step size of the head [default: 1e-4]"),
             ("fine_tune_learning_rate", "Step size of fine-tuning [default: 1e-4]"),

@@ -52,6 +52,10 @@ pub struct Train {
     /// Make one update of so many steps, from the mean of their gradients [default: 1]
     #[arg(long, value_name = "STEPS")]
     pub accumulate: Option<usize>,
+    /// Cut every batch into so many replicas, whose gradients are averaged; each has batch norm statistics of its own,
+    /// as in data-parallel training [default: 1]
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<usize>,
     /// Update rule [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
