@@ -142,7 +142,7 @@ full, base, model = keras_model()
 n_base = len(base.layers)
 
 out = run(HEADSTART, "predict", "resnet50", *FLOATS, "--weights", WEIGHTS, "--interpolation", "nearest", "--top-k", 1000, "--json", *tfiles)
-names = {c: i for i, c in enumerate(open(os.path.join(ROOT, "crates/headstart/src/imagenet_classes.txt")).read().splitlines())}
+names = {c: i for i, c in enumerate(open(os.path.join(ROOT, "crates/headstart/src/net/imagenet_classes.txt")).read().splitlines())}
 ours = np.zeros((len(tfiles), 1000), "float32")
 for i, line in enumerate(out.splitlines()):
     for choice in json.loads(line)["top"]:
