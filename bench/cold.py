@@ -1,11 +1,12 @@
-"""Time from the start of a process to the class of one photo: headstart, Keras and PyTorch, with the model file on disk.
+"""Time from the start of a process to the class of one photo: headstart, Keras and PyTorch.
 
     pip install tensorflow-cpu torch torchvision pillow
     cargo build --release
     python bench/cold.py --weights resnet50_weights_tf_dim_ordering_tf_kernels.h5 [--rounds 5]
 
-All run ResNet-50 with 1000 classes on one JPEG of 1024 x 768. headstart reads its own model file, Keras the .h5 it is made
-from, PyTorch a state dict with random numbers. Every program starts anew each time, its files in the page cache. Prints medians.
+The model file is on disk. All run ResNet-50 with 1000 classes on one JPEG of 1024 x 768. headstart
+reads its own model file, Keras the .h5 that it is made from, PyTorch a randomly initialised state
+dict. Every program is started again each time, with its files in the page cache. Prints medians.
 """
 
 import argparse
@@ -50,11 +51,13 @@ def main():
         photo, state, model = work / "photo.jpg", work / "state.pth", work / "model.safetensors"
         coarse = numpy.random.default_rng(1).integers(0, 256, (24, 32, 3)).astype("uint8")
         Image.fromarray(coarse).resize((1024, 768), Image.BICUBIC).save(photo, quality=90)
-        make = f"import torch, torchvision; torch.save(torchvision.models.resnet50().state_dict(), {str(state)!r})"
+        make = "import torch, torchvision; net = torchvision.models.resnet50()"
+        make += f"; torch.save(net.state_dict(), {str(state)!r})"
         subprocess.run([sys.executable, "-c", make], check=True)
         weights = os.path.abspath(options.weights)
-        subprocess.run([options.headstart, "export", "resnet50", "--weights", weights, "--format", "safetensors", "--out", model],
-                       check=True, capture_output=True)
+        export = [options.headstart, "export", "resnet50", "--weights", weights]
+        export += ["--format", "safetensors", "--out", model]
+        subprocess.run(export, check=True, capture_output=True)
         keras = KERAS.format(weights=weights, photo=str(photo))
         torch = TORCH.format(state=str(state), photo=str(photo))
         commands = {
@@ -67,7 +70,8 @@ def main():
         for _ in range(options.rounds):
             for name, command in commands.items():
                 start = time.perf_counter()
-                subprocess.run(list(map(str, command)), check=True, capture_output=True, env=environment)
+                command = list(map(str, command))
+                subprocess.run(command, check=True, capture_output=True, env=environment)
                 seconds[name].append(time.perf_counter() - start)
     print("| program | seconds |\n|---|---|")
     for name, values in seconds.items():

@@ -2,10 +2,12 @@
 
     pip install tensorflow-cpu torch torchvision
     cargo build --release
-    python bench/compare.py [--rounds 3] [--phases forward head fine-tune full] [--precisions f32 bf16] [--peers ../shared/peers]
+    python bench/compare.py [--rounds 3] [--phases forward head fine-tune full]
+        [--precisions f32 bf16] [--peers ../shared/peers]
 
-Batch 20, 224x224 from 32x32 by nearest x7, ResNet-50 v1, all cores; Keras in float32 only. Every round runs
-each system once, one after the other. The peers' scripts are run as they are; run nothing else meanwhile.
+Batch size 20, 224x224 from 32x32 by nearest x7, ResNet-50 v1, all cores; Keras in float32 only.
+Every round runs each system once, one after the other. --peers has the scripts for Keras and
+PyTorch, which are run as they are. Run nothing else meanwhile.
 """
 
 import argparse
@@ -18,7 +20,8 @@ import sys
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 PEER_PHASE = {"forward": "predict", "head": "frozen", "fine-tune": "ft100", "full": "full"}
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+raw = argparse.RawDescriptionHelpFormatter
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--phases", nargs="+", default=list(PEER_PHASE), choices=list(PEER_PHASE))
 parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
@@ -34,25 +37,31 @@ def last_json(command):
 
 
 def systems(phase, precision):
-    bench = [os.path.join(ROOT, "target/release/headstart"), "bench", "--phase", phase, "--precision", precision, "--repeat", "3", "--json"]
+    bench = [os.path.join(ROOT, "target/release/headstart"), "bench", "--phase", phase]
+    bench += ["--precision", precision, "--repeat", "3", "--json"]
+    peer = lambda script: [sys.executable, os.path.join(args.peers, script), PEER_PHASE[phase]]
     yield "headstart", bench
     if phase == "fine-tune":
         yield "headstart, cached", [*bench, "--cached"]
     if precision == "f32":
-        yield "Keras", [sys.executable, os.path.join(args.peers, "keras_step.py"), PEER_PHASE[phase], "20", "3"]
-    yield "PyTorch", [sys.executable, os.path.join(args.peers, "torch_step.py"), PEER_PHASE[phase], precision, "20", "3"]
+        yield "Keras", [*peer("keras_step.py"), "20", "3"]
+    yield "PyTorch", [*peer("torch_step.py"), precision, "20", "3"]
 
 
-print("| phase | precision | system | img/s | headstart is | peak memory, MB | share of peak |\n|---|---|---|---|---|---|---|")
+print("| phase | precision | system | img/s | headstart is | peak memory, MB | share of peak |")
+print("|---|---|---|---|---|---|---|")
 for precision in args.precisions:
     for phase in args.phases:
         results = {}
         for _ in range(args.rounds):
             for name, command in systems(phase, precision):
                 results.setdefault(name, []).append(last_json(command))
-        speed = {n: statistics.median(r["images_per_second"] for r in rs) for n, rs in results.items()}
+        middle = lambda rs, key: statistics.median(r[key] for r in rs)
+        speed = {n: middle(rs, "images_per_second") for n, rs in results.items()}
         for name, rs in results.items():
-            memory = statistics.median(r["peak_rss_mb"] for r in rs)
-            share = f"{statistics.median(r['fraction_of_peak'] for r in rs):.0%}" if "fraction_of_peak" in rs[0] else ""
-            ratio = "" if name.startswith("headstart") else f"{speed['headstart'] / speed[name]:.2f}x"
-            print(f"| {phase} | {precision} | {name} | {speed[name]:.1f} | {ratio} | {memory:.0f} | {share} |", flush=True)
+            memory = middle(rs, "peak_rss_mb")
+            ours = name.startswith("headstart")
+            share = f"{middle(rs, 'fraction_of_peak'):.0%}" if "fraction_of_peak" in rs[0] else ""
+            ratio = "" if ours else f"{speed['headstart'] / speed[name]:.2f}x"
+            cells = (phase, precision, name, f"{speed[name]:.1f}", ratio, f"{memory:.0f}", share)
+            print(f"| {' | '.join(cells)} |", flush=True)

@@ -1,13 +1,14 @@
-"""Speed of the pass through the frozen net over a folder of photos, beside images that are in memory as the net takes them.
+"""Speed of the pass through the frozen net over a folder of photos, beside images in memory.
 
     pip install numpy pillow
     cargo build --release
     python bench/loading.py [--headstart target/release/headstart] [--rounds 3]
 
-ResNet-50 at 224 pixels: the fastest phase, in which loading weighs most. "memory" is synthetic images of 224 pixels, nothing to
-read, decode or resize; the others are JPEG files of the size named, of smooth noise, resized by Pillow's bicubic filter, more than
-the 1 GiB of pixels that headstart would decode before it starts. Rounds are interleaved; prints medians of images a
-second and their share of the first row's. Run it on an idle machine.
+ResNet-50 at 224 pixels: the fastest phase, in which loading costs the largest part. "memory" is
+synthetic images of 224 pixels, with nothing to read, decode or resize. The others are JPEG files of
+smooth noise of the size named, made with Pillow's bicubic filter. They have more than the 1 GiB of
+pixels that headstart would decode before it starts. Rounds are interleaved. Prints medians of
+images a second and their share of the first row's. Run it on an idle machine.
 """
 
 import argparse
@@ -57,9 +58,11 @@ def main():
             for name, data in sources.items():
                 out = work / "run"
                 subprocess.run(
-                    [options.headstart, "train", "--data", data, "--model", "resnet50", "--weights", "none", "--image-size", "224",
-                     "--interpolation", "bicubic", "--epochs", "1", "--fine-tune-at", "100", "--fine-tune-epochs", "0",
-                     "--validation-split", "0", "--precision", options.precision, "--no-cache", "--out", str(out), "--exist-ok"],
+                    [options.headstart, "train", "--data", data, "--model", "resnet50",
+                     "--weights", "none", "--image-size", "224", "--interpolation", "bicubic",
+                     "--epochs", "1", "--fine-tune-at", "100", "--fine-tune-epochs", "0",
+                     "--validation-split", "0", "--precision", options.precision, "--no-cache",
+                     "--out", str(out), "--exist-ok"],
                     check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 events = map(json.loads, (out / "events.jsonl").read_text().splitlines())
                 done = [e for e in events if e["event"] == "features"][-1]
@@ -67,7 +70,8 @@ def main():
     print("| images | img/s | share |\n|---|---|---|")
     first = statistics.median(speeds["memory"])
     for name, values in speeds.items():
-        print(f"| {name} | {statistics.median(values):.1f} | {100 * statistics.median(values) / first:.0f}% |")
+        speed = statistics.median(values)
+        print(f"| {name} | {speed:.1f} | {100 * speed / first:.0f}% |")
 
 
 if __name__ == "__main__":

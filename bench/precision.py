@@ -1,11 +1,13 @@
 """Accuracy of training in bf16 beside f32, for several seeds.
 
-    python bench/precision.py [--headstart target/release/headstart] [--seeds 5] [--first-seed 1] [--cifar cifar10-jpeg.tar.gz --weights FILE]
-        [--image-size 64] [--train 100] [--test 100] [--only-cifar]
+    python bench/precision.py [--headstart target/release/headstart] [--seeds 5] [--first-seed 1]
+        [--cifar cifar10-jpeg.tar.gz --weights FILE] [--only-cifar]
+        [--image-size 64] [--train 100] [--test 100]
 
-Trains on the digits inside the program, as `headstart train` does; with --cifar also ResNet-50 on some images of each
-class of an archive with train/CLASS/ and test/CLASS/: head, then from layer 100 on. Each seed draws its own head,
-order and validation images. Prints test accuracy and loss by seed, their means, and the difference in standard errors.
+Trains on the digits inside the program, as `headstart train` does. With --cifar it also trains
+ResNet-50 on some images of each class of an archive with train/CLASS/ and test/CLASS/: the head,
+then from layer 100 on. Each seed draws its own head, order and validation images. Prints test
+accuracy and loss by seed, their means, and the difference in standard errors.
 """
 
 import argparse
@@ -38,7 +40,8 @@ def subset(archive, folder, train, test):
 
 def accuracy(command, folder, precision, seed):
     out = folder / f"{precision}-{seed}"
-    command = command + ["--precision", precision, "--seed", str(seed), "--out", str(out), "--exist-ok"]
+    command = command + ["--precision", precision, "--seed", str(seed)]
+    command += ["--out", str(out), "--exist-ok"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     report = json.loads((out / "report.json").read_text())
     return report["accuracy"], report["loss"]
@@ -57,10 +60,11 @@ def compare(name, command, first, seeds):
     print(f"| mean | {means[0]:.4f} | {means[1]:.4f} | {means[2]:.4f} | {means[3]:.4f} |")
     if seeds > 1:
         deviations = [statistics.stdev(column) for column in zip(*rows)]
-        print(f"| deviation | {' | '.join(f'{d:.4f}' for d in deviations)} |")
+        print(f"| standard deviation | {' | '.join(f'{d:.4f}' for d in deviations)} |")
         error = math.hypot(*deviations[:2]) / math.sqrt(seeds)
         if error > 0:
-            print(f"bf16 - f32: {means[1] - means[0]:+.4f}, {(means[1] - means[0]) / error:+.1f} standard errors")
+            difference = means[1] - means[0]
+            print(f"bf16 - f32: {difference:+.4f}, {difference / error:+.1f} standard errors")
     print()
 
 
@@ -73,7 +77,8 @@ def main():
     parser.add_argument("--weights", help="ResNet-50's ImageNet weights")
     parser.add_argument("--train", type=int, default=100, help="training images of each class")
     parser.add_argument("--test", type=int, default=100, help="test images of each class")
-    parser.add_argument("--image-size", type=int, help="side of the images, bicubic, instead of the article's nearest x7")
+    size = "resize images to this side, bicubic, instead of upsampling by nearest neighbour x7"
+    parser.add_argument("--image-size", type=int, help=size)
     parser.add_argument("--only-cifar", action="store_true")
     options = parser.parse_args()
     if not options.only_cifar:

@@ -5,9 +5,10 @@
     cargo build --release
     python tools/parity/formats.py [--data ../shared/data] [--tfjs package/ResNet50/model.json]
 
-keras: headstart makes a small run of a net, exports it for Keras, the printed script builds the Keras model and
-loads the file, and both predict the same images. torch: torchvision's own state dicts, saved as .pth and
-.safetensors, predict in headstart what they predict in PyTorch, and headstart's export loads back.
+keras: headstart trains a net for one epoch and exports it for Keras. The printed script builds the
+Keras model and loads the file, and both predict the same images. torch: torchvision's own state
+dicts, saved as .pth and .safetensors, predict in headstart what they predict in PyTorch, and
+headstart's export loads back.
 """
 
 import argparse
@@ -102,7 +103,7 @@ def keras_part():
     net.save_weights(os.path.join(work, "r.weights.h5"))
     net.save(os.path.join(work, "r.keras"))
     net.save(os.path.join(work, "r.h5"))
-    names = open(os.path.join(ROOT, "crates/headstart/src/imagenet_classes.txt")).read().splitlines()
+    names = open(os.path.join(ROOT, "crates/headstart/src/net/imagenet_classes.txt")).read().splitlines()
     order = sorted(range(1000), key=lambda c: names[c])
     for file in [WEIGHTS, "r.weights.h5", "r.keras", "r.h5"] + ([os.path.abspath(args.tfjs)] if args.tfjs else []):
         mine, _ = ours("resnet50", files, 1000, "--weights", file)
@@ -118,7 +119,7 @@ def torch_part():
     import torchvision
     from safetensors.torch import load_file, save_file
 
-    names = open(os.path.join(ROOT, "crates/headstart/src/imagenet_classes.txt")).read().splitlines()
+    names = open(os.path.join(ROOT, "crates/headstart/src/net/imagenet_classes.txt")).read().splitlines()
     order = sorted(range(1000), key=lambda c: names[c])
     files, images = pictures(224)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

@@ -1,12 +1,13 @@
-"""Answers and speed of an 8-bit ONNX export beside the float one, in onnxruntime on this processor.
+"""Predictions and speed of an 8-bit ONNX export beside the float one, in onnxruntime on this processor.
 
     pip install onnxruntime pillow numpy
     headstart export MODEL --format onnx --out floats.onnx
     headstart export MODEL --format onnx --int8 --data DATA --split test --out bytes.onnx
     python tools/parity/int8_check.py floats.onnx bytes.onnx DATA/test
 
-DATA/test holds a folder for each class, with images of the model's size. Prints accuracies, the share of images with the same
-answer, and images a second at batch 20, median of five rounds.
+DATA/test holds a folder for each class, with images of the model's size. Prints accuracies, the
+fraction of images with the same prediction, and images a second at batch size 20, median of five
+rounds.
 """
 
 import json
@@ -31,13 +32,13 @@ def run(session, images):
     return session.run(None, {"images": images})[0]
 
 
-answers = [np.concatenate([run(s, images[i : i + 20]) for i in range(0, len(images), 20)]).argmax(1) for s in sessions]
+predictions = [np.concatenate([run(s, images[i : i + 20]) for i in range(0, len(images), 20)]).argmax(1) for s in sessions]
 speeds = [[], []]
 for _ in range(5):
     for session, speed in zip(sessions, speeds):
         start = time.perf_counter()
         run(session, images[:20])
         speed.append(len(images[:20]) / (time.perf_counter() - start))
-print(f"{len(images)} images, the same answer for {(answers[0] == answers[1]).mean():.2%}")
-for name, answer, speed in zip(("floats", "bytes"), answers, speeds):
-    print(f"{name}: accuracy {(answer == labels).mean():.4f}, {statistics.median(speed):.1f} img/s")
+print(f"{len(images)} images, the same prediction for {(predictions[0] == predictions[1]).mean():.2%}")
+for name, predicted, speed in zip(("floats", "bytes"), predictions, speeds):
+    print(f"{name}: accuracy {(predicted == labels).mean():.4f}, {statistics.median(speed):.1f} img/s")

@@ -1,12 +1,13 @@
-"""Checks ONNX exports with onnxruntime: fed the bytes of images, they answer what `headstart predict` answers.
+"""Checks that ONNX exports, run by onnxruntime on the bytes of images, predict what `headstart predict` does.
 
     pip install onnx onnxruntime pillow numpy
     cargo build --release
     python tools/parity/onnx_check.py [--data ../shared/data] [--photos FOLDER MODEL]
 
-Every family of nets is trained a little on made-up images, exported and compared, with an enlargement and a temperature
-where they can be; with --data also ResNet-50 with its ImageNet weights. --photos compares on real images, and measures
-what 8-bit arithmetic costs there in onnxruntime beside what `headstart export` said.
+Every family of nets is trained for an epoch on synthetic images, exported and compared, with
+upsampling and a temperature where they can be. With --data ResNet-50 with its ImageNet weights is
+compared too. --photos compares on real images, and measures what 8-bit arithmetic costs there in
+onnxruntime beside what `headstart export` said.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def pixels(path, meta):
     return np.asarray(image.resize(size, Image.Resampling[meta["interpolation"].upper()]))
 
 
-def answers(path, files, batch=16):
+def predictions(path, files, batch=16):
     made, meta = session(path)
     classes, rows = json.loads(meta["classes"]), []
     for at in range(0, len(files), batch):
@@ -81,7 +82,7 @@ def predicted(model, files, classes, *flags):
 def compare(name, model, files, *flags):
     path = os.path.join(work, "net.onnx")
     run("export", model, "--format", "onnx", "--out", path, *flags)
-    classes, theirs = answers(path, files)
+    classes, theirs = predictions(path, files)
     row(f"{name}: onnxruntime against predict", np.abs(theirs - predicted(model, files, classes, *flags)).max(), 1e-4)
 
 
@@ -107,7 +108,7 @@ for net, more in {
     compare(f"{net}, temperature", model, files)
     quantised = os.path.join(work, "int8.onnx")
     said = json.loads(run("export", model, "--format", "onnx", "--out", quantised, "--int8", "--data", "synthetic:4x40x32", "--json"))["int8"]
-    classes, theirs = answers(quantised, files)
+    classes, theirs = predictions(quantised, files)
     print(f"| {net}: int8 agrees with floats | {said['agreement']:.3f} | | {np.abs(theirs - predicted(model, files, classes)).max():.3f} in p |")
 real = os.path.join(os.path.abspath(args.data), "resnet50_weights_tf_dim_ordering_tf_kernels.h5")
 if os.path.exists(real):
@@ -123,9 +124,9 @@ if args.photos:
     every = sorted(os.path.join(at, f) for at, _, names in os.walk(folder) for f in names)
     some = [every[i] for i in np.linspace(0, len(every) - 1, 300).astype(int)]
     labels = [os.path.basename(os.path.dirname(f)) for f in some]
-    classes, floats = answers(path, some)
+    classes, floats = predictions(path, some)
     row(f"{folder}: onnxruntime against predict", np.abs(floats - predicted(model, some, classes)).max(), 1e-4)
-    _, bytes8 = answers(quantised, some)
+    _, bytes8 = predictions(quantised, some)
     right = lambda p: np.mean([classes[i] == label for i, label in zip(p.argmax(1), labels)])
     print(f"| headstart's int8 against floats, {said['samples']} {said['split']} images | {said['accuracy']:.4f} against {said['reference_accuracy']:.4f} | | agreement {said['agreement']:.4f} |")
     print(f"| onnxruntime's, 300 of all images | {right(bytes8):.4f} against {right(floats):.4f} | | agreement {np.mean(floats.argmax(1) == bytes8.argmax(1)):.4f} |")

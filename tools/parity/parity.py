@@ -142,7 +142,7 @@ full, base, model = keras_model()
 n_base = len(base.layers)
 
 out = run(HEADSTART, "predict", "resnet50", *FLOATS, "--weights", WEIGHTS, "--interpolation", "nearest", "--top-k", 1000, "--json", *tfiles)
-names = {c: i for i, c in enumerate(open(os.path.join(ROOT, "crates/headstart/src/imagenet_classes.txt")).read().splitlines())}
+names = {c: i for i, c in enumerate(open(os.path.join(ROOT, "crates/headstart/src/net/imagenet_classes.txt")).read().splitlines())}
 ours = np.zeros((len(tfiles), 1000), "float32")
 for i, line in enumerate(out.splitlines()):
     for choice in json.loads(line)["top"]:
@@ -166,7 +166,7 @@ for name, (flags, make, head_bound, tune_bound) in ([] if args.only_gradients el
     freeze(model, n_base)
     theirs = fit(model, x, y, 2, make() if make else keras.optimizers.SGD(0.01))
     difference = np.abs(np.array(steps(name, "head")) - theirs)
-    row(f"head, {name}: loss of each of {len(theirs)} steps", "largest difference", difference.max(), head_bound)
+    row(f"head, {name}: loss of {len(theirs)} steps", "largest difference", difference.max(), head_bound)
     loss, accuracy = model.evaluate(tx, ty, batch_size=BATCH, verbose=0)
     ours = evaluations(name)
     row(f"head, {name}: evaluation, {len(tx)} images", "difference of the loss", abs(ours["head"]["loss"] - loss), 1e-3)
@@ -175,7 +175,7 @@ for name, (flags, make, head_bound, tune_bound) in ([] if args.only_gradients el
     theirs = fit(model, x, y, 2, make() if make else keras.optimizers.SGD(0.001))
     difference = np.abs(np.array(steps(name, "fine-tune")) - theirs)
     row(f"fine-tune from {FREEZE}, {name}: loss of the first step", "difference", difference[0], 1e-3)
-    row(f"fine-tune from {FREEZE}, {name}: loss of each of {len(theirs)} steps", "largest difference", difference.max(), tune_bound)
+    row(f"fine-tune from {FREEZE}, {name}: loss of {len(theirs)} steps", "largest difference", difference.max(), tune_bound)
     print("   keras    ", " ".join(f"{v:.5f}" for v in theirs))
     print("   headstart", " ".join(f"{v:.5f}" for v in steps(name, "fine-tune")))
     loss, accuracy = model.evaluate(tx, ty, batch_size=BATCH, verbose=0)
@@ -223,16 +223,16 @@ for point in (LATE, FREEZE, 0):
     names = [n for n in theirs if not (n.endswith("_conv/bias") and n.replace("_conv/bias", "_bn/gamma") in theirs)]
     distance = lambda a, b: np.array([relative(a[n], b[n]) for n in names])
     own = distance(theirs, exact)
-    for pair, errors in (("headstart against Keras", distance(mine, theirs)), ("headstart against Keras in float64", distance(mine, exact)), ("Keras against itself in float64", own)):
+    for pair, errors in (("headstart, Keras f32", distance(mine, theirs)), ("headstart, Keras f64", distance(mine, exact)), ("Keras f32, Keras f64", own)):
         what = f"gradients from {point}, {len(names)} tensors: {pair}"
         # About as far from float64 as Keras is, where that is more than 1e-3: which ReLUs lie within rounding of their
         # edge is chance, and with it the largest of the distances.
-        bounded = pair == "headstart against Keras in float64"
+        bounded = pair == "headstart, Keras f64"
         bound = max(1e-3, 1.5 * own.max()) if bounded else None
-        row(what, "largest relative L2", float(np.max(errors)), bound)
+        row(what, "max relative L2", float(np.max(errors)), bound)
         row(what, "median relative L2", float(np.median(errors)))
     errors = [relative(ours[f"statistic/{n}"], v) for n, v in statistics.items()]
-    row(f"batch norm statistics after a step from {point}, {len(errors)} tensors", "largest relative L2", float(np.max(errors)), 1e-4)
+    row(f"moving statistics after a step from {point}, {len(errors)} tensors", "max relative L2", float(np.max(errors)), 1e-4)
 
 table = "| what | measure | value | bound | |\n|---|---|---|---|---|\n"
 table += "".join(f"| {w} | {m} | {v:.1e} | {b} | {'ok' if g else 'FAIL'} |\n" for w, m, v, b, g in rows)
@@ -245,25 +245,29 @@ if args.out:
         file.write(
             f"""# Parity with Keras
 
-headstart and Keras {keras.__version__} (TensorFlow {tf.__version__}, CPU, float32) on the real ImageNet ResNet-50
-and real CIFAR-10 images: {len(x)} to train on, {len(tx)} to test on, enlarged x{FACTOR}, batch {BATCH}, in file order, the
-head starting from zeros. Made by
+This page compares headstart with Keras {keras.__version__} (TensorFlow {tf.__version__}, CPU, float32) on the real
+ImageNet ResNet-50 and real CIFAR-10 images: {len(x)} training images and {len(tx)} test images, upsampled x{FACTOR},
+batch size {BATCH}, in file order. The head starts from zeros. "f64" is Keras in float64. Made by
 
     python tools/parity/parity.py --out docs/parity.md
 
 {table}
-RMSprop's first step moves every weight by about 3.16 learning rates in the direction of its gradient's sign,
-however small the gradient: where it is rounding noise, the sign is too, and the two systems' weights part. So
-their fine-tuning losses under RMSprop agree at the first step and stay close after it; under plain SGD, which
-keeps small differences small, they agree throughout.
+Under RMSprop the first step moves every weight by about 3.16 learning rates in the direction of
+its gradient's sign, however small the gradient is. Where the gradient is rounding noise, its sign
+is noise too, so the weights of the two systems diverge. Their fine-tuning losses under RMSprop
+therefore agree at the first step and only stay close after it. Plain SGD keeps small differences
+small, and under it the losses agree throughout.
 
-Gradients: where no ReLU lies between, they agree to about 3e-6; two float32 computations of this whole net cannot
-agree to 1e-3, nor do they in its last block where a single ReLU falls on the other side. Where a value lies within rounding of a ReLU's edge, one system passes the gradient and
-the other does not. `tools/parity/edges.py` shows it with Keras alone, float32 against float64 from layer 100 on: with
-28 of 37,130,240 ReLU masks different, gradients differ by up to 3.4e-3; with softplus instead of ReLU, which has no
-edge, by up to 3.5e-6. The bound for headstart is therefore Keras in float64, with at most 1.5 times the distance that Keras
-in float32 has from it: which ReLUs fall on the other side is chance. In the small nets of `crates/headstart/tests`, where no ReLU lies that close to its edge, every
-gradient agrees with Keras, with PyTorch and with a float64 reference to 5e-4.
+Gradients agree to about 3e-6 where no ReLU lies between. Two float32 computations of this whole
+net cannot agree to 1e-3. Not even its last block can, if a single ReLU falls on the other side.
+Where a value lies within rounding of a ReLU's edge, one system passes the gradient and the other
+does not. `tools/parity/edges.py` shows this with Keras alone, float32 against float64 from layer
+100 on. With 28 of 37,130,240 ReLU masks different, gradients differ by up to 3.4e-3. With
+softplus instead of ReLU, which has no edge, they differ by up to 3.5e-6. So the bound for
+headstart is Keras in float64: headstart may have at most 1.5 times the distance from it that
+Keras in float32 has. Which ReLUs fall on the other side is chance. In the small nets of
+`crates/headstart/tests` no ReLU lies that close to its edge, and every gradient agrees with
+Keras, with PyTorch and with a float64 reference to 5e-4.
 {heading}{rest}"""
         )
 sys.exit(0 if all(r[4] for r in rows) else 1)

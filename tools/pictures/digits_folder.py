@@ -2,10 +2,11 @@
 
     python3 digits_folder.py OUT [--with-mistakes]
 
-OUT/CLASS/NUMBER.png, 32x32 pixels (8x8, enlarged bilinearly), classes zero to nine; if asked with what folders of
-photos have in them: two files twice, one of them under two classes, a blank one, one of 8x8, one that is cut off, one that is no image,
-one of another extension, and 19 in the folder of the next class. Nothing but Python's own library; the same bytes
-every time.
+OUT/CLASS/NUMBER.png, 32x32 pixels (8x8, upsampled bilinearly), classes zero to nine. With
+--with-mistakes also what folders of photos have in them: two duplicates, one of them under two
+classes, a blank image, one of 8x8, one that is cut off, a file that is no image, one with another
+extension, and 19 images in the folder of the next class. Needs nothing but Python's own library,
+and writes the same bytes every time.
 """
 
 import gzip
@@ -20,7 +21,7 @@ CLASSES = "zero one two three four five six seven eight nine".split()
 DIGITS = pathlib.Path(__file__).parents[2] / "crates/headstart/assets/digits.bin.gz"
 
 
-def enlarged(grey: list[float]) -> bytes:
+def upsampled(grey: list[float]) -> bytes:
     side = SIDE * FACTOR
     taps = []
     for i in range(side):
@@ -49,7 +50,7 @@ def main() -> None:
     grey = [[v * 255 / INK for v in inks[i * SIDE * SIDE :][: SIDE * SIDE]] for i in range(COUNT)]
     for i, label in enumerate(labels):
         folder = CLASSES[(label + 1) % 10] if mistakes and i % 90 == 89 else CLASSES[label]
-        (out / folder / f"{i:04}.png").write_bytes(png(enlarged(grey[i])))
+        (out / folder / f"{i:04}.png").write_bytes(png(upsampled(grey[i])))
     if not mistakes:
         return
     shutil.copy(out / "three/0003.png", out / "three/0003 (copy).png")

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes every picture of README.md and docs/your-own-photos.md anew, from the digits inside the program.
+# Makes every picture of README.md, docs/training.md and docs/your-own-photos.md again, from the
+# digits inside the program.
 #
 #     cargo build --release && sh tools/pictures/make.sh
 #
-# Needs python3 (its own library only). Pictures of web pages are taken with chromium, chromium-browser or google-chrome and
-# left as they are where there is none. HEADSTART names another binary.
+# Needs python3 (its own library only). Pictures of web pages are taken with chromium,
+# chromium-browser or google-chrome, and left as they are where there is none. HEADSTART names another binary.
 set -eu
 
 repository=$(cd "$(dirname "$0")/../.." && pwd)
@@ -30,7 +31,7 @@ shot() {
 }
 
 mkdir -p "$images/photos"
-# README.md: what `headstart train` leaves.
+# README.md and docs/training.md: what `headstart train` leaves.
 hs train --out digits
 cp digits/accuracy.png digits/confusion_matrix.png "$images"
 hs train --augment resized-crop:0.6,rotate:15,jitter,erase:0.3 --mixup 0.3 --show-batch "$images/batch.png"

@@ -2,7 +2,8 @@
 
     python3 palette.py IN OUT
 
-The commonest colours stay as they are, so that faint lines do; the others are the means of the boxes of a median cut. Nothing but Python's own library.
+The most common colours stay as they are, so that faint lines do. The others are the means of the
+boxes of a median cut. Needs nothing but Python's own library.
 """
 
 import struct

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the net inside the program: resnet20 on CIFAR-10 from random numbers, 16 epochs.
+# Trains the net inside the program: resnet20 on CIFAR-10, randomly initialised, 16 epochs.
 #
 #     tools/sample/train.sh CIFAR10 [OUT]
 #
