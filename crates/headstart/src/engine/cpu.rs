@@ -342,6 +342,30 @@ impl Execute for Executor {
         self.copy_weights(which, parameters)
     }
 
+    fn statistics(&mut self, into: &mut Vec<f32>) -> Result<()> {
+        into.clear();
+        let tensors = self.parameters.tensors.iter().filter(|t| !t.role.has_gradient());
+        tensors.for_each(|t| into.extend_from_slice(&t.values));
+        Ok(())
+    }
+
+    fn set_statistics(&mut self, values: &[f32]) -> Result<()> {
+        let tensors = self.parameters.tensors.iter_mut().filter(|t| !t.role.has_gradient());
+        let tensors: Vec<&mut Vec<f32>> = tensors.map(|t| &mut t.values).collect();
+        let expected: usize = tensors.iter().map(|t| t.len()).sum();
+        if values.len() != expected {
+            let (expected, found) = (expected.to_string(), values.len().to_string());
+            return Err(Error::invalid("moving statistics", expected, found, ""));
+        }
+        let mut rest = values;
+        for tensor in tensors {
+            let (own, others) = rest.split_at(tensor.len());
+            tensor.copy_from_slice(own);
+            rest = others;
+        }
+        Ok(())
+    }
+
     fn set_average(&mut self, parameters: &Parameters) -> Result<()> {
         self.average = match self.average {
             Some(_) => Some(self.trained(parameters)?),

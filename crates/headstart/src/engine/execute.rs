@@ -259,7 +259,7 @@ pub trait Execute: std::fmt::Debug + Send {
     /// gradients, and begins new sums.
     ///
     /// # Errors
-    /// What `sum` fails with; if there are no sums.
+    /// What `sum` fails with; if there are no images.
     fn reduce(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()>;
 
     /// Clips the gradients and changes the weights by them, and their average.
@@ -279,6 +279,18 @@ pub trait Execute: std::fmt::Debug + Send {
     /// # Errors
     /// If `parameters` are another net's.
     fn download(&mut self, which: Weights, parameters: &mut Parameters) -> Result<()>;
+
+    /// Copies the moving statistics that the plan trains, one after the other, replacing what `into` holds.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    fn statistics(&mut self, into: &mut Vec<f32>) -> Result<()>;
+
+    /// Takes over what [`Execute::statistics`] gave in another process.
+    ///
+    /// # Errors
+    /// If they are as many as another net has.
+    fn set_statistics(&mut self, values: &[f32]) -> Result<()>;
 
     /// Takes over the average of the weights that the plan trains, where one is asked for.
     ///

@@ -188,6 +188,14 @@ pub fn a_resumed_step_has_the_same_bits(device: &Device) {
             let [a, b] = [&mut whole, &mut resumed].map(|e| weights_of(&mut **e, &case, which));
             assert!(a == b, "{rule:?} {which:?}");
         }
+        let mut statistics = Vec::new();
+        whole.statistics(&mut statistics).unwrap();
+        assert!(!statistics.is_empty() && whole.set_statistics(&statistics[1..]).is_err());
+        statistics.fill(0.25);
+        whole.set_statistics(&statistics).unwrap();
+        let after = weights_of(&mut *whole, &case, Weights::Current);
+        let moved = after.tensors.iter().filter(|t| trainable[t.node] && !t.role.has_gradient());
+        assert!(moved.flat_map(|t| &t.values).all(|&v| v == 0.25));
         let momentum = Rule::Sgd { momentum: 0.9, nesterov: true };
         let other = if rule == Rule::ADAM { Rule::RMSPROP } else { Rule::ADAM };
         resumed.prepare(training(other)).unwrap();

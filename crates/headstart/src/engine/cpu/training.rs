@@ -116,8 +116,13 @@ impl Executor {
     }
 
     pub(super) fn sum_replicas(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()> {
-        if self.sums.is_empty() || images == 0 {
+        if images == 0 {
             return Err(no_gradients());
+        }
+        if self.gradients.tensors.is_empty() {
+            let mut gradients = Gradients::default();
+            self.fit_gradients(&self.parameters, &mut gradients);
+            self.gradients = gradients;
         }
         let share = 1.0 / images as f32;
         for (i, tensor) in self.gradients.tensors.iter_mut().enumerate() {

@@ -5,7 +5,7 @@ use headstart_kernels::loss::Labels;
 use super::Trainer;
 use super::inputs::Inputs;
 use super::run::Run;
-use crate::engine::execute::{Input, Turn};
+use crate::engine::execute::{Execute, Input, Turn};
 use crate::engine::gradients::StepResult;
 use crate::error::{Error, Result};
 use crate::train::collective::{Collective, own_replicas, share};
@@ -60,9 +60,28 @@ impl Run<'_, '_> {
             train.reduce(*images, &mut |own, sum| collective.all_reduce(own, sum))?;
             *images = 0;
         }
+        if collective.size() > 1 {
+            share_statistics(&mut **collective, &mut **train)?;
+        }
         train.update(learning_rate)?;
         Ok(result)
     }
+}
+
+/// Gives every process the moving statistics of the one that has replica 0.
+fn share_statistics(collective: &mut dyn Collective, train: &mut dyn Execute) -> Result<()> {
+    let (first, mut values) = (collective.rank() == 0, Vec::new());
+    if first {
+        train.statistics(&mut values)?;
+    }
+    let own: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let all = collective.gather(&own)?;
+    if let (false, Some(bytes)) = (first, all.first()) {
+        let (values, _) = bytes.as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        train.set_statistics(&values)?;
+    }
+    Ok(())
 }
 
 /// The mean loss and the hits of all replicas of all processes.
