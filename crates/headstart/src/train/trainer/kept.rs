@@ -23,13 +23,20 @@ impl Snapshot {
         Snapshot(tensors.map(|(i, t)| (i, t.values.clone())).collect())
     }
 
+    /// Of the moving statistics among those tensors alone.
+    pub fn statistics(&self, parameters: &Parameters) -> Snapshot {
+        let tensors = self.0.iter().map(|&(i, _)| (i, &parameters.tensors[i]));
+        let moving = tensors.filter(|(_, t)| !t.role.has_gradient());
+        Snapshot(moving.map(|(i, t)| (i, t.values.clone())).collect())
+    }
+
     /// The same tensors as `parameters` have them.
     fn again(&self, parameters: &Parameters) -> Snapshot {
         let values = |&(i, _): &(usize, Vec<f32>)| (i, parameters.tensors[i].values.clone());
         Snapshot(self.0.iter().map(values).collect())
     }
 
-    fn put(&self, parameters: &mut Parameters) {
+    pub fn put(&self, parameters: &mut Parameters) {
         for (i, values) in &self.0 {
             parameters.tensors[*i].values.clone_from(values);
         }
