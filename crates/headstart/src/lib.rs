@@ -85,6 +85,7 @@ pub mod hub;
 pub mod nearest;
 mod numbers;
 pub mod report;
+pub mod task;
 
 pub use data::{augment, batches, dataset, image, split};
 pub use engine::{inference, logistic, optimizer, plan};
@@ -115,4 +116,5 @@ pub use error::{Error, Result};
 pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;
 pub use model::Model;
+pub use task::Task;
 pub use trainer::{Phase, Settings, Trainer};

@@ -49,7 +49,7 @@ pub enum Event {
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,
     },
-    /// A run that was cut off goes on.
+    /// A run that was cut off goes on; its [`Event::Phase`] was told again just before.
     Resumed {
         /// Epochs that are done, over all phases.
         epochs: usize,
