@@ -1,4 +1,4 @@
-//! The cache of kept outputs, on the real binary: later runs, damage, several processes, full disks.
+//! The cache of features, on the real binary: later runs, damage, several processes, full disks.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn later_runs_take_all_outputs_from_disk_and_every_way_gives_the_same_bits() {
     assert!(place.kept().is_empty() && reused(&place, "computed").is_empty());
     place.run(&format!("{line} --out first")).ok();
     let second = place.run(&format!("{line} --out second")).ok();
-    assert!(second.err.contains("kept from before"), "{}", second.err);
+    assert!(second.err.contains("are cached from before"), "{}", second.err);
     place.run(&format!("{line} --cache-memory 0 --out disk")).ok();
     place.run(&format!("{line} --no-cache --out memory")).ok();
     for run in ["first", "second", "disk", "memory"] {

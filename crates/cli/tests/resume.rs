@@ -82,7 +82,7 @@ fn a_run_killed_at_random_moments_ends_as_if_it_had_not_been() {
         done.ok();
         break;
     }
-    println!("killed {kills} times, gone on with {resumed} times");
+    println!("killed {kills} times, resumed {resumed} times");
     same(&place, "run");
 }
 
@@ -104,15 +104,15 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
     }
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    // It may have been done already; then it is like one that is gone on with when done.
+    // It may have been done already; then it is like a run that is resumed when done.
     child.wait().unwrap();
     // Two at a time would spoil it.
     let events = fs::File::options().append(true).open(place.path("run/events.jsonl")).unwrap();
     events.lock().unwrap();
-    place.run("train --resume run").fails(1, &["still going on"]);
+    place.run("train --resume run").fails(1, &["still running"]);
     drop(events);
     let done = place.run("train --resume run").ok();
-    assert!(done.err.contains("the run goes on after"), "{}", done.err);
+    assert!(done.err.contains("the run resumes after"), "{}", done.err);
     same(&place, "run");
     // As if killed after the last epoch's weights were written, before its results were.
     let file = place.path("run/results.csv");

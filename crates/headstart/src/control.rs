@@ -1,10 +1,10 @@
-//! What a callback answers.
+//! What a callback returns.
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Stop at the next good place.
+    /// Stop as soon as everything can be saved.
     Stop,
 }

@@ -66,7 +66,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Threads, kernels and what they store; 0 threads are one per core.
+/// Threads, kernels and their element type; 0 threads means one per core.
 fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
     if threads > 1024 {
         let found = threads.to_string();
@@ -80,14 +80,14 @@ fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure
     Ok(Arc::new(compute.storing(dtype)))
 }
 
-/// Whether a MODEL argument means a file: it is one, or has a folder or a model file's ending in it.
+/// Whether a MODEL argument means a file: it is one, or contains a folder or an extension.
 fn is_file(text: &str) -> bool {
     let path = Path::new(text);
     path.is_file() || path.components().count() > 1 || path.extension().is_some()
 }
 
 /// The classifier that MODEL and --weights mean: a model file, or a net by name with its published
-/// weights, a file's, or those inside the program.
+/// weights, those of a file, or those inside the program.
 fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
     if is_file(model) {
         if given.is_none() {

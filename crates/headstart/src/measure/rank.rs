@@ -1,4 +1,4 @@
-//! Which class is how probable.
+//! Classes in the order of their probability.
 
 /// The most probable class, the first of equals.
 pub fn argmax(probabilities: &[f32]) -> usize {

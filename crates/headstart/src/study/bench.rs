@@ -1,4 +1,4 @@
-//! The job's parts on made-up images, to be measured or explained.
+//! One phase on random images, to be measured or explained.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::net::model::Model;
 use crate::net::resnet::FreezePoint;
 use crate::study::explain::Explanation;
 
-/// Which part of the job.
+/// Which phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Inference.
@@ -40,7 +40,7 @@ pub enum Part {
     FineTune(FreezePoint),
 }
 
-/// A part of the job, ready to run.
+/// A phase, ready to run.
 #[derive(Debug)]
 pub struct Work {
     model: Model,
@@ -51,7 +51,7 @@ pub struct Work {
     optimizer: Optimizer,
     gradients: Gradients,
     images: Vec<f32>,
-    /// What the training plan reads where the frozen layers are left out.
+    /// Inputs of the training plan where the frozen layers are left out.
     features: Vec<Values>,
     labels: Vec<u32>,
 }
@@ -67,7 +67,7 @@ pub struct Measurement {
     pub achieved_gflops: f64,
     /// Multiply-add rate of a loop that touches registers only, in the same run.
     pub peak_gflops: f64,
-    /// Share of that peak.
+    /// Fraction of that peak.
     pub fraction_of_peak: f64,
     /// Most memory the process has held; 0 where the system does not say.
     pub peak_rss_mb: f64,
@@ -75,7 +75,7 @@ pub struct Measurement {
 
 impl Work {
     /// Prepares `part` for batches of `batch` random images. With `cached` the frozen layers are
-    /// left out, as if their outputs were kept.
+    /// left out, as with cached features.
     ///
     /// # Errors
     /// If the plan cannot be made.
@@ -164,7 +164,7 @@ impl Work {
         train.refresh(parameters)
     }
 
-    /// Runs it `repeat` times after one that does not count.
+    /// Runs it `repeat` times, after one run that does not count.
     ///
     /// # Errors
     /// As [`Self::run`].
