@@ -6,15 +6,13 @@
 //!
 //! Without arguments, data and weights are downloaded, once.
 
-use std::sync::Arc;
-
 use headstart::dataset::DataOptions;
 use headstart::events::Event;
 use headstart::optimizer::Rule;
 use headstart::report;
 use headstart::run_folder::RunFolder;
 use headstart::summary::Summary;
-use headstart::{Compute, Control, Dataset, Model, Phase, Settings, Trainer};
+use headstart::{Control, Dataset, Device, Model, Phase, Settings, Trainer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -40,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // history = model.fit(x_train, y_train, batch_size=20, epochs=5, validation_data=(x_val, y_val))
     let settings = Settings { batch_size: 20, rule: Rule::RMSPROP, ..Settings::default() };
     let fine_tune_at = model.net.freeze_point("100")?;
-    let mut trainer = Trainer::new(&mut model, &data, Arc::new(Compute::new(0)?), settings)?;
+    let mut trainer = Trainer::new(&mut model, &data, Device::cpu(0)?, settings)?;
     let folder = RunFolder::create_next("runs/cifar10")?;
     let path = folder.path().to_path_buf();
     trainer.record_in(folder);

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use headstart::batches::{Loader, LoaderOptions};
 use headstart::dataset::{self, DataOptions};
-use headstart::execute::{Executor, Gradients};
+use headstart::execute::{Gradients, Training, Turn, Weights};
 use headstart::model::Model;
-use headstart::plan::{Plan, Request};
-use headstart::{Compute, Error};
+use headstart::optimizer::{Optimizer, Rule};
+use headstart::plan::Request;
+use headstart::{Device, Error};
 use headstart_kernels::element::DType;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
@@ -47,16 +48,13 @@ fn run(model: &str, data: &str, from: &str, batch: usize, out: &str) -> Result<(
         trainable: Some(trainable),
         dtype: DType::F32,
     };
-    let plan = Plan::new(&graph, request)?;
-    let compute = Arc::new(Compute::new(0).map_err(|e| Error::invalid("compute", "some", e, ""))?);
-    let mut executor = Executor::new(graph, plan, compute, &model.parameters, 0)?;
+    let mut executor = Device::cpu(0)?.executor(&graph, request, &model.parameters, 0)?;
+    executor.prepare(Training::new(Optimizer::new(Rule::SGD, 1.0)?))?;
+    let inputs = [(&images.images).into()];
+    let result = executor.train_step(&inputs, (&images.labels).into(), Turn::default())?;
     let mut gradients = Gradients::default();
-    let result = executor.train_step(
-        &[&images.images],
-        &images.labels,
-        &mut model.parameters,
-        &mut gradients,
-    )?;
+    executor.gradients(&mut gradients)?;
+    executor.download(Weights::Current, &mut model.parameters)?;
 
     let mut tensors = BTreeMap::from([("loss".to_string(), (vec![1], vec![result.loss]))]);
     for (t, g) in model.parameters.tensors.iter().zip(gradients.tensors) {

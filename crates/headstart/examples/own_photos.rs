@@ -6,9 +6,8 @@
 //! A photo of every class is classified in the end, as an application would do it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use headstart::Compute;
+use headstart::Device;
 use headstart::classify::{ClassifyOptions, classify};
 use headstart::config::TrainConfig;
 use headstart::events::Event;
@@ -42,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(loaded) = loaded {
         println!("{loaded}");
     }
-    let compute = Arc::new(Compute::new(config.threads)?);
-    let mut trainer = Trainer::new(&mut model, &data, compute.clone(), Settings::default())?;
+    let device = Device::cpu(config.threads)?;
+    let mut trainer = Trainer::new(&mut model, &data, device.clone(), Settings::default())?;
     let mut watch = |event: &Event| {
         if let Event::Epoch(e) = event {
             println!("epoch {}: loss {:.4}, validation {:?}", e.epoch, e.loss, e.val_accuracy);
@@ -60,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::open("photos.safetensors")?;
     let files = one_of_each(&photos)?;
     let options = ClassifyOptions { batch: 20, tta: false, decoders: 2 };
-    classify(&model, &files, &compute, options, &mut |i, answer| {
+    classify(&model, &files, &device, options, &mut |i, answer| {
         match answer {
             Ok(probabilities) => {
                 let best = argmax(probabilities);

@@ -14,18 +14,16 @@
 //! photos use `Dataset::load("photos")`, and for ImageNet's weights `Model::builder("resnet50")`:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use headstart::events::Event;
-//! use headstart::{Compute, Control, Dataset, Model, Phase, Settings, Trainer};
+//! use headstart::{Control, Dataset, Device, Model, Phase, Settings, Trainer};
 //!
 //! // 1,797 handwritten digits; a net without its head, and a new head for ten classes.
 //! let data = Dataset::load("sample")?;
 //! let mut model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //!
 //! // The head is trained over the frozen net, which runs once per image and not once per epoch.
-//! let compute = Arc::new(Compute::new(0)?); // a thread per core, the best instructions of this CPU
-//! let mut trainer = Trainer::new(&mut model, &data, compute.clone(), Settings::default())?;
+//! let device = Device::cpu(0)?; // a thread per core, the best instructions of this CPU
+//! let mut trainer = Trainer::new(&mut model, &data, device.clone(), Settings::default())?;
 //! let mut watch = |event: &Event| {
 //!     if let Event::Epoch(e) = event {
 //!         println!("epoch {}: loss {:.3}, validation {:?}", e.epoch, e.loss, e.val_accuracy);
@@ -45,7 +43,7 @@
 //! model.save(&path, None, &[])?;
 //! let model = Model::open(&path)?;
 //! let (images, mut go_on) = (data.test.unwrap(), |_done: usize| Control::Continue);
-//! let p = headstart::inference::probabilities(&model, &images, &compute, 32, &mut go_on)?.unwrap();
+//! let p = headstart::inference::probabilities(&model, &images, &device, 32, &mut go_on)?.unwrap();
 //! assert!((p[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5); // ten probabilities per image
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -90,7 +88,13 @@ mod numbers;
 pub mod report;
 
 pub use data::{augment, batches, dataset, image, split};
-pub use engine::{execute, inference, logistic, optimizer, plan};
+pub use engine::{inference, logistic, optimizer, plan};
+/// Plans with memory and weights on a device, ready to run.
+pub mod execute {
+    pub use crate::engine::cpu::Executor;
+    pub use crate::engine::execute::*;
+    pub use crate::engine::gradients::{Gradients, StepResult};
+}
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{builder, config, job, recipe};
@@ -103,10 +107,11 @@ pub mod inspect {
     pub use crate::report::data_check as html;
     pub use crate::study::inspect::*;
 }
-pub use train::{cache, class_weight, lr_find, run_folder, schedule, trainer};
+pub use train::{cache, class_weight, collective, lr_find, run_folder, schedule, trainer};
 
 pub use control::Control;
 pub use dataset::Dataset;
+pub use engine::device::Device;
 pub use error::{Error, Result};
 pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;

@@ -38,7 +38,7 @@ fn batches_hold_the_images_in_the_given_order_whatever_the_threads() {
                 let image = subset.image(i).unwrap();
                 let image = resize(&image, size.1, size.0, Interpolation::Bilinear).unwrap();
                 let floats: Vec<f32> = image.pixels.iter().map(|&v| f32::from(v)).collect();
-                assert_eq!(batch.images[slot * each..][..each], floats);
+                assert_eq!(batch.images.to_floats()[slot * each..][..each], floats);
             }
         }
         for (threads, prefetch) in [(2, 1), (3, 4), (8, 8)] {
@@ -100,12 +100,12 @@ fn augmented_batches_are_the_changed_images_whatever_the_threads() {
                 let target = target(size.0, size.1);
                 augment.apply(i, &image, target, &mut Resizer::new(), &mut bytes).unwrap();
                 let floats: Vec<f32> = bytes.into_iter().map(f32::from).collect();
-                assert_eq!(after.images[part], floats);
+                assert_eq!(after.images.to_floats()[part], floats);
             }
         }
         let options = LoaderOptions { threads: 3, prefetch: 4, batch_size: 4, ..base };
         let images = |batches: &[Batch]| -> Vec<f32> {
-            batches.iter().flat_map(|b| b.images.clone()).collect()
+            batches.iter().flat_map(|b| b.images.to_floats()).collect()
         };
         assert_eq!(images(&changed(options, &augment)), images(&batches));
         let next = Augment { epoch: 2, ..augment.clone() };

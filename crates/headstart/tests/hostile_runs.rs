@@ -7,7 +7,6 @@ mod mutate;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use headstart::cache::CacheSettings;
 use headstart::config::TrainConfig;
@@ -20,7 +19,7 @@ use headstart::trainer::Outcome;
 use headstart::weights::model_file::{Place, Progress};
 use headstart::weights::{Tensor, WeightFile, read};
 use headstart::{
-    Compute, Control, Dataset, Error, Model, Phase, Result, Settings, Trainer, compare,
+    Control, Dataset, Device, Error, Model, Phase, Result, Settings, Trainer, compare,
 };
 use mutate::{Random, mutated};
 use proptest::prelude::*;
@@ -45,7 +44,7 @@ fn put_back(files: &BTreeMap<PathBuf, Vec<u8>>) {
 /// A head that trains for three epochs of three steps on tiny images.
 struct Job {
     data: Dataset,
-    compute: Arc<Compute>,
+    device: Device,
     settings: Settings,
     folder: tempfile::TempDir,
 }
@@ -57,7 +56,7 @@ impl Job {
         let cache = CacheSettings { memory: 1 << 30, folder: None, disk: 1 << 30 };
         Job {
             data: Dataset::load("synthetic:2x14x16").unwrap(),
-            compute: Arc::new(Compute::new(1).unwrap()),
+            device: Device::cpu(1).unwrap(),
             settings: Settings {
                 batch_size: 10,
                 early_stopping,
@@ -82,8 +81,8 @@ impl Job {
     }
 
     fn trainer<'a>(&'a self, model: &'a mut Model) -> Trainer<'a> {
-        let (compute, settings) = (Arc::clone(&self.compute), self.settings.clone());
-        Trainer::new(model, &self.data, compute, settings).unwrap()
+        let (device, settings) = (self.device.clone(), self.settings.clone());
+        Trainer::new(model, &self.data, device, settings).unwrap()
     }
 
     /// The weights that training leads to, without a folder.

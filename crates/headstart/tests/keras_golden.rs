@@ -6,7 +6,7 @@ mod oracle;
 use std::sync::Arc;
 
 use headstart::Compute;
-use headstart::execute::{Executor, Gradients, StepResult};
+use headstart::execute::{Execute, Executor, Gradients, StepResult, Training, Turn, Weights};
 use headstart::graph::NodeId;
 use headstart::optimizer::{DecayOf, Optimizer, Rule, WeightDecay};
 use headstart::parameters::{Parameter, Parameters, Role};
@@ -118,7 +118,12 @@ fn plan(net: &Net, outputs: Vec<NodeId>, trainable: Option<Vec<bool>>) -> Plan {
 }
 
 fn executor(net: &Net, plan: Plan, p: &Parameters) -> Executor {
-    Executor::new(Arc::clone(&net.graph), plan, compute(), p, 0).unwrap()
+    let mut e = Executor::new(Arc::clone(&net.graph), plan, compute(), p, 0).unwrap();
+    if e.plan().request.trainable.is_some() {
+        let rule = Rule::Sgd { momentum: 0.9, nesterov: true };
+        e.prepare(Training::new(Optimizer::new(rule, 0.01).unwrap())).unwrap();
+    }
+    e
 }
 
 /// A training step from the golden weights; its gradients, and the values of `layers`.
@@ -128,12 +133,15 @@ fn step(
     from: usize,
     layers: &[NodeId],
 ) -> (StepResult, Gradients, Vec<Vec<f32>>) {
-    let mut p = weights(golden, net);
+    let p = weights(golden, net);
     let trainable = net.trainable(FreezePoint(from));
     let mut e = executor(net, plan(net, layers.to_vec(), Some(trainable)), &p);
     let mut gradients = Gradients::default();
     let images = golden.get("images");
-    let result = e.train_step(&[&images], &golden.labels(), &mut p, &mut gradients).unwrap();
+    let labels = golden.labels();
+    let turn = Turn::default();
+    let result = e.train_step(&[(&images).into()], (&labels).into(), turn).unwrap();
+    e.gradients(&mut gradients).unwrap();
     let values = (0..layers.len()).map(|i| e.output(i, BATCH).to_vec()).collect();
     (result, gradients, values)
 }
@@ -147,7 +155,7 @@ fn inference_values_are_those_of_keras() {
     assert_eq!(names.len(), 6);
     for name in names {
         let mut e = executor(&net, plan(&net, vec![node(&net, &name)], None), &p);
-        e.forward(&[&images], BATCH).unwrap();
+        e.forward(&[(&images).into()], BATCH).unwrap();
         let expected = golden.wide(&format!("inference/{name}"));
         assert_within(distance(e.output(0, BATCH), &expected), ACTIVATIONS, &name);
     }
@@ -209,16 +217,14 @@ fn weights_and_statistics_after_three_steps_are_those_of_keras() {
         let mut p = weights(&golden, &net);
         let trainable = net.trainable(FreezePoint(from));
         let mut e = executor(&net, plan(&net, vec![], Some(trainable)), &p);
-        let mut gradients = Gradients::default();
-        let rule = Rule::Sgd { momentum: 0.9, nesterov: true };
-        let mut optimizer = Optimizer::new(rule, 0.01).unwrap();
         for (i, loss) in golden.wide(&format!("{from}/losses")).into_iter().enumerate() {
-            let r = e.train_step(&[&images], &labels, &mut p, &mut gradients).unwrap();
+            let turn = Turn { step: i as u64, replica: 0 };
+            let r = e.train_step(&[(&images).into()], (&labels).into(), turn).unwrap();
             let what = format!("{from}: loss of step {i}");
             assert_within((f64::from(r.loss) - loss).abs(), AFTER_STEPS * loss, &what);
-            optimizer.step(&compute(), &mut p, &gradients);
-            e.refresh(&p).unwrap();
+            e.update(0.01).unwrap();
         }
+        e.download(Weights::Current, &mut p).unwrap();
         let start = weights(&golden, &net);
         for (t, before) in p.tensors.iter().zip(&start.tensors) {
             let keras = golden.wide(&format!("{from}/sgd/{}", t.name));

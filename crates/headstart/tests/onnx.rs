@@ -1,7 +1,6 @@
 //! ONNX exports, run by another program's engine (rten), against the model they came from.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use headstart::export::onnx::{INPUT, Int8, OUTPUT, write};
 use headstart::graph::Op;
@@ -11,7 +10,7 @@ use headstart::model::Model;
 use headstart::parameters::Role;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, VERSION};
-use headstart::{Compute, Control, Dataset};
+use headstart::{Control, Dataset, Device};
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
@@ -57,8 +56,8 @@ fn images() -> Dataset {
     Dataset::load(&format!("synthetic:{CLASSES}x{COUNT}x37")).unwrap()
 }
 
-fn compute() -> Arc<Compute> {
-    Arc::new(Compute::new(2).unwrap())
+fn device() -> Device {
+    Device::cpu(2).unwrap()
 }
 
 /// What rten makes of the bytes of the images, at the model's size.
@@ -91,7 +90,7 @@ fn exported(model: &Model, int8: Option<&Int8>) -> Vec<u8> {
 
 fn ours(model: &Model, data: &Dataset) -> Vec<f32> {
     let mut go_on = |_| Control::Continue;
-    probabilities(model, &data.train, &compute(), 4, &mut go_on).unwrap().unwrap()
+    probabilities(model, &data.train, &device(), 4, &mut go_on).unwrap().unwrap()
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -127,14 +126,14 @@ fn bytes_answer_in_another_engine_what_was_foreseen_here() {
     for (net, preprocess) in [("resnet20", Preprocess::Torch), ("resnet50v2", Preprocess::Tf)] {
         let model = model(net, 40, 1, preprocess);
         let mut go_on = |_| Control::Continue;
-        let int8 = Int8::calibrate(&model, &data.train, &compute(), &mut go_on).unwrap().unwrap();
+        let int8 = Int8::calibrate(&model, &data.train, &device(), &mut go_on).unwrap().unwrap();
         assert_eq!(int8.images, data.train.len());
         // Every convolution's input has bytes.
         let graph = &model.net.graph;
         let convolutions = graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2D { .. }));
         assert!(int8.nodes().count() >= convolutions.count());
         let foreseen =
-            int8.probabilities(&model, &data.train, &compute(), &mut go_on).unwrap().unwrap();
+            int8.probabilities(&model, &data.train, &device(), &mut go_on).unwrap().unwrap();
         let (floats, bytes) = (exported(&model, None), exported(&model, Some(&int8)));
         let far = distance(&answers(&model, bytes.clone(), &data), &foreseen);
         let cost = distance(&foreseen, &ours(&model, &data));
@@ -155,10 +154,10 @@ fn what_cannot_be_written_or_calibrated_is_an_error() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let mut go_on = |_| Control::Continue;
     let none = data.train.select(&[]);
-    assert!(Int8::calibrate(&model, &none, &compute(), &mut go_on).is_err());
+    assert!(Int8::calibrate(&model, &none, &device(), &mut go_on).is_err());
     let mut stop = |_| Control::Stop;
-    assert_eq!(Int8::calibrate(&model, &data.train, &compute(), &mut stop).unwrap(), None);
+    assert_eq!(Int8::calibrate(&model, &data.train, &device(), &mut stop).unwrap(), None);
     model.parameters.tensors[0].values[0] = f32::NAN;
-    let error = Int8::calibrate(&model, &data.train, &compute(), &mut go_on).unwrap_err();
+    let error = Int8::calibrate(&model, &data.train, &device(), &mut go_on).unwrap_err();
     assert!(error.to_string().contains("finite"), "{error}");
 }

@@ -3,9 +3,8 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use headstart::Compute;
+use headstart::Device;
 use headstart::dataset::{DataOptions, Dataset, open};
 use headstart::inference::{Control, evaluate};
 use headstart::model::Model;
@@ -43,10 +42,10 @@ fn the_weights_inside_the_program_know_cifar10() {
     let data = open(&path, &DataOptions::default()).unwrap();
     let test = data.test.unwrap().limit(2000, 42);
     let model = Model::from_file(embedded::cifar10().unwrap()).unwrap();
-    let compute = Arc::new(Compute::new(0).unwrap());
+    let device = Device::cpu(0).unwrap();
     let (labels, mut go_on) = (test.labels(), |_| Control::Continue);
     let report =
-        evaluate(&model, &test, &labels, "test", &compute, 50, &mut go_on).unwrap().unwrap();
+        evaluate(&model, &test, &labels, "test", &device, 50, &mut go_on).unwrap().unwrap();
     println!("{} of {} images: {}", report.accuracy, report.samples, report.loss);
     assert!(report.accuracy >= 0.828 && report.samples == 2000, "{}", report.accuracy);
 }

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headstart::Compute;
-use headstart::execute::{Executor, Gradients};
+use headstart::Device;
+use headstart::collective::{Alone, Collective, share};
+use headstart::execute::{Execute, Executor, Gradients, Input, Training, Turn, Weights};
 use headstart::optimizer::{Optimizer, Rule};
 use headstart::parameters::{Parameter, Parameters, Role};
 use headstart::plan::{Plan, Request};
@@ -129,7 +131,7 @@ fn both_formats_hold_the_same_net_and_it_computes_the_same() {
             Request { batch: BATCH, sources: vec![0], outputs, trainable: None, dtype: DType::F32 };
         let plan = Plan::new(&net.graph, request).unwrap();
         let mut e = Executor::new(Arc::clone(&net.graph), plan, compute, &p, 0).unwrap();
-        e.forward(&[&golden.narrow("images")], BATCH).unwrap();
+        e.forward(&[(&golden.narrow("images")).into()], BATCH).unwrap();
         assert_within(distance(e.output(0, BATCH), &golden.get("inference")), 2e-5, name);
     }
 }
@@ -153,11 +155,13 @@ fn gradients_and_three_steps_are_those_of_pytorch() {
         let graph = Arc::clone(&net.graph);
         let mut e = Executor::new(graph, plan, Arc::clone(&compute), &p, 0).unwrap();
         let mut gradients = Gradients::default();
-        let mut optimizer = Optimizer::new(Rule::SGD, 0.01).unwrap();
+        e.prepare(Training::new(Optimizer::new(Rule::SGD, 0.01).unwrap())).unwrap();
         let images = golden.narrow("images");
         let labels: Vec<u32> = golden.get("labels").into_iter().map(|l| l as u32).collect();
         for (i, loss) in golden.get("losses").into_iter().enumerate() {
-            let r = e.train_step(&[&images], &labels, &mut p, &mut gradients).unwrap();
+            let turn = Turn { step: i as u64, replica: 0 };
+            let r = e.train_step(&[(&images).into()], (&labels).into(), turn).unwrap();
+            e.gradients(&mut gradients).unwrap();
             let what = format!("{name}: loss of step {i}");
             assert_within((f64::from(r.loss) - loss).abs(), 1e-4 * loss, &what);
             if i == 0 {
@@ -166,13 +170,57 @@ fn gradients_and_three_steps_are_those_of_pytorch() {
                     assert_within(distance(g, &torch), 5e-4, &format!("{name}: {}", t.name));
                 }
             }
-            optimizer.step(&compute, &mut p, &gradients);
-            e.refresh(&p).unwrap();
+            e.update(0.01).unwrap();
         }
+        e.download(Weights::Current, &mut p).unwrap();
         for t in &p.tensors {
             let torch = golden.like("after", &net, t);
             assert_within(distance(&t.values, &torch), 1e-4, &format!("{name}: after, {}", t.name));
         }
+    }
+}
+
+/// `golden/torch/ddp.py`: two processes of `DistributedDataParallel`, here two replicas of one batch.
+#[test]
+fn two_replicas_are_two_processes_of_pytorch() {
+    let net = net(Block::Basic);
+    let golden = Golden(std::fs::read(path("ddp.expected.safetensors")).unwrap());
+    let mut p = load(&net, "basic.pth");
+    let (sources, outputs) = (vec![0], vec![]);
+    let trainable = Some(net.trainable(FreezePoint(0)));
+    let request = Request { batch: BATCH, sources, outputs, trainable, dtype: DType::F32 };
+    let mut e = Device::cpu(2).unwrap().executor(&net.graph, request, &p, 0).unwrap();
+    let rule = Rule::Sgd { momentum: 0.9, nesterov: false };
+    e.prepare(Training::new(Optimizer::new(rule, 0.01).unwrap())).unwrap();
+    let images = golden.narrow("images");
+    let labels: Vec<u32> = golden.get("labels").into_iter().map(|l| l as u32).collect();
+    let count = labels.len();
+    for (i, loss) in golden.get("losses").into_iter().enumerate() {
+        let mut total = 0.0;
+        for replica in 0..2 {
+            let range = share(count, replica, 2);
+            let input = Input::from(&images).part(count, range.clone());
+            let turn = Turn { step: i as u64, replica };
+            let r = e.train_step(&[input], labels[range].into(), turn).unwrap();
+            total += f64::from(r.loss) / 2.0;
+            e.accumulate().unwrap();
+        }
+        e.reduce(count, &mut |own, sum| Alone.all_reduce(own, sum)).unwrap();
+        assert_within((total - loss).abs(), 1e-4 * loss, &format!("loss of step {i}"));
+        if i == 0 {
+            let mut gradients = Gradients::default();
+            e.gradients(&mut gradients).unwrap();
+            for (t, g) in p.tensors.iter().zip(&gradients.tensors).filter(|g| !g.1.is_empty()) {
+                let torch = golden.like("gradient", &net, t);
+                assert_within(distance(g, &torch), 5e-4, &t.name);
+            }
+        }
+        e.update(0.01).unwrap();
+    }
+    e.download(Weights::Current, &mut p).unwrap();
+    for t in &p.tensors {
+        let torch = golden.like("after", &net, t);
+        assert_within(distance(&t.values, &torch), 1e-4, &format!("after, {}", t.name));
     }
 }
 

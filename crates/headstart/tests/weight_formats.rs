@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hdf5_pure::{AttrValue, File, FileBuilder};
 use headstart::Compute;
-use headstart::execute::Executor;
+use headstart::execute::{Execute, Executor};
 use headstart::export::{WeightFormat, script, write_weights};
 use headstart::model::Model;
 use headstart::parameters::{Parameters, Role, layer_shapes};
@@ -99,7 +99,7 @@ fn keras_v2_nets_give_kerass_probabilities() {
         let plan = Plan::new(&net.graph, request).unwrap();
         let compute = Arc::new(Compute::new(2).unwrap());
         let mut e = Executor::new(Arc::clone(&net.graph), plan, compute, &p, 0).unwrap();
-        e.forward(&[&floats(&golden, "images")], 4).unwrap();
+        e.forward(&[(&floats(&golden, "images")).into()], 4).unwrap();
         let expected = floats(&golden, "probabilities");
         assert_eq!(expected.len(), e.output(0, 4).len());
         for (ours, keras) in e.output(0, 4).iter().zip(&expected) {

@@ -2,12 +2,10 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use hdf5_pure::{AttrValue, FileBuilder};
-use headstart::Compute;
+use headstart::Device;
 use headstart::image::Interpolation;
-use headstart::inference::executor;
+use headstart::inference::{executor, read_floats};
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, Progress, VERSION};
@@ -206,14 +204,14 @@ fn real_imagenet_weights_give_kerass_probabilities() {
     let images: Vec<f32> = (0..2 * 224 * 224 * 3)
         .map(|i| pixel(i / (224 * 224 * 3), i / (224 * 3) % 224, i / 3 % 224, i % 3))
         .collect();
-    let compute = Arc::new(Compute::new(0).unwrap());
-    let mut e = executor(&model, &compute, 2, &[0], &[model.output()]).unwrap();
-    e.forward(&[&images], 2).unwrap();
+    let device = Device::cpu(0).unwrap();
+    let mut e = executor(&model, &device, 2, &[0], &[model.output()]).unwrap();
+    e.forward(&[(&images).into()], 2).unwrap();
     let keras: Vec<f32> = include_str!("golden/imagenet/probabilities.txt")
         .split_whitespace()
         .map(|v| v.parse().unwrap())
         .collect();
-    let ours = e.output(0, 2);
+    let ours = read_floats(&mut *e, 0).unwrap();
     assert_eq!(ours.len(), keras.len());
     let worst = ours.iter().zip(&keras).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(ours.iter().all(|p| p.is_finite()) && worst <= 1e-5, "{worst}");

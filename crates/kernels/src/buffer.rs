@@ -9,6 +9,9 @@ pub const LINE: usize = 16;
 /// their addresses.
 const LARGE: usize = 1 << 20;
 
+/// Floats, with those before the first whole line, that can be addressed.
+const MOST: usize = isize::MAX as usize / size_of::<f32>() - LINE;
+
 /// A zero-initialised block of `f32` that starts on a cache line. Memory that is never touched costs
 /// nothing: the system hands out zeroed pages on first use.
 #[derive(Default)]
@@ -33,10 +36,14 @@ impl Default for Memory {
 
 impl Buffer {
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// If so many floats cannot be addressed.
     pub fn zeros(len: usize) -> Buffer {
         if len == 0 {
             return Buffer::default();
         }
+        assert!(len <= MOST, "a buffer of {len} floats is too long");
         if len >= LARGE
             && let Some(pages) = pages(len)
         {
@@ -51,7 +58,7 @@ impl Buffer {
 
 /// Pages for `len` floats, huge ones where the system has them; `None` if it gives none.
 fn pages(len: usize) -> Option<MmapMut> {
-    let pages = MmapMut::map_anon(len.checked_mul(size_of::<f32>())?).ok()?;
+    let pages = MmapMut::map_anon(len * size_of::<f32>()).ok()?;
     // Advice only: without it everything is right and slower.
     #[cfg(target_os = "linux")]
     let _ = pages.advise(memmap2::Advice::HugePage);

@@ -15,6 +15,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+use crate::shape::is_product;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -35,7 +36,7 @@ const LANES: usize = 16;
 /// If `a` is not `n * n` numbers.
 #[must_use]
 pub fn cholesky(c: &Compute, n: usize, a: &mut [f64]) -> bool {
-    assert_eq!(a.len(), n * n, "matrix length");
+    assert!(is_product(a.len(), &[n, n]), "matrix length");
     for first in (0..n).step_by(BLOCK) {
         let last = n.min(first + BLOCK);
         // The block's rows left of it, which all rows below need.
@@ -161,7 +162,7 @@ pub fn times_lower_transposed(n: usize, l: &[f64], columns: usize, b: &mut [f64]
 /// # Panics
 /// If `l` is not `n * n` numbers.
 pub fn inverse_lower(c: &Compute, n: usize, l: &[f64]) -> Vec<f64> {
-    assert_eq!(l.len(), n * n, "factor length");
+    assert!(is_product(l.len(), &[n, n]), "factor length");
     let mut x = vec![0.0; n * n];
     for first in (0..n).step_by(BLOCK) {
         let last = n.min(first + BLOCK);
@@ -198,8 +199,8 @@ fn subtract(to: &mut [f64], factor: f64, x: &[f64]) {
 }
 
 fn check(n: usize, l: &[f64], columns: usize, b: &[f64]) {
-    assert_eq!(l.len(), n * n, "factor length");
-    assert!(columns > 0 && b.len() == n * columns, "right side length");
+    assert!(is_product(l.len(), &[n, n]), "factor length");
+    assert!(columns > 0 && is_product(b.len(), &[n, columns]), "right side length");
 }
 
 #[cfg(test)]

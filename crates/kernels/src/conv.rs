@@ -237,6 +237,8 @@ fn convolve<E: Element>(
 ) -> Option<[Vec<f64>; 2]> {
     let columns = shape.out_channels();
     let packed = packed.check::<E>(compute, shape, false);
+    assert_eq!(input.len(), shape.in_len(), "input length");
+    assert_eq!(output.len(), shape.out_len(), "output length");
     let Epilogue { bias, residual, relu } = epilogue;
     let finish = Finish { bias, residual, relu, ..Finish::nothing() };
     if winograd::suits::<E>(shape) {
@@ -334,6 +336,10 @@ fn input_gradient<E: Element>(
 ) -> Option<[Vec<f64>; 2]> {
     let finish = &Finish { accumulate: onto != Onto::Nothing, mask, ..Finish::nothing() };
     let mut rest = packed.check::<E>(compute, shape, true);
+    assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
+    assert_eq!(grad_input.len(), shape.in_len(), "input gradient length");
+    assert!(mask.is_none_or(|m| m.len() == shape.in_len()), "mask length");
+    assert!(factor.is_none_or(|f| f.len() == shape.in_len()), "factor length");
     let n = shape.in_channels();
     if winograd::suits::<E>(shape) {
         let channels = [shape.out_channels(), n];
@@ -366,7 +372,7 @@ fn input_gradient<E: Element>(
 /// from values that are not rounded yet.
 ///
 /// # Panics
-/// As [`backward_input`]; if `x`, `dgamma` or `dbeta` have not the length of the input or of its channels.
+/// As [`backward_input`]; if `x`, `state`, `dgamma` or `dbeta` have not the length of the input or of its channels.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_input_norm<E: Element>(
     compute: &Compute,
@@ -381,11 +387,14 @@ pub fn backward_input_norm<E: Element>(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
+    let n = shape.in_channels();
+    assert_eq!(x.len(), shape.in_len(), "normalised input length");
+    assert!(dgamma.len() == n && dbeta.len() == n, "gradient length");
+    state.check(n);
     let factor = (E::DTYPE == DType::Bf16).then_some(x);
     match input_gradient(compute, shape, grad_output, packed, (onto, mask), grad_input, factor) {
         Some(totals) => norm::parameter_gradients_of_sums(&totals, state, dgamma, dbeta),
         None => {
-            let n = shape.in_channels();
             norm::batch_norm_parameter_gradients(compute, n, x, grad_input, state, dgamma, dbeta);
         }
     }
@@ -402,7 +411,9 @@ pub fn backward_kernel<E: Element>(
     grad_output: &[E],
     grad_kernel: &mut [f32],
 ) {
+    assert_eq!(input.len(), shape.in_len(), "input length");
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
+    assert_eq!(grad_kernel.len(), shape.kernel_len(), "kernel gradient length");
     if winograd::suits::<E>(shape) {
         winograd::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
         return;

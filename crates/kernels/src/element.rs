@@ -304,6 +304,24 @@ impl Values {
         }
     }
 
+    /// Copies `values`, of any type, in the place of what is here.
+    pub fn replace(&mut self, values: Slice<'_>) {
+        match (&mut *self, values) {
+            (Values::F32(v), Slice::F32(values)) => {
+                v.clear();
+                v.extend_from_slice(values);
+            }
+            (Values::Bf16(v), Slice::Bf16(values)) => {
+                v.clear();
+                v.extend_from_slice(values);
+            }
+            (_, values) => {
+                *self = Values::with_capacity(values.dtype(), values.len());
+                self.extend(values);
+            }
+        }
+    }
+
     /// Appends values of the same type.
     ///
     /// # Panics
@@ -321,17 +339,23 @@ impl Values {
     /// The rows of `length` elements with these numbers, replacing what `rows` holds.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If there is no such row, or these are not rows of `length`.
     pub fn gather(&self, length: usize, numbers: &[usize], rows: &mut Values) {
         fn copy<E: Copy>(from: &[E], length: usize, numbers: &[usize], to: &mut Vec<E>) {
             to.clear();
+            if length == 0 {
+                return;
+            }
+            assert!(from.len().is_multiple_of(length), "not rows of {length}");
+            let rows = from.len() / length;
+            assert!(numbers.iter().all(|&i| i < rows), "a row above {rows}");
             numbers.iter().for_each(|&i| to.extend_from_slice(&from[i * length..][..length]));
         }
         match (self, rows) {
             (Values::F32(from), Values::F32(to)) => copy(from, length, numbers, to),
             (Values::Bf16(from), Values::Bf16(to)) => copy(from, length, numbers, to),
             (held, rows) => {
-                *rows = Values::with_capacity(held.as_slice().dtype(), length * numbers.len());
+                *rows = Values::with_capacity(held.as_slice().dtype(), 0);
                 held.gather(length, numbers, rows);
             }
         }

@@ -20,6 +20,9 @@ fn map1<E: Element>(c: &Compute, a: &[E], y: &mut [E], f: impl Fn(f32) -> f32 + 
 }
 
 /// `y = max(x, 0)`; NaN stays NaN.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn relu<E: Element>(c: &Compute, x: &[E], y: &mut [E]) {
     map1(
         c,
@@ -31,6 +34,9 @@ pub fn relu<E: Element>(c: &Compute, x: &[E], y: &mut [E]) {
 }
 
 /// Zeroes the elements of `dy` whose ReLU output `y` is not positive.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn relu_backward<E: Element>(c: &Compute, y: &[E], dy: &mut [E]) {
     assert_eq!(y.len(), dy.len(), "lengths differ");
     c.threads.chunks(dy, TASK, |i, dy| {
@@ -43,6 +49,9 @@ pub fn relu_backward<E: Element>(c: &Compute, y: &[E], dy: &mut [E]) {
 }
 
 /// `y = a + b`, then `max(y, 0)` with `rectify`.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn add<E: Element>(c: &Compute, a: &[E], b: &[E], rectify: bool, y: &mut [E]) {
     assert!(a.len() == y.len() && b.len() == y.len(), "lengths differ");
     let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
@@ -58,6 +67,9 @@ pub fn add<E: Element>(c: &Compute, a: &[E], b: &[E], rectify: bool, y: &mut [E]
 }
 
 /// `y += a`
+///
+/// # Panics
+/// If the lengths differ.
 pub fn accumulate<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| {
@@ -69,6 +81,9 @@ pub fn accumulate<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
 }
 
 /// `y = a`
+///
+/// # Panics
+/// If the lengths differ.
 pub fn copy<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
     assert_eq!(a.len(), y.len(), "lengths differ");
     c.threads.chunks(y, TASK, |i, y| y.copy_from_slice(&a[i * TASK..][..y.len()]));
@@ -76,6 +91,9 @@ pub fn copy<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
 
 /// Zeroes a share `rate` of the elements and divides the others by `1 - rate`. Which ones is a
 /// function of `seed` and position alone; the gradient is the same call on the gradient.
+///
+/// # Panics
+/// If the lengths differ, or `rate` is not from 0 to below 1.
 pub fn dropout<E: Element>(c: &Compute, rate: f32, seed: u64, x: &[E], y: &mut [E]) {
     assert_eq!(x.len(), y.len(), "lengths differ");
     assert!((0.0..1.0).contains(&rate), "dropout rate {rate} is not in 0..1");
@@ -108,12 +126,32 @@ pub struct Affine {
     pub offset: [f32; 3],
 }
 
+/// What [`frame`] reads: elements, or the bytes of images.
+pub trait Pixel: Copy + Send + Sync {
+    /// The value, exactly.
+    fn value(self) -> f32;
+}
+
+impl Pixel for u8 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl<E: Element> Pixel for E {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
 /// Enlarges and frames `x`; with `affine` (three channels) pixels are mapped first, the zeros of
 /// the frame are not.
 ///
 /// # Panics
 /// If a slice has not the length `s` gives it, or `affine` meets other than three channels.
-pub fn frame<I: Element, E: Element>(
+pub fn frame<I: Pixel, E: Element>(
     c: &Compute,
     s: &FrameShape,
     affine: Option<&Affine>,
@@ -144,11 +182,11 @@ pub fn frame<I: Element, E: Element>(
             let (cell, others) = cells.split_at_mut(n);
             match affine {
                 None => {
-                    cell.iter_mut().zip(pixel).for_each(|(y, x)| *y = E::from_f32(x.to_f32()));
+                    cell.iter_mut().zip(pixel).for_each(|(y, x)| *y = E::from_f32(x.value()));
                 }
                 Some(a) => {
                     for (k, y) in cell.iter_mut().enumerate() {
-                        *y = E::from_f32(pixel[a.source[k]].to_f32() * a.scale[k] + a.offset[k]);
+                        *y = E::from_f32(pixel[a.source[k]].value() * a.scale[k] + a.offset[k]);
                     }
                 }
             }

@@ -257,6 +257,8 @@ impl<'a, E: Element> Job<'a, E> {
         let kernels = compute.kernels::<E>();
         let (tile, unit) = (kernels.tile(columns), kernels.depth);
         let len = g.batch * g.output[0] * g.output[1] * columns;
+        let [height, width, channels] = g.source;
+        assert_eq!(operands.source.len(), g.batch * height * width * channels, "source length");
         assert_eq!(
             packed.len(),
             packed_len::<E>(compute, g.size(), columns),

@@ -38,6 +38,8 @@ pub(crate) fn run<E: Element>(
     grad_kernel: &mut [f32],
 ) {
     let (pixels, depth) = (g.pixels(), g.depth());
+    let [height, width, channels] = g.source;
+    assert_eq!(source.len(), g.batch * height * width * channels, "source length");
     assert_eq!(grad_output.len(), pixels * columns, "output gradient length");
     assert_eq!(grad_kernel.len(), depth * columns, "kernel gradient length");
     if pixels == 0 || grad_kernel.is_empty() {

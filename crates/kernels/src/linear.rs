@@ -2,6 +2,7 @@
 //!
 //! Every element sums its terms in one order, whatever the number of threads.
 
+use crate::shape::is_product;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -23,7 +24,10 @@ pub fn dense(c: &Compute, x: &[f32], kernel: &[f64], bias: &[f64], to: &mut [f64
     assert!(columns > 0 && kernel.len().is_multiple_of(columns), "kernel length");
     let width = kernel.len() / columns;
     assert!(to.len().is_multiple_of(columns), "output length");
-    assert_eq!(x.len(), to.len() / columns * width, "input length");
+    assert!(is_product(x.len(), &[to.len() / columns, width]), "input length");
+    if width == 0 {
+        return to.chunks_exact_mut(columns).for_each(|to| to.copy_from_slice(bias));
+    }
     let panels = pack(kernel, columns);
     c.threads.chunks(to, TASK * columns, |task, to| {
         let rows = to.len() / columns;
@@ -99,7 +103,7 @@ pub fn dense_kernel_gradient(c: &Compute, x: &[f32], d: &[f64], columns: usize, 
     assert!(d.len().is_multiple_of(columns), "output gradient length");
     let width = to.len() / columns;
     let rows = d.len() / columns;
-    assert_eq!(x.len(), rows * width, "input length");
+    assert!(is_product(x.len(), &[rows, width]), "input length");
     if width == 0 || rows == 0 {
         return;
     }

@@ -1,5 +1,6 @@
 //! Softmax and categorical cross-entropy over rows of `classes` values.
 
+use crate::shape::is_product;
 use crate::table::Compute;
 
 /// Loss and hits of a batch.
@@ -41,7 +42,7 @@ pub fn softmax(c: &Compute, classes: usize, logits: &[f32], p: &mut [f32]) {
 /// # Panics
 /// If `p` is not one row per label or a label is not below `classes`.
 pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
-    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
+    check(classes, p, labels);
     let mut total = BatchLoss::default();
     for (row, &label) in p.chunks_exact(classes).zip(labels) {
         let own = row[label as usize];
@@ -60,7 +61,7 @@ pub fn cross_entropy(classes: usize, p: &[f32], labels: &[u32]) -> BatchLoss {
 /// # Panics
 /// As [`cross_entropy`].
 pub fn cross_entropy_gradient(classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
-    assert_eq!(p.len(), labels.len() * classes, "probabilities length");
+    check(classes, p, labels);
     assert_eq!(p.len(), dlogits.len(), "lengths differ");
     let scale = 1.0 / labels.len() as f32;
     let rows = dlogits.chunks_exact_mut(classes).zip(p.chunks_exact(classes));
@@ -68,6 +69,16 @@ pub fn cross_entropy_gradient(classes: usize, p: &[f32], labels: &[u32], dlogits
         d.iter_mut().zip(p).for_each(|(d, p)| *d = p * scale);
         d[label as usize] = (p[label as usize] - 1.0) * scale;
     }
+}
+
+/// A row of probabilities for each label, which is one of the classes.
+fn check(classes: usize, p: &[f32], labels: &[u32]) {
+    assert!(classes > 0, "no classes");
+    assert!(is_product(p.len(), &[labels.len(), classes]), "probabilities length");
+    assert!(
+        labels.iter().all(|&label| (label as usize) < classes),
+        "a label above {classes} classes"
+    );
 }
 
 /// Labels of a batch: one a row, or two that share it.
@@ -129,6 +140,7 @@ impl Targets {
         if *self == Targets::default() {
             return cross_entropy(classes, p, labels);
         }
+        self.check(classes, p, labels);
         let smoothing = f64::from(self.smoothing);
         let mut total = BatchLoss::default();
         for (row, label) in p.chunks_exact(classes).zip(labels.chunks_exact(1)) {
@@ -137,7 +149,7 @@ impl Targets {
                 let all = (0..classes as u32).map(|k| cross_entropy(classes, row, &[k]).loss);
                 own.loss += smoothing * (all.sum::<f64>() / classes as f64 - own.loss);
             }
-            total.loss += own.loss * f64::from(self.weight(classes, label[0]));
+            total.loss += own.loss * f64::from(self.weight(label[0]));
             total.correct += own.correct;
         }
         total
@@ -164,23 +176,25 @@ impl Targets {
     }
 
     fn gradient_of_one(&self, classes: usize, p: &[f32], labels: &[u32], dlogits: &mut [f32]) {
+        self.check(classes, p, labels);
         cross_entropy_gradient(classes, p, labels, dlogits);
         if *self == Targets::default() {
             return;
         }
         let whole = self.smoothing / labels.len() as f32;
         for (d, &label) in dlogits.chunks_exact_mut(classes).zip(labels) {
-            let weight = self.weight(classes, label);
+            let weight = self.weight(label);
             d[label as usize] += whole;
             d.iter_mut().for_each(|d| *d = (*d - whole / classes as f32) * weight);
         }
     }
 
-    fn weight(&self, classes: usize, label: u32) -> f32 {
-        if self.weights.is_empty() {
-            return 1.0;
-        }
-        assert_eq!(self.weights.len(), classes, "one weight per class");
-        self.weights[label as usize]
+    fn check(&self, classes: usize, p: &[f32], labels: &[u32]) {
+        check(classes, p, labels);
+        assert!([0, classes].contains(&self.weights.len()), "one weight per class");
+    }
+
+    fn weight(&self, label: u32) -> f32 {
+        if self.weights.is_empty() { 1.0 } else { self.weights[label as usize] }
     }
 }

@@ -47,6 +47,9 @@ pub(crate) fn sums<const N: usize>(
 }
 
 /// Sum over the rows of `x`, for instance the gradient of a bias.
+///
+/// # Panics
+/// If `x` is not rows of `channels`, or there is not one sum a channel.
 pub fn column_sums<E: Element>(c: &Compute, channels: usize, x: &[E], result: &mut [f32]) {
     assert_eq!(result.len(), channels, "sums length");
     let [total] = sums(
@@ -66,6 +69,9 @@ pub fn column_sums<E: Element>(c: &Compute, channels: usize, x: &[E], result: &m
 /// Mean and biased variance over the rows of `x`.
 ///
 /// Sums are taken of `x - x[0]`, so that a large mean does not drown the variance.
+///
+/// # Panics
+/// If `x` is not one or more rows of `channels`, or there is not one mean and variance a channel.
 pub fn batch_norm_statistics<E: Element>(
     c: &Compute,
     channels: usize,
@@ -100,6 +106,9 @@ pub fn batch_norm_statistics<E: Element>(
 }
 
 /// Scale and shift so that batch norm with these statistics is `x * scale + shift`.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn batch_norm_fold(
     gamma: &[f32],
     beta: &[f32],
@@ -109,7 +118,10 @@ pub fn batch_norm_fold(
     scale: &mut [f32],
     shift: &mut [f32],
 ) {
-    for k in 0..gamma.len() {
+    let n = gamma.len();
+    assert!(beta.len() == n && mean.len() == n && variance.len() == n, "parameter length");
+    assert!(scale.len() == n && shift.len() == n, "scale length");
+    for k in 0..n {
         let s = f64::from(gamma[k]) / (f64::from(variance[k]) + f64::from(epsilon)).sqrt();
         scale[k] = s as f32;
         shift[k] = (f64::from(beta[k]) - f64::from(mean[k]) * s) as f32;
@@ -117,6 +129,9 @@ pub fn batch_norm_fold(
 }
 
 /// Keras's update of a moving statistic: `moving * momentum + batch * (1 - momentum)`.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn batch_norm_moving(batch: &[f32], momentum: f32, moving: &mut [f32]) {
     assert_eq!(batch.len(), moving.len(), "statistics length");
     for (m, b) in moving.iter_mut().zip(batch) {
@@ -125,6 +140,9 @@ pub fn batch_norm_moving(batch: &[f32], momentum: f32, moving: &mut [f32]) {
 }
 
 /// `y = x * scale + shift`, plus `residual`, then `max(y, 0)` with `relu`, in one pass.
+///
+/// # Panics
+/// If `x` is not rows of `channels`, or a slice has another length than it or than its channels.
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_apply<E: Element>(
     c: &Compute,
@@ -191,12 +209,25 @@ pub struct NormState<'a> {
 }
 
 impl NormState<'_> {
+    /// # Panics
+    /// If there is not one value a channel.
+    pub(crate) fn check(&self, channels: usize) {
+        let lengths = [self.mean, self.variance, self.gamma].map(<[f32]>::len);
+        assert!(
+            lengths == [channels; 3],
+            "batch norm of {channels} channels with {lengths:?} values"
+        );
+    }
+
     fn deviation(&self, k: usize) -> f64 {
         (f64::from(self.variance[k]) + f64::from(self.epsilon)).sqrt()
     }
 }
 
 /// Gradients of `gamma` and `beta`: `sum dy * (x - mean) / sqrt(variance + epsilon)` and `sum dy`.
+///
+/// # Panics
+/// If `x` is not rows of `channels`, or a slice has another length than it or than its channels.
 pub fn batch_norm_parameter_gradients<E: Element>(
     c: &Compute,
     channels: usize,
@@ -208,7 +239,8 @@ pub fn batch_norm_parameter_gradients<E: Element>(
 ) {
     assert_eq!(x.len(), dy.len(), "lengths differ");
     assert!(dgamma.len() == channels && dbeta.len() == channels, "gradient length");
-    let mean = &state.mean[..channels];
+    state.check(channels);
+    let mean = state.mean;
     let [sum, product] = sums(
         c,
         channels,
@@ -250,6 +282,9 @@ pub(crate) fn parameter_gradients_of_sums(
 
 /// Gradient of the input of a training-mode batch norm,
 /// `gamma / sd * (dy - dbeta / n - (x - mean) / sd * dgamma / n)`; without `dy` it is what `dx` holds.
+///
+/// # Panics
+/// If `x` is not rows of `channels`, or a slice has another length than it or than its channels.
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_input_gradient<E: Element>(
     c: &Compute,
@@ -263,12 +298,14 @@ pub fn batch_norm_input_gradient<E: Element>(
 ) {
     assert!(x.len() == dx.len() && dy.is_none_or(|d| d.len() == dx.len()), "lengths differ");
     assert!(channels > 0 && x.len().is_multiple_of(channels), "length is not rows of {channels}");
+    assert!(dgamma.len() == channels && dbeta.len() == channels, "gradient length");
+    state.check(channels);
     let n = (x.len() / channels) as f64;
     let of = |f: &dyn Fn(usize) -> f64| (0..channels).map(|k| f(k) as f32).collect::<Vec<f32>>();
     let scale = of(&|k| f64::from(state.gamma[k]) / state.deviation(k));
     let offset = of(&|k| f64::from(dbeta[k]) / n);
     let slope = of(&|k| f64::from(dgamma[k]) / n / state.deviation(k));
-    let mean = &state.mean[..channels];
+    let mean = state.mean;
     let step = task_rows(channels) * channels;
     c.threads.chunks(dx, step, |task, dx| {
         let part = task * step..task * step + dx.len();
@@ -302,6 +339,9 @@ pub fn batch_norm_input_gradient<E: Element>(
 
 /// Gradient of the input of an inference-mode batch norm, `dy * gamma / sqrt(variance + epsilon)`; without `dy` it
 /// is what `dx` holds.
+///
+/// # Panics
+/// If `dx` is not rows of `channels`, or a slice has another length than it or than its channels.
 pub fn batch_norm_frozen_input_gradient<E: Element>(
     c: &Compute,
     channels: usize,
@@ -311,6 +351,7 @@ pub fn batch_norm_frozen_input_gradient<E: Element>(
 ) {
     assert!(channels > 0 && dx.len().is_multiple_of(channels), "length is not rows of {channels}");
     assert!(dy.is_none_or(|d| d.len() == dx.len()), "lengths differ");
+    state.check(channels);
     let scale: Vec<f32> =
         (0..channels).map(|k| (f64::from(state.gamma[k]) / state.deviation(k)) as f32).collect();
     let step = task_rows(channels) * channels;

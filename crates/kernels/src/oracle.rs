@@ -31,8 +31,13 @@ fn taps(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
 }
 
 /// Convolution of `input` with an h x w x in x out kernel.
+///
+/// # Panics
+/// If a slice has not the length `s` gives it.
 pub fn conv_forward(s: &ConvShape, input: &[f32], kernel: &[f32]) -> Vec<f64> {
     let (ci, co) = (s.in_channels(), s.out_channels());
+    assert_eq!(input.len(), s.in_len(), "input length");
+    assert_eq!(kernel.len(), s.kernel_len(), "kernel length");
     let mut output = vec![0.0; s.out_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {
@@ -47,8 +52,13 @@ pub fn conv_forward(s: &ConvShape, input: &[f32], kernel: &[f32]) -> Vec<f64> {
 }
 
 /// Gradient of [`conv_forward`] with respect to its input.
+///
+/// # Panics
+/// If a slice has not the length `s` gives it.
 pub fn conv_backward_input(s: &ConvShape, grad_output: &[f32], kernel: &[f32]) -> Vec<f64> {
     let (ci, co) = (s.in_channels(), s.out_channels());
+    assert_eq!(grad_output.len(), s.out_len(), "output gradient length");
+    assert_eq!(kernel.len(), s.kernel_len(), "kernel length");
     let mut grad = vec![0.0; s.in_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {
@@ -62,8 +72,13 @@ pub fn conv_backward_input(s: &ConvShape, grad_output: &[f32], kernel: &[f32]) -
 }
 
 /// Gradient of [`conv_forward`] with respect to its kernel.
+///
+/// # Panics
+/// If a slice has not the length `s` gives it.
 pub fn conv_backward_kernel(s: &ConvShape, input: &[f32], grad_output: &[f32]) -> Vec<f64> {
     let (ci, co) = (s.in_channels(), s.out_channels());
+    assert_eq!(input.len(), s.in_len(), "input length");
+    assert_eq!(grad_output.len(), s.out_len(), "output gradient length");
     let mut grad = vec![0.0; s.kernel_len()];
     taps(s, |o, i, t| {
         for k in 0..ci {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::element::Element;
 use crate::rows::{BLOCK, Rounding, map, vectorize_rounding};
+use crate::shape::is_product;
 use crate::simd::vectorize;
 use crate::table::Compute;
 
@@ -86,7 +87,7 @@ const ROWS: usize = 8;
 /// normalised input, to the bits of [`crate::norm::batch_norm_apply`] before.
 ///
 /// # Panics
-/// If a slice has not the length `s` gives it.
+/// If a slice has not the length `s` gives it, or `normalize` not one parameter a channel.
 pub fn max_pool<E: Element>(
     c: &Compute,
     s: &PoolShape,
@@ -193,7 +194,7 @@ fn raise<E: Element>(values: &mut [E], others: &[E]) {
 /// input: maxima that are not positive take none.
 ///
 /// # Panics
-/// If a slice has not the length `s` gives it.
+/// If a slice has not the length `s` gives it, or `normalize` not one parameter a channel.
 pub fn max_pool_backward<E: Element>(
     c: &Compute,
     s: &PoolShape,
@@ -393,7 +394,7 @@ pub fn global_average_pool<E: Element>(
     y: &mut [f32],
 ) {
     assert!(channels > 0 && y.len().is_multiple_of(channels), "pooling lengths");
-    assert_eq!(x.len(), y.len() * pixels, "pooling lengths");
+    assert!(is_product(x.len(), &[y.len(), pixels]), "pooling lengths");
     c.threads.chunks(y, channels, |image, y| {
         let x = &x[image * pixels * channels..][..pixels * channels];
         vectorize!(c.isa(), {
@@ -419,7 +420,7 @@ pub fn global_average_pool_backward<E: Element>(
     dx: &mut [E],
 ) {
     assert!(channels > 0 && dy.len().is_multiple_of(channels), "pooling lengths");
-    assert_eq!(dx.len(), dy.len() * pixels, "pooling lengths");
+    assert!(is_product(dx.len(), &[dy.len(), pixels]), "pooling lengths");
     if pixels == 0 {
         return;
     }

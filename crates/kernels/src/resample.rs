@@ -3,6 +3,7 @@
 //! Sums are exact, so results are the same on every processor.
 
 use crate::isa::Isa;
+use crate::shape::is_product;
 use crate::simd::{vectorize, words_of};
 
 /// Fractional bits of weights: 8 bits of pixel and 2 of overshoot leave 22 of 32.
@@ -27,7 +28,8 @@ fn to_byte(sum: i32) -> u8 {
 /// Brings rows of `from` RGB pixels to rows of `spans.len()`.
 ///
 /// # Panics
-/// If the CPU has not the instruction set, there are not as many rows in `out` as in `source`, or a span leaves its row.
+/// If the CPU has not the instruction set, there are not as many rows in `out` as in `source`, or a span leaves its row
+/// or the weights. Sums of more than 32 bits wrap, or panic where overflow is checked.
 pub fn horizontal(
     isa: Isa,
     source: &[u8],
@@ -37,8 +39,15 @@ pub fn horizontal(
     out: &mut [u8],
 ) {
     assert!(isa.available(), "this CPU does not have {}", isa.name());
+    assert!(from > 0 && !spans.is_empty(), "rows of no pixels");
+    let rows = source.len() / 3 / from;
+    assert!(is_product(source.len(), &[rows, from, 3]), "source length");
+    assert!(is_product(out.len(), &[rows, spans.len(), 3]), "output length");
+    check(spans, weights, from);
+    if rows == 0 {
+        return;
+    }
     let (row, to) = (from * 3, spans.len() * 3);
-    assert!(row > 0 && to > 0 && source.len() / row == out.len() / to, "rows");
     let (mut columns, mut results) = (vec![[0; ROWS]; from], vec![[0; ROWS]; spans.len()]);
     for (source, out) in source.chunks(ROWS * row).zip(out.chunks_mut(ROWS * to)) {
         // Not for any instruction set: gathering and scattering pixels is slower than moving them one by one.
@@ -51,6 +60,17 @@ pub fn horizontal(
             }
         });
         turn_back(&results, out, to);
+    }
+}
+
+/// Spans that follow one another through the weights and lie within so many positions.
+fn check(spans: &[Span], weights: &[i32], positions: usize) {
+    let mut start = 0;
+    for &(first, end) in spans {
+        assert!(start <= end && end <= weights.len(), "weights of a span");
+        let count = end - start;
+        assert!(count <= positions && first <= positions - count, "a span outside of {positions}");
+        start = end;
     }
 }
 
@@ -112,7 +132,8 @@ fn turn_back(columns: &[Column], rows: &mut [u8], row: usize) {
 /// Brings rows of `row` bytes to `spans.len()` such rows.
 ///
 /// # Panics
-/// If the CPU has not the instruction set, or a span leaves the image.
+/// If the CPU has not the instruction set, or a span leaves the image or the weights. Sums of more than 32 bits wrap, or
+/// panic where overflow is checked.
 pub fn vertical(
     isa: Isa,
     source: &[u8],
@@ -122,7 +143,9 @@ pub fn vertical(
     out: &mut [u8],
 ) {
     assert!(isa.available(), "this CPU does not have {}", isa.name());
-    assert!(row > 0 && out.len() == spans.len() * row, "rows");
+    assert!(row > 0 && source.len().is_multiple_of(row), "source length");
+    assert!(is_product(out.len(), &[spans.len(), row]), "output length");
+    check(spans, weights, source.len() / row);
     let mut sums = vec![0_i32; row];
     vectorize!(isa, {
         let mut start = 0;

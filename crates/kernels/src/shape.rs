@@ -359,6 +359,11 @@ impl FrameShape {
     }
 }
 
+/// Whether a slice is as long as these sizes make it; false also where their product overflows.
+pub(crate) fn is_product(len: usize, sizes: &[usize]) -> bool {
+    sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) == Some(len)
+}
+
 fn positive(size: &'static str, value: usize) -> Result<(), SizeError> {
     if value > 0 {
         return Ok(());

@@ -61,6 +61,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         &[
             ("batch_size", "Batch size [default: 20]"),
             ("accumulate", ""),
+            ("replicas", ""),
             ("optimizer", "Optimizer [default: rmsprop]"),
             ("learning_rate", "Learning rate of the head [default: 1e-4]"),
             ("fine_tune_learning_rate", "Learning rate of fine-tuning [default: 1e-4]"),

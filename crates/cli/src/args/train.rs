@@ -52,6 +52,10 @@ pub struct Train {
     /// Accumulate gradients over this many batches for one update, which takes their mean [default: 1]
     #[arg(long, value_name = "STEPS")]
     pub accumulate: Option<usize>,
+    /// Cut every batch into this many replicas, whose gradients are averaged; each has its own batch norm
+    /// statistics, as in data-parallel training [default: 1]
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<usize>,
     /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,

@@ -3,7 +3,7 @@
 use headstart::bench::Measurement;
 use serde::Serialize;
 
-use super::compute;
+use super::device;
 use super::explain::prepare;
 use crate::args::Bench;
 use crate::failure::Failure;
@@ -24,16 +24,16 @@ struct Row<'a> {
 
 /// Measures one phase.
 pub fn run(args: &Bench) -> Result<(), Failure> {
-    let compute = compute(args.work.threads, args.work.precision.into())?;
-    let m = prepare(&args.work, &compute)?.measure(args.repeat)?;
+    let device = device(args.work.threads, args.work.precision.into())?;
+    let m = prepare(&args.work, &device)?.measure(args.repeat)?;
     let row = Row {
         model: &args.work.model,
         phase: args.work.phase.name(),
         cached: args.work.cached,
-        precision: compute.dtype.name(),
+        precision: device.dtype().name(),
         batch: args.work.batch_size,
-        threads: compute.threads.count(),
-        isa: compute.isa().name(),
+        threads: device.compute().threads.count(),
+        isa: device.compute().isa().name(),
         measurement: &m,
     };
     if args.json {

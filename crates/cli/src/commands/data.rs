@@ -12,7 +12,7 @@ use headstart::label_issues::LabelOptions;
 use headstart::model::Model;
 use headstart::trainer::default_cache_memory;
 
-use super::{cache, compute, hub, is_file};
+use super::{cache, device, hub, is_file};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -105,7 +105,7 @@ fn labels(
     data: &Dataset,
     found: &Inspection,
 ) -> Result<LabelCheck, Failure> {
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let model = match args.model.as_deref().filter(|model| is_file(model)) {
         Some(file) => Model::open(file)?,
         None => {
@@ -121,8 +121,7 @@ fn labels(
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut show = |event| Ok(progress.show(&event));
-    let check =
-        inspect::check_labels(&model, data, found, &compute, &settings, options, &mut show)?;
+    let check = inspect::check_labels(&model, data, found, &device, &settings, options, &mut show)?;
     progress.clear();
     check.ok_or_else(|| Failure::Interrupted("the labels were not checked".into()))
 }

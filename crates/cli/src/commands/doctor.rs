@@ -4,7 +4,7 @@ use headstart::Error;
 use headstart::config::Precision;
 use headstart::doctor::{Doctor, InstructionSet};
 
-use super::compute;
+use super::device;
 use crate::args::Doctor as Args;
 use crate::failure::Failure;
 use crate::output;
@@ -12,8 +12,8 @@ use crate::progress::bytes;
 
 /// Checks the machine.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let compute = compute(args.threads, Precision::Auto)?;
-    let doctor = Doctor::look(&compute);
+    let device = device(args.threads, Precision::Auto)?;
+    let doctor = Doctor::look(device.compute());
     if args.json {
         output::json(&doctor)?;
     } else {

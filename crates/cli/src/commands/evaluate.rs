@@ -1,7 +1,6 @@
 //! `headstart evaluate`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
@@ -14,9 +13,9 @@ use headstart::metrics::Report;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};
 use headstart::weights;
-use headstart::{Compute, Error};
+use headstart::{Device, Error};
 
-use super::{compute, hub, is_file, open_model, parts};
+use super::{device, hub, is_file, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -32,7 +31,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         let found = args.model.clone();
         return Err(Failure::Usage(Error::invalid("--calibrate", "a model file", found, hint)));
     }
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     let options = args.parts.options(args.calibrate, args.threads);
     let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
@@ -41,7 +40,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     interrupt::watch();
     if args.calibrate {
-        calibrate(args, &mut model, &data, &compute)?;
+        calibrate(args, &mut model, &data, &device)?;
     }
     // Without test images, the images that the temperature was fitted on are evaluated.
     let split = match args.parts.split {
@@ -49,7 +48,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         split => split,
     };
     let list = parts(&data, split)?;
-    let Predictions { report, p, labels } = evaluate(args, &model, &data, &list, &compute)?;
+    let Predictions { report, p, labels } = evaluate(args, &model, &data, &list, &device)?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         report::write(folder, &report)?;
@@ -57,7 +56,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     if let Some(path) = &args.gallery {
         let sections = choose(&report, &p, &labels, args.gallery_size);
-        let mut cam = GradCam::new(&model, &compute)?;
+        let mut cam = GradCam::new(&model, &device)?;
         let get = |i: usize| {
             let (split, subset, at) = locate(&list, i);
             let name = format!("{split}/{}", subset.name(at));
@@ -98,7 +97,7 @@ fn evaluate(
     model: &Model,
     data: &Dataset,
     list: &[(&'static str, &Subset)],
-    compute: &Arc<Compute>,
+    device: &Device,
 ) -> Result<Predictions, Failure> {
     let mut progress = Progress::new(0);
     let name = if list.len() == 1 { list[0].0 } else { "all" };
@@ -107,7 +106,7 @@ fn evaluate(
         labels.extend(labels_for(model, data, subset)?);
         let total = subset.len();
         let mut show = |done| progress.images(&format!("evaluating, {split}"), done, total);
-        match probabilities(model, subset, compute, args.batch_size, &mut show)? {
+        match probabilities(model, subset, device, args.batch_size, &mut show)? {
             Some(some) => p.extend(some),
             None => return Err(Failure::Interrupted("nothing was written".into())),
         }
@@ -134,14 +133,14 @@ fn calibrate(
     args: &Evaluate,
     model: &mut Model,
     data: &Dataset,
-    compute: &Arc<Compute>,
+    device: &Device,
 ) -> Result<(), Failure> {
     let subset = parts(data, Split::Validation)?[0].1;
     let labels = labels_for(model, data, subset)?;
     let mut progress = Progress::new(0);
     let mut show = |done| progress.images("calibrating, validation", done, subset.len());
     let batch = args.batch_size;
-    let Some(logits) = values(model, subset, model.logits(), compute, batch, &mut show)? else {
+    let Some(logits) = values(model, subset, model.logits(), device, batch, &mut show)? else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };
     let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;

@@ -5,18 +5,17 @@ use headstart::image::Interpolation;
 use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Recipe};
 use headstart::weights::model_file::{ModelCard, VERSION};
-use headstart::{Compute, Error};
-use std::sync::Arc;
+use headstart::{Device, Error};
 
-use super::compute;
+use super::device;
 use crate::args::{Explain, PhaseArg, Work};
 use crate::failure::Failure;
 use crate::output;
 
 /// Lists the steps of one phase.
 pub fn run(args: &Explain) -> Result<(), Failure> {
-    let compute = compute(args.work.threads, args.work.precision.into())?;
-    let mut work = prepare(&args.work, &compute)?;
+    let device = device(args.work.threads, args.work.precision.into())?;
+    let mut work = prepare(&args.work, &device)?;
     let plans = if args.measure { work.explain_measured()? } else { work.explain() };
     if args.json {
         output::json(&plans)?;
@@ -33,7 +32,7 @@ pub fn run(args: &Explain) -> Result<(), Failure> {
 }
 
 /// The net and phase that the flags describe, randomly initialised.
-pub fn prepare(args: &Work, compute: &Arc<Compute>) -> Result<Running, Failure> {
+pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
     let usage = |what: &str, expected: &str, found: usize| {
         Err(Failure::Usage(Error::invalid(what, expected, found.to_string(), "")))
     };
@@ -76,5 +75,5 @@ pub fn prepare(args: &Work, compute: &Arc<Compute>) -> Result<Running, Failure> 
             Part::FineTune(model.net.freeze_point(&args.fine_tune_at).map_err(Failure::Usage)?)
         }
     };
-    Ok(Running::new(model, part, args.cached, args.batch_size, Arc::clone(compute))?)
+    Ok(Running::new(model, part, args.cached, args.batch_size, device.clone())?)
 }

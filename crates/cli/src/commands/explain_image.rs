@@ -7,7 +7,7 @@ use headstart::image::decode;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
 
-use super::{compute, open_model};
+use super::{device, open_model};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
@@ -38,8 +38,8 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let class = class.transpose()?;
     let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
     let image = decode(&args.image, &bytes)?;
-    let compute = compute(args.threads, args.precision.into())?;
-    let heat = GradCam::new(&model, &compute)?.heat(&enter(&model, &image)?, class)?;
+    let device = device(args.threads, args.precision.into())?;
+    let heat = GradCam::new(&model, &device)?.heat(&enter(&model, &image)?, class)?;
     write_bytes(&args.out, &png(&overlay(&enlarged(&image, LEAST)?, &heat))?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
     let (image, file) = (args.image.display().to_string(), args.out.display().to_string());

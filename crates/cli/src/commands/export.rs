@@ -12,7 +12,7 @@ use headstart::model::Model;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{compute, hub, open_model, parts};
+use super::{device, hub, open_model, parts};
 use crate::args::{Export, ExportFormat};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -87,14 +87,14 @@ fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Fa
     let options = args.parts.options(false, args.threads);
     let data = dataset::open(hub::fetch_data(data)?, &options)?;
     interrupt::watch();
-    let compute = compute(args.threads, Precision::F32)?;
+    let device = device(args.threads, Precision::F32)?;
     let stopped = || Failure::Interrupted("nothing was written".into());
     let mut progress = Progress::new(0);
 
     let some = data.train.limit(args.calibration_images, args.parts.seed);
     let total = 2 * some.len();
     let mut show = |done| progress.images("calibrating", done, total);
-    let int8 = Int8::calibrate(model, &some, &compute, &mut show)?.ok_or_else(stopped)?;
+    let int8 = Int8::calibrate(model, &some, &device, &mut show)?.ok_or_else(stopped)?;
 
     let list = parts(&data, args.parts.split)?;
     let split = if list.len() == 1 { list[0].0 } else { "all" };
@@ -103,10 +103,10 @@ fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Fa
         labels.extend(labels_for(model, &data, subset)?);
         let total = subset.len();
         let mut show = |done| progress.images(&format!("floats, {name}"), done, total);
-        let p = probabilities(model, subset, &compute, INFERENCE_BATCH, &mut show)?;
+        let p = probabilities(model, subset, &device, INFERENCE_BATCH, &mut show)?;
         floats.extend(p.ok_or_else(stopped)?);
         let mut show = |done| progress.images(&format!("int8, {name}"), done, total);
-        let p = int8.probabilities(model, subset, &compute, &mut show)?;
+        let p = int8.probabilities(model, subset, &device, &mut show)?;
         bytes.extend(p.ok_or_else(stopped)?);
     }
     let agreement = Agreement::new(model.card.classes.len(), &floats, &bytes, &labels);

@@ -12,7 +12,7 @@ use headstart::nearest::did_you_mean;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{compute, hub, is_file, parts};
+use super::{device, hub, is_file, parts};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -31,7 +31,7 @@ struct Written {
 pub fn run(args: &Features) -> Result<(), Failure> {
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     let config = config(args)?;
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     if !is_file(&args.model) && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -56,7 +56,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         let total = subset.len();
         let mut show = |done| progress.images(&format!("features, {split}"), done, total);
         let batch = INFERENCE_BATCH;
-        let Some(part) = features(&model, subset, &[node], &compute, batch, &mut show)? else {
+        let Some(part) = features(&model, subset, &[node], &device, batch, &mut show)? else {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         columns.width = part.elements[0];

@@ -12,7 +12,7 @@ use headstart::resnet::FreezePoint;
 use headstart::trainer::{Outcome, Phase, Solver, Trainer, default_cache_memory};
 use serde::Serialize;
 
-use super::{cache, compute, hub, train};
+use super::{cache, device, hub, train};
 use crate::args;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -35,7 +35,7 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     config.check().map_err(Failure::Usage)?;
     let range = LrFind { start: args.start, end: args.end, steps: args.steps };
     range.check().map_err(Failure::Usage)?;
-    let compute = compute(config.threads, config.precision)?;
+    let device = device(config.threads, config.precision)?;
     if sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -52,7 +52,7 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
         disk: DISK,
     };
     let settings = train::training(&config, settings, None);
-    let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
+    let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
     let mut progress = Progress::new(1);
     interrupt::watch();
     let phase = match first {

@@ -25,7 +25,6 @@ mod summary;
 mod train;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use headstart::config::Precision;
 use headstart::dataset::{Dataset, Subset};
@@ -34,7 +33,7 @@ use headstart::model::Model;
 use headstart::resnet::Recipe;
 use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 use headstart::weights::{self, Scope};
-use headstart::{Compute, Error};
+use headstart::{Compute, Device, Error};
 
 use crate::args::{Command, Split};
 use crate::failure::Failure;
@@ -66,8 +65,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Threads, kernels and their element type; 0 threads means one per core.
-fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
+/// What nets run on, with its threads and what it stores; 0 threads are one per core.
+fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
     if threads > 1024 {
         let found = threads.to_string();
         return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
@@ -77,7 +76,7 @@ fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure
         Failure::Failed(Error::invalid("compute", expected, message, "unset HEADSTART_ISA"))
     })?;
     let dtype = precision.dtype(compute.isa());
-    Ok(Arc::new(compute.storing(dtype)))
+    Ok(compute.storing(dtype).into())
 }
 
 /// Whether a MODEL argument means a file: it is one, or contains a folder or an extension.

@@ -8,7 +8,7 @@ use headstart::export::{Choice, Prediction, check_predictions_ending, write_pred
 use headstart::inference::Control;
 use headstart::metrics::top;
 
-use super::{compute, open_model};
+use super::{device, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -22,11 +22,11 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let options = ClassifyOptions {
         batch: args.batch_size,
         tta: args.tta,
-        decoders: compute.threads.count(),
+        decoders: device.compute().threads.count(),
     };
     if args.output.is_some() {
         interrupt::watch();
@@ -35,7 +35,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     let (mut kept, mut skipped, mut stopped) = (Vec::new(), 0, false);
     let threshold = args.threshold.unwrap_or(0.0);
     let classes = &model.card.classes;
-    classify(&model, &files, &compute, options, &mut |i, answer: Answer<'_>| {
+    classify(&model, &files, &device, options, &mut |i, answer: Answer<'_>| {
         let control = match args.output {
             Some(_) => progress.images("predicting", i + 1, files.len()),
             None => Control::Continue,

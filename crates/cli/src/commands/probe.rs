@@ -7,7 +7,7 @@ use headstart::job::{build_model, open_data};
 use headstart::model::Model;
 use headstart::probe::{pooled, probe, stages};
 
-use super::{compute, hub, is_file};
+use super::{device, hub, is_file};
 use crate::args::Probe;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -47,7 +47,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         hub::published(&config.model, &config.weights, false)?;
     }
     hub::fetch_data(&config.data)?;
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let data = open_data(&config)?;
     let Some(validation) = &data.validation else {
         let hint = "give --validation-split above 0";
@@ -66,13 +66,13 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     let mut run = |name: &str, subset: &headstart::dataset::Subset| {
         let title = format!("stages, {name}");
         let mut show = |done| progress.images(&title, done, subset.len());
-        let tensors = pooled(&model, subset, &nodes, &compute, &mut show)?;
+        let tensors = pooled(&model, subset, &nodes, &device, &mut show)?;
         tensors.ok_or_else(|| Failure::Interrupted("nothing was measured".into()))
     };
     let (train, other) = (run("train", &data.train)?, run("validation", validation)?);
     let (labels, held_out) = (data.train.labels(), validation.labels());
     let classes = data.classes.len();
-    let probed = probe(&model, &compute, (&train, &labels), (&other, &held_out), classes, args.l2)?;
+    let probed = probe(&model, &device, (&train, &labels), (&other, &held_out), classes, args.l2)?;
     if args.json {
         output::json(&probed)?;
         return Ok(());

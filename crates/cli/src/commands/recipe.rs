@@ -10,7 +10,7 @@ use headstart::recipe::{self, Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish,
 use headstart::trainer::default_cache_memory;
 use serde::Serialize;
 
-use super::{compute, hub};
+use super::{device, hub};
 use crate::args;
 use crate::failure::Failure;
 use crate::output;
@@ -99,7 +99,7 @@ pub fn by_recipe(args: &args::Recipe) -> Result<ByRecipe, Failure> {
     if sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
-    let compute = compute(config.threads, args.precision.map_or(Precision::Auto, Into::into))?;
+    let device = device(config.threads, args.precision.map_or(Precision::Auto, Into::into))?;
     hub::fetch_data(&config.data)?;
     let mut data = open_data(&config)?;
     let facts = Facts::of(&data);
@@ -107,12 +107,12 @@ pub fn by_recipe(args: &args::Recipe) -> Result<ByRecipe, Failure> {
         name: args.recipe,
         budget: args.budget,
         image_size: args.image_size,
-        dtype: compute.dtype,
+        dtype: device.dtype(),
         memory: args.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
     };
     let pace = match args.recipe {
         RecipeName::Article if args.budget.is_some() => Pace { forward: 1.0, training: 1.0 },
-        _ => Pace::measure(&config.model, &compute)?,
+        _ => Pace::measure(&config.model, &device)?,
     };
     let mut recipe = recipe::choose(&config, &facts, &pace, &wish).map_err(Failure::Usage)?;
     if let (Some(limit), None) = (recipe.config.limit, args.limit) {

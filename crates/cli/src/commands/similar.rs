@@ -5,13 +5,13 @@ use headstart::atomic::write_bytes;
 use headstart::dataset::{self, DataOptions};
 use headstart::gradcam::enter;
 use headstart::image::decode;
-use headstart::inference::{executor, values};
+use headstart::inference::{executor, read_floats, values};
 use headstart::report::{Captioned, neighbours};
 use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{compute, hub, open_model, parts};
+use super::{device, hub, open_model, parts};
 use crate::args::{Similar, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -32,11 +32,11 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let model = open_model(&args.model, args.weights.as_deref())?;
     let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
     let query = decode(&args.image, &bytes)?;
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let node = model.pooled();
-    let mut one = executor(&model, &compute, 1, &[0], &[node])?;
-    one.forward(&[&enter(&model, &query)?], 1)?;
-    let own = one.stored_output(0, 1).to_f32();
+    let mut one = executor(&model, &device, 1, &[0], &[node])?;
+    one.forward(&[(&enter(&model, &query)?).into()], 1)?;
+    let own = read_floats(&mut *one, 0)?;
     let options =
         DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
     let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
@@ -46,7 +46,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     for (split, subset) in parts(&data, Split::All)? {
         let mut show = |done| progress.images(&format!("features, {split}"), done, subset.len());
         let batch = INFERENCE_BATCH;
-        let Some(part) = values(&model, subset, node, &compute, batch, &mut show)? else {
+        let Some(part) = values(&model, subset, node, &device, batch, &mut show)? else {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         features.extend(part);

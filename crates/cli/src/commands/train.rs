@@ -24,7 +24,7 @@ use headstart::weights::model_file;
 use headstart::{DType, Error};
 use serde::Serialize;
 
-use super::{compute, guide, hub, recipe, resume};
+use super::{device, guide, hub, recipe, resume};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -55,8 +55,8 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     };
     config.check().map_err(Failure::Usage)?;
     let list = phase_list(&config).map_err(Failure::Usage)?;
-    let compute = compute(config.threads, config.precision)?;
-    config.precision = Precision::exactly(compute.dtype);
+    let device = device(config.threads, config.precision)?;
+    config.precision = Precision::exactly(device.dtype());
     if args.resume.is_none() && sources::is_variant(&config.weights) {
         hub::published(&config.model, &config.weights, false)?;
     }
@@ -67,7 +67,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     };
     describe_data(&data);
     if let Some(path) = &args.show_batch {
-        return show_batch::show_batch(&config, &data, compute, path);
+        return show_batch::show_batch(&config, &data, device, path);
     }
     let (mut model, earlier) = match &args.resume {
         Some(run) => {
@@ -82,9 +82,9 @@ pub fn run(args: &Train) -> Result<(), Failure> {
              --fine-tune-at has the head go first"
         );
     }
-    describe_entry(&model, compute.dtype, earlier.is_none());
+    describe_entry(&model, device.dtype(), earlier.is_none());
     let settings = training(&config, cache_settings(args, &config)?, args.save_every);
-    let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
+    let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
     let path = start(&mut trainer, args, &config, earlier)?;
     eprintln!("run folder: {}", path.display());
     interrupt::watch();
@@ -111,6 +111,7 @@ pub fn training(config: &TrainConfig, cache: CacheSettings, save_every: Option<u
     Settings {
         batch_size: config.batch_size,
         accumulate: config.accumulate,
+        replicas: config.replicas,
         rule: config.rule(),
         weight_decay: config.weight_decay(),
         layer_decay: config.layer_decay,

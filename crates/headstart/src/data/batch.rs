@@ -9,11 +9,82 @@ pub struct Mixed {
     pub share: f32,
 }
 
+/// The pixels of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pixels {
+    /// As images have them.
+    Bytes(Vec<u8>),
+    /// In 0..=255, where images are mixed.
+    Floats(Vec<f32>),
+}
+
+impl Default for Pixels {
+    fn default() -> Pixels {
+        Pixels::Bytes(Vec::new())
+    }
+}
+
+impl Pixels {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Pixels::Bytes(v) => v.len(),
+            Pixels::Floats(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// No bytes yet, in the memory of what was there.
+    pub(super) fn cleared(&mut self) -> &mut Vec<u8> {
+        if let Pixels::Floats(_) = self {
+            *self = Pixels::default();
+        }
+        match self {
+            Pixels::Bytes(bytes) => {
+                bytes.clear();
+                bytes
+            }
+            Pixels::Floats(_) => unreachable!("they are bytes by now"),
+        }
+    }
+
+    /// The same as floats.
+    pub(super) fn floats(&mut self) -> &mut [f32] {
+        if let Pixels::Bytes(_) = self {
+            *self = Pixels::Floats(self.to_floats());
+        }
+        match self {
+            Pixels::Floats(values) => values,
+            Pixels::Bytes(_) => unreachable!("they are floats by now"),
+        }
+    }
+
+    /// As floats in 0..=255.
+    pub fn to_floats(&self) -> Vec<f32> {
+        match self {
+            Pixels::Bytes(bytes) => bytes.iter().map(|&b| f32::from(b)).collect(),
+            Pixels::Floats(values) => values.clone(),
+        }
+    }
+
+    /// As bytes; mixed pixels are rounded.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Pixels::Bytes(bytes) => bytes.clone(),
+            Pixels::Floats(values) => values.iter().map(|v| v.round() as u8).collect(),
+        }
+    }
+}
+
 /// Some images with their labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// RGB in 0..=255, `[count, height, width, 3]`, row-major.
-    pub images: Vec<f32>,
+    /// RGB, `[count, height, width, 3]`, row-major.
+    pub images: Pixels,
     /// Class index of each image, or of its first label.
     pub labels: Vec<u32>,
     /// Position of each image in the subset.

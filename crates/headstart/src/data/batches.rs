@@ -1,4 +1,4 @@
-//! Batches of images as f32, made ahead of use on background threads, in a given order.
+//! Batches of images, made ahead of use on background threads, in a given order.
 //!
 //! ```
 //! use headstart::Dataset;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::data::augment::Augment;
-pub use crate::data::batch::{Batch, Mixed};
+pub use crate::data::batch::{Batch, Mixed, Pixels};
 use crate::data::dataset::Subset;
 use crate::data::image::Resizer;
 pub use crate::data::image::Target;
@@ -162,8 +162,8 @@ impl Shared {
         let start = number * batch_size;
         let indices = &self.order[start..self.order.len().min(start + batch_size)];
         let each = target.height * target.width * 3;
-        batch.images.clear();
-        batch.images.reserve(each * indices.len());
+        let images = batch.images.cleared();
+        images.reserve(each * indices.len());
         batch.labels.clear();
         batch.mixed = None;
         batch.indices.clear();
@@ -177,7 +177,7 @@ impl Shared {
                 self.augment.apply(i, &image, target, resizer, scratch)?;
                 &scratch[..]
             };
-            batch.images.extend(pixels.iter().map(|&v| f32::from(v)));
+            images.extend_from_slice(pixels);
             batch.labels.push(self.subset.label(i) as u32);
         }
         batch.indices.extend_from_slice(indices);

@@ -1,166 +1,170 @@
-//! Runs a plan: owns the arena and the packed weights, and calls one kernel per step.
+//! What runs a plan: one implementation a kind of device. Weights, gradients and the optimizer's state
+//! stay with it; the caller sends images in and asks for what it wants to know.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use headstart::execute::Executor;
-//! use headstart::plan::{Plan, Request};
-//! use headstart::{Compute, Dataset, Model};
+//! use headstart::execute::{Training, Turn, Weights};
+//! use headstart::optimizer::{Optimizer, Rule};
+//! use headstart::plan::{Request, sources};
+//! use headstart::{Dataset, Device, Model};
 //!
-//! let model = Model::builder("resnet20").weights("cifar10").build(&Dataset::load("sample")?)?;
-//! let compute = Arc::new(Compute::new(0)?);
-//! let (graph, dtype) = (model.net.graph.clone(), compute.dtype);
-//! let outputs = vec![model.output()];
-//! let request = Request { batch: 4, sources: vec![0], outputs, trainable: None, dtype };
-//! let plan = Plan::new(&graph, request)?;
-//! let mut executor = Executor::new(graph, plan, compute, &model.parameters, 0)?;
-//! let black = vec![0.0f32; 4 * 8 * 8 * 3]; // the sample is 8x8 pixels
-//! executor.forward(&[&black], 4)?;
-//! assert_eq!(executor.output(0, 4).len(), 4 * 10);
+//! let data = Dataset::load("sample")?;
+//! let mut model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let (device, graph) = (Device::cpu(0)?, model.net.graph.clone());
+//! let (outputs, dtype) = (vec![], device.dtype());
+//! let trainable = Some(model.net.head_only());
+//! let request = Request { batch: 4, sources: vec![0], outputs, trainable, dtype };
+//! let mut executor = device.executor(&graph, request, &model.parameters, 0)?;
+//! executor.prepare(Training::new(Optimizer::new(Rule::ADAM, 1e-3)?))?;
+//!
+//! let black = vec![0u8; 4 * 8 * 8 * 3]; // the sample is 8x8 pixels
+//! let before = executor.train_step(&[(&black).into()], (&[0; 4]).into(), Turn::default())?;
+//! executor.update(1e-3)?;
+//! let after = executor.train_step(&[(&black).into()], (&[0; 4]).into(), Turn::default())?;
+//! assert!(after.loss < before.loss);
+//! executor.download(Weights::Current, &mut model.parameters)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Instant;
 
-use headstart_kernels::buffer::Buffer;
-use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
-use headstart_kernels::element::{Bf16, DType, Element, Slice};
-use headstart_kernels::elementwise::{self, Affine, FrameShape, FrameSizes};
-use headstart_kernels::loss::{self, Labels, Targets};
-use headstart_kernels::norm::{self, NormState};
-use headstart_kernels::pool::{self, Normalize, PoolShape, PoolSizes};
-use headstart_kernels::shape::SizeError;
-use headstart_kernels::table::Compute;
+use headstart_kernels::element::{Bf16, DType, Slice, Values};
+use headstart_kernels::loss::{BatchLoss, Labels, Targets};
 
-use crate::engine::plan::{Group, Main, Place, Plan, Pool, Step};
+use crate::data::batch::Pixels;
+use crate::engine::gradients::{Gradients, StepResult};
+use crate::engine::optimizer::Optimizer;
+use crate::engine::plan::Plan;
 use crate::error::{Error, Result};
-use crate::net::graph::{Graph, NodeId, Op, Shape};
-use crate::net::parameters::{Parameters, Role};
+use crate::net::parameters::Parameters;
+use crate::net::weights::Tensor;
 
-/// What a group keeps between steps.
-#[derive(Debug, Default)]
-struct State {
-    forward: Packed,
-    backward: Packed,
-    bias: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+/// A tensor that a plan reads, `[images, elements]` row-major.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// Pixels.
+    Bytes(&'a [u8]),
+    /// Values of any layer; of pixels, in 0..=255.
+    Values(Slice<'a>),
 }
 
-impl State {
-    /// What the backward pass of a batch norm needs.
-    fn of_norm(&self, op: Op) -> NormState<'_> {
-        let epsilon = match op {
-            Op::BatchNorm { epsilon, .. } => epsilon,
-            _ => 0.0,
-        };
-        NormState { mean: &self.mean, variance: &self.variance, gamma: &self.gamma, epsilon }
-    }
-}
-
-/// What a group's kernels compute on, for a whole batch.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shapes {
-    conv: Option<ConvShape>,
-    /// The max pooling that the group is or ends in.
-    pool: Option<PoolShape>,
-    frame: Option<FrameShape>,
-}
-
-/// A plan with memory and weights, ready to run.
-#[derive(Debug)]
-pub struct Executor {
-    graph: Arc<Graph>,
-    plan: Plan,
-    compute: Arc<Compute>,
-    arena: Buffer,
-    states: Vec<State>,
-    /// Of each group.
-    shapes: Vec<Shapes>,
-    /// A kernel that is trained, packed for the step that uses it.
-    packed: Packed,
-    /// Number of training steps done, which seeds dropout.
-    steps: u64,
-    /// Seed of dropout.
-    seed: u64,
-    /// What training images are compared with.
-    targets: Targets,
-    /// Seconds of each step of the last run, where they are asked for.
-    seconds: Option<Vec<f64>>,
-}
-
-impl Executor {
-    /// Takes memory for `plan` and packs `parameters`.
-    ///
-    /// # Errors
-    /// If `parameters` lack a tensor of the graph or hold one of another size, or a layer is too large to be computed.
-    pub fn new(
-        graph: Arc<Graph>,
-        plan: Plan,
-        compute: Arc<Compute>,
-        parameters: &Parameters,
-        seed: u64,
-    ) -> Result<Executor> {
-        let arena = Buffer::zeros(plan.arena);
-        let states = plan.groups.iter().map(|_| State::default()).collect();
-        let shapes = plan.groups.iter().map(|g| shapes(&graph, g, plan.request.batch));
-        let shapes = shapes.collect::<Result<_>>()?;
-        let mut executor = Executor {
-            graph,
-            plan,
-            compute,
-            arena,
-            states,
-            shapes,
-            packed: Packed::default(),
-            steps: 0,
-            seed,
-            targets: Targets::default(),
-            seconds: None,
-        };
-        executor.load(parameters)?;
-        Ok(executor)
-    }
-
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// From now on every run measures its steps.
-    pub fn measure(&mut self) {
-        self.seconds = Some(vec![0.0; self.plan.steps.len()]);
-    }
-
-    /// Seconds of each step of the last run; empty unless [`Self::measure`] was called.
-    pub fn seconds(&self) -> &[f64] {
-        self.seconds.as_deref().unwrap_or_default()
-    }
-
-    fn note(&mut self, step: usize, start: Option<Instant>) {
-        if let (Some(seconds), Some(start)) = (&mut self.seconds, start) {
-            seconds[step] = start.elapsed().as_secs_f64();
+impl<'a> Input<'a> {
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        match self {
+            Input::Bytes(v) => v.len(),
+            Input::Values(v) => v.len(),
         }
     }
 
-    /// Counts as if so many training steps were done, from which dropout's random numbers follow.
-    pub fn skip_to(&mut self, steps: u64) {
-        self.steps = steps;
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
     }
 
-    /// Compares training images with these targets from now on: Keras's `class_weight` (the loss of a batch is the
-    /// sum over the number of images) and `label_smoothing`.
+    /// What the net computes with: bytes become floats.
+    pub fn dtype(self) -> DType {
+        match self {
+            Input::Bytes(_) => DType::F32,
+            Input::Values(v) => v.dtype(),
+        }
+    }
+
+    /// Some images of `count`, which have as many elements each.
+    ///
+    /// # Panics
+    /// If `images` ends after `count`.
+    #[must_use]
+    pub fn part(self, count: usize, images: Range<usize>) -> Input<'a> {
+        let each = self.len() / count.max(1);
+        let range = images.start * each..images.end * each;
+        match self {
+            Input::Bytes(v) => Input::Bytes(&v[range]),
+            Input::Values(Slice::F32(v)) => Input::Values(Slice::F32(&v[range])),
+            Input::Values(Slice::Bf16(v)) => Input::Values(Slice::Bf16(&v[range])),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Input<'a> {
+    fn from(bytes: &'a [u8]) -> Input<'a> {
+        Input::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Input<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Input<'a> {
+        Input::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a Pixels> for Input<'a> {
+    fn from(pixels: &'a Pixels) -> Input<'a> {
+        match pixels {
+            Pixels::Bytes(bytes) => bytes.into(),
+            Pixels::Floats(values) => values.into(),
+        }
+    }
+}
+
+impl<'a> From<Slice<'a>> for Input<'a> {
+    fn from(values: Slice<'a>) -> Input<'a> {
+        Input::Values(values)
+    }
+}
+
+macro_rules! input_from {
+    ($($element:ty),*) => {$(
+        impl<'a> From<&'a [$element]> for Input<'a> {
+            fn from(values: &'a [$element]) -> Input<'a> {
+                Input::Values(values.into())
+            }
+        }
+
+        impl<'a> From<&'a Vec<$element>> for Input<'a> {
+            fn from(values: &'a Vec<$element>) -> Input<'a> {
+                Input::Values(values.into())
+            }
+        }
+    )*};
+}
+
+input_from!(f32, Bf16);
+
+impl<'a> From<&'a Values> for Input<'a> {
+    fn from(values: &'a Values) -> Input<'a> {
+        Input::Values(values.as_slice())
+    }
+}
+
+/// How a plan for training learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// The optimizer, with its state.
+    pub optimizer: Optimizer,
+    /// What training images are compared with: Keras's `class_weight` (the loss of a batch is the sum over the
+    /// number of images) and `label_smoothing`.
+    pub targets: Targets,
+    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), which goes before `clip_norm`.
+    pub clip_value: Option<f32>,
+    /// Largest norm of all gradients together (Keras's `global_clipnorm`).
+    pub clip_norm: Option<f32>,
+    /// Share of the old value that an exponential moving average (EMA) of all that trains keeps at each update.
+    pub average: Option<f32>,
+}
+
+impl Training {
+    /// With this optimizer, and nothing else.
+    pub fn new(optimizer: Optimizer) -> Training {
+        let targets = Targets::default();
+        Training { optimizer, targets, clip_value: None, clip_norm: None, average: None }
+    }
+
+    /// Fails unless the settings suit a net with so many classes.
     ///
     /// # Errors
     /// If there is not a weight for each class, or none, or smoothing is not a number from 0 to below 1.
-    pub fn set_targets(&mut self, targets: Targets) -> Result<()> {
-        let classes = self.graph.nodes[self.graph.output()].shape.elements();
-        let Targets { weights, smoothing } = &targets;
+    pub fn check(&self, classes: usize) -> Result<()> {
+        let Targets { weights, smoothing } = &self.targets;
         if !weights.is_empty() && weights.len() != classes {
             let found = weights.len().to_string();
             return Err(Error::invalid("class weights", classes.to_string(), found, ""));
@@ -169,349 +173,184 @@ impl Executor {
             let expected = "a number from 0 to below 1";
             return Err(Error::invalid("label smoothing", expected, smoothing.to_string(), ""));
         }
-        self.targets = targets;
         Ok(())
     }
+}
 
-    /// Computes the outputs for `count` images; `inputs` in the order of the plan's sources.
+/// Which of the passes of training one is; dropout's random numbers follow from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Number of the replica, from 0.
+    pub replica: usize,
+}
+
+/// Which of an executor's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Those that gradient descent changes, with batch norm's moving statistics.
+    Current,
+    /// Their moving average; the current ones where none is asked for.
+    Average,
+}
+
+/// Adds up replicas' sums of gradients: `own` are this process's, in replica order, and `sum` receives the sum
+/// over the replicas of all processes, taken in replica order.
+pub type SumReplicas<'s> = dyn FnMut(&[&[f32]], &mut [f32]) -> Result<()> + 's;
+
+/// A plan with memory and weights on a device.
+pub trait Execute: std::fmt::Debug + Send {
+    /// The plan.
+    fn plan(&self) -> &Plan;
+
+    /// Takes over all weights; an average begins anew from them.
+    ///
+    /// # Errors
+    /// If `parameters` lack a tensor of the graph or hold one of another size.
+    fn load(&mut self, parameters: &Parameters) -> Result<()>;
+
+    /// Computes the outputs of a plan for inference for `count` images; `inputs` in the order of the plan's sources.
     ///
     /// # Errors
     /// If `count` is 0 or above the plan's batch, an input has not the length or type it should, or the
     /// plan is for training.
-    pub fn forward<'a, S>(&mut self, inputs: &[S], count: usize) -> Result<()>
-    where
-        S: Copy + Into<Slice<'a>>,
-    {
-        let inputs: &[Slice<'_>] = &inputs.iter().map(|&s| s.into()).collect::<Vec<_>>();
-        self.check(inputs, count)?;
-        if self.plan.request.trainable.is_some() {
-            return Err(Error::invalid("plan", "one made for inference", "one for training", ""));
-        }
-        let compute = Arc::clone(&self.compute);
-        compute.threads.enter(|| {
-            for i in 0..self.plan.steps.len() {
-                self.poison(i);
-                let start = self.seconds.is_some().then(Instant::now);
-                if let Step::Forward { group } = self.plan.steps[i] {
-                    self.run_forward(group, inputs, count, None);
-                }
-                self.note(i, start);
-            }
-        });
-        Ok(())
-    }
+    fn forward(&mut self, inputs: &[Input<'_>], count: usize) -> Result<()>;
 
-    /// Value of the `index`th output for the `count` images of the last run, where it is stored as floats;
-    /// an empty slice where it is not, or is a source.
-    pub fn output(&self, index: usize, count: usize) -> &[f32] {
-        self.stored_output(index, count).f32()
-    }
-
-    /// As [`Self::output`], of any type.
-    pub fn stored_output(&self, index: usize, count: usize) -> Slice<'_> {
-        let node = self.plan.request.outputs.get(index).copied();
-        match node.and_then(|n| self.plan.values[n]) {
-            Some(Place::Buffer(buffer)) => {
-                let (at, spec) = (self.at(buffer, count), self.plan.buffers[buffer]);
-                match spec.dtype {
-                    DType::F32 => Slice::F32(at.of(&self.arena)),
-                    DType::Bf16 => Slice::Bf16(at.of(&self.arena)),
-                }
-            }
-            _ => Slice::F32(&[]),
-        }
-    }
-
-    /// Forward and backward for one batch, whose images have a label each, or two that share them: fills `gradients` and updates the moving statistics in
-    /// `parameters`; the weights themselves are the optimizer's to change (see [`Self::refresh`]).
+    /// Copies the value of the `output`th output for the images of the last run, replacing what `into` holds.
     ///
     /// # Errors
-    /// As [`Executor::forward`]; if the plan is not for training; if a label or its share is out of range.
-    pub fn train_step<'a, 'l, S>(
+    /// If there is no such output.
+    fn read(&mut self, output: usize, into: &mut Values) -> Result<()>;
+
+    /// Sum of the losses of images with these labels, and hits, of a plan for inference whose only output is the
+    /// net's probabilities.
+    ///
+    /// # Errors
+    /// As [`Execute::forward`]; if a label is out of range.
+    fn evaluate(&mut self, inputs: &[Input<'_>], labels: &[u32]) -> Result<BatchLoss>;
+
+    /// Sets how a plan for training learns. Before the first call every step fails.
+    ///
+    /// # Errors
+    /// If the plan is for inference, or [`Training::check`] fails.
+    fn prepare(&mut self, training: Training) -> Result<()>;
+
+    /// Forward and backward for images of one replica, which have a label each, or two that share them. The mean
+    /// gradient stays on the device. Batch norm's moving statistics follow replica 0, as PyTorch's DDP broadcasts
+    /// the buffers of rank 0.
+    ///
+    /// # Errors
+    /// As [`Execute::forward`]; if the plan is not for training; if a label or its share is out of range.
+    fn train_step(
         &mut self,
-        inputs: &[S],
-        labels: impl Into<Labels<'l>>,
-        parameters: &mut Parameters,
-        gradients: &mut Gradients,
-    ) -> Result<StepResult>
-    where
-        S: Copy + Into<Slice<'a>>,
-    {
-        let inputs: &[Slice<'_>] = &inputs.iter().map(|&s| s.into()).collect::<Vec<_>>();
-        let labels: Labels<'_> = labels.into();
-        let count = labels.first.len();
-        self.check(inputs, count)?;
-        if self.plan.request.trainable.is_none() {
-            return Err(Error::invalid("plan", "one made for training", "one for inference", ""));
-        }
-        let output = self.graph.output();
-        let classes = self.graph.nodes[output].shape.elements();
-        check_labels(labels, classes)?;
-        self.prepare(parameters, gradients)?;
-        let mut total = None;
-        let compute = Arc::clone(&self.compute);
-        compute.threads.enter(|| {
-            for i in 0..self.plan.steps.len() {
-                self.poison(i);
-                let start = self.seconds.is_some().then(Instant::now);
-                match self.plan.steps[i] {
-                    Step::Forward { group } => {
-                        self.run_forward(group, inputs, count, Some(parameters));
-                        if self.plan.groups[group].output == output {
-                            let p = self.value::<f32>(output, inputs, count);
-                            total = Some(self.targets.loss(classes, p, labels));
-                        }
-                    }
-                    step => self.run_backward(step, inputs, labels, parameters, gradients),
-                }
-                self.note(i, start);
-            }
-        });
-        self.steps += 1;
-        let total = total.unwrap_or_default();
-        let loss = (total.loss / count as f64) as f32;
-        Ok(StepResult { loss, correct: total.correct, count })
-    }
+        inputs: &[Input<'_>],
+        labels: Labels<'_>,
+        turn: Turn,
+    ) -> Result<StepResult>;
 
-    /// In debug builds, fills the buffers whose life begins at a step with NaN, so that a result
-    /// that depends on what lay there before cannot pass a test.
-    fn poison(&mut self, step: usize) {
-        if cfg!(debug_assertions) {
-            for i in 0..self.plan.buffers.len() {
-                if self.plan.buffers[i].first == step {
-                    let at = self.at(i, self.plan.request.batch);
-                    // Each half of this NaN is a bfloat16 NaN.
-                    self.arena[at.floats].fill(f32::from_bits(0x7fc0_7fc0));
-                }
-            }
-        }
-    }
+    /// Adds the gradients of the last [`Execute::train_step`], times its images, to the sum of its replica.
+    ///
+    /// # Errors
+    /// If there was no step.
+    fn accumulate(&mut self) -> Result<()>;
 
-    fn prepare(&self, parameters: &Parameters, gradients: &mut Gradients) -> Result<()> {
-        for (group, g) in self.plan.groups.iter().enumerate() {
-            if let Main::Conv { node, .. } = g.main
-                && self.plan.trains(node)
-            {
-                let expected = self.shapes[group].conv.map_or(0, |shape| shape.kernel_len());
-                let found = parameters.get(node, Role::Kernel).map_or(0, |t| t.values.len());
-                if found != expected {
-                    let what = format!("kernel of {}", self.graph.nodes[node].name);
-                    let (expected, found) = (format!("{expected} values"), found.to_string());
-                    return Err(Error::invalid(what, expected, found, ""));
-                }
-            }
-        }
-        gradients.tensors.resize(parameters.tensors.len(), Vec::new());
-        for (g, p) in gradients.tensors.iter_mut().zip(&parameters.tensors) {
-            let trains = self.plan.trains(p.node) && p.role.has_gradient();
-            g.resize(if trains { p.values.len() } else { 0 }, 0.0);
-        }
-        Ok(())
-    }
+    /// Puts the replicas' sums, added up by `sum` tensor by tensor and divided by `images`, in the place of the
+    /// gradients, and begins new sums.
+    ///
+    /// # Errors
+    /// What `sum` fails with; if there are no images.
+    fn reduce(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()>;
 
-    fn check(&self, inputs: &[Slice<'_>], count: usize) -> Result<()> {
-        let request = &self.plan.request;
-        if count == 0 || count > request.batch {
-            let expected = format!("1 to {} images", request.batch);
-            return Err(Error::invalid("batch", expected, count.to_string(), ""));
-        }
-        if inputs.len() != request.sources.len() {
-            let expected = format!("{} inputs", request.sources.len());
-            return Err(Error::invalid("batch", expected, inputs.len().to_string(), ""));
-        }
-        for (input, &id) in inputs.iter().zip(&request.sources) {
-            let node = &self.graph.nodes[id];
-            if input.dtype() != self.plan.dtypes[id] {
-                let (expected, found) = (self.plan.dtypes[id].name(), input.dtype().name());
-                return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
-            }
-            let expected = node.shape.elements() * count;
-            if input.len() != expected {
-                let expected = format!("{expected} values ({count} x {})", node.shape);
-                let found = format!("{} values", input.len());
-                return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
-            }
-        }
-        Ok(())
-    }
+    /// Clips the gradients and changes the weights by them, and their average.
+    ///
+    /// # Errors
+    /// If there are no gradients.
+    fn update(&mut self, learning_rate: f32) -> Result<()>;
 
-    fn at(&self, buffer: usize, count: usize) -> At {
-        let spec = self.plan.buffers[buffer];
-        let floats = spec.offset..spec.offset + spec.floats(count);
-        At { floats, elements: spec.elements * count }
-    }
+    /// Copies the gradients of the last step, or those that [`Execute::reduce`] put in their place.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    fn gradients(&mut self, into: &mut Gradients) -> Result<()>;
 
-    /// Where a node's value is: a source, or a part of the arena.
-    fn find(&self, node: NodeId, count: usize) -> Result<At, usize> {
-        self.locate(self.plan.values[node], count)
-    }
+    /// Copies the weights that the plan trains, moving statistics included, into the same net's `parameters`.
+    ///
+    /// # Errors
+    /// If `parameters` are another net's.
+    fn download(&mut self, which: Weights, parameters: &mut Parameters) -> Result<()>;
 
-    fn locate(&self, place: Option<Place>, count: usize) -> Result<At, usize> {
-        match place {
-            Some(Place::Source(i)) => Err(i),
-            Some(Place::Buffer(b)) => Ok(self.at(b, count)),
-            None => Ok(At { floats: 0..0, elements: 0 }),
-        }
-    }
+    /// Copies the moving statistics that the plan trains, one after the other, replacing what `into` holds.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    fn statistics(&mut self, into: &mut Vec<f32>) -> Result<()>;
 
-    /// A node's value in the backward pass, where nothing is written at the same time.
-    fn value<'a, E: Element>(
-        &'a self,
-        node: NodeId,
-        inputs: &[Slice<'a>],
-        count: usize,
-    ) -> &'a [E] {
-        match self.locate(self.plan.kept(node), count) {
-            Err(source) => E::of(inputs[source]),
-            Ok(at) => at.of(&self.arena),
-        }
-    }
+    /// Takes over what [`Execute::statistics`] gave in another process.
+    ///
+    /// # Errors
+    /// If they are as many as another net has.
+    fn set_statistics(&mut self, values: &[f32]) -> Result<()>;
 
-    /// What a group computes on: bfloat16 if it reads or writes any.
-    fn dtype(&self, group: usize) -> DType {
-        let g = &self.plan.groups[group];
-        let half = |n: NodeId| self.plan.dtypes[n] == DType::Bf16;
-        if half(g.output) || g.inputs.iter().any(|&n| half(n)) { DType::Bf16 } else { DType::F32 }
-    }
+    /// Takes over the average of the weights that the plan trains, where one is asked for.
+    ///
+    /// # Errors
+    /// If `parameters` are another net's.
+    fn set_average(&mut self, parameters: &Parameters) -> Result<()>;
 
-    fn conv_shape(&self, group: usize, count: usize) -> Option<ConvShape> {
-        self.shapes[group].conv.map(|shape| shape.first(count))
-    }
+    /// The optimizer's state, to be stored.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    fn optimizer_state(&mut self) -> Result<Vec<Tensor>>;
 
-    fn pool_shape(&self, group: usize, count: usize) -> Option<PoolShape> {
-        self.shapes[group].pool.map(|shape| shape.first(count))
-    }
+    /// Takes over what [`Execute::optimizer_state`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is not of this net, or not of the optimizer.
+    fn set_optimizer_state(&mut self, tensors: &[Tensor]) -> Result<()>;
 
-    fn frame_shape(&self, group: usize, count: usize) -> Option<(FrameShape, Option<Affine>)> {
-        let Main::Frame { map, .. } = self.plan.groups[group].main else { return None };
-        let affine = map.map(|m| Affine { source: m.source, scale: m.scale, offset: m.offset });
-        self.shapes[group].frame.map(|shape| (shape.first(count), affine))
-    }
+    /// From now on every run measures its steps.
+    fn measure(&mut self);
 
-    fn dropout_seed(&self, node: NodeId) -> u64 {
-        self.seed ^ (self.steps << 20) ^ node as u64
-    }
+    /// Seconds of each step of the last run; empty unless [`Execute::measure`] was called.
+    fn seconds(&self) -> &[f64];
 }
 
-/// The shapes of a group, checked.
-fn shapes(graph: &Graph, g: &Group, batch: usize) -> Result<Shapes> {
-    let checked = |e: SizeError| {
-        let what = format!("{} of {}", e.size, graph.nodes[g.output].name);
-        Error::invalid(what, e.expected, e.found, "take smaller images or batches")
-    };
-    let input = graph.nodes[g.inputs[0]].shape;
-    let mut shapes = Shapes::default();
-    match g.main {
-        Main::Conv { node, upsample, padding: extra, .. } => {
-            let shape = match (graph.nodes[node].op, input) {
-                (
-                    Op::Conv2D { filters, kernel, stride, padding, .. },
-                    Shape::Map { height, width, channels },
-                ) => ConvShape::new(ConvSizes {
-                    batch,
-                    height,
-                    width,
-                    in_channels: channels,
-                    out_channels: filters,
-                    kernel,
-                    stride,
-                    padding: padding + extra,
-                    upsample,
-                }),
-                _ => {
-                    let outputs = graph.nodes[node].shape.elements();
-                    ConvShape::dense(batch, input.elements(), outputs)
-                }
-            };
-            shapes.conv = Some(shape.map_err(checked)?);
+/// Fails unless `inputs` are what `plan` reads for `count` images of a net with these nodes' names and sizes.
+pub(super) fn check_inputs(
+    graph: &crate::net::graph::Graph,
+    plan: &Plan,
+    inputs: &[Input<'_>],
+    count: usize,
+) -> Result<()> {
+    let request = &plan.request;
+    if count == 0 || count > request.batch {
+        let expected = format!("1 to {} images", request.batch);
+        return Err(Error::invalid("batch", expected, count.to_string(), ""));
+    }
+    if inputs.len() != request.sources.len() {
+        let expected = format!("{} inputs", request.sources.len());
+        return Err(Error::invalid("batch", expected, inputs.len().to_string(), ""));
+    }
+    for (input, &id) in inputs.iter().zip(&request.sources) {
+        let node = &graph.nodes[id];
+        if input.dtype() != plan.dtypes[id] {
+            let (expected, found) = (plan.dtypes[id].name(), input.dtype().name());
+            return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
         }
-        Main::Frame { factor, padding, .. } => {
-            let ((height, width), channels) = (input.spatial(), input.channels());
-            let sizes = FrameSizes { batch, height, width, channels, factor, padding };
-            shapes.frame = Some(FrameShape::new(sizes).map_err(checked)?);
-        }
-        _ => {}
-    }
-    let (Pool { node, padding }, pooled) = match (g.main, g.pool) {
-        (Main::MaxPool(pool), _) => (pool, g.inputs[0]),
-        (Main::Conv { node, .. } | Main::Norm { node, .. }, Some(pool)) => (pool, node),
-        _ => return Ok(shapes),
-    };
-    if let Op::MaxPool { pool, stride } = graph.nodes[node].op {
-        let shape = graph.nodes[pooled].shape;
-        let ((height, width), channels) = (shape.spatial(), shape.channels());
-        let sizes = PoolSizes { batch, height, width, channels, pool, stride, padding };
-        shapes.pool = Some(PoolShape::new(sizes).map_err(checked)?);
-    }
-    Ok(shapes)
-}
-
-/// Part of the arena.
-#[derive(Clone, Debug)]
-struct At {
-    floats: Range<usize>,
-    /// Elements of its type.
-    elements: usize,
-}
-
-impl At {
-    fn of<'a, E: Element>(&self, arena: &'a [f32]) -> &'a [E] {
-        &E::view(&arena[self.floats.clone()])[..self.elements]
-    }
-}
-
-/// The part of the arena that a step writes, and the rest to read from.
-struct Split<'a> {
-    before: &'a [f32],
-    write: &'a mut [f32],
-    /// Elements of the part that is written.
-    elements: usize,
-    after: &'a [f32],
-    /// Where `after` starts.
-    end: usize,
-}
-
-impl<'a> Split<'a> {
-    fn new(arena: &'a mut [f32], write: At) -> Split<'a> {
-        let At { floats, elements } = write;
-        let (before, rest) = arena.split_at_mut(floats.start);
-        let (part, after) = rest.split_at_mut(floats.end - floats.start);
-        Split { before, write: part, elements, after, end: floats.end }
-    }
-
-    /// A part that does not overlap what is written.
-    fn read<E: Element>(&self, at: &At) -> &'a [E] {
-        if at.floats.end <= self.before.len() {
-            at.of(self.before)
-        } else {
-            let floats = at.floats.start - self.end..at.floats.end - self.end;
-            At { floats, elements: at.elements }.of(self.after)
+        let expected = node.shape.elements() * count;
+        if input.len() != expected {
+            let expected = format!("{expected} values ({count} x {})", node.shape);
+            let found = format!("{} values", input.len());
+            return Err(Error::invalid(format!("value of {}", node.name), expected, found, ""));
         }
     }
-
-    /// A value found by [`Executor::find`].
-    fn value<E: Element>(&self, inputs: &[Slice<'a>], place: &Result<At, usize>) -> &'a [E] {
-        match place {
-            Err(source) => E::of(inputs[*source]),
-            Ok(at) => self.read(at),
-        }
-    }
-
-    /// The part that is written.
-    fn write<E: Element>(self) -> &'a mut [E] {
-        &mut E::view_mut(self.write)[..self.elements]
-    }
+    Ok(())
 }
-
-mod backward;
-mod forward;
-mod gradients;
-mod load;
-
-pub use gradients::{Accumulated, Gradients, StepResult};
 
 /// Fails unless every image has a class below `classes`, or two and a share from 0 to 1.
-fn check_labels(labels: Labels<'_>, classes: usize) -> Result<()> {
+pub(super) fn check_labels(labels: Labels<'_>, classes: usize) -> Result<()> {
     let (second, share) = labels.second.unwrap_or((labels.first, 0.0));
     if let Some(label) = labels.first.iter().chain(second).find(|&&l| l as usize >= classes) {
         let expected = format!("below {classes}");

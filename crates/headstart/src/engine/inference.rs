@@ -1,28 +1,25 @@
 //! A model's answers and inner values for many images.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use headstart::{Compute, Control, Dataset, Model, inference};
+//! use headstart::{Control, Dataset, Device, Model, inference};
 //!
 //! let data = Dataset::load("synthetic:3x20x32")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
-//! let compute = Arc::new(Compute::new(0)?);
+//! let device = Device::cpu(0)?;
 //! let (mut go_on, pooled) = (|_done: usize| Control::Continue, [model.pooled()]);
-//! let features = inference::features(&model, &data.train, &pooled, &compute, 32, &mut go_on)?;
+//! let features = inference::features(&model, &data.train, &pooled, &device, 32, &mut go_on)?;
 //! assert_eq!(features.unwrap().elements, [64]); // numbers an image
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::sync::Arc;
-
 use headstart_kernels::element::Values;
-use headstart_kernels::table::Compute;
 
 pub use crate::control::Control;
 use crate::data::batches::{Loader, LoaderOptions};
 use crate::data::dataset::Subset;
-use crate::engine::execute::Executor;
-use crate::engine::plan::{Plan, Request};
+use crate::engine::device::Device;
+use crate::engine::execute::{Execute, Input};
+use crate::engine::plan::Request;
 use crate::error::{Error, Result};
 use crate::measure::metrics::Report;
 use crate::measure::rank::softmax;
@@ -50,27 +47,38 @@ impl Features {
     }
 }
 
-/// An inference plan for some nodes of a model.
+/// A plan for inference of some nodes of a model, on a device.
 ///
 /// # Errors
 /// If the plan cannot be made.
 pub fn executor(
     model: &Model,
-    compute: &Arc<Compute>,
+    device: &Device,
     batch: usize,
     sources: &[NodeId],
     outputs: &[NodeId],
-) -> Result<Executor> {
+) -> Result<Box<dyn Execute>> {
     let request = Request {
         batch,
         sources: sources.to_vec(),
         outputs: outputs.to_vec(),
         trainable: None,
-        dtype: compute.dtype,
+        dtype: device.dtype(),
     };
-    let graph = Arc::clone(&model.net.graph);
-    let plan = Plan::new(&graph, request)?;
-    Executor::new(graph, plan, Arc::clone(compute), &model.parameters, 0)
+    device.executor(&model.net.graph, request, &model.parameters, 0)
+}
+
+/// An output of an executor's last run as floats.
+///
+/// # Errors
+/// As [`Execute::read`].
+pub fn read_floats(executor: &mut dyn Execute, output: usize) -> Result<Vec<f32>> {
+    let mut values = Values::default();
+    executor.read(output, &mut values)?;
+    Ok(match values {
+        Values::F32(values) => values,
+        Values::Bf16(_) => values.as_slice().to_f32(),
+    })
 }
 
 /// Computes the values of `nodes` for every image, in order. `progress` is told how many images are
@@ -82,12 +90,12 @@ pub fn features(
     model: &Model,
     subset: &Subset,
     nodes: &[NodeId],
-    compute: &Arc<Compute>,
+    device: &Device,
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Features>> {
     let batch = batch.min(subset.len()).max(1);
-    let mut executor = executor(model, compute, batch, &[0], nodes)?;
+    let mut executor = executor(model, device, batch, &[0], nodes)?;
     let elements: Vec<usize> =
         nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
     let count = subset.len();
@@ -100,10 +108,12 @@ pub fn features(
         elements,
         count,
     };
-    let mut run = |images: &[f32], count: usize| {
+    let mut values = Values::default();
+    let mut run = |images: Input<'_>, count: usize| {
         executor.forward(&[images], count)?;
         for (i, tensor) in features.tensors.iter_mut().enumerate() {
-            tensor.extend(executor.stored_output(i, count));
+            executor.read(i, &mut values)?;
+            tensor.extend(values.as_slice());
         }
         Ok(())
     };
@@ -117,7 +127,7 @@ pub(crate) fn each_batch(
     model: &Model,
     subset: &Subset,
     batch: usize,
-    run: &mut dyn FnMut(&[f32], usize) -> Result<()>,
+    run: &mut dyn FnMut(Input<'_>, usize) -> Result<()>,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Control> {
     let order = (0..subset.len()).collect();
@@ -125,7 +135,7 @@ pub(crate) fn each_batch(
     let mut done = 0;
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        run(&batch.images, batch.count)?;
+        run((&batch.images).into(), batch.count)?;
         done += batch.count;
         loader.recycle(batch);
         if progress(done) == Control::Stop {
@@ -143,11 +153,11 @@ pub fn values(
     model: &Model,
     subset: &Subset,
     node: NodeId,
-    compute: &Arc<Compute>,
+    device: &Device,
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Vec<f32>>> {
-    let features = features(model, subset, &[node], compute, batch, progress)?;
+    let features = features(model, subset, &[node], device, batch, progress)?;
     Ok(features.map(|f| f.tensors[0].as_slice().to_f32()))
 }
 
@@ -171,11 +181,11 @@ pub fn to_probabilities(model: &Model, values: Vec<f32>) -> Vec<f32> {
 pub fn probabilities(
     model: &Model,
     subset: &Subset,
-    compute: &Arc<Compute>,
+    device: &Device,
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Vec<f32>>> {
-    let answers = values(model, subset, answer_node(model), compute, batch, progress)?;
+    let answers = values(model, subset, answer_node(model), device, batch, progress)?;
     Ok(answers.map(|values| to_probabilities(model, values)))
 }
 
@@ -189,11 +199,11 @@ pub fn evaluate(
     subset: &Subset,
     labels: &[usize],
     split: &str,
-    compute: &Arc<Compute>,
+    device: &Device,
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Report>> {
-    let Some(p) = probabilities(model, subset, compute, batch, progress)? else {
+    let Some(p) = probabilities(model, subset, device, batch, progress)? else {
         return Ok(None);
     };
     report(split, &model.card.classes, &p, labels).map(Some)

@@ -7,11 +7,8 @@
 //! assert!(Optimizer::new(Rule::RMSPROP, -1.0).is_err());
 //! ```
 
-use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
-use headstart_kernels::table::Compute;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::execute::Gradients;
 use crate::error::{Error, Result};
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::Tensor;
@@ -63,7 +60,7 @@ impl Rule {
     }
 
     /// Names of the memory that the rule keeps for each parameter, as Keras has them.
-    fn memory(self) -> &'static [&'static str] {
+    pub(super) fn memory(self) -> &'static [&'static str] {
         match self {
             Rule::RmsProp { .. } => &["velocity"],
             Rule::Sgd { .. } => &["momentum"],
@@ -95,7 +92,7 @@ pub struct WeightDecay {
 }
 
 impl WeightDecay {
-    fn applies(self, role: Role) -> bool {
+    pub(super) fn applies(self, role: Role) -> bool {
         self.rate != 0.0 && (self.of == DecayOf::All || role == Role::Kernel)
     }
 }
@@ -110,12 +107,12 @@ pub struct Optimizer {
     /// How weights shrink.
     pub weight_decay: WeightDecay,
     /// By how much the step size of each parameter is multiplied; empty for not at all.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// Updates done.
-    iterations: u64,
+    pub(super) iterations: u64,
     /// Means of gradients, of their squares or both, as the rule's `memory` names them, for each
     /// parameter; empty for those never updated.
-    state: Vec<[Vec<f32>; 2]>,
+    pub(super) state: Vec<[Vec<f32>; 2]>,
 }
 
 /// Name under which the number of updates is stored.
@@ -175,44 +172,6 @@ impl Optimizer {
     #[must_use]
     pub fn with_scales(self, scales: Vec<f32>) -> Optimizer {
         Optimizer { scales, ..self }
-    }
-
-    /// Updates every parameter that has a gradient.
-    pub fn step(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
-        c.threads.enter(|| self.update(c, parameters, gradients));
-    }
-
-    fn update(&mut self, c: &Compute, parameters: &mut Parameters, gradients: &Gradients) {
-        self.state.resize(parameters.tensors.len(), Default::default());
-        self.iterations += 1;
-        for (i, ((p, g), s)) in
-            parameters.tensors.iter_mut().zip(&gradients.tensors).zip(&mut self.state).enumerate()
-        {
-            if g.is_empty() {
-                continue;
-            }
-            let learning_rate = self.learning_rate * self.scales.get(i).unwrap_or(&1.0);
-            if self.weight_decay.applies(p.role) {
-                optim::weight_decay(c, learning_rate, self.weight_decay.rate, &mut p.values);
-            }
-            s.iter_mut().take(self.rule.memory().len()).for_each(|s| s.resize(g.len(), 0.0));
-            let [first, second] = s;
-            match self.rule {
-                Rule::RmsProp { rho, epsilon } => {
-                    let settings = RmsProp { learning_rate, rho, epsilon };
-                    optim::rmsprop(c, settings, &mut p.values, g, first);
-                }
-                Rule::Sgd { momentum, nesterov } => {
-                    let settings = Sgd { learning_rate, momentum, nesterov };
-                    optim::sgd(c, settings, &mut p.values, g, first);
-                }
-                Rule::Adam { beta_1, beta_2, epsilon } => {
-                    let step = self.iterations;
-                    let settings = Adam { learning_rate, beta_1, beta_2, epsilon, step };
-                    optim::adam(c, settings, &mut p.values, g, first, second);
-                }
-            }
-        }
     }
 
     /// The memory as named tensors, to be stored: `LAYER/ROLE/momentum` and the like, and the number

@@ -79,9 +79,8 @@ pub fn contact_sheet(
     let sheet = PngBackend::new().with_scale(1.0).render_scene(&scene).map_err(failed)?;
     let mut sheet = decode("contact sheet", &sheet)?;
     let (sheet_width, pixels) = (sheet.width, sheet.pixels.to_mut());
-    for (i, image) in batch.images.chunks_exact(each).take(count).enumerate() {
-        let bytes: Vec<u8> = image.iter().map(|v| v.round() as u8).collect();
-        let tile = Rgb8::new(width, height, bytes)?;
+    for (i, image) in batch.images.to_bytes().chunks_exact(each).take(count).enumerate() {
+        let tile = Rgb8::new(width, height, image.to_vec())?;
         let tile = resize(&tile, tile_width, tile_height, interpolation)?;
         let [top, left] = place(i);
         for (y, row) in tile.pixels.chunks_exact(tile_width * 3).enumerate() {
@@ -113,10 +112,12 @@ fn captions(batch: &Batch, classes: &[String]) -> Result<Vec<Vec<String>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::batch::Pixels;
 
     fn batch(count: usize, height: usize, width: usize) -> Batch {
         let each = height * width * 3;
         let images = (0..count).flat_map(|i| vec![(i * 3) as f32 + 0.4; each]).collect();
+        let images = Pixels::Floats(images);
         let (labels, indices) = ((0..count as u32).map(|i| i % 2).collect(), (0..count).collect());
         Batch { images, labels, indices, count, mixed: None }
     }

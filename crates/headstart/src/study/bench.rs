@@ -1,13 +1,12 @@
 //! One phase on random images, to be measured or explained.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use headstart::bench::{Part, Work};
-//! use headstart::{Compute, Model};
+//! use headstart::{Device, Model};
 //!
-//! let compute = Arc::new(Compute::new(0)?);
+//! let device = Device::cpu(0)?;
 //! let model = Model::imagenet("resnet20")?;
-//! let mut work = Work::new(model, Part::Forward, false, 4, compute)?;
+//! let mut work = Work::new(model, Part::Forward, false, 4, device)?;
 //! println!("{} images/s", work.measure(1)?.images_per_second);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -15,19 +14,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_kernels::element::{Bf16, DType, Element, Slice, Values};
-use headstart_kernels::table::Compute;
+use headstart_kernels::element::{Bf16, DType, Element, Values};
 use serde::Serialize;
 
 use crate::data::split::RandomState;
-use crate::engine::execute::{Executor, Gradients};
+use crate::engine::device::Device;
+use crate::engine::execute::{Execute, Input, Training, Turn};
 use crate::engine::inference::executor;
 use crate::engine::optimizer::{Optimizer, Rule};
-use crate::engine::plan::{Plan, Request, sources};
+use crate::engine::plan::{Request, sources};
 use crate::error::Result;
 use crate::net::model::Model;
 use crate::net::resnet::FreezePoint;
 use crate::study::explain::Explanation;
+
+/// The optimizer's.
+const LEARNING_RATE: f32 = 1e-4;
 
 /// Which phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +46,13 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Work {
     model: Model,
-    compute: Arc<Compute>,
+    device: Device,
     /// Inference, or the frozen layers of training.
-    forward: Option<Executor>,
-    train: Option<Executor>,
-    optimizer: Optimizer,
-    gradients: Gradients,
-    images: Vec<f32>,
+    forward: Option<Box<dyn Execute>>,
+    train: Option<Box<dyn Execute>>,
+    /// Training steps that were run.
+    steps: u64,
+    images: Vec<u8>,
     /// Inputs of the training plan where the frozen layers are left out.
     features: Vec<Values>,
     labels: Vec<u32>,
@@ -84,7 +86,7 @@ impl Work {
         part: Part,
         cached: bool,
         batch: usize,
-        compute: Arc<Compute>,
+        device: Device,
     ) -> Result<Work> {
         let graph = Arc::clone(&model.net.graph);
         let trainable = match part {
@@ -95,26 +97,28 @@ impl Work {
         let mut random = RandomState::new(1);
         let mut uniform = |n: usize| (0..n).map(|_| random.unit()).collect::<Vec<f32>>();
         let images = uniform(batch * graph.nodes[0].shape.elements());
-        let images = images.into_iter().map(|v| v * 255.0).collect();
+        let images = images.into_iter().map(|v| (v * 255.0) as u8).collect();
         let classes = model.card.classes.len();
         let labels = (0..batch).map(|i| (i % classes) as u32).collect();
         let (mut forward, mut train, mut features) = (None, None, Vec::new());
         match trainable {
             None => {
-                forward = Some(executor(&model, &compute, batch, &[0], &[model.output()])?);
+                forward = Some(executor(&model, &device, batch, &[0], &[model.output()])?);
             }
             Some(trainable) => {
                 let mut made_up = false;
                 let sources = sources(&graph, &trainable);
                 let works = sources != [0];
                 if works && !cached {
-                    forward = Some(executor(&model, &compute, batch, &[0], &sources)?);
+                    forward = Some(executor(&model, &device, batch, &[0], &sources)?);
                 } else if works {
                     made_up = true;
                 }
                 let (outputs, trainable) = (vec![], Some(trainable));
-                let request = Request { batch, sources, outputs, trainable, dtype: compute.dtype };
-                let plan = Plan::new(&graph, request)?;
+                let request = Request { batch, sources, outputs, trainable, dtype: device.dtype() };
+                let mut executor = device.executor(&graph, request, &model.parameters, 0)?;
+                executor.prepare(Training::new(Optimizer::new(Rule::RMSPROP, LEARNING_RATE)?))?;
+                let plan = executor.plan();
                 if made_up {
                     features = plan
                         .request
@@ -131,13 +135,10 @@ impl Work {
                         })
                         .collect();
                 }
-                let compute = Arc::clone(&compute);
-                train = Some(Executor::new(graph, plan, compute, &model.parameters, 0)?);
+                train = Some(executor);
             }
         }
-        let optimizer = Optimizer::new(Rule::RMSPROP, 1e-4)?;
-        let gradients = Gradients::default();
-        Ok(Work { model, compute, forward, train, optimizer, gradients, images, features, labels })
+        Ok(Work { model, device, forward, train, steps: 0, images, features, labels })
     }
 
     /// Runs it once: inference, or a training step with its update.
@@ -147,21 +148,23 @@ impl Work {
     pub fn run(&mut self) -> Result<()> {
         let count = self.labels.len();
         if let Some(forward) = &mut self.forward {
-            forward.forward(&[&self.images], count)?;
+            forward.forward(&[(&self.images).into()], count)?;
         }
         let Some(train) = &mut self.train else { return Ok(()) };
-        let inputs: Vec<Slice<'_>> = match &self.forward {
-            Some(prefix) => {
-                let outputs = prefix.plan().request.outputs.len();
-                (0..outputs).map(|i| prefix.stored_output(i, count)).collect()
+        if let Some(prefix) = &mut self.forward {
+            self.features.resize(prefix.plan().request.outputs.len(), Values::default());
+            for (i, values) in self.features.iter_mut().enumerate() {
+                prefix.read(i, values)?;
             }
-            None if self.features.is_empty() => vec![Slice::F32(&self.images)],
-            None => self.features.iter().map(Values::as_slice).collect(),
+        }
+        let inputs: Vec<Input<'_>> = match self.features.is_empty() {
+            true => vec![(&self.images).into()],
+            false => self.features.iter().map(Input::from).collect(),
         };
-        let parameters = &mut self.model.parameters;
-        train.train_step(&inputs, &self.labels, parameters, &mut self.gradients)?;
-        self.optimizer.step(&self.compute, parameters, &self.gradients);
-        train.refresh(parameters)
+        let turn = Turn { step: self.steps, replica: 0 };
+        train.train_step(&inputs, (&self.labels).into(), turn)?;
+        self.steps += 1;
+        train.update(LEARNING_RATE)
     }
 
     /// Runs it `repeat` times, after one run that does not count.
@@ -195,7 +198,7 @@ impl Work {
     }
 
     fn measure_peak(&self, seconds: f64) -> f64 {
-        self.compute.measure_peak(self.compute.dtype, seconds)
+        self.device.compute().measure_peak(self.device.dtype(), seconds)
     }
 
     /// Lists the plans it runs, frozen layers first.
@@ -213,7 +216,7 @@ impl Work {
         self.run()?;
         let peak = self.measure_peak(0.5);
         let mut best: Vec<Vec<f64>> = Vec::new();
-        self.forward.iter_mut().chain(&mut self.train).for_each(Executor::measure);
+        self.forward.iter_mut().chain(&mut self.train).for_each(|e| e.measure());
         for _ in 0..3 {
             self.run()?;
             for (i, executor) in self.forward.iter().chain(&self.train).enumerate() {

@@ -1,15 +1,14 @@
 //! Classifying image files: decoded on threads ahead of compute, predicted in order.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use headstart::classify::{ClassifyOptions, classify};
-//! use headstart::{Compute, Control, Error, Model};
+//! use headstart::{Control, Device, Error, Model};
 //!
 //! let model = Model::builder("resnet20").weights("none").build(&headstart::Dataset::load("sample")?)?;
-//! let (compute, files) = (Arc::new(Compute::new(0)?), ["gone.jpg".into()]);
+//! let (device, files) = (Device::cpu(0)?, ["gone.jpg".into()]);
 //! let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
 //! let mut unreadable = 0;
-//! classify(&model, &files, &compute, options, &mut |file, prediction| {
+//! classify(&model, &files, &device, options, &mut |file, prediction| {
 //!     match prediction {
 //!         Ok(probabilities) => println!("{}: {probabilities:?}", files[file].display()),
 //!         Err(_) => unreadable += 1,
@@ -23,14 +22,13 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use headstart_kernels::table::Compute;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
 use crate::data::image::Target;
 use crate::data::image::{Resizer, decode};
-use crate::engine::inference::{answer_node, executor, to_probabilities};
+use crate::engine::device::Device;
+use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
 use crate::net::model::Model;
 
@@ -56,14 +54,14 @@ pub type Answer<'a> = std::result::Result<&'a [f32], &'a Error>;
 pub fn classify<E: From<Error>>(
     model: &Model,
     files: &[PathBuf],
-    compute: &Arc<Compute>,
+    device: &Device,
     options: ClassifyOptions,
     on_answer: &mut dyn FnMut(usize, Answer<'_>) -> std::result::Result<Control, E>,
 ) -> std::result::Result<(), E> {
     let ClassifyOptions { batch, tta, decoders } = options;
     let batch = batch.min(files.len()).max(1);
     let node = answer_node(model);
-    let mut executor = executor(model, compute, batch, &[0], &[node])?;
+    let mut executor = executor(model, device, batch, &[0], &[node])?;
     let (classes, target) = (model.card.classes.len(), model.target());
     let queue = Queue::new(files.len(), 2 * batch);
     let (mut pixels, mut errors) = (Vec::new(), Vec::new());
@@ -77,7 +75,7 @@ pub fn classify<E: From<Error>>(
         for i in 0..files.len() {
             match queue.take(i) {
                 Ok(image) => {
-                    pixels.extend(image.iter().map(|&b| f32::from(b)));
+                    pixels.extend_from_slice(&image);
                     errors.push(None);
                 }
                 Err(error) => errors.push(Some(error)),
@@ -88,12 +86,12 @@ pub fn classify<E: From<Error>>(
             }
             let mut p = Vec::new();
             if count > 0 {
-                executor.forward(&[&pixels], count)?;
-                p = to_probabilities(model, executor.stored_output(0, count).to_f32());
+                executor.forward(&[(&pixels).into()], count)?;
+                p = to_probabilities(model, read_floats(&mut *executor, 0)?);
                 if tta {
                     mirror(&mut pixels, target.width);
-                    executor.forward(&[&pixels], count)?;
-                    let other = to_probabilities(model, executor.stored_output(0, count).to_f32());
+                    executor.forward(&[(&pixels).into()], count)?;
+                    let other = to_probabilities(model, read_floats(&mut *executor, 0)?);
                     p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
                 }
             }
@@ -120,7 +118,7 @@ pub fn classify<E: From<Error>>(
 }
 
 /// Mirrors images of `width` pixels left to right, in place.
-fn mirror(pixels: &mut [f32], width: usize) {
+fn mirror<T>(pixels: &mut [T], width: usize) {
     for row in pixels.chunks_exact_mut(width * 3) {
         for x in 0..width / 2 {
             let (left, right) = row.split_at_mut((width - 1 - x) * 3);

@@ -9,13 +9,12 @@
 //! the map is that of its last layer before the pooling.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use headstart::gradcam::{GradCam, enter, overlay};
-//! use headstart::{Compute, Dataset, Model};
+//! use headstart::{Dataset, Device, Model};
 //!
 //! let data = Dataset::load("sample")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
-//! let mut cam = GradCam::new(&model, &Arc::new(Compute::new(0)?))?;
+//! let mut cam = GradCam::new(&model, &Device::cpu(0)?)?;
 //! let image = data.train.image(0)?;
 //! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
 //! let drawn = overlay(&image, &heat);
@@ -23,14 +22,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::sync::Arc;
-
-use headstart_kernels::table::Compute;
-
 use crate::data::image::Rgb8;
 pub use crate::data::image::picture::{enlarged, png, thumbnail};
-use crate::engine::execute::Executor;
-use crate::engine::inference::executor;
+use crate::engine::device::Device;
+use crate::engine::execute::Execute;
+use crate::engine::inference::{executor, read_floats};
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
 use crate::measure::rank::softmax;
@@ -56,7 +52,7 @@ pub struct Heat {
 /// Computes maps of one model.
 #[derive(Debug)]
 pub struct GradCam {
-    executor: Executor,
+    executor: Box<dyn Execute>,
     height: usize,
     width: usize,
     channels: usize,
@@ -82,7 +78,7 @@ impl GradCam {
     ///
     /// # Errors
     /// If the model's scores are not a dense layer over a global average pooling.
-    pub fn new(model: &Model, compute: &Arc<Compute>) -> Result<GradCam> {
+    pub fn new(model: &Model, device: &Device) -> Result<GradCam> {
         let (graph, logits) = (&model.net.graph, model.logits());
         let node = map_node(graph, logits);
         let kernel = model.parameters.get(logits, Role::Kernel);
@@ -95,7 +91,7 @@ impl GradCam {
         };
         let pixels = (height * width) as f32;
         Ok(GradCam {
-            executor: executor(model, compute, 1, &[0], &[node, logits])?,
+            executor: executor(model, device, 1, &[0], &[node, logits])?,
             height,
             width,
             channels,
@@ -110,21 +106,21 @@ impl GradCam {
         self.gradient.iter().skip(class).step_by(self.classes).copied().collect()
     }
 
-    /// The map of `class`, or of the most probable one, for an image of the model's size, RGB in 0..=255.
+    /// The map of `class`, or of the most probable one, for an image of the model's size, RGB.
     ///
     /// # Errors
     /// If the image has not the model's size or there is no such class.
-    pub fn heat(&mut self, pixels: &[f32], class: Option<usize>) -> Result<Heat> {
+    pub fn heat(&mut self, pixels: &[u8], class: Option<usize>) -> Result<Heat> {
         if let Some(class) = class.filter(|&c| c >= self.classes) {
             let expected = format!("below {}", self.classes);
             return Err(Error::invalid("class", expected, class.to_string(), ""));
         }
-        self.executor.forward(&[pixels], 1)?;
-        let logits = self.executor.stored_output(1, 1).to_f32();
+        self.executor.forward(&[pixels.into()], 1)?;
+        let logits = read_floats(&mut *self.executor, 1)?;
         let probabilities = softmax(self.classes, &logits, self.temperature);
         let class = class.unwrap_or_else(|| argmax(&probabilities));
         let alpha = self.gradient(class);
-        let map = self.executor.stored_output(0, 1).to_f32();
+        let map = read_floats(&mut *self.executor, 0)?;
         let values = map
             .chunks_exact(self.channels)
             .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))
@@ -186,11 +182,11 @@ fn colour(value: f32) -> [f32; 3] {
 ///
 /// # Errors
 /// If it cannot be resized.
-pub fn enter(model: &Model, image: &Rgb8<'_>) -> Result<Vec<f32>> {
+pub fn enter(model: &Model, image: &Rgb8<'_>) -> Result<Vec<u8>> {
     let target = model.target();
     let Rgb8 { pixels, .. } =
         crate::data::image::resize(image, target.width, target.height, target.interpolation)?;
-    Ok(pixels.iter().map(|&b| f32::from(b)).collect())
+    Ok(pixels.into_owned())
 }
 
 #[cfg(test)]
@@ -212,18 +208,18 @@ mod tests {
 
     #[test]
     fn the_gradient_is_the_numeric_derivative_of_the_class_score() {
-        let compute = Arc::new(Compute::new(1).unwrap());
+        let device = crate::Device::cpu(1).unwrap();
         for name in ["resnet20", "resnet50v2", "torchvision-resnet18"] {
             let model = model(name);
-            let cam = GradCam::new(&model, &compute).unwrap();
+            let cam = GradCam::new(&model, &device).unwrap();
             let node = map_node(&model.net.graph, model.logits()).unwrap();
-            let mut rest = executor(&model, &compute, 1, &[node], &[model.logits()]).unwrap();
+            let mut rest = executor(&model, &device, 1, &[node], &[model.logits()]).unwrap();
             let elements = model.net.graph.nodes[node].shape.elements();
             let map: Vec<f32> = (0..elements).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
             let channels = cam.channels;
             let mut score = |map: &[f32], class: usize| {
-                rest.forward(&[map], 1).unwrap();
-                f64::from(rest.output(0, 1)[class])
+                rest.forward(&[map.into()], 1).unwrap();
+                f64::from(read_floats(&mut *rest, 0).unwrap()[class])
             };
             for class in 0..3 {
                 let gradient = cam.gradient(class);
@@ -240,10 +236,10 @@ mod tests {
 
     #[test]
     fn a_map_is_the_positive_part_of_the_weighted_channels() {
-        let compute = Arc::new(Compute::new(1).unwrap());
+        let device = crate::Device::cpu(1).unwrap();
         let model = model("resnet20");
-        let mut cam = GradCam::new(&model, &compute).unwrap();
-        let pixels: Vec<f32> = (0..32 * 32 * 3).map(|i| (i * 7 % 256) as f32).collect();
+        let mut cam = GradCam::new(&model, &device).unwrap();
+        let pixels: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 7 % 256) as u8).collect();
         let heat = cam.heat(&pixels, None).unwrap();
         assert_eq!(heat.class, argmax(&heat.probabilities));
         assert_eq!(heat.values.len(), heat.height * heat.width);

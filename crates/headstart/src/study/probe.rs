@@ -2,32 +2,29 @@
 //! 2016, "Understanding intermediate layers using linear classifier probes").
 //!
 //! ```
-//! use std::sync::Arc;
-//! use headstart::{Compute, Control, Dataset, Model, probe};
+//! use headstart::{Control, Dataset, Device, Model, probe};
 //!
 //! let data = Dataset::load("synthetic:3x40x32")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
-//! let compute = Arc::new(Compute::new(0)?);
+//! let device = Device::cpu(0)?;
 //! let stages = probe::stages(&model.recipe, &model.net);
 //! let mut go_on = |_done: usize| Control::Continue;
-//! let mut of = |subset| probe::pooled(&model, subset, &stages, &compute, &mut go_on);
+//! let mut of = |subset| probe::pooled(&model, subset, &stages, &device, &mut go_on);
 //! let validation = data.validation.unwrap();
 //! let (fitted, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
 //! let (train, test) = ((&fitted[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
-//! let probed = probe::probe(&model, &compute, train, test, 3, 1e-3)?;
+//! let probed = probe::probe(&model, &device, train, test, 3, 1e-3)?;
 //! assert_eq!(probed.stages.len(), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::sync::Arc;
-
-use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use crate::control::Control;
 use crate::data::batches::{Loader, LoaderOptions};
 use crate::data::dataset::Subset;
-use crate::engine::inference::executor;
+use crate::engine::device::Device;
+use crate::engine::inference::{executor, read_floats};
 use crate::engine::logistic::{Examples, Scaler, SolveOptions, solve};
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
@@ -95,23 +92,23 @@ pub fn pooled(
     model: &Model,
     subset: &Subset,
     nodes: &[NodeId],
-    compute: &Arc<Compute>,
+    device: &Device,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Vec<Vec<f32>>>> {
     let graph = &model.net.graph;
     let batch = BATCH.min(subset.len()).max(1);
-    let mut executor = executor(model, compute, batch, &[0], nodes)?;
+    let mut executor = executor(model, device, batch, &[0], nodes)?;
     let mut tensors = vec![Vec::new(); nodes.len()];
     let options = LoaderOptions::new(batch, model.target());
     let mut loader = Loader::new(subset, (0..subset.len()).collect(), options)?;
     let mut done = 0;
     while let Some(batch) = loader.next() {
         let batch = batch?;
-        executor.forward(&[&batch.images], batch.count)?;
+        executor.forward(&[(&batch.images).into()], batch.count)?;
         for (i, (tensor, &node)) in tensors.iter_mut().zip(nodes).enumerate() {
             let shape = graph.nodes[node].shape;
             let (channels, pixels) = (shape.channels(), shape.elements() / shape.channels());
-            let maps = executor.stored_output(i, batch.count).to_f32();
+            let maps = read_floats(&mut *executor, i)?;
             for map in maps.chunks_exact(shape.elements()) {
                 let start = tensor.len();
                 tensor.resize(start + channels, 0.0);
@@ -137,7 +134,7 @@ pub fn pooled(
 /// If there are no images, and as [`solve`].
 pub fn probe(
     model: &Model,
-    compute: &Compute,
+    device: &Device,
     train: (&[Vec<f32>], &[usize]),
     validation: (&[Vec<f32>], &[usize]),
     classes: usize,
@@ -155,6 +152,7 @@ pub fn probe(
         let seen = scaler.apply(&train.0[i]);
         let examples = Examples { features: &seen, width: features, labels: train.1, classes };
         let options = SolveOptions { l2, tolerance: 1e-3, iterations: 300 };
+        let compute = device.compute();
         let head = solve(compute, examples, options)?;
         let hits = |features: &[f32], labels: &[usize]| {
             let p = head.probabilities(compute, features);

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod class_weight;
+pub mod collective;
 pub mod lr_find;
 pub mod run_folder;
 pub mod schedule;

@@ -1,14 +1,12 @@
 //! Training: joins data, plan and optimizer, epoch by epoch, and says what happens.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use headstart::{Compute, Control, Dataset, Model, Phase, Settings, Trainer};
+//! use headstart::{Control, Dataset, Device, Model, Phase, Settings, Trainer};
 //!
 //! let data = Dataset::load("synthetic:2x40x32")?;
 //! let mut model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //! let from = model.net.freeze_point("conv4_block3_1_conv")?;
-//! let compute = Arc::new(Compute::new(0)?);
-//! let mut trainer = Trainer::new(&mut model, &data, compute, Settings::default())?;
+//! let mut trainer = Trainer::new(&mut model, &data, Device::cpu(0)?, Settings::default())?;
 //! let mut watch = |_event: &_| Control::Continue;
 //! trainer.fit(&Phase::head(2, 1e-3), &mut watch)?;
 //! trainer.fit(&Phase::fine_tune(from, 1, 1e-4), &mut watch)?;
@@ -26,15 +24,13 @@ mod run;
 mod solve;
 mod step;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::augment::{Augment, Augmentation, Mixing};
 use crate::data::dataset::{Dataset, Subset};
-use crate::engine::inference::{executor, probabilities, report};
+use crate::engine::device::Device;
+use crate::engine::inference::{executor, probabilities, read_floats, report};
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
@@ -44,6 +40,7 @@ use crate::measure::monitor::{EarlyStopping, Monitor};
 use crate::net::model::Model;
 use crate::train::cache::{CacheSettings, DISK, Frozen, Part};
 use crate::train::class_weight::ClassWeight;
+use crate::train::collective::{Alone, Collective};
 use crate::train::run_folder::RunFolder;
 
 use checkpoint::Resume;
@@ -62,6 +59,9 @@ pub struct Settings {
     /// Steps whose gradients make one update, their mean over all images (Keras's `gradient_accumulation_steps`); the last
     /// update of an epoch may have fewer. 1 or more.
     pub accumulate: usize,
+    /// How many replicas a batch is cut into: each takes its share of the images through the net, with batch norm
+    /// statistics of its own, as PyTorch's DDP does. 1 or more.
+    pub replicas: usize,
     /// The update rule.
     pub rule: Rule,
     /// How weights shrink.
@@ -111,6 +111,7 @@ impl Default for Settings {
         Settings {
             batch_size: 20,
             accumulate: 1,
+            replicas: 1,
             rule: Rule::RMSPROP,
             weight_decay: WeightDecay::default(),
             layer_decay: None,
@@ -166,8 +167,10 @@ pub struct Trainer<'a> {
     /// Epochs so far, over all phases.
     pub history: History,
     data: &'a Dataset,
-    compute: Arc<Compute>,
+    device: Device,
     settings: Settings,
+    /// The other processes that train the model, if any.
+    collective: Box<dyn Collective>,
     folder: Option<RunFolder>,
     /// The frozen layers of the last phase and what is kept of their outputs.
     frozen: Option<Frozen>,
@@ -188,23 +191,30 @@ impl<'a> Trainer<'a> {
     pub fn new(
         model: &'a mut Model,
         data: &'a Dataset,
-        compute: Arc<Compute>,
+        device: impl Into<Device>,
         settings: Settings,
     ) -> Result<Trainer<'a>> {
+        let device = device.into();
         check(model, data, &settings)?;
         model.set_dropout(settings.dropout)?;
         Ok(Trainer {
             model,
             history: History::default(),
             data,
-            compute,
+            device,
             settings,
+            collective: Box::new(Alone),
             folder: None,
             frozen: None,
             phases: 0,
             resume: None,
             fingerprint: String::new(),
         })
+    }
+
+    /// Trains together with other processes from now on.
+    pub fn join(&mut self, collective: Box<dyn Collective>) {
+        self.collective = collective;
     }
 
     /// Writes epochs, events and weights to a folder from now on.
@@ -246,27 +256,18 @@ impl<'a> Trainer<'a> {
             }
         }
         if !run.ended() && run.keep_outputs(on_event)? == Control::Stop {
-            run.hand_over();
+            run.hand_over()?;
             return Ok(Outcome::Stopped);
         }
         while !run.ended() {
-            let good = run.trainer.model.parameters.clone();
-            let epoch = match phase.solver {
-                Some(solver) => run.solve(solver, on_event),
-                None => run.epoch(on_event),
+            // Until it is over the model has the weights of the epoch before.
+            let control = match phase.solver {
+                Some(solver) => run.solve(solver, on_event)?,
+                None => run.epoch(on_event)?,
             };
-            match epoch {
-                Ok(Control::Continue) => {}
-                Ok(Control::Stop) => {
-                    run.hand_over();
-                    return Ok(Outcome::Stopped);
-                }
-                Err(error) => {
-                    if matches!(error, Error::Diverged { .. }) {
-                        run.trainer.model.parameters = good;
-                    }
-                    return Err(error);
-                }
+            if control == Control::Stop {
+                run.hand_over()?;
+                return Ok(Outcome::Stopped);
             }
         }
         run.finish(on_event)?;
@@ -339,7 +340,7 @@ impl<'a> Trainer<'a> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Vec<f32>>> {
         let (split, total, batch) = (part.name(), subset.len(), INFERENCE_BATCH);
-        let Trainer { model, data, compute, folder, frozen, .. } = self;
+        let Trainer { model, data, device, folder, frozen, .. } = self;
         let model = &**model;
         // The caller may have changed the weights since.
         if let Some(f) = frozen.take() {
@@ -347,7 +348,7 @@ impl<'a> Trainer<'a> {
         }
         let Some(frozen) = frozen else {
             let mut progress = |done| on_event(&Event::Evaluating { split, done, total });
-            return probabilities(model, subset, compute, batch, &mut progress);
+            return probabilities(model, subset, device, batch, &mut progress);
         };
         let mut emit = |event| record(folder, event, on_event);
         let keeping = frozen.keeping(total);
@@ -355,16 +356,16 @@ impl<'a> Trainer<'a> {
             return Ok(None);
         }
         let kept = frozen.rows(part).is_some();
-        let mut tail = executor(model, compute, batch, &frozen.nodes, &[model.output()])?;
+        let mut tail = executor(model, device, batch, &frozen.nodes, &[model.output()])?;
         let (order, augment) = ((0..total).collect(), Augment::default());
         let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
         let mut p = Vec::new();
         let mut done = 0;
         while done < total {
             let count = batches.next(model, Some(&mut *frozen))?;
-            let (inputs, _) = batches.current(Some(&*frozen), count);
+            let (inputs, _) = batches.current(Some(&*frozen));
             tail.forward(&inputs, count)?;
-            p.extend_from_slice(tail.output(0, count));
+            p.extend_from_slice(&read_floats(&mut *tail, 0)?);
             done += count;
             if on_event(&Event::Evaluating { split, done, total }) == Control::Stop {
                 return Ok(None);
@@ -395,6 +396,14 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             format!("1 to {images}, the number of training images"),
             settings.batch_size.to_string(),
             "lower --batch-size",
+        ));
+    }
+    if settings.replicas == 0 || settings.replicas > settings.batch_size {
+        return Err(Error::invalid(
+            "replicas",
+            format!("1 to {}, the batch size", settings.batch_size),
+            settings.replicas.to_string(),
+            "every replica needs images of its own",
         ));
     }
     if settings.accumulate == 0 {

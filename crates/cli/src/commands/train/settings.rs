@@ -33,6 +33,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         unfreeze,
         batch_size,
         accumulate,
+        replicas,
         optimizer,
         momentum,
         rho,

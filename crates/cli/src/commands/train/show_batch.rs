@@ -1,7 +1,6 @@
 //! `headstart train --show-batch`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use headstart::atomic::write_bytes;
 use headstart::cache::{CacheSettings, DISK};
@@ -10,7 +9,7 @@ use headstart::dataset::Dataset;
 use headstart::job::build_model;
 use headstart::report::{SHEET_IMAGES, contact_sheet};
 use headstart::trainer::Trainer;
-use headstart::{Compute, Error};
+use headstart::{Device, Error};
 
 use crate::failure::Failure;
 use crate::output;
@@ -19,7 +18,7 @@ use crate::output;
 pub fn show_batch(
     config: &TrainConfig,
     data: &Dataset,
-    compute: Arc<Compute>,
+    device: Device,
     path: &Path,
 ) -> Result<(), Failure> {
     if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
@@ -29,7 +28,7 @@ pub fn show_batch(
     let unknown = TrainConfig { weights: "none".into(), ..config.clone() };
     let (mut model, _) = build_model(&unknown, data)?;
     let cache = CacheSettings { memory: 0, folder: None, disk: DISK };
-    let trainer = Trainer::new(&mut model, data, compute, super::training(config, cache, None))?;
+    let trainer = Trainer::new(&mut model, data, device, super::training(config, cache, None))?;
     let batch = trainer.first_batch()?;
     let (height, width) = (trainer.model.card.height, trainer.model.card.width);
     write_bytes(path, &contact_sheet(&batch, height, width, &data.classes)?)?;

@@ -2,7 +2,7 @@
 
 use super::Augment;
 use super::random::Random;
-use crate::data::batch::{Batch, Mixed};
+use crate::data::batch::{Batch, Mixed, Pixels};
 
 /// How images of a batch are mixed, each with the one before it. With both, each is used for half of the batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,12 +47,16 @@ impl Augment {
             (true, _, Some(alpha)) => {
                 let own = random.beta(f64::from(alpha));
                 let rectangle = Rectangle::new(&mut random, 1.0 - own, height, width);
-                rectangle.copy_from_neighbours(width, height * width * 3, &mut batch.images);
+                let each = height * width * 3;
+                match &mut batch.images {
+                    Pixels::Bytes(images) => rectangle.copy_from_neighbours(width, each, images),
+                    Pixels::Floats(images) => rectangle.copy_from_neighbours(width, each, images),
+                }
                 rectangle.pixels() as f32 / (height * width) as f32
             }
             (false, Some(alpha), _) => {
                 let own = random.beta(f64::from(alpha)) as f32;
-                blend_with_neighbours(own, height * width * 3, &mut batch.images);
+                blend_with_neighbours(own, height * width * 3, batch.images.floats());
                 1.0 - own
             }
             _ => return,
@@ -103,7 +107,7 @@ impl Rectangle {
     }
 
     /// Fills this part of each image with that of the image before it, the last before the first.
-    fn copy_from_neighbours(&self, width: usize, each: usize, images: &mut [f32]) {
+    fn copy_from_neighbours<T: Copy>(&self, width: usize, each: usize, images: &mut [T]) {
         let last = images[images.len() - each..].to_vec();
         for start in (0..images.len()).step_by(each).rev() {
             for y in self.top..self.bottom {
@@ -126,9 +130,10 @@ mod tests {
     const SIZE: [usize; 2] = [6, 4];
     const EACH: usize = 6 * 4 * 3;
 
-    /// Image `i` is `100 * i` and the number of the byte.
+    /// Image `i` is `80 * i` and the number of the byte.
     fn batch(count: usize) -> Batch {
-        let images = (0..count * EACH).map(|k| (k / EACH * 100 + k % EACH) as f32).collect();
+        let images = (0..count * EACH).map(|k| (k / EACH * 80 + k % EACH) as u8).collect();
+        let images = Pixels::Bytes(images);
         let labels = (0..count as u32).map(|i| i + 10).collect();
         Batch { images, labels, indices: (0..count).collect(), count, mixed: None }
     }
@@ -146,12 +151,13 @@ mod tests {
         let mut shares = Vec::new();
         for number in 0..2000 {
             let (before, after) = (batch(3), mixed(mixing, 0, number, 3));
+            let (old, new) = (before.images.to_floats(), after.images.to_floats());
             let Mixed { labels, share } = after.mixed.unwrap();
             assert_eq!((&after.labels[..], &labels[..]), (&[10, 11, 12][..], &[12, 10, 11][..]));
             for k in 0..3 * EACH {
-                let other = before.images[(k + 2 * EACH) % (3 * EACH)];
-                let want = (1.0 - share) * before.images[k] + share * other;
-                assert!((after.images[k] - want).abs() <= 1e-3, "{k}: {} {want}", after.images[k]);
+                let other = old[(k + 2 * EACH) % (3 * EACH)];
+                let want = (1.0 - share) * old[k] + share * other;
+                assert!((new[k] - want).abs() <= 1e-3, "{k}: {} {want}", new[k]);
             }
             shares.push(f64::from(share));
         }
@@ -168,12 +174,14 @@ mod tests {
         let mut sizes = std::collections::BTreeSet::new();
         for number in 0..500 {
             let (before, after) = (batch(3), mixed(mixing, 0, number, 3));
+            assert!(matches!(after.images, Pixels::Bytes(_)));
+            let (old, new) = (before.images.to_floats(), after.images.to_floats());
             let share = after.mixed.unwrap().share;
             let taken: Vec<bool> = (0..3 * EACH)
                 .map(|k| {
-                    let other = before.images[(k + 2 * EACH) % (3 * EACH)];
-                    assert!([before.images[k], other].contains(&after.images[k]));
-                    after.images[k] == other
+                    let other = old[(k + 2 * EACH) % (3 * EACH)];
+                    assert!([old[k], other].contains(&new[k]));
+                    new[k] == other
                 })
                 .collect();
             // The same pixels of all images, a rectangle.
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn either_is_as_likely_and_the_step_decides() {
         let both = Mixing { mixup: Some(1.0), cutmix: Some(1.0) };
-        let is_cut = |batch: &Batch| batch.images.iter().all(|v| v.fract() == 0.0);
+        let is_cut = |batch: &Batch| matches!(batch.images, Pixels::Bytes(_));
         let cut = (0..2000).filter(|&number| is_cut(&mixed(both, 0, number, 3))).count();
         // Four deviations of a fair coin.
         assert!((911..=1089).contains(&cut), "{cut}");

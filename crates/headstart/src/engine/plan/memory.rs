@@ -1,7 +1,6 @@
 //! Lifetimes to offsets: buffers that are never alive at the same time share memory.
 
 use super::{BufferSpec, Place, Plan, Step};
-use headstart_kernels::buffer::LINE;
 
 /// Fills in when each buffer is used and where it lies.
 pub(super) fn assign(plan: &mut Plan) {
@@ -18,7 +17,8 @@ pub(super) fn assign(plan: &mut Plan) {
         }
     }
     // Largest first, each into the smallest gap between the neighbours in time that holds it.
-    let size = |b: BufferSpec| b.floats(plan.request.batch).next_multiple_of(LINE);
+    let line = plan.alignment / size_of::<f32>();
+    let size = |b: BufferSpec| b.floats(plan.request.batch).next_multiple_of(line);
     let mut order: Vec<usize> =
         (0..plan.buffers.len()).filter(|&i| plan.buffers[i].first != usize::MAX).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(size(plan.buffers[i])), i));

@@ -35,15 +35,20 @@
 
 mod backward;
 mod fold;
+mod folded;
 mod frontier;
 mod memory;
+mod shapes;
 mod sums;
 
 pub use fold::{Group, Main, Pool};
+pub use folded::{Folded, tensor};
 pub use frontier::{frontier, prefix, sources};
+pub use shapes::Shapes;
 
 use crate::error::{Error, Result};
 use crate::net::graph::{Graph, NodeId, Op, Shape};
+use headstart_kernels::buffer::LINE;
 use headstart_kernels::conv::Onto;
 use headstart_kernels::element::DType;
 
@@ -191,6 +196,8 @@ pub struct Plan {
     pub request: Request,
     /// Fused nodes, in the order of the forward pass.
     pub groups: Vec<Group>,
+    /// What each group's kernels compute on, for a whole batch.
+    pub shapes: Vec<Shapes>,
     /// What runs.
     pub steps: Vec<Step>,
     /// The arena's buffers.
@@ -206,17 +213,35 @@ pub struct Plan {
     pub dtypes: Vec<DType>,
     /// Floats of the arena.
     pub arena: usize,
+    /// Bytes, of which every buffer's offset is a multiple.
+    pub alignment: usize,
 }
 
+/// Bytes to which buffers are aligned in memory: a cache line.
+pub const HOST_ALIGNMENT: usize = LINE * size_of::<f32>();
+
 impl Plan {
-    /// Plans `request` on `graph`.
+    /// Plans `request` on `graph`, for buffers in this machine's memory.
     ///
     /// # Errors
-    /// If the batch is empty, a node does not exist, an output does not follow from the sources,
-    /// or a training plan's graph does not end in a softmax.
+    /// If the batch is empty, a node does not exist, an output does not follow from the sources, a size
+    /// cannot be addressed, or a training plan's graph does not end in a softmax.
     pub fn new(graph: &Graph, request: Request) -> Result<Plan> {
+        Plan::aligned(graph, request, HOST_ALIGNMENT)
+    }
+
+    /// The same with buffers at multiples of `alignment` bytes, a power of two from 4 on.
+    ///
+    /// # Errors
+    /// As [`Plan::new`]; if there is no such alignment.
+    pub fn aligned(graph: &Graph, request: Request, alignment: usize) -> Result<Plan> {
         check(graph, &request)?;
+        if !alignment.is_power_of_two() || alignment < size_of::<f32>() {
+            let expected = "a power of two, 4 or more";
+            return Err(Error::invalid("alignment", expected, alignment.to_string(), ""));
+        }
         let groups = fold::groups(graph, &request)?;
+        let shapes = groups.iter().map(|g| Shapes::new(graph, g, request.batch));
         let dtypes = graph.nodes.iter().map(|node| match (node.op, node.shape) {
             (Op::Input(_), _) | (_, Shape::Vector(_)) => DType::F32,
             (_, Shape::Map { .. }) => request.dtype,
@@ -229,6 +254,8 @@ impl Plan {
             steps: (0..groups.len()).map(|group| Step::Forward { group }).collect(),
             buffers: Vec::new(),
             arena: 0,
+            alignment,
+            shapes: shapes.collect::<Result<_>>()?,
             groups,
             request,
         };
@@ -266,6 +293,28 @@ impl Plan {
     /// Whether a node's weights are trained by this plan.
     pub fn trains(&self, node: NodeId) -> bool {
         self.request.trainable.as_ref().is_some_and(|t| t[node])
+    }
+
+    /// What a group computes on: bfloat16 if it reads or writes any.
+    pub fn dtype(&self, group: usize) -> DType {
+        let g = &self.groups[group];
+        let half = |n: NodeId| self.dtypes[n] == DType::Bf16;
+        if half(g.output) || g.inputs.iter().any(|&n| half(n)) { DType::Bf16 } else { DType::F32 }
+    }
+
+    /// Whether the weights of a group's layer are trained by this plan.
+    pub fn trains_group(&self, group: usize) -> bool {
+        match self.groups[group].main {
+            Main::Conv { node, .. } | Main::Norm { node, .. } => self.trains(node),
+            _ => false,
+        }
+    }
+
+    /// Whether every group that reads a source is a frame, which takes pixels as bytes.
+    pub fn frames(&self, source: NodeId) -> bool {
+        let mut readers =
+            self.groups.iter().filter(|g| g.residual == Some(source) || g.inputs.contains(&source));
+        readers.all(|g| matches!(g.main, Main::Frame { .. }))
     }
 
     /// A buffer for a node's value or its gradient.

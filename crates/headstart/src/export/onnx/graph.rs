@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use headstart_kernels::norm;
-
 use super::groups::groups;
 use super::int8::{Affine, Int8, Kernel};
 use super::proto::{Attribute, AttributeProto, ElementType, GraphProto, NodeProto};
 use super::proto::{TensorProto, ValueInfoProto};
-use crate::engine::plan::{Group, Main};
-use crate::error::{Error, Result};
+use crate::engine::plan::{Folded, Group, Main, tensor};
+use crate::error::Result;
 use crate::net::graph::{NodeId, Op};
 use crate::net::model::Model;
 use crate::net::parameters::Role;
@@ -18,46 +16,6 @@ use crate::net::parameters::Role;
 pub const INPUT: &str = "images";
 /// Name of its output.
 pub const OUTPUT: &str = "probabilities";
-
-/// A convolution's or dense layer's kernel in Keras's layout, and its bias, with a batch norm folded in.
-pub fn folded(
-    model: &Model,
-    node: NodeId,
-    batch_norm: Option<NodeId>,
-) -> Result<(Vec<f32>, Vec<f32>)> {
-    let mut kernel = tensor(model, node, Role::Kernel)?.to_vec();
-    let n = model.net.graph.nodes[node].shape.channels();
-    let mut bias = match model.net.graph.nodes[node].op {
-        Op::Conv2D { bias: false, .. } => vec![0.0; n],
-        _ => tensor(model, node, Role::Bias)?.to_vec(),
-    };
-    if let Some(id) = batch_norm
-        && let Op::BatchNorm { epsilon, .. } = model.net.graph.nodes[id].op
-    {
-        let get = |role| tensor(model, id, role);
-        let (mut scale, mut shift) = (vec![0.0; n], vec![0.0; n]);
-        norm::batch_norm_fold(
-            get(Role::Gamma)?,
-            get(Role::Beta)?,
-            get(Role::MovingMean)?,
-            get(Role::MovingVariance)?,
-            epsilon,
-            &mut scale,
-            &mut shift,
-        );
-        kernel
-            .chunks_exact_mut(n)
-            .for_each(|row| row.iter_mut().zip(&scale).for_each(|(k, s)| *k *= s));
-        bias.iter_mut().zip(scale.iter().zip(&shift)).for_each(|(b, (a, s))| *b = *b * a + s);
-    }
-    Ok((kernel, bias))
-}
-
-fn tensor(model: &Model, node: NodeId, role: Role) -> Result<&[f32]> {
-    let name = || format!("{}/{}", model.net.graph.nodes[node].name, role.name());
-    let found = model.parameters.get(node, role);
-    found.map(|t| &t.values[..]).ok_or_else(|| Error::invalid(name(), "a tensor", "none", ""))
-}
 
 /// The whole graph, quantised where `int8` says so.
 pub fn build(model: &Model, int8: Option<&Int8>) -> Result<GraphProto> {
@@ -261,15 +219,16 @@ impl Builder<'_> {
         norm: Option<NodeId>,
         padding: usize,
     ) -> Result<String> {
-        let graph = &self.model.net.graph;
+        let (graph, parameters) = (&self.model.net.graph, &self.model.parameters);
+        let folded = Folded::new(graph, parameters, node, norm)?;
+        let (kernel, bias) = (folded.scaled(), &folded.bias);
         let name = graph.nodes[node].name.clone();
-        let (kernel, bias) = folded(self.model, node, norm)?;
         let mut inputs = vec![self.value(x)];
         let Op::Conv2D { filters, kernel: size, stride, padding: own, .. } = graph.nodes[node].op
         else {
             let shape = [kernel.len() / bias.len().max(1), bias.len()];
             inputs.push(self.floats(&format!("{name}/kernel"), &shape, &kernel));
-            inputs.push(self.floats(&format!("{name}/bias"), &[bias.len()], &bias));
+            inputs.push(self.floats(&format!("{name}/bias"), &[bias.len()], bias));
             return Ok(self.node("Gemm", &name, inputs, vec![]));
         };
         let channels = kernel.len() / (size * size * filters).max(1);
@@ -321,7 +280,7 @@ impl Builder<'_> {
             None => {
                 let kernel = out_first(&kernel, channels, filters);
                 inputs.push(self.floats(&format!("{name}/kernel"), &dims, &kernel));
-                inputs.push(self.floats(&format!("{name}/bias"), &[filters], &bias));
+                inputs.push(self.floats(&format!("{name}/bias"), &[filters], bias));
             }
         }
         let padding = (padding + own + self.padding.get(&x).copied().unwrap_or(0)) as i64;
@@ -340,7 +299,9 @@ impl Builder<'_> {
         };
         let mut inputs = vec![self.value(x)];
         for role in [Role::Gamma, Role::Beta, Role::MovingMean, Role::MovingVariance] {
-            let values = tensor(self.model, node, role)?;
+            let (graph, parameters) = (&self.model.net.graph, &self.model.parameters);
+            let channels = graph.nodes[node].shape.channels();
+            let values = tensor(graph, parameters, node, role, channels)?;
             inputs.push(self.floats(&format!("{name}/{}", role.name()), &[values.len()], values));
         }
         Ok(self.node(

@@ -5,15 +5,13 @@
 //! follows stay floats.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-
-use headstart_kernels::table::Compute;
 
 use super::groups::{groups, is_map};
 use crate::control::Control;
 use crate::data::dataset::Subset;
-use crate::engine::execute::Executor;
-use crate::engine::inference::{answer_node, each_batch, executor, to_probabilities};
+use crate::engine::device::Device;
+use crate::engine::execute::{Execute, Input};
+use crate::engine::inference::{answer_node, each_batch, executor, read_floats, to_probabilities};
 use crate::engine::plan::{Group, Main};
 use crate::error::{Error, Result};
 use crate::net::graph::{NodeId, Op};
@@ -114,7 +112,7 @@ impl Int8 {
     pub fn calibrate(
         model: &Model,
         subset: &Subset,
-        compute: &Arc<Compute>,
+        device: &Device,
         progress: &mut dyn FnMut(usize) -> Control,
     ) -> Result<Option<Int8>> {
         if subset.is_empty() {
@@ -126,14 +124,14 @@ impl Int8 {
         let groups = groups(model, &summands)?;
         let maps: Vec<&Group> = groups.iter().filter(|g| is_map(model, g.output)).collect();
         let nodes: Vec<NodeId> = maps.iter().map(|g| g.output).collect();
-        let mut all = executor(model, compute, BATCH, &[0], &nodes)?;
+        let mut all = executor(model, device, BATCH, &[0], &nodes)?;
         let mut histograms = vec![Histogram::default(); nodes.len()];
         for pass in 0..2 {
-            let mut see = |images: &[f32], count: usize| {
+            let mut see = |images: Input<'_>, count: usize| {
                 all.forward(&[images], count)?;
                 for (i, histogram) in histograms.iter_mut().enumerate() {
-                    let values = all.output(i, count);
-                    if pass == 0 { histogram.widen(values) } else { histogram.count(values) }
+                    let values = read_floats(&mut *all, i)?;
+                    if pass == 0 { histogram.widen(&values) } else { histogram.count(&values) }
                 }
                 Ok(())
             };
@@ -175,12 +173,12 @@ impl Int8 {
         &self,
         model: &Model,
         subset: &Subset,
-        compute: &Arc<Compute>,
+        device: &Device,
         progress: &mut dyn FnMut(usize) -> Control,
     ) -> Result<Option<Vec<f32>>> {
-        let mut stages = Stages::new(self, model, compute)?;
+        let mut stages = Stages::new(self, model, device)?;
         let mut answers = Vec::new();
-        let mut run = |images: &[f32], count: usize| stages.run(images, count, &mut answers);
+        let mut run = |images: Input<'_>, count: usize| stages.run(images, count, &mut answers);
         if each_batch(model, subset, BATCH, &mut run, progress)? == Control::Stop {
             return Ok(None);
         }
@@ -196,13 +194,13 @@ struct Stages {
 
 struct Stage {
     sources: Vec<NodeId>,
-    executor: Executor,
+    executor: Box<dyn Execute>,
     output: NodeId,
     rounding: Option<Affine>,
 }
 
 impl Stages {
-    fn new(int8: &Int8, model: &Model, compute: &Arc<Compute>) -> Result<Stages> {
+    fn new(int8: &Int8, model: &Model, device: &Device) -> Result<Stages> {
         let mut model = model.clone();
         let whole: Vec<NodeId> = int8.nodes().collect();
         let mut stages = Vec::new();
@@ -220,32 +218,30 @@ impl Stages {
                 group.inputs.iter().copied().chain(group.residual).collect();
             sources.sort_unstable();
             sources.dedup();
-            let executor = executor(&model, compute, BATCH, &sources, &[group.output])?;
+            let executor = executor(&model, device, BATCH, &sources, &[group.output])?;
             let rounding = Some(rounding);
             stages.push(Stage { sources, executor, output: group.output, rounding });
         }
         let last = stages.last().map_or(0, |s| s.output);
         let output = answer_node(&model);
-        let executor = executor(&model, compute, BATCH, &[last], &[output])?;
+        let executor = executor(&model, device, BATCH, &[last], &[output])?;
         stages.push(Stage { sources: vec![last], executor, output, rounding: None });
         Ok(Stages { stages, values: HashMap::new() })
     }
 
     /// Appends the predictions for `count` images.
-    fn run(&mut self, images: &[f32], count: usize, answers: &mut Vec<f32>) -> Result<()> {
+    fn run(&mut self, images: Input<'_>, count: usize, answers: &mut Vec<f32>) -> Result<()> {
         for stage in &mut self.stages {
-            let value = |id: &NodeId| self.values.get(id).map_or(images, |v| &v[..]);
-            let inputs: Vec<&[f32]> = stage.sources.iter().map(value).collect();
+            let value = |id: &NodeId| self.values.get(id).map_or(images, Input::from);
+            let inputs: Vec<Input<'_>> = stage.sources.iter().map(value).collect();
             stage.executor.forward(&inputs, count)?;
-            let output = stage.executor.output(0, count);
+            let mut output = read_floats(&mut *stage.executor, 0)?;
             match stage.rounding {
                 Some(rounding) => {
-                    let value = self.values.entry(stage.output).or_default();
-                    value.clear();
-                    value.extend_from_slice(output);
-                    rounding.round(value);
+                    rounding.round(&mut output);
+                    self.values.insert(stage.output, output);
                 }
-                None => answers.extend_from_slice(output),
+                None => answers.extend_from_slice(&output),
             }
         }
         Ok(())

@@ -151,6 +151,11 @@ impl TrainConfig {
                 return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
             }
         }
+        if self.replicas == 0 || self.replicas > self.batch_size {
+            let expected = format!("1 to {}, the batch size", self.batch_size);
+            let hint = "every replica needs images of its own";
+            return Err(Error::invalid("replicas", expected, self.replicas.to_string(), hint));
+        }
         if self.accumulate == 0 {
             return Err(Error::invalid("accumulate", "1 or more steps", "0", ""));
         }

@@ -108,6 +108,7 @@ mod tests {
             unfreeze: vec!["head:3".parse().unwrap(), "conv5:2".parse().unwrap()],
             freeze_bn: true,
             accumulate: 4,
+            replicas: 2,
             layer_decay: Some(0.75),
             dropout: 0.25,
             mixup: Some(0.2),

@@ -57,6 +57,8 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches whose gradients are accumulated for one update.
     pub accumulate: usize,
+    /// How many replicas a batch is cut into, each with batch norm statistics of its own, as in data-parallel training.
+    pub replicas: usize,
     /// "rmsprop", "sgd", "adam" or "adamw".
     pub optimizer: OptimizerName,
     /// RMSprop's decay of the mean square.
@@ -189,6 +191,7 @@ impl Default for TrainConfig {
             freeze_bn: false,
             batch_size: 20,
             accumulate: 1,
+            replicas: 1,
             optimizer: OptimizerName::Rmsprop,
             rho: 0.9,
             momentum: 0.0,

@@ -1,10 +1,8 @@
 //! How long phases take on this machine: operations of a plan divided by the rates of a short measurement.
 
-use std::sync::Arc;
-
 use headstart_kernels::element::DType;
-use headstart_kernels::table::Compute;
 
+use crate::engine::device::Device;
 use crate::engine::plan::{Plan, Request, sources};
 use crate::error::Result;
 use crate::net::model::Model;
@@ -42,10 +40,9 @@ impl Pace {
     ///
     /// # Errors
     /// If there is no net of that name.
-    pub fn measure(net: &str, compute: &Arc<Compute>) -> Result<Pace> {
+    pub fn measure(net: &str, device: &Device) -> Result<Pace> {
         let rate = |part| {
-            let mut work =
-                Work::new(Model::imagenet(net)?, part, true, BATCH, Arc::clone(compute))?;
+            let mut work = Work::new(Model::imagenet(net)?, part, true, BATCH, device.clone())?;
             Ok(work.measure(2)?.achieved_gflops * 1e9)
         };
         let recipe = Recipe::named(net)?;

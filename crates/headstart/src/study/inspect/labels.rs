@@ -1,14 +1,13 @@
 //! Suspected label errors of training images, by cross-validated heads over a net's features.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use super::{Inspection, Member};
 use crate::control::Control;
 use crate::data::dataset::Dataset;
+use crate::engine::device::Device;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
@@ -64,7 +63,7 @@ pub fn check_labels(
     model: &Model,
     data: &Dataset,
     found: &Inspection,
-    compute: &Arc<Compute>,
+    device: &Device,
     cache: &CacheSettings,
     options: LabelOptions,
     emit: &mut Emit<'_>,
@@ -82,7 +81,7 @@ pub fn check_labels(
     }
     let subset = data.train.select(&positions);
     let node = model.pooled();
-    let mut frozen = Frozen::new(model, &[node], compute, INFERENCE_BATCH, cache)?;
+    let mut frozen = Frozen::new(model, &[node], device, INFERENCE_BATCH, cache)?;
     let part = (Part::Train, &subset);
     if frozen.keep(model, &data.name, part, Keeping::Memory, emit)? == Control::Stop {
         return Ok(None);
@@ -93,7 +92,7 @@ pub fn check_labels(
     let (values, labels) = (features.tensors[0].as_slice().to_f32(), subset.labels());
     let (width, classes) = (features.elements[0], data.classes.len());
     let examples = Examples { features: &values, width, labels: &labels, classes };
-    let held_out = out_of_fold(compute, examples, options)?;
+    let held_out = out_of_fold(device.compute(), examples, options)?;
     let issues = find(&held_out.probabilities, &labels, classes).into_iter().map(|issue| {
         let image = Member {
             name: subset.name(issue.image).to_string(),

@@ -106,7 +106,7 @@ impl Frozen {
     /// Opens the entry on disk, where there is to be one.
     fn open(&mut self, build: &mut Build<'_>, emit: &mut Emit<'_>) -> Result<Control> {
         let Some(root) = &self.settings.folder else { return Ok(Control::Continue) };
-        build.images = build.subset.content_hashes(&self.compute.threads)?;
+        build.images = build.subset.content_hashes(&self.device.compute().threads)?;
         let (split, total) = (build.part.name(), build.subset.len());
         let (start, mut told, mut failed) = (Instant::now(), false, None);
         let mut waiting = || {
@@ -203,11 +203,10 @@ impl Frozen {
                 break;
             }
             let batch = batch?;
-            let executor = self.executor(model)?;
-            executor.forward(&[&batch.images], batch.count)?;
+            let outputs = self.run(model, &batch.images, batch.count)?;
             if let Some(features) = &mut build.features {
                 for (t, &n) in features.elements.iter().enumerate() {
-                    let output = executor.stored_output(t, batch.count);
+                    let output = outputs[t].as_slice();
                     for (b, &i) in batch.indices.iter().enumerate() {
                         copy(slice(output, b * n, n), &mut features.tensors[t], i * n);
                     }
@@ -230,10 +229,9 @@ impl Frozen {
     /// The outputs of the last run as rows.
     fn encode(&self, count: usize, rows: &mut Vec<u8>) {
         rows.clear();
-        let Some(executor) = &self.executor else { return };
         for i in 0..count {
-            for (t, &(_, n)) in self.layout.tensors.iter().enumerate() {
-                encode(slice(executor.stored_output(t, count), i * n, n), rows);
+            for (output, &(_, n)) in self.outputs.iter().zip(&self.layout.tensors) {
+                encode(slice(output.as_slice(), i * n, n), rows);
             }
         }
     }
@@ -277,11 +275,10 @@ impl Frozen {
         let mut places = missing.iter().map(|&(k, _)| k);
         for batch in loader {
             let batch = batch?;
-            let executor = self.executor(model)?;
-            executor.forward(&[&batch.images], batch.count)?;
+            let outputs = self.run(model, &batch.images, batch.count)?;
             for (b, k) in places.by_ref().take(batch.count).enumerate() {
                 for (t, &(_, n)) in layout.tensors.iter().enumerate() {
-                    let values = slice(executor.stored_output(t, batch.count), b * n, n);
+                    let values = slice(outputs[t].as_slice(), b * n, n);
                     copy(values, &mut out[t], k * n);
                 }
             }

@@ -1,16 +1,14 @@
 //! What a row of kept outputs follows from, as a hash.
 
-use std::sync::Arc;
-
-use headstart_kernels::element::Slice;
-use headstart_kernels::table::Compute;
+use headstart_kernels::element::{Slice, Values};
 use sha2::{Digest, Sha256};
 
 use super::element::{Layout, encode, part};
 use super::store::{Hash, VERSION};
 use crate::data::image::{Rgb8, resize};
 use crate::data::split::RandomState;
-use crate::engine::execute::Executor;
+use crate::engine::device::Device;
+use crate::engine::execute::Execute;
 use crate::error::Result;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
@@ -31,8 +29,8 @@ pub fn key(
     model: &Model,
     nodes: &[NodeId],
     layout: &Layout,
-    compute: &Arc<Compute>,
-    executor: &mut Executor,
+    device: &Device,
+    executor: &mut dyn Execute,
 ) -> Result<Hash> {
     let graph = &model.net.graph;
     let mut needed = vec![false; graph.nodes.len()];
@@ -47,8 +45,8 @@ pub fn key(
         &mut hash,
         &format!("headstart {} features {VERSION} {DECODING}", env!("CARGO_PKG_VERSION")),
     );
-    let (isa, dtype) = (compute.isa(), compute.dtype.name());
-    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {isa} {dtype}", model.target()));
+    let device = device.fingerprint();
+    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {device}", model.target()));
     for (node, _) in graph.nodes.iter().zip(&needed).filter(|(_, needed)| **needed) {
         text(&mut hash, &format!("{node:?}"));
     }
@@ -57,8 +55,12 @@ pub fn key(
         update(&mut hash, Slice::F32(&tensor.values));
     }
     let pixels = made_up(model)?;
-    executor.forward(&[&pixels], 1)?;
-    (0..nodes.len()).for_each(|i| update(&mut hash, executor.stored_output(i, 1)));
+    executor.forward(&[(&pixels).into()], 1)?;
+    let mut values = Values::default();
+    for i in 0..nodes.len() {
+        executor.read(i, &mut values)?;
+        update(&mut hash, values.as_slice());
+    }
     Ok(hash.finalize().into())
 }
 
@@ -77,12 +79,12 @@ fn update(hash: &mut Sha256, values: Slice<'_>) {
 }
 
 /// An image of noise, resized to what the net takes.
-fn made_up(model: &Model) -> Result<Vec<f32>> {
+fn made_up(model: &Model) -> Result<Vec<u8>> {
     let target = model.target();
     let (width, height) = (target.width + 3, target.height + 5);
     let mut random = RandomState::new(1);
     let pixels: Vec<u8> = (0..width * height * 3).map(|_| random.next_u32() as u8).collect();
     let image = Rgb8::new(width, height, &pixels)?;
     let image = resize(&image, target.width, target.height, target.interpolation)?;
-    Ok(image.pixels.iter().map(|&v| f32::from(v)).collect())
+    Ok(image.pixels.into_owned())
 }

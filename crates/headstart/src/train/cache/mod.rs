@@ -23,16 +23,16 @@ mod lock;
 mod store;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use headstart_kernels::element::Slice;
-use headstart_kernels::table::Compute;
+use headstart_kernels::element::Values;
 
 pub use element::Layout;
 pub use store::{Hash, Store};
 
 use crate::control::Control;
-use crate::engine::execute::Executor;
+use crate::data::batch::Pixels;
+use crate::engine::device::Device;
+use crate::engine::execute::Execute;
 use crate::engine::inference::{Features, executor};
 use crate::error::Result;
 use crate::measure::events::Event;
@@ -89,8 +89,10 @@ pub struct Frozen {
     layout: Layout,
     key: Hash,
     settings: CacheSettings,
-    compute: Arc<Compute>,
-    executor: Option<Executor>,
+    device: Device,
+    executor: Option<Box<dyn Execute>>,
+    /// What the executor made of the images of its last run, one tensor per layer.
+    outputs: Vec<Values>,
     batch: usize,
     /// Bytes of memory in use.
     used: u64,
@@ -129,21 +131,22 @@ impl Frozen {
     pub fn new(
         model: &Model,
         nodes: &[NodeId],
-        compute: &Arc<Compute>,
+        device: &Device,
         batch: usize,
         settings: &CacheSettings,
     ) -> Result<Frozen> {
-        let mut executor = executor(model, compute, batch, &[0], nodes)?;
+        let mut executor = executor(model, device, batch, &[0], nodes)?;
         let dtypes = &executor.plan().dtypes;
         let shapes = nodes.iter().map(|&n| (dtypes[n], model.net.graph.nodes[n].shape.elements()));
         let layout = Layout { tensors: shapes.collect() };
         Ok(Frozen {
             nodes: nodes.to_vec(),
-            key: key::key(model, nodes, &layout, compute, &mut executor)?,
+            key: key::key(model, nodes, &layout, device, &mut *executor)?,
             layout,
             settings: settings.clone(),
-            compute: Arc::clone(compute),
+            device: device.clone(),
             executor: Some(executor),
+            outputs: Vec::new(),
             batch,
             used: 0,
             train: None,
@@ -198,21 +201,32 @@ impl Frozen {
     }
 
     /// The frozen layers, ready to run.
-    ///
-    /// # Errors
-    /// If there is no plan for them.
-    pub fn executor(&mut self, model: &Model) -> Result<&mut Executor> {
+    fn executor(&mut self, model: &Model) -> Result<&mut dyn Execute> {
         let ready = match self.executor.take() {
             Some(ready) => ready,
-            None => executor(model, &self.compute, self.batch, &[0], &self.nodes)?,
+            None => executor(model, &self.device, self.batch, &[0], &self.nodes)?,
         };
-        Ok(self.executor.insert(ready))
+        Ok(&mut **self.executor.insert(ready))
     }
 
-    /// Outputs for the `count` images that the frozen layers ran on last, one tensor per layer.
-    pub fn outputs(&self, count: usize) -> Vec<Slice<'_>> {
-        let tensors = self.executor.iter();
-        tensors.flat_map(|e| (0..self.nodes.len()).map(|i| e.stored_output(i, count))).collect()
+    /// What the frozen layers make of `count` images, one tensor per layer.
+    ///
+    /// # Errors
+    /// If there is no plan for them, or the images are not the model's.
+    pub fn run(&mut self, model: &Model, images: &Pixels, count: usize) -> Result<&[Values]> {
+        self.executor(model)?.forward(&[images.into()], count)?;
+        self.outputs.resize(self.nodes.len(), Values::default());
+        if let Some(executor) = &mut self.executor {
+            for (i, values) in self.outputs.iter_mut().enumerate() {
+                executor.read(i, values)?;
+            }
+        }
+        Ok(&self.outputs)
+    }
+
+    /// Outputs for the images that the frozen layers ran on last, one tensor per layer.
+    pub fn outputs(&self) -> &[Values] {
+        &self.outputs
     }
 
     /// Itself, unless `model`'s frozen layers are others by now.
@@ -220,15 +234,16 @@ impl Frozen {
     /// # Errors
     /// If there is no plan for them.
     pub fn still(mut self, model: &Model) -> Result<Option<Frozen>> {
-        let (nodes, layout, compute) =
-            (self.nodes.clone(), self.layout.clone(), Arc::clone(&self.compute));
+        let (nodes, layout, device) =
+            (self.nodes.clone(), self.layout.clone(), self.device.clone());
         self.rest();
-        let key = key::key(model, &nodes, &layout, &compute, self.executor(model)?)?;
+        let key = key::key(model, &nodes, &layout, &device, self.executor(model)?)?;
         Ok((key == self.key).then_some(self))
     }
 
     /// Gives the memory of the executor back until it is needed again.
     pub fn rest(&mut self) {
         self.executor = None;
+        self.outputs = Vec::new();
     }
 }

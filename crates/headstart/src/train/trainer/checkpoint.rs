@@ -125,7 +125,7 @@ impl Run<'_, '_> {
         let place = progress.place.clone().unwrap_or_default();
         self.checked(&progress, &place)?;
         self.take_kept(&mut optimizer)?;
-        self.optimizer.restore(&self.trainer.model.parameters, &optimizer)?;
+        self.train.set_optimizer_state(&optimizer)?;
         if let Some(folder) = &mut self.trainer.folder {
             folder.cut_events(place.events)?;
         }
@@ -133,7 +133,6 @@ impl Run<'_, '_> {
         for epoch in self.trainer.history.last(self.done) {
             self.rates.end_epoch(monitor::loss(epoch));
         }
-        self.train.skip_to(place.step);
         self.epoch_steps = progress.steps;
         self.seconds = place.seconds;
         self.totals = Totals {
@@ -154,6 +153,11 @@ impl Run<'_, '_> {
     /// Writes the weights and all that going on from here needs.
     pub fn save_last(&mut self) -> Result<()> {
         let start = Instant::now();
+        if self.trainer.folder.is_none() {
+            return Ok(());
+        }
+        let (shown, mut state) = (self.shown()?, self.train.optimizer_state()?);
+        state.extend(self.kept_tensors()?);
         let Trainer { folder: Some(folder), history, model, settings, phases, fingerprint, .. } =
             &*self.trainer
         else {
@@ -179,10 +183,8 @@ impl Run<'_, '_> {
             seed: settings.seed,
             place: Some(place),
         };
-        let mut state = self.optimizer.tensors(&model.parameters);
-        state.extend(self.kept_tensors());
         let card = ModelCard { progress: Some(progress), ..model.card.clone() };
-        model_file::write(folder.last(), &card, &self.shown(), &state)?;
+        model_file::write(folder.last(), &card, &shown, &state)?;
         self.saves.done(start);
         Ok(())
     }

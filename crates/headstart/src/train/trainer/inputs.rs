@@ -1,6 +1,6 @@
 //! What the plans of a phase read, batch by batch.
 
-use headstart_kernels::element::{Slice, Values};
+use headstart_kernels::element::Values;
 use headstart_kernels::loss::Labels;
 
 use super::{Settings, Trainer};
@@ -8,6 +8,7 @@ use crate::data::augment::Augment;
 use crate::data::batch::Batch;
 use crate::data::batches::{Loader, LoaderOptions, balanced_order, epoch_order};
 use crate::data::dataset::Subset;
+use crate::engine::execute::Input;
 use crate::error::Result;
 use crate::net::model::Model;
 use crate::train::cache::{Frozen, Part};
@@ -96,7 +97,7 @@ impl<'s> Inputs<'s> {
                 }
                 let Batch { images, count, .. } = &self.batch;
                 if let Some(frozen) = frozen {
-                    frozen.executor(model)?.forward(&[images], *count)?;
+                    frozen.run(model, images, *count)?;
                 }
                 Ok(*count)
             }
@@ -105,19 +106,14 @@ impl<'s> Inputs<'s> {
     }
 
     /// The current batch's tensors and labels.
-    pub fn current<'b>(
-        &'b self,
-        frozen: Option<&'b Frozen>,
-        count: usize,
-    ) -> (Vec<Slice<'b>>, Labels<'b>) {
+    pub fn current<'b>(&'b self, frozen: Option<&'b Frozen>) -> (Vec<Input<'b>>, Labels<'b>) {
         if self.kept.is_some() {
-            let rows = self.rows.iter().map(Values::as_slice).collect();
-            return (rows, Labels::from(&self.labels));
+            return (self.rows.iter().map(Input::from).collect(), Labels::from(&self.labels));
         }
         let second = self.batch.mixed.as_ref().map(|m| (&m.labels[..], m.share));
         let inputs = match frozen {
-            None => vec![Slice::F32(&self.batch.images)],
-            Some(frozen) => frozen.outputs(count),
+            None => vec![Input::from(&self.batch.images)],
+            Some(frozen) => frozen.outputs().iter().map(Input::from).collect(),
         };
         (inputs, Labels { first: &self.batch.labels, second })
     }
@@ -125,10 +121,6 @@ impl<'s> Inputs<'s> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use headstart_kernels::table::Compute;
-
     use super::*;
     use crate::control::Control;
     use crate::data::augment::Mixing;
@@ -140,10 +132,10 @@ mod tests {
         let data = Dataset::load("synthetic:2x40x32").unwrap();
         let loss = |augment: &[&str], mixing| {
             let mut model = Model::builder("resnet20").weights("cifar10").build(&data).unwrap();
-            let compute = Arc::new(Compute::new(1).unwrap());
+            let device = crate::Device::cpu(1).unwrap();
             let augment = augment.iter().map(|a| a.parse().unwrap()).collect();
             let settings = Settings { augment, mixing, ..Settings::default() };
-            let mut trainer = Trainer::new(&mut model, &data, compute, settings).unwrap();
+            let mut trainer = Trainer::new(&mut model, &data, device, settings).unwrap();
             for phase in [Phase::solved_head(Solver::default()), Phase::head(1, 1e-3)] {
                 trainer.fit(&phase, &mut |_| Control::Continue).unwrap();
             }

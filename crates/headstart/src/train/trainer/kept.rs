@@ -1,8 +1,7 @@
 //! Weights that a phase keeps beside those at hand: of its best epoch, and their average.
 
-use std::borrow::Cow;
-
 use super::run::Run;
+use crate::engine::execute::Weights;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::weights::Tensor;
@@ -75,68 +74,64 @@ impl Snapshot {
     }
 }
 
-/// An exponential moving average of all that training changes, batch norm's moving statistics included, as timm's
-/// `ModelEmaV2`: `average = decay average + (1 - decay) value` after each update, from the phase's first values on.
-#[derive(Clone, Debug)]
-pub(super) struct Average {
-    pub decay: f32,
-    pub values: Snapshot,
-}
-
-impl Average {
-    /// Takes an update in.
-    pub fn update(&mut self, parameters: &Parameters) {
-        let rest = 1.0 - self.decay;
-        for (i, average) in &mut self.values.0 {
-            for (a, &w) in average.iter_mut().zip(&parameters.tensors[*i].values) {
-                *a = self.decay * *a + rest * w;
-            }
-        }
-    }
-}
-
 impl Run<'_, '_> {
-    /// The weights that are evaluated and written: the average, where there is one.
-    pub fn shown(&self) -> Cow<'_, Parameters> {
-        let parameters = &self.trainer.model.parameters;
-        match &self.average {
-            None => Cow::Borrowed(parameters),
-            Some(average) => {
-                let mut shown = parameters.clone();
-                average.values.put(&mut shown);
-                Cow::Owned(shown)
-            }
-        }
+    fn weights(&mut self, which: Weights) -> Result<Parameters> {
+        let mut parameters = self.trainer.model.parameters.clone();
+        self.train.download(which, &mut parameters)?;
+        Ok(parameters)
+    }
+
+    /// Which weights are evaluated and written: the average, where there is one.
+    fn which(&self) -> Weights {
+        if self.averages { Weights::Average } else { Weights::Current }
+    }
+
+    /// The weights that are evaluated and written.
+    pub fn shown(&mut self) -> Result<Parameters> {
+        self.weights(self.which())
+    }
+
+    /// Gives the model the weights that gradient descent changes.
+    pub fn sync(&mut self) -> Result<()> {
+        self.train.download(Weights::Current, &mut self.trainer.model.parameters)
     }
 
     /// Gives the model the weights that are shown.
-    pub fn hand_over(&mut self) {
-        if let Some(average) = self.average.take() {
-            average.values.put(&mut self.trainer.model.parameters);
-        }
+    pub fn hand_over(&mut self) -> Result<()> {
+        let which = self.which();
+        self.train.download(which, &mut self.trainer.model.parameters)
+    }
+
+    /// Takes `parameters` in the place of the weights at hand, and of their average.
+    pub fn replace(&mut self, parameters: &Parameters) -> Result<()> {
+        self.averages = false;
+        self.train.load(parameters)
     }
 
     /// Keeps the weights that are shown as those of the best epoch.
-    pub fn keep_best(&mut self) {
-        let shown = self.shown();
-        self.best = Some(self.changed.again(&shown));
+    pub fn keep_best(&mut self, shown: &Parameters) {
+        self.best = Some(self.changed.again(shown));
     }
 
-    /// Gives the model the weights of the phase's best epoch, if they are kept.
-    pub fn restore_best(&mut self) -> bool {
-        let Some(best) = self.best.take() else { return false };
-        self.average = None;
-        best.put(&mut self.trainer.model.parameters);
-        true
+    /// Goes back to the weights of the phase's best epoch, if they are kept.
+    pub fn restore_best(&mut self) -> Result<bool> {
+        let Some(best) = self.best.take() else { return Ok(false) };
+        let mut parameters = self.trainer.model.parameters.clone();
+        best.put(&mut parameters);
+        self.replace(&parameters)?;
+        Ok(true)
     }
 
     /// What last.safetensors holds beside weights and optimizer state.
-    pub fn kept_tensors(&self) -> Vec<Tensor> {
+    pub fn kept_tensors(&mut self) -> Result<Vec<Tensor>> {
+        let raw = match self.averages {
+            true => Some(self.weights(Weights::Current)?),
+            false => None,
+        };
         let parameters = &self.trainer.model.parameters;
         let best = self.best.as_ref().map(|best| best.tensors(BEST, parameters));
-        let raw = self.average.as_ref();
-        let raw = raw.map(|a| a.values.again(parameters).tensors(RAW, parameters));
-        best.into_iter().chain(raw).flatten().collect()
+        let raw = raw.map(|raw| self.changed.again(&raw).tensors(RAW, parameters));
+        Ok(best.into_iter().chain(raw).flatten().collect())
     }
 
     /// Takes [`Self::kept_tensors`] out of `state`; the model has the weights that were shown.
@@ -144,15 +139,16 @@ impl Run<'_, '_> {
         let parameters = &mut self.trainer.model.parameters;
         self.best = self.changed.take(BEST, parameters, state)?;
         let raw = self.changed.take(RAW, parameters, state)?;
-        match (&mut self.average, raw) {
-            (Some(average), Some(raw)) => {
-                average.values = self.changed.again(parameters);
+        match (self.averages, raw) {
+            (true, Some(raw)) => {
+                let shown = parameters.clone();
                 raw.put(parameters);
                 self.train.load(parameters)?;
+                self.train.set_average(&shown)?;
             }
             // The phase was done, and the model has what it led to.
-            (average, None) => *average = None,
-            (None, Some(_)) => {
+            (_, None) => self.averages = false,
+            (false, Some(_)) => {
                 let hint = "use the config.toml that the run began with";
                 return Err(Error::invalid("averaged weights", "none", "some", hint));
             }
@@ -172,21 +168,6 @@ mod tests {
             Parameter { node, role: Role::Kernel, name, shape, values: vec![value] }
         };
         Parameters { tensors: vec![tensor(0, values[0]), tensor(1, values[1])] }
-    }
-
-    #[test]
-    fn an_average_is_timms_of_what_trains() {
-        let start = parameters([1.0, 2.0]);
-        let values = Snapshot::of(&start, &[false, true]);
-        let mut average = Average { decay: 0.75, values };
-        for value in [4.0, 8.0] {
-            average.update(&parameters([9.0, value]));
-        }
-        // 0.75 (0.75 2 + 0.25 4) + 0.25 8
-        assert_eq!(average.values, Snapshot(vec![(1, vec![3.875])]));
-        let mut shown = parameters([5.0, 6.0]);
-        average.values.put(&mut shown);
-        assert_eq!(shown, parameters([5.0, 3.875]));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! A phase at work: steps, epochs, validation, what is written.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inputs::{Inputs, of_epoch};
-use super::kept::{Average, Snapshot};
+use super::kept::Snapshot;
 use super::layer_decay;
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use headstart_kernels::loss::Targets;
@@ -13,10 +12,10 @@ use crate::control::Control;
 use crate::data::augment::Augment;
 use crate::data::dataset::{Dataset, Subset};
 use crate::data::split::split_mix_64;
-use crate::engine::execute::{Accumulated, Executor, Gradients};
+use crate::engine::execute::{Execute, Training};
 use crate::engine::inference::executor;
 use crate::engine::optimizer::Optimizer;
-use crate::engine::plan::{Plan, Request, sources};
+use crate::engine::plan::{Request, sources};
 use crate::error::{Error, Result};
 use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::events::Event;
@@ -36,14 +35,14 @@ pub(super) struct Run<'t, 'a> {
     pub opening: Event,
     /// Where the outputs for training and for validation images are to be kept.
     keeping: [Keeping; 2],
-    pub train: Executor,
-    validate: Executor,
-    pub optimizer: Optimizer,
+    pub train: Box<dyn Execute>,
+    validate: Box<dyn Execute>,
     pub rates: Rates,
     /// The tensors that the phase changes, as they were at its start.
     pub changed: Snapshot,
-    /// Their average, and their values in the best epoch, where they are asked for.
-    pub average: Option<Average>,
+    /// Whether their average is evaluated and written.
+    pub averages: bool,
+    /// Their values in the best epoch, where these are asked for.
     pub best: Option<Snapshot>,
     /// Whether its one epoch solves the head, without steps.
     pub solves: bool,
@@ -57,9 +56,8 @@ pub(super) struct Run<'t, 'a> {
     pub epoch_steps: usize,
     pub totals: Totals,
     pub seconds: f64,
-    /// Of the last step, and the sum of those since the last update.
-    pub gradients: Gradients,
-    pub sum: Accumulated,
+    /// Images whose gradients are summed up since the last update.
+    pub images: usize,
     pub saves: Saves,
 }
 
@@ -104,6 +102,26 @@ fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
     trainable
 }
 
+/// How the phase learns.
+fn training(model: &Model, data: &Dataset, settings: &Settings, phase: &Phase) -> Result<Training> {
+    let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
+        .with_weight_decay(settings.weight_decay)?
+        .with_scales(match settings.layer_decay {
+            Some(decay) => layer_decay::scales(model, decay)?,
+            None => Vec::new(),
+        });
+    let weights = settings.class_weight.as_ref();
+    let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
+    let weights = weights.transpose()?.unwrap_or_default();
+    Ok(Training {
+        optimizer,
+        targets: Targets { weights, smoothing: settings.label_smoothing },
+        clip_value: settings.clip_value,
+        clip_norm: settings.clip_norm,
+        average: settings.ema,
+    })
+}
+
 /// Where the outputs of the frozen layers are kept for training images, which may be changed in every epoch, and
 /// for validation images.
 fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 2] {
@@ -118,7 +136,7 @@ fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 
 
 impl<'t, 'a> Run<'t, 'a> {
     pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
-        let Trainer { model, data, compute, settings, frozen, phases, .. } = &mut *trainer;
+        let Trainer { model, data, device, settings, frozen, phases, .. } = &mut *trainer;
         let (model, settings) = (&**model, &*settings);
         let graph = &model.net.graph;
         let trainable = trainable(model, settings, phase);
@@ -126,7 +144,7 @@ impl<'t, 'a> Run<'t, 'a> {
         *frozen = match sources != [0] {
             true => {
                 let (batch, cache) = (settings.batch_size.max(INFERENCE_BATCH), &settings.cache);
-                let new = Frozen::new(model, &sources, compute, batch, cache)?;
+                let new = Frozen::new(model, &sources, device, batch, cache)?;
                 Some(new.inherit(frozen.take()))
             }
             false => None,
@@ -139,24 +157,18 @@ impl<'t, 'a> Run<'t, 'a> {
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
         let cache_bytes = frozen.as_ref().map_or(0, |f| f.bytes(data.train.len() + held_out));
         let request = Request {
-            batch: settings.batch_size,
+            batch: settings.batch_size.div_ceil(settings.replicas),
             sources: sources.clone(),
             outputs: vec![],
             trainable: Some(trainable.clone()),
-            dtype: compute.dtype,
+            dtype: device.dtype(),
         };
-        let plan = Plan::new(graph, request)?;
-        let arena_bytes = plan.arena_bytes() as u64;
         // Dropout differs between phases.
         let seed = split_mix_64(u64::from(settings.seed) | (*phases as u64) << 32);
-        let (graph, compute) = (Arc::clone(graph), Arc::clone(compute));
-        let mut train =
-            Executor::new(graph.clone(), plan, compute.clone(), &model.parameters, seed)?;
-        let weights = settings.class_weight.as_ref();
-        let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
-        let weights = weights.transpose()?.unwrap_or_default();
-        train.set_targets(Targets { weights, smoothing: settings.label_smoothing })?;
-        let validate = executor(model, &compute, INFERENCE_BATCH, &sources, &[model.output()])?;
+        let mut train = device.executor(graph, request, &model.parameters, seed)?;
+        let arena_bytes = train.plan().arena_bytes() as u64;
+        train.prepare(training(model, data, settings, phase)?)?;
+        let validate = executor(model, device, INFERENCE_BATCH, &sources, &[model.output()])?;
         let opening = Event::Phase {
             phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
@@ -169,26 +181,19 @@ impl<'t, 'a> Run<'t, 'a> {
             augment: changes,
             arena_bytes,
         };
-        let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
-            .with_weight_decay(settings.weight_decay)?
-            .with_scales(match settings.layer_decay {
-                Some(decay) => layer_decay::scales(model, decay)?,
-                None => Vec::new(),
-            });
         let steps = data.train.len().div_ceil(settings.batch_size);
         let rates = phase.schedule.over(phase.learning_rate, phase.epochs, steps)?;
         let changed = Snapshot::of(&model.parameters, &trainable);
-        let average = settings.ema.map(|decay| Average { decay, values: changed.clone() });
+        let averages = settings.ema.is_some();
         Ok(Run {
             name: phase.name,
             opening,
             keeping,
             train,
             validate,
-            optimizer,
             rates,
             changed,
-            average,
+            averages,
             best: None,
             solves: phase.solver.is_some(),
             epochs: phase.epochs,
@@ -197,8 +202,7 @@ impl<'t, 'a> Run<'t, 'a> {
             epoch_steps: 0,
             totals: Totals::default(),
             seconds: 0.0,
-            gradients: Gradients::default(),
-            sum: Accumulated::default(),
+            images: 0,
             saves: Saves::new(trainer.settings.save_every),
             trainer,
         })
@@ -281,6 +285,7 @@ impl<'t, 'a> Run<'t, 'a> {
             let phase = self.name.name();
             return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
         }
+        self.sync()?;
         self.rates.end_epoch(monitor::loss(&record));
         self.trainer.history.epochs.push(record.clone());
         self.done += 1;
@@ -327,7 +332,6 @@ impl<'t, 'a> Run<'t, 'a> {
                 let phase = self.name.name();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
             }
-            self.step += 1;
             self.totals.add(f64::from(result.loss), result.correct, result.count);
             self.epoch_steps = step;
             self.seconds = before + start.elapsed().as_secs_f64();
@@ -363,11 +367,11 @@ impl<'t, 'a> Run<'t, 'a> {
     ) -> Result<Option<Totals>> {
         let mut totals = Totals::default();
         let Some(subset) = &self.trainer.data.validation else { return Ok(Some(totals)) };
-        let shown = self.average.as_ref().map(|_| self.shown().into_owned());
+        let shown = self.shown()?;
+        self.validate.load(&shown)?;
         let Trainer { model, frozen, .. } = &mut *self.trainer;
         let model = &**model;
-        self.validate.load(shown.as_ref().unwrap_or(&model.parameters))?;
-        let (total, classes) = (subset.len(), model.card.classes.len());
+        let total = subset.len();
         let order = (0..total).collect();
         let (part, augment) = ((Part::Validation, subset), Augment::default());
         let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Validation).is_some());
@@ -375,10 +379,8 @@ impl<'t, 'a> Run<'t, 'a> {
         let mut done = 0;
         while done < total {
             let count = batches.next(model, frozen.as_mut())?;
-            let (inputs, labels) = batches.current(frozen.as_ref(), count);
-            self.validate.forward(&inputs, count)?;
-            let p = self.validate.output(0, count);
-            let batch = headstart_kernels::loss::cross_entropy(classes, p, labels.first);
+            let (inputs, labels) = batches.current(frozen.as_ref());
+            let batch = self.validate.evaluate(&inputs, labels.first)?;
             totals.add(batch.loss / count as f64, batch.correct, count);
             done += count;
             let event = Event::Evaluating { split: "validation", done, total };
@@ -392,16 +394,17 @@ impl<'t, 'a> Run<'t, 'a> {
     /// Writes what an epoch leaves: last.safetensors after the best weights, so that a run that goes on
     /// from it has the best of all epochs it counts.
     fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
+        let shown = self.shown()?;
         let Trainer { folder, history, model, settings, .. } = &*self.trainer;
         let is = |best: Option<&EpochRecord>| best.is_some_and(|best| best.epoch == epoch);
         if let Some(folder) = folder
             && is(history.best(settings.monitor))
         {
-            model_file::write(folder.best(), &model.card, &self.shown(), &[])?;
+            model_file::write(folder.best(), &model.card, &shown, &[])?;
         }
         let stopping = settings.early_stopping;
         if stopping.is_some_and(|s| is(s.monitor.best(history.last(self.done)))) {
-            self.keep_best();
+            self.keep_best(&shown);
         }
         self.save_last()?;
         if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
@@ -427,14 +430,13 @@ impl<'t, 'a> Run<'t, 'a> {
         let epochs = history.last(self.done);
         let best = settings.early_stopping.and_then(|s| s.monitor.best(epochs)).map(|e| e.epoch);
         if let Some(best) = best
-            && self.restore_best()
+            && self.restore_best()?
         {
             let skipped = self.epochs - self.done;
             self.emit(Event::EarlyStopping { phase: self.name, best, skipped }, on_event)?;
             self.save_last()?;
         }
-        self.hand_over();
-        Ok(())
+        self.hand_over()
     }
 }
 

@@ -10,6 +10,7 @@ use super::run::Run;
 use super::{INFERENCE_BATCH, Solver, Trainer};
 use crate::control::Control;
 use crate::data::augment::Augment;
+use crate::engine::execute::Input;
 use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
 use crate::error::Result;
 use crate::measure::events::Event;
@@ -42,8 +43,8 @@ impl Run<'_, '_> {
         let Some(head) = self.best(solver, &train, &validation, on_event)? else {
             return Ok(Control::Stop);
         };
-        self.put(&head);
-        let p = head.probabilities(&self.trainer.compute, &train.features);
+        self.put(&head)?;
+        let p = head.probabilities(self.trainer.device.compute(), &train.features);
         self.totals = totals(self.trainer.data.classes.len(), &p, &train.labels);
         let trained = start.elapsed().as_secs_f64();
         let Some(figures) = self.validation(on_event)? else { return Ok(Control::Stop) };
@@ -59,7 +60,7 @@ impl Run<'_, '_> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<LinearHead>> {
         let classes = self.trainer.data.classes.len();
-        let compute = Arc::clone(&self.trainer.compute);
+        let compute = Arc::clone(self.trainer.device.compute());
         let (features, labels) = (&train.features[..], &train.labels[..]);
         let width = features.len() / labels.len();
         let examples = Examples { features, width, labels, classes };
@@ -127,9 +128,11 @@ impl Run<'_, '_> {
         let (mut done, start) = (0, Instant::now());
         while done < total {
             let count = batches.next(model, frozen.as_mut())?;
-            let (inputs, _) = batches.current(frozen.as_ref(), count);
+            let (inputs, _) = batches.current(frozen.as_ref());
             for input in &inputs {
-                features.extend_from_slice(&input.to_f32());
+                if let Input::Values(values) = input {
+                    features.extend_from_slice(&values.to_f32());
+                }
             }
             done += count;
             let seconds = start.elapsed().as_secs_f64();
@@ -141,18 +144,18 @@ impl Run<'_, '_> {
         Ok(Some(Seen { features, labels: subset.labels() }))
     }
 
-    /// Puts a head into the model, and in place of an average: it is no step away from what was there.
-    fn put(&mut self, head: &LinearHead) {
-        let model = &mut *self.trainer.model;
-        let node = model.logits();
-        for tensor in model.parameters.tensors.iter_mut().filter(|t| t.node == node) {
+    /// Puts a head into the net, and in place of an average: it is no step away from what was there.
+    fn put(&mut self, head: &LinearHead) -> Result<()> {
+        let model = &*self.trainer.model;
+        let (node, mut parameters) = (model.logits(), model.parameters.clone());
+        for tensor in parameters.tensors.iter_mut().filter(|t| t.node == node) {
             match tensor.role {
                 Role::Kernel => tensor.values.copy_from_slice(&head.kernel),
                 Role::Bias => tensor.values.copy_from_slice(&head.bias),
                 _ => {}
             }
         }
-        self.average = None;
+        self.replace(&parameters)
     }
 }
 

@@ -25,20 +25,21 @@ impl Gradients {
     }
 }
 
-/// Gradients of several steps, weighted by their images.
+/// The sum of a replica's gradients of several steps, weighted by their images.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Accumulated {
-    sum: Gradients,
-    images: usize,
+pub(super) struct Accumulated {
+    /// The replica whose steps they are of.
+    pub replica: usize,
+    pub sum: Gradients,
 }
 
 impl Accumulated {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.images == 0
+    /// None yet, of this replica.
+    pub fn of(replica: usize) -> Accumulated {
+        Accumulated { replica, sum: Gradients::default() }
     }
 
-    /// Takes in the gradients of a batch of so many images.
+    /// Takes in the mean gradients of so many images.
     pub fn add(&mut self, gradients: &Gradients, images: usize) {
         if self.sum.tensors.len() != gradients.tensors.len() {
             self.sum.tensors = gradients.tensors.iter().map(|t| vec![0.0; t.len()]).collect();
@@ -46,20 +47,11 @@ impl Accumulated {
         for (sum, tensor) in self.sum.tensors.iter_mut().zip(&gradients.tensors) {
             sum.iter_mut().zip(tensor).for_each(|(s, g)| *s += images as f32 * g);
         }
-        self.images += images;
     }
 
-    /// Puts the mean over all images into `gradients` and begins anew; where there are none, it leaves them alone.
-    pub fn take_mean(&mut self, gradients: &mut Gradients) {
-        if self.images == 0 {
-            return;
-        }
-        let share = 1.0 / self.images as f32;
-        for (tensor, sum) in gradients.tensors.iter_mut().zip(&mut self.sum.tensors) {
-            tensor.iter_mut().zip(&*sum).for_each(|(g, s)| *g = share * s);
-            sum.fill(0.0);
-        }
-        self.images = 0;
+    /// Begins anew.
+    pub fn clear(&mut self) {
+        self.sum.tensors.iter_mut().for_each(|tensor| tensor.fill(0.0));
     }
 }
 

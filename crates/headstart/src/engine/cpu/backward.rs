@@ -1,45 +1,71 @@
 //! One kernel call per backward step.
 
-use super::*;
+use std::sync::Arc;
+
+use headstart_kernels::element::{Bf16, DType, Element};
+use headstart_kernels::loss::{Labels, Targets};
+use headstart_kernels::pool::{self, Normalize};
+use headstart_kernels::{conv, elementwise, norm};
+
+use super::{At, Executor, Source, Split, State};
+use crate::engine::gradients::Gradients;
+use crate::engine::plan::{Main, Step};
+use crate::net::graph::NodeId;
+use crate::net::parameters::{Parameters, Role};
 
 impl Executor {
     /// Runs a step of the backward pass.
     pub(super) fn run_backward(
         &mut self,
         step: Step,
-        inputs: &[Slice<'_>],
-        labels: Labels<'_>,
+        inputs: &[Source<'_>],
+        count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
         let dtype = match step {
             Step::Forward { group } | Step::Again { group, .. } | Step::Loss { group, .. } => {
-                self.dtype(group)
+                self.plan.dtype(group)
             }
             Step::Mask { gradient, .. } => self.plan.buffers[gradient].dtype,
             Step::Accumulate { from, .. } | Step::Copy { from, .. } => {
                 self.plan.buffers[from].dtype
             }
-            Step::Kernel { group, .. } | Step::Norm { group, .. } => self.dtype(group),
-            Step::Input { group, .. } | Step::Unpool { group, .. } => self.dtype(group),
+            Step::Kernel { group, .. } | Step::Norm { group, .. } => self.plan.dtype(group),
+            Step::Input { group, .. } | Step::Unpool { group, .. } => self.plan.dtype(group),
         };
         match dtype {
-            DType::F32 => self.backward_on::<f32>(step, inputs, labels, parameters, gradients),
-            DType::Bf16 => self.backward_on::<Bf16>(step, inputs, labels, parameters, gradients),
+            DType::F32 => self.backward_on::<f32>(step, inputs, count, parameters, gradients),
+            DType::Bf16 => self.backward_on::<Bf16>(step, inputs, count, parameters, gradients),
         }
+    }
+
+    /// The gradient of the logits into the buffer `output`.
+    pub(super) fn loss_gradient(
+        &mut self,
+        group: usize,
+        output: usize,
+        inputs: &[Source<'_>],
+        labels: Labels<'_>,
+        targets: &Targets,
+    ) {
+        let (node, count) = (self.plan.groups[group].output, labels.first.len());
+        let classes = self.graph.nodes[node].shape.elements();
+        let write = self.at(output, count);
+        let (p, d) = self.read_write(node, inputs, count, write);
+        targets.gradient(classes, p, labels, d);
     }
 
     fn backward_on<E: Element>(
         &mut self,
         step: Step,
-        inputs: &[Slice<'_>],
-        labels: Labels<'_>,
+        inputs: &[Source<'_>],
+        count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
     ) {
-        let count = labels.first.len();
         match step {
-            Step::Forward { .. } => {}
+            Step::Forward { .. } | Step::Loss { .. } => {}
             Step::Again { group, output } => {
                 let g = &self.plan.groups[group];
                 let (x, channels) = (g.inputs[0], self.graph.nodes[g.output].shape.channels());
@@ -50,15 +76,6 @@ impl Executor {
                 let x = split.value::<E>(inputs, &place);
                 let (scale, shift) = (&state.scale, &state.shift);
                 norm::batch_norm_apply(c, channels, x, scale, shift, None, relu, split.write());
-            }
-            Step::Loss { group, output } => {
-                let node = self.plan.groups[group].output;
-                let classes = self.graph.nodes[node].shape.elements();
-                let write = self.at(output, count);
-                let targets = std::mem::take(&mut self.targets);
-                let (p, d) = self.read_write(node, inputs, count, write);
-                targets.gradient(classes, p, labels, d);
-                self.targets = targets;
             }
             Step::Mask { group, gradient } => {
                 let node = self.plan.groups[group].output;
@@ -114,7 +131,7 @@ impl Executor {
     fn norm_gradient<E: Element>(
         &mut self,
         step: Step,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
@@ -158,7 +175,7 @@ impl Executor {
     fn input_gradient<E: Element>(
         &mut self,
         step: Step,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
@@ -214,7 +231,7 @@ impl Executor {
         &mut self,
         step: Step,
         node: NodeId,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: &Parameters,
         gradients: &mut Gradients,
@@ -267,7 +284,7 @@ impl Executor {
     fn read_write<'a, E: Element>(
         &'a mut self,
         node: NodeId,
-        inputs: &[Slice<'a>],
+        inputs: &[Source<'a>],
         count: usize,
         write: At,
     ) -> (&'a [E], &'a mut [E]) {

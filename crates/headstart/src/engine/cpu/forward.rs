@@ -1,17 +1,25 @@
 //! One kernel call per group.
 
-use super::*;
+use headstart_kernels::conv::{self, Epilogue};
+use headstart_kernels::element::{Bf16, DType, Element};
+use headstart_kernels::pool::{self, Normalize};
+use headstart_kernels::{elementwise, loss, norm};
+
+use super::{At, Executor, Source, Split, State};
+use crate::engine::plan::{Main, Place};
+use crate::net::graph::{NodeId, Op};
+use crate::net::parameters::{Parameters, Role};
 
 impl Executor {
     /// Computes a group; `parameters` receive moving statistics, and their presence means training.
     pub(super) fn run_forward(
         &mut self,
         group: usize,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: Option<&mut Parameters>,
     ) {
-        match self.dtype(group) {
+        match self.plan.dtype(group) {
             DType::F32 => self.forward_on::<f32>(group, inputs, count, parameters),
             DType::Bf16 => self.forward_on::<Bf16>(group, inputs, count, parameters),
         }
@@ -20,7 +28,7 @@ impl Executor {
     fn forward_on<E: Element>(
         &mut self,
         group: usize,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: Option<&mut Parameters>,
     ) {
@@ -50,8 +58,14 @@ impl Executor {
         let floats = self.plan.dtypes[g.inputs[0]] == DType::F32;
         match (g.main, frame) {
             (Main::Frame { .. }, Some((shape, affine))) if floats => {
+                let bytes = places[0].as_ref().err().and_then(|&source| inputs[source].bytes);
                 let x = split.value::<f32>(inputs, &places[0]);
-                elementwise::frame(c, &shape, affine.as_ref(), x, split.write::<E>());
+                match bytes {
+                    Some(x) => {
+                        elementwise::frame(c, &shape, affine.as_ref(), x, split.write::<E>());
+                    }
+                    None => elementwise::frame(c, &shape, affine.as_ref(), x, split.write::<E>()),
+                }
                 return;
             }
             (Main::Average, _) => {
@@ -97,7 +111,7 @@ impl Executor {
         &mut self,
         group: usize,
         node: NodeId,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: Option<&Parameters>,
     ) {
@@ -145,7 +159,7 @@ impl Executor {
         &mut self,
         group: usize,
         node: NodeId,
-        inputs: &[Slice<'_>],
+        inputs: &[Source<'_>],
         count: usize,
         parameters: Option<&mut Parameters>,
     ) {
@@ -168,7 +182,9 @@ impl Executor {
                 norm::batch_norm_statistics(c, channels, x, mean, variance);
             }
             let layer = (node, self.graph.nodes[node].op);
-            move_statistics(layer, state, parameters, x.len() / channels);
+            if self.turn.replica == 0 {
+                move_statistics(layer, state, parameters, x.len() / channels);
+            }
         }
         if let Op::BatchNorm { epsilon, .. } = self.graph.nodes[node].op {
             norm::batch_norm_fold(

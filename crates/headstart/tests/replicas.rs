@@ -1,0 +1,120 @@
+//! Which process computes which replica of a batch changes no bit: threads stand for processes.
+
+use std::sync::{Arc, Barrier, Mutex};
+
+use headstart::collective::{Alone, Collective};
+use headstart::parameters::Parameters;
+use headstart::{Control, Dataset, Device, Model, Phase, Result, Settings, Trainer};
+
+/// What threads leave for each other.
+#[derive(Debug)]
+struct Table {
+    /// For each rank, the vectors of its replicas, or its bytes.
+    vectors: Mutex<Vec<Vec<Vec<f32>>>>,
+    bytes: Mutex<Vec<Vec<u8>>>,
+    barrier: Barrier,
+}
+
+/// One of several threads that train together.
+#[derive(Debug)]
+struct Together {
+    rank: usize,
+    size: usize,
+    table: Arc<Table>,
+}
+
+impl Collective for Together {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn all_reduce(&mut self, own: &[&[f32]], sum: &mut [f32]) -> Result<()> {
+        self.table.vectors.lock().unwrap()[self.rank] = own.iter().map(|v| v.to_vec()).collect();
+        self.barrier()?;
+        let all = self.table.vectors.lock().unwrap().concat();
+        let all: Vec<&[f32]> = all.iter().map(|v| &v[..]).collect();
+        Alone.all_reduce(&all, sum)?;
+        self.barrier()
+    }
+
+    fn gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.table.bytes.lock().unwrap()[self.rank] = own.to_vec();
+        self.barrier()?;
+        let all = self.table.bytes.lock().unwrap().clone();
+        self.barrier()?;
+        Ok(all)
+    }
+
+    fn barrier(&mut self) -> Result<()> {
+        self.table.barrier.wait();
+        Ok(())
+    }
+}
+
+/// Weights and losses after a head's and a whole net's phase.
+fn train(collective: Box<dyn Collective>, settings: &Settings) -> (Parameters, Vec<f64>) {
+    let data = Dataset::load("synthetic:2x22x32").unwrap();
+    let mut model = Model::builder("resnet20").weights("cifar10").build(&data).unwrap();
+    let from = model.net.freeze_point("conv4_block3_1_conv").unwrap();
+    let device = Device::cpu(1).unwrap();
+    let mut trainer = Trainer::new(&mut model, &data, device, settings.clone()).unwrap();
+    trainer.join(collective);
+    for phase in [Phase::head(1, 1e-2), Phase::fine_tune(from, 1, 1e-3)] {
+        trainer.fit(&phase, &mut |_| Control::Continue).unwrap();
+    }
+    let losses = trainer.history.epochs.iter().map(|e| e.loss).collect();
+    (model.parameters, losses)
+}
+
+fn threads(size: usize, settings: &Settings) -> (Parameters, Vec<f64>) {
+    let table = Arc::new(Table {
+        vectors: Mutex::new(vec![Vec::new(); size]),
+        bytes: Mutex::new(vec![Vec::new(); size]),
+        barrier: Barrier::new(size),
+    });
+    let ranks: Vec<_> = (0..size)
+        .map(|rank| {
+            let (table, settings) = (Arc::clone(&table), settings.clone());
+            let together = Together { rank, size, table };
+            std::thread::spawn(move || train(Box::new(together), &settings))
+        })
+        .collect();
+    let results: Vec<_> = ranks.into_iter().map(|r| r.join().unwrap()).collect();
+    assert!(results.iter().all(|r| *r == results[0]), "processes have different weights");
+    results.into_iter().next().unwrap()
+}
+
+#[test]
+fn one_two_and_four_processes_have_the_same_bits() {
+    // Of 40 images; a last batch of 3 leaves one replica without any.
+    for (batch_size, accumulate, ema) in [(8, 1, Some(0.9)), (8, 2, None), (37, 1, None)] {
+        let usual = Settings::default();
+        let settings = Settings { batch_size, replicas: 4, accumulate, ema, ..usual };
+        let one = train(Box::new(Alone), &settings);
+        for size in [2, 4] {
+            let several = threads(size, &settings);
+            assert!(
+                several == one,
+                "{size} processes, batches of {batch_size}, {accumulate} an update"
+            );
+        }
+        // Another number of replicas is another net: batch norm sees other images.
+        let other = Settings { replicas: 2, ..settings };
+        assert!(train(Box::new(Alone), &other) != one);
+    }
+}
+
+#[test]
+fn replicas_are_at_most_the_images_of_a_batch() {
+    let data = Dataset::load("synthetic:2x22x32").unwrap();
+    let mut model = Model::builder("resnet20").weights("cifar10").build(&data).unwrap();
+    for replicas in [0, 9] {
+        let settings = Settings { batch_size: 8, replicas, ..Settings::default() };
+        let device = Device::cpu(1).unwrap();
+        assert!(Trainer::new(&mut model, &data, device, settings).is_err());
+    }
+}
