@@ -215,6 +215,6 @@ fn a_disk_that_fills_up_costs_time_and_nothing_else() {
     // A folder that cannot be made.
     fs::write(place.path("file"), "").unwrap();
     let done = place.run(&format!("{line} --cache-dir file/below --out bad")).ok();
-    assert!(done.err.contains("nothing is kept on disk"), "{}", done.err);
+    assert!(done.err.contains("no features are cached on disk"), "{}", done.err);
     assert!(last(&place, "plain") == last(&place, "bad"));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use support::{Place, TRAIN, list, tensors};
 
 /// Two phases with all that has a state: momenta, a schedule that follows the losses, the best epoch's weights,
-/// averaged weights, augmentation, balanced shuffling, dropout.
+/// EMA weights, augmentation, balanced shuffling, dropout.
 fn line(out: &str) -> String {
     let flags = "--fine-tune-at 12 --fine-tune-epochs 4 --optimizer adam --schedule plateau \
                  --plateau-patience 1 --warmup-epochs 0.5 --monitor loss --patience 2 --ema 0.8 \
@@ -129,7 +129,7 @@ fn a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room() {
     let place = Place::new();
     place.data(10);
     place.run(&line("plain")).ok();
-    // No file may grow past 2 MiB: weights with Adam's memory of the head fit, with that of fine-tuning
+    // No file may grow past 2 MiB: weights with Adam's state of the head fit, with that of fine-tuning
     // they do not. A signal that is ignored makes the write fail as it does on a full disk.
     let binary = env!("CARGO_BIN_EXE_headstart");
     let limited = format!("trap '' XFSZ; ulimit -f 4096; exec {binary} {} --no-cache", line("run"));
