@@ -86,6 +86,7 @@ pub mod hub;
 pub mod nearest;
 mod numbers;
 pub mod report;
+pub mod task;
 
 pub use data::{augment, batches, dataset, image, split};
 pub use engine::{inference, logistic, optimizer, plan};
@@ -116,4 +117,5 @@ pub use error::{Error, Result};
 pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;
 pub use model::Model;
+pub use task::Task;
 pub use trainer::{Phase, Settings, Trainer};

@@ -21,6 +21,7 @@ const COUNT: usize = 6;
 /// A net of some size with weights that make every layer matter: batch norms that shift and scale, all unlike.
 fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preprocess) -> Model {
     let card = ModelCard {
+        task: headstart::Task::default(),
         version: VERSION,
         architecture: architecture.into(),
         classes: ["plain", "two words", "Größe", "\"quoted\""].map(String::from).to_vec(),

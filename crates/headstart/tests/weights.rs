@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 fn card(architecture: &str, classes: &[&str]) -> ModelCard {
     ModelCard {
+        task: headstart::Task::default(),
         version: VERSION,
         architecture: architecture.into(),
         classes: classes.iter().map(|c| c.to_string()).collect(),

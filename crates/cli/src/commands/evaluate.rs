@@ -7,7 +7,7 @@ use headstart::bootstrap::{self, intervals};
 use headstart::calibration::fit_temperature;
 use headstart::dataset::{self, Dataset, Subset};
 use headstart::gradcam::GradCam;
-use headstart::inference::{probabilities, values};
+use headstart::inference::{self, probabilities, values};
 use headstart::job::labels_for;
 use headstart::metrics::Report;
 use headstart::model::Model;
@@ -112,12 +112,7 @@ fn evaluate(
         }
     }
     let classes = &model.card.classes;
-    let mut report = Report::new(name, classes, &p, &labels);
-    if !report.loss.is_finite() {
-        let found = report.loss.to_string();
-        let hint = "the weights are damaged or training diverged";
-        return Err(Error::invalid("loss", "a finite number", found, hint).into());
-    }
+    let mut report = inference::report(model, name, &p, &labels)?;
     if (args.bootstrap, args.bootstrap_seed) != (bootstrap::RESAMPLES, bootstrap::SEED) {
         let (resamples, seed) = (args.bootstrap, args.bootstrap_seed);
         report.confidence_intervals = intervals(classes.len(), &p, &labels, resamples, seed);

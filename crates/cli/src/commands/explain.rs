@@ -5,7 +5,7 @@ use headstart::image::Interpolation;
 use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Recipe};
 use headstart::weights::model_file::{ModelCard, VERSION};
-use headstart::{Device, Error};
+use headstart::{Device, Error, Task};
 
 use super::device;
 use crate::args::{Explain, PhaseArg, Work};
@@ -55,6 +55,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
     }
     let recipe = Recipe::named(&args.model).map_err(Failure::Usage)?;
     let card = ModelCard {
+        task: Task::default(),
         version: VERSION,
         architecture: recipe.name.clone(),
         classes: (0..args.classes).map(|i| i.to_string()).collect(),

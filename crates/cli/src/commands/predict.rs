@@ -6,7 +6,6 @@ use headstart::Error;
 use headstart::classify::{Answer, ClassifyOptions, classify};
 use headstart::export::{Choice, Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
-use headstart::metrics::top;
 
 use super::{device, open_model};
 use crate::args::Predict;
@@ -42,8 +41,12 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         };
         match answer {
             Ok(p) => {
-                let choice = |k: usize| Choice { class: classes[k].clone(), probability: p[k] };
-                let choices = top(p, args.top_k).into_iter().map(choice).collect();
+                let ranked = model.card.task.ranked(p, args.top_k).into_iter();
+                let choice = |(k, probability): (usize, f32)| Choice {
+                    class: classes[k].clone(),
+                    probability,
+                };
+                let choices = ranked.map(choice).collect();
                 let name = files[i].display().to_string();
                 let prediction = Prediction::new(name, choices, threshold);
                 if args.output.is_some() {

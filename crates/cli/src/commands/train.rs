@@ -207,11 +207,9 @@ fn phases(trainer: &mut Trainer<'_>, list: &[Phase], path: &Path) -> Result<Resu
     let mut progress = Progress::new(list.iter().map(|p| p.epochs).sum());
     let (mut report, mut accuracies) = (None, Vec::new());
     for phase in list {
-        let evaluated = trainer.passes_over();
         let outcome = trainer.fit(phase, &mut |event| progress.show(event));
         progress.clear();
-        if evaluated {
-            outcome?;
+        if matches!(outcome, Ok(Outcome::DoneBefore)) {
             continue;
         }
         draw(trainer, path, None)?;

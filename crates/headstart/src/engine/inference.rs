@@ -206,15 +206,16 @@ pub fn evaluate(
     let Some(p) = probabilities(model, subset, device, batch, progress)? else {
         return Ok(None);
     };
-    report(split, &model.card.classes, &p, labels).map(Some)
+    report(model, split, &p, labels).map(Some)
 }
 
 /// Metrics of class probabilities `p`, `[images, classes]` row-major.
 ///
 /// # Errors
 /// If they are not numbers.
-pub fn report(split: &str, classes: &[String], p: &[f32], labels: &[usize]) -> Result<Report> {
-    let report = Report::new(split, classes, p, labels);
+pub fn report(model: &Model, split: &str, p: &[f32], labels: &[usize]) -> Result<Report> {
+    let card = &model.card;
+    let report = Report::of(card.task, split, &card.classes, p, labels);
     if !report.loss.is_finite() {
         return Err(Error::invalid(
             format!("loss on the {split} images"),

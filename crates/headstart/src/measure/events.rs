@@ -49,7 +49,7 @@ pub enum Event {
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,
     },
-    /// An interrupted run is resumed.
+    /// An interrupted run is resumed; its [`Event::Phase`] was repeated just before.
     Resumed {
         /// Epochs that are done, over all phases.
         epochs: usize,

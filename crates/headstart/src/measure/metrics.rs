@@ -17,9 +17,10 @@ use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::measure::bootstrap::{self, Intervals};
+use crate::measure::bootstrap::{Intervals, RESAMPLES, SEED, intervals};
 use crate::measure::calibration::Calibration;
 pub use crate::measure::rank::{argmax, in_top5, top};
+use crate::task::{Metric, Task};
 
 /// One class's metrics, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,6 +136,18 @@ impl Agreement {
 impl Report {
     /// Compares probabilities, `[labels.len(), classes.len()]` row-major, with the labels.
     pub fn new(split: &str, classes: &[String], probabilities: &[f32], labels: &[usize]) -> Report {
+        Report::of(Task::default(), split, classes, probabilities, labels)
+    }
+
+    /// The figures of a task, from the net's outputs.
+    pub fn of(
+        task: Task,
+        split: &str,
+        classes: &[String],
+        probabilities: &[f32],
+        labels: &[usize],
+    ) -> Report {
+        let has = |metric| task.metrics().contains(&metric);
         let n = classes.len();
         let mut confusion = vec![vec![0usize; n]; n];
         let (mut loss, mut in_five) = (0.0, 0);
@@ -163,14 +176,12 @@ impl Report {
             classes: classes.to_vec(),
             per_class: per_class.collect(),
             confusion_matrix: confusion,
-            calibration: (samples > 0).then(|| Calibration::new(n, probabilities, labels)),
-            confidence_intervals: bootstrap::intervals(
-                n,
-                probabilities,
-                labels,
-                bootstrap::RESAMPLES,
-                bootstrap::SEED,
-            ),
+            calibration: (samples > 0 && has(Metric::Calibration))
+                .then(|| Calibration::new(n, probabilities, labels)),
+            confidence_intervals: match has(Metric::Intervals) {
+                true => intervals(n, probabilities, labels, RESAMPLES, SEED),
+                false => None,
+            },
         }
     }
 }

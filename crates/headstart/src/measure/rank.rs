@@ -1,5 +1,7 @@
 //! Classes in the order of their probability.
 
+use crate::task::Task;
+
 /// The most probable class, the first of equals.
 pub fn argmax(probabilities: &[f32]) -> usize {
     let mut best = 0;
@@ -13,10 +15,7 @@ pub fn argmax(probabilities: &[f32]) -> usize {
 
 /// Classes from the most probable on, equals in label order, at most `count`.
 pub fn top(probabilities: &[f32], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
-    order.truncate(count);
-    order
+    Task::OneClass.ranked(probabilities, count).into_iter().map(|(class, _)| class).collect()
 }
 
 /// Whether `label` is among the five most probable classes, equals in label order.

@@ -13,6 +13,7 @@
 
 use crate::error::{Error, Result};
 use crate::net::preprocess::Preprocess;
+use crate::task::Activation;
 
 /// Index of a node in its [`Graph`].
 pub type NodeId = usize;
@@ -141,6 +142,23 @@ pub enum Op {
     },
     /// Softmax over the last axis.
     Softmax,
+}
+
+impl Op {
+    /// The layer of an activation.
+    pub fn of(activation: Activation) -> Op {
+        match activation {
+            Activation::Softmax => Op::Softmax,
+        }
+    }
+
+    /// What the name of a dense layer's activation ends in.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Op::Softmax => "softmax",
+            _ => "activation",
+        }
+    }
 }
 
 /// One layer.

@@ -20,6 +20,7 @@ use crate::net::parameters::{Parameters, Role};
 use crate::net::resnet::{Net, Recipe, Surroundings};
 use crate::net::weights::model_file::{self, ModelCard, Progress};
 use crate::net::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
+use crate::task::Task;
 
 /// An image classifier: a residual net, a dense softmax head, and how images enter it.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +56,7 @@ impl Model {
             upsample: card.upsample,
             classes: Some(card.classes.len()),
         };
-        let net = Net::new(&recipe, &around)?;
+        let net = Net::for_task(&recipe, &around, card.task)?;
         let parameters = Parameters::zeros(&net.graph);
         Ok(Model { recipe, card, net, parameters })
     }
@@ -69,6 +70,7 @@ impl Model {
         let card = ModelCard {
             version: model_file::VERSION,
             architecture: recipe.name.clone(),
+            task: Task::default(),
             classes: imagenet::classes(),
             height: recipe.image_size,
             width: recipe.image_size,

@@ -147,6 +147,7 @@ pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Optio
     let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
     let of_file = file.as_ref().and_then(|f| f.card.as_ref()).map(|c| c.preprocess);
     let card = ModelCard {
+        task: data.task,
         version: VERSION,
         architecture: recipe.name.clone(),
         classes: data.classes.clone(),

@@ -26,7 +26,7 @@ mod step;
 
 use std::time::{Duration, Instant};
 
-use crate::control::Control;
+use crate::control::{Control, UntilStop};
 use crate::data::augment::{Augment, Augmentation, Mixing};
 use crate::data::dataset::{Dataset, Subset};
 use crate::engine::device::Device;
@@ -155,6 +155,8 @@ pub fn default_cache_memory() -> u64 {
 pub enum Outcome {
     /// All epochs are done.
     Done,
+    /// An earlier run had done and evaluated the phase, so that there was nothing to do.
+    DoneBefore,
     /// The caller said to stop; the weights as they were then are saved.
     Stopped,
 }
@@ -231,6 +233,10 @@ impl<'a> Trainer<'a> {
     /// Trains one phase. After [`Trainer::resume`], phases that the earlier run had done are passed over,
     /// and the one it stood in is gone on with.
     ///
+    /// Where `on_event` answers [`Control::Stop`], to whatever event, training stops there and hears no more, and the run's
+    /// folder has what going on needs, to the same weights as without the stop. What an update or a solved head
+    /// is made of and what was not done with by then is done again.
+    ///
     /// # Errors
     /// If the loss is not a number (the model then has the weights of the last whole epoch), an
     /// image cannot be decoded, or a file cannot be written.
@@ -242,36 +248,40 @@ impl<'a> Trainer<'a> {
         if phase.epochs == 0 {
             return Ok(Outcome::Done);
         }
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         self.phases += 1;
         let resume = match &self.resume {
-            Some(resume) if self.phases < resume.phase => return Ok(Outcome::Done),
+            Some(resume) if self.phases < resume.phase => return Ok(Outcome::DoneBefore),
             _ => self.resume.take(),
         };
         let mut run = Run::new(self, phase)?;
-        match resume {
+        let mut control = match resume {
             Some(resume) => run.go_on(resume, on_event)?,
             None => {
-                run.emit(run.opening.clone(), on_event)?;
+                let control = run.emit(run.opening.clone(), on_event)?;
                 run.save_last()?;
+                control
             }
+        };
+        if control == Control::Continue && !run.ended() {
+            control = run.keep_outputs(on_event)?;
         }
-        if !run.ended() && run.keep_outputs(on_event)? == Control::Stop {
-            run.hand_over()?;
-            return Ok(Outcome::Stopped);
-        }
-        while !run.ended() {
+        while control == Control::Continue && !run.ended() {
             // Until it is over the model has the weights of the epoch before.
-            let control = match phase.solver {
+            control = match phase.solver {
                 Some(solver) => run.solve(solver, on_event)?,
                 None => run.epoch(on_event)?,
             };
-            if control == Control::Stop {
-                run.hand_over()?;
-                return Ok(Outcome::Stopped);
-            }
         }
-        run.finish(on_event)?;
-        Ok(Outcome::Done)
+        if control == Control::Continue {
+            control = run.finish(on_event)?;
+        }
+        run.hand_over()?;
+        Ok(match control {
+            Control::Continue => Outcome::Done,
+            Control::Stop => Outcome::Stopped,
+        })
     }
 
     /// Fails where an earlier run stood in a phase that [`Trainer::fit`] was never called for: the phases were others.
@@ -289,13 +299,8 @@ impl<'a> Trainer<'a> {
         ))
     }
 
-    /// Whether the next [`Trainer::fit`] is of a phase that an earlier run had done and evaluated.
-    pub fn passes_over(&self) -> bool {
-        self.resume.as_ref().is_some_and(|resume| self.phases + 1 < resume.phase)
-    }
-
     /// Evaluates the model on the test images, or on the validation images where there are none;
-    /// `None` if there are neither, or the caller said to stop.
+    /// `None` if there are neither, or the caller said to stop before all were seen.
     ///
     /// # Errors
     /// If an image cannot be decoded, the model's answers are not numbers, or a file cannot be written.
@@ -308,27 +313,23 @@ impl<'a> Trainer<'a> {
             (None, Some(validation)) => ("validation", validation),
             (None, None) => return Ok(None),
         };
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let start = Instant::now();
         let part = if split == "test" { Part::Test } else { Part::Validation };
         let Some(p) = self.answers(part, subset, on_event)? else { return Ok(None) };
         let labels = subset.labels();
-        let report = report(split, &self.model.card.classes, &p, &labels)?;
-        {
-            let r = &report;
-            let event = Event::Evaluation {
-                phase: self.history.epochs.last().map(|e| e.phase),
-                split,
-                loss: r.loss,
-                accuracy: r.accuracy,
-                top5: r.top5,
-                samples: r.samples,
-                seconds: start.elapsed().as_secs_f64(),
-            };
-            if let Some(folder) = &mut self.folder {
-                folder.record(&event)?;
-            }
-            on_event(&event);
-        }
+        let report = report(self.model, split, &p, &labels)?;
+        let event = Event::Evaluation {
+            phase: self.history.epochs.last().map(|e| e.phase),
+            split,
+            loss: report.loss,
+            accuracy: report.accuracy,
+            top5: report.top5,
+            samples: report.samples,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        record(&mut self.folder, event, on_event)?;
         Ok(Some(report))
     }
 
@@ -378,10 +379,11 @@ impl<'a> Trainer<'a> {
 
 fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
     let (classes, images) = (data.classes.len(), data.train.len());
-    if classes < 2 {
+    let least = model.card.task.least_classes();
+    if classes < least {
         return Err(Error::invalid(
             format!("classes in {}", data.name),
-            "at least 2",
+            format!("at least {least}"),
             format!("{classes} ({})", data.classes.join(", ")),
             "put each class's images into a folder of its own",
         ));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Skipped;
 use super::tree::{Item, Layout, Origin, Part, check_class_names, unknown_class};
 use crate::error::Result;
+use crate::task::Task;
 
 /// An image with its label.
 pub(crate) struct Labelled {
@@ -21,13 +22,14 @@ pub(crate) struct Labelled {
 /// # Errors
 /// If there is one class only, or a class that occurs in validation or test images alone.
 pub(crate) fn arrange(
+    task: Task,
     root: PathBuf,
     rows: Vec<Labelled>,
     names: Option<&[String]>,
     skipped: Vec<Skipped>,
 ) -> Result<Layout> {
-    let present: BTreeSet<&str> =
-        rows.iter().filter(|r| r.part == Part::Train).map(|r| r.label.as_str()).collect();
+    let trained = rows.iter().filter(|r| r.part == Part::Train);
+    let present: BTreeSet<&str> = trained.flat_map(|r| task.classes_of(&r.label)).collect();
     let mut classes: Vec<String> = match names {
         Some(names) => names.iter().filter(|n| present.contains(n.as_str())).cloned().collect(),
         None => present.iter().map(|label| label.to_string()).collect(),
@@ -41,7 +43,8 @@ pub(crate) fn arrange(
         classes.iter().enumerate().map(|(i, class)| (class.as_str(), i)).collect();
     let mut items = Vec::with_capacity(rows.len());
     for Labelled { name, label, part, origin } in rows {
-        let Some(&label) = numbers.get(label.as_str()) else {
+        let known = task.classes_of(&label).first().and_then(|class| numbers.get(class).copied());
+        let Some(label) = known else {
             return Err(unknown_class(&root.join(&name), &label, &classes));
         };
         items.push(Item { name, label, part, origin, listed: true });

@@ -12,6 +12,7 @@ use super::labelled::{self, Labelled};
 use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::task::Task;
 
 /// Names that each column may have; the first is used in messages.
 const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
@@ -108,7 +109,7 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
     if labelled.is_empty() && skipped.is_empty() {
         return Err(bad(path, "no rows"));
     }
-    labelled::arrange(path.to_path_buf(), labelled, None, skipped)
+    labelled::arrange(Task::default(), path.to_path_buf(), labelled, None, skipped)
 }
 
 fn bad(path: &Path, found: impl Into<String>) -> Error {

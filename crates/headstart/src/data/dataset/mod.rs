@@ -38,6 +38,7 @@ use serde::Serialize;
 use crate::data::split::train_test_split;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
+use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
 use load::Loaded;
@@ -51,6 +52,8 @@ use tree::{Layout, Part};
 pub struct Dataset {
     /// A short name, from the source.
     pub name: String,
+    /// What a label is.
+    pub task: Task,
     /// Class names; a label is a position here.
     pub classes: Vec<String>,
     /// Training images.
@@ -336,7 +339,8 @@ fn finish(
         train = train.limit(limit, options.seed);
     }
     let (validation, test) = (validation.map(&subset), test.map(&subset));
-    Ok(Dataset { name, classes, train, validation, test, skipped, warnings: Vec::new() })
+    let task = Task::default();
+    Ok(Dataset { name, task, classes, train, validation, test, skipped, warnings: Vec::new() })
 }
 
 fn check_classes(

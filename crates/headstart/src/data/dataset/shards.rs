@@ -9,6 +9,7 @@ use super::labelled::{self, Labelled};
 use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::task::Task;
 
 const CLASS_FILE: &str = "classes.txt";
 const HINT: &str = "a shard holds KEY.jpg with KEY.cls beside it";
@@ -127,7 +128,8 @@ pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layo
         };
         return Err(Error::format(root, "images with labels", found, HINT));
     }
-    let mut layout = labelled::arrange(root.to_path_buf(), rows, names.as_deref(), skipped)?;
+    let mut layout =
+        labelled::arrange(Task::default(), root.to_path_buf(), rows, names.as_deref(), skipped)?;
     layout.warnings.splice(0..0, warnings);
     Ok(layout)
 }

@@ -48,6 +48,7 @@ pub use shapes::Shapes;
 
 use crate::error::{Error, Result};
 use crate::net::graph::{Graph, NodeId, Op, Shape};
+use crate::task::Task;
 use headstart_kernels::buffer::LINE;
 use headstart_kernels::conv::Onto;
 use headstart_kernels::element::DType;
@@ -342,7 +343,9 @@ fn check(graph: &Graph, request: &Request) -> Result<()> {
             return Err(Error::invalid("plan", expected, trainable.len().to_string(), ""));
         }
         let last = graph.nodes.last().map(|n| n.op);
-        if last != Some(Op::Softmax) {
+        // Of an activation, the loss of its task is computed with its gradient.
+        let ends = |task: &Task| last == Some(Op::of(task.activation()));
+        if !Task::ALL.iter().any(ends) {
             let found = last.map_or("no nodes".into(), |op| format!("{op:?}"));
             return Err(Error::invalid(
                 "plan for training",

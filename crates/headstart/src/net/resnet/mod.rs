@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::net::graph::{Graph, Node, NodeId, Op, Shape};
 use crate::net::preprocess::Preprocess;
+use crate::task::Task;
 
 pub use table::{Activation, Block, Naming, Recipe, Stage, Stem, Stride};
 
@@ -63,6 +64,14 @@ impl Net {
     /// # Errors
     /// If the image is too small for the net, or the surroundings have a zero in them.
     pub fn new(recipe: &Recipe, around: &Surroundings) -> Result<Net> {
+        Net::for_task(recipe, around, Task::default())
+    }
+
+    /// The same with a head for `task`.
+    ///
+    /// # Errors
+    /// As [`Net::new`].
+    pub fn for_task(recipe: &Recipe, around: &Surroundings, task: Task) -> Result<Net> {
         let mut graph = Graph::default();
         let channels = 3;
         let image = Shape::Map { height: around.height, width: around.width, channels };
@@ -80,7 +89,8 @@ impl Net {
             let [pool, dense] = recipe.naming.head();
             let pooled = graph.push(pool, Op::GlobalAveragePool, &[last])?;
             let logits = graph.push(dense, Op::Dense { units }, &[pooled])?;
-            graph.push(format!("{dense}_softmax"), Op::Softmax, &[logits])?;
+            let activation = Op::of(task.activation());
+            graph.push(format!("{dense}_{}", activation.suffix()), activation, &[logits])?;
         }
         let base_index = (0..graph.nodes.len())
             .map(|id| match id {

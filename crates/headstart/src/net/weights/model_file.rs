@@ -14,6 +14,7 @@ use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
+use crate::task::Task;
 
 /// The metadata key of the card.
 const KEY: &str = "headstart";
@@ -32,6 +33,9 @@ pub struct ModelCard {
     pub version: u32,
     /// Name of the net, as in [`crate::net::resnet::Recipe::named`].
     pub architecture: String,
+    /// What a label is; files leave it out where it is one class.
+    #[serde(default, skip_serializing_if = "Task::is_default")]
+    pub task: Task,
     /// Class names in the order of the outputs.
     pub classes: Vec<String>,
     /// Height to which images are resized before they enter the net.

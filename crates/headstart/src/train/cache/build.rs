@@ -47,6 +47,14 @@ impl Frozen {
         if self.rows(part).is_some() || keeping == Keeping::Nowhere {
             return Ok(Control::Continue);
         }
+        // A stop that was answered to a note holds from the next event on, which is not told any more.
+        let mut told = Control::Continue;
+        let emit: &mut Emit<'_> = &mut |event| {
+            if told == Control::Continue {
+                told = emit(event)?;
+            }
+            Ok(told)
+        };
         let count = subset.len();
         let features = (keeping == Keeping::Memory).then(|| {
             let elements: Vec<usize> = self.layout.tensors.iter().map(|t| t.1).collect();

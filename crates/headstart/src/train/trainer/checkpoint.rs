@@ -13,6 +13,7 @@ use crate::measure::metrics::Totals;
 use crate::measure::monitor;
 use crate::net::weights::Tensor;
 use crate::net::weights::model_file::{self, ModelCard, Place, Progress};
+use crate::train::run_folder::RunFolder;
 
 /// Where an earlier run stood.
 #[derive(Debug)]
@@ -21,6 +22,44 @@ pub(super) struct Resume {
     pub phase: usize,
     progress: Progress,
     optimizer: Vec<Tensor>,
+}
+
+/// What steps change that make no update yet, as it was before the first of them. A run that stops among them goes back to
+/// there, and they are done again: last.safetensors holds no sum of gradients.
+pub(super) struct Mark {
+    statistics: Vec<f32>,
+    step: u64,
+    epoch_steps: usize,
+    totals: Totals,
+    seconds: f64,
+    /// Bytes of events.jsonl.
+    events: u64,
+}
+
+impl Mark {
+    pub fn of(run: &mut Run<'_, '_>) -> Result<Mark> {
+        let mut statistics = Vec::new();
+        run.train.statistics(&mut statistics)?;
+        let Run { trainer, step, epoch_steps, totals, seconds, .. } = run;
+        Ok(Mark {
+            statistics,
+            step: *step,
+            epoch_steps: *epoch_steps,
+            totals: *totals,
+            seconds: *seconds,
+            events: trainer.folder.as_ref().map_or(Ok(0), RunFolder::recorded)?,
+        })
+    }
+
+    pub fn put_back(self, run: &mut Run<'_, '_>) -> Result<()> {
+        run.train.set_statistics(&self.statistics)?;
+        (run.step, run.epoch_steps) = (self.step, self.epoch_steps);
+        (run.totals, run.seconds) = (self.totals, self.seconds);
+        match &mut run.trainer.folder {
+            Some(folder) => folder.cut_events(self.events),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Changes when an image of any part does, or their order.
@@ -111,7 +150,7 @@ impl Run<'_, '_> {
         &mut self,
         resume: Resume,
         on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<()> {
+    ) -> Result<Control> {
         let Resume { progress, mut optimizer, .. } = resume;
         if progress.phase != self.name.name() {
             let (expected, found) = (progress.phase, self.name.name());
@@ -140,14 +179,15 @@ impl Run<'_, '_> {
             correct: place.correct,
             count: place.count,
         };
-        on_event(&self.opening.clone());
         // The run may have ended between writing last.safetensors and its results.
         if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
             folder.write_history(history)?;
         }
+        if on_event(&self.opening) == Control::Stop {
+            return Ok(Control::Stop);
+        }
         let epochs = self.trainer.history.epochs.len();
-        self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)?;
-        Ok(())
+        self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)
     }
 
     /// Writes the weights and all that going on from here needs.

@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use super::{Phase, Trainer};
-use crate::control::Control;
+use crate::control::{Control, UntilStop};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::train::lr_find::{LrCurve, LrFind, Recorder};
@@ -20,6 +20,8 @@ impl Trainer<'_> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<LrCurve>> {
         range.check()?;
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let (folder, before) = (self.folder.take(), self.model.parameters.clone());
         let found = Run::new(self, phase).and_then(|mut run| run.lr_find(range, on_event));
         self.model.parameters = before;
@@ -34,8 +36,9 @@ impl Run<'_, '_> {
         range: &LrFind,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<LrCurve>> {
-        self.emit(self.opening.clone(), on_event)?;
-        if self.keep_outputs(on_event)? == Control::Stop {
+        if self.emit(self.opening.clone(), on_event)? == Control::Stop
+            || self.keep_outputs(on_event)? == Control::Stop
+        {
             return Ok(None);
         }
         let (mut recorder, mut step, mut epoch) = (Recorder::default(), 0, 0);

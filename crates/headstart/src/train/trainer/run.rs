@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::checkpoint::Mark;
 use super::inputs::{Inputs, of_epoch};
 use super::kept::Snapshot;
 use super::layer_decay;
@@ -324,9 +325,12 @@ impl<'t, 'a> Run<'t, 'a> {
     ) -> Result<Control> {
         let (accumulate, steps) = (self.trainer.settings.accumulate, self.steps_an_epoch());
         let mut batches = self.batches(epoch)?;
-        let (before, mut stop) = (self.seconds, false);
+        let (before, mut mark) = (self.seconds, None);
         for step in self.epoch_steps + 1..=steps {
             let updates = step % accumulate == 0 || step == steps;
+            if !updates && mark.is_none() {
+                mark = Some(Mark::of(self)?);
+            }
             let result = self.step(&mut batches, self.rates.at(self.step), updates)?;
             if !result.loss.is_finite() {
                 let phase = self.name.name();
@@ -345,16 +349,20 @@ impl<'t, 'a> Run<'t, 'a> {
                 accuracy: self.totals.accuracy(),
                 images_per_second: self.totals.count as f64 / self.seconds,
             };
-            stop |= self.emit(event, on_event)? == Control::Stop;
+            let control = self.emit(event, on_event)?;
             // Between updates there is a sum of gradients that last.safetensors does not hold.
-            if !updates || step == steps {
-                continue;
+            if updates {
+                mark = None;
             }
-            if stop || self.saves.due() {
+            if control == Control::Stop {
+                if let Some(mark) = mark {
+                    mark.put_back(self)?;
+                }
                 self.save_last()?;
-            }
-            if stop {
                 return Ok(Control::Stop);
+            }
+            if updates && step < steps && self.saves.due() {
+                self.save_last()?;
             }
         }
         Ok(Control::Continue)
@@ -423,9 +431,8 @@ impl<'t, 'a> Run<'t, 'a> {
         self.done >= self.epochs || settings.early_stopping.is_some_and(stops)
     }
 
-    /// Gives the model what the phase led to: the weights of the best epoch under early stopping, else the
-    /// last, averaged where that is asked for.
-    pub fn finish(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<()> {
+    /// Takes the weights of the best epoch under early stopping.
+    pub fn finish(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
         let Trainer { history, settings, .. } = &*self.trainer;
         let epochs = history.last(self.done);
         let best = settings.early_stopping.and_then(|s| s.monitor.best(epochs)).map(|e| e.epoch);
@@ -433,10 +440,12 @@ impl<'t, 'a> Run<'t, 'a> {
             && self.restore_best()?
         {
             let skipped = self.epochs - self.done;
-            self.emit(Event::EarlyStopping { phase: self.name, best, skipped }, on_event)?;
+            let event = Event::EarlyStopping { phase: self.name, best, skipped };
+            let control = self.emit(event, on_event)?;
             self.save_last()?;
+            return Ok(control);
         }
-        self.hand_over()
+        Ok(Control::Continue)
     }
 }
 
