@@ -173,7 +173,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     assert!(old != header);
     let size = (old.len() as u64).to_le_bytes();
     fs::write(&last, [&size[..], old.as_bytes(), &before[8 + length..]].concat()).unwrap();
-    place.run("train --resume run").fails(1, &["where it stood", "an earlier version"]);
+    place.run("train --resume run").fails(1, &["a record of its progress", "an earlier version"]);
     fs::write(&last, &before).unwrap();
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
     for (from, to, part) in [
@@ -192,6 +192,6 @@ fn what_cannot_be_gone_on_with_is_refused() {
     place.run("train --resume run").fails(1, &["no weights/last.safetensors", "--exist-ok"]);
     fs::write(&last, &before).unwrap();
     place.image("data/red/003.png", 16, [1, 2, 3], 5);
-    place.run("train --resume run").fails(1, &["images of data", "the run began with"]);
+    place.run("train --resume run").fails(1, &["images of data", "the run started with"]);
     assert!(fs::read(&last).unwrap() == before);
 }
