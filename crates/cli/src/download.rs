@@ -1,4 +1,4 @@
-//! What is seen of a download: a bar where a person looks at it, lines where not.
+//! Progress of a download: a bar on a terminal, else lines.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::interrupt;
 use crate::progress::bytes;
 
-/// How often a long download says so where there is no bar.
+/// How often a long download prints a line where there is no bar.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Shows the events of one download.
 pub struct Download {
     bar: Option<ProgressBar>,
     terminal: bool,
-    /// The last line, which repeated events must not repeat.
+    /// The last line, so that repeated events do not repeat it.
     said: String,
     started: Option<(Instant, String, u64)>,
     last_line: Instant,
@@ -36,7 +36,7 @@ impl Download {
         }
     }
 
-    /// Shows one event and says whether to go on.
+    /// Shows one event; `Stop` after Ctrl-C.
     pub fn show(&mut self, event: &Event<'_>) -> Control {
         // Only what takes long is worth stopping in good order.
         if self.said.is_empty() {
@@ -63,7 +63,11 @@ impl Download {
 
     fn downloading(&mut self, file: &str, url: &str, done: u64, total: Option<u64>) {
         if self.started.is_none() {
-            let from = if done > 0 { format!(", {} are here", bytes(done)) } else { String::new() };
+            let from = if done > 0 {
+                format!(", {} are here already", bytes(done))
+            } else {
+                String::new()
+            };
             self.say(format!("downloading {file} from {url}{from}"));
             self.started = Some((Instant::now(), file.to_string(), done));
         }
@@ -103,7 +107,7 @@ impl Download {
         }
     }
 
-    /// Takes the bar away and says how it went.
+    /// Removes the bar and prints size and time.
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

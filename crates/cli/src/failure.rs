@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well.
+//! How a command fails.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,11 @@ use headstart::Error;
 /// Why a command stopped.
 #[derive(Debug)]
 pub enum Failure {
-    /// Something did not work: exit code 1.
+    /// It failed: exit code 1.
     Failed(Error),
-    /// The command line cannot be meant so: exit code 2.
+    /// The command line is wrong: exit code 2.
     Usage(Error),
-    /// The user stopped it: exit code 130.
+    /// The user interrupted it: exit code 130.
     Interrupted(String),
 }
 
@@ -25,7 +25,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Says on stderr what happened and returns the exit code.
+    /// Prints on stderr what happened and returns the exit code.
     pub fn report(&self) -> ExitCode {
         let (error, code) = match self {
             Failure::Failed(error) => (error, 1),

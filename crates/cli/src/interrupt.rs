@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the command to stop at a good place, the second ends it at once.
+//! Ctrl-C: the first asks the command to stop after saving, the second ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,7 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on Ctrl-C (and termination) only sets a flag.
 pub fn watch() {
-    // Without a handler Ctrl-C ends the program, which loses at most the epoch at hand.
+    // Without a handler Ctrl-C ends the program, which loses at most what came after the last checkpoint.
     let _ = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
@@ -16,7 +16,7 @@ pub fn watch() {
     });
 }
 
-/// Whether to go on.
+/// `Stop` after Ctrl-C.
 pub fn control() -> Control {
     if REQUESTED.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
 }

@@ -1,11 +1,11 @@
-//! Standard output, which holds nothing but results.
+//! Standard output, which has nothing but results.
 
 use std::io::{ErrorKind, Write};
 
 use headstart::Error;
 use serde::Serialize;
 
-/// Prints a line of text. A reader that went away, as `head` does, is no error.
+/// Prints a line of text. A reader that stops reading, as `head` does, is no error.
 pub fn line(text: impl std::fmt::Display) -> Result<(), Error> {
     self::text(format_args!("{text}\n"))
 }

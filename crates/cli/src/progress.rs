@@ -1,4 +1,4 @@
-//! Progress on stderr: a bar where a person looks at it, a line per epoch where not.
+//! Progress on stderr: a bar on a terminal, else a line per epoch.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::interrupt;
 pub struct Progress {
     bar: Option<(String, ProgressBar)>,
     terminal: bool,
-    /// Epochs of all phases, so that an epoch's number can be shown with them.
+    /// Epochs of all phases, shown beside an epoch's number.
     pub epochs: usize,
     last_line: Instant,
 }
 
-/// How often work that takes long says so where there is no bar.
+/// How often long work prints a line where there is no bar.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 impl Progress {
@@ -29,7 +29,7 @@ impl Progress {
         Progress { bar: None, terminal, epochs, last_line: Instant::now() }
     }
 
-    /// Shows one event and says whether to go on.
+    /// Shows one event; `Stop` after Ctrl-C.
     pub fn show(&mut self, event: &Event) -> Control {
         match event {
             Event::Phase { .. } => self.phase(event),
@@ -40,7 +40,7 @@ impl Progress {
             Event::Cache { split, images, reused, bytes: size, seconds, .. } if *reused > 0 => {
                 self.clear();
                 eprintln!(
-                    "{split}: outputs of {} of {} images are kept from before ({}); that saves {:.1} s",
+                    "{split}: features of {} of {} images are cached from before ({}); this saves {:.1} s",
                     grouped(*reused),
                     grouped(*images),
                     bytes(*size),
@@ -54,19 +54,22 @@ impl Progress {
             }
             Event::Resumed { epochs, steps } => {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
-                eprintln!("the run goes on after {epochs} epochs{steps}");
+                eprintln!("the run resumes after {epochs} epochs{steps}");
             }
             Event::Solving { l2, evaluations, gradient, fraction } => {
                 let message = format!("{evaluations} evaluations, gradient {gradient:.1e}");
                 let percent = (100.0 * fraction) as usize;
-                self.bar(&format!("head, l2 {l2:e}, percent"), percent, 100, message);
+                self.bar(&format!("L-BFGS, L2 {l2:e}, percent"), percent, 100, message);
             }
             Event::Solved { l2, evaluations, gradient, converged, val_loss } => {
                 self.clear();
                 let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
-                let solved = if *converged { "solved" } else { "not solved" };
+                let (result, gradient) = match converged {
+                    true => ("converged", String::new()),
+                    false => ("did not converge", format!(", gradient {gradient:.1e}")),
+                };
                 eprintln!(
-                    "head {solved} for l2 {l2:e}: {evaluations} evaluations, gradient {gradient:.1e}{val_loss}"
+                    "classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient}){val_loss}"
                 );
             }
             Event::Evaluating { split, done, total } => {
@@ -104,10 +107,10 @@ impl Progress {
             Event::EarlyStopping { phase, best, skipped } => {
                 self.clear();
                 let early = match skipped {
-                    0 => "done".to_string(),
+                    0 => "finished".to_string(),
                     n => format!("stopped {n} epochs early"),
                 };
-                eprintln!("{} is {early}; the weights are those of epoch {best}", phase.name());
+                eprintln!("{} {early}; the weights are those of epoch {best}", phase.name());
                 self.epochs -= skipped;
             }
             Event::Evaluation { phase, split, loss, accuracy, top5, samples, seconds } => {
@@ -123,7 +126,7 @@ impl Progress {
         interrupt::control()
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&mut self) {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
@@ -158,22 +161,26 @@ impl Progress {
         let (outputs, size) = (frontier.join(", "), bytes(*cache_bytes));
         if *cached {
             let place = if *on_disk { "on disk" } else { "in memory" };
-            eprintln!("  frozen layers run once per image; {outputs}: {size} {place}");
+            eprintln!(
+                "  frozen layers run once per image; cached features of {outputs}: {size} {place}"
+            );
         } else if *cache_bytes > 0 && !augment.is_empty() {
             eprintln!(
-                "  {} changes images in every epoch: frozen layers run every epoch",
+                "  images are augmented in every epoch ({}): frozen layers run in every epoch",
                 augment.join(", ")
             );
         } else if *cache_bytes > 0 {
-            eprintln!("  {outputs} would take {size}: frozen layers run every epoch");
+            eprintln!(
+                "  cached features of {outputs} would take {size}: frozen layers run in every epoch"
+            );
         }
         eprintln!("  activations and gradients of a step take {}", bytes(*arena_bytes));
     }
 
-    /// Shows how many of `total` images are done, and how many a second where `rate` is not 0.
+    /// Shows how many of `total` images are done, and images per second where `rate` is not 0.
     pub fn count(&mut self, title: &str, done: usize, total: usize, rate: f64) {
         let rate = if rate > 0.0 { format!("{rate:.1} img/s") } else { String::new() };
-        // Without a bar: a line now and then, and one at the end of what has a speed worth keeping.
+        // Without a bar: a line from time to time, and one at the end where there is a speed.
         let end = done == total && !rate.is_empty();
         if !self.terminal && (end || self.last_line.elapsed() > INTERVAL) {
             self.last_line = Instant::now();

@@ -43,7 +43,7 @@ fn weights_that_cannot_be_used() {
     let line = line.replace("resnet20", "resnet32").replace("--out run", "--out new");
     place.run(&line).fails(1, &["weights of resnet32", "weights of resnet20", "--model resnet20"]);
     assert!(!place.path("new").exists());
-    // Its own architecture loads; only the head starts anew.
+    // Its own architecture loads; only the head starts again.
     with_weights(&place, "run/weights/last.safetensors").ok();
 }
 

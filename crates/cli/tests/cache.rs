@@ -1,4 +1,4 @@
-//! The cache of kept outputs, on the real binary: later runs, damage, several processes, full disks.
+//! The cache of features, on the real binary: later runs, damage, several processes, full disks.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn later_runs_take_all_outputs_from_disk_and_every_way_gives_the_same_bits() {
     assert!(place.kept().is_empty() && reused(&place, "computed").is_empty());
     place.run(&format!("{line} --out first")).ok();
     let second = place.run(&format!("{line} --out second")).ok();
-    assert!(second.err.contains("kept from before"), "{}", second.err);
+    assert!(second.err.contains("are cached from before"), "{}", second.err);
     place.run(&format!("{line} --cache-memory 0 --out disk")).ok();
     place.run(&format!("{line} --no-cache --out memory")).ok();
     for run in ["first", "second", "disk", "memory"] {
@@ -215,6 +215,6 @@ fn a_disk_that_fills_up_costs_time_and_nothing_else() {
     // A folder that cannot be made.
     fs::write(place.path("file"), "").unwrap();
     let done = place.run(&format!("{line} --cache-dir file/below --out bad")).ok();
-    assert!(done.err.contains("nothing is kept on disk"), "{}", done.err);
+    assert!(done.err.contains("no features are cached on disk"), "{}", done.err);
     assert!(last(&place, "plain") == last(&place, "bad"));
 }

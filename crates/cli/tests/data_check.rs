@@ -69,7 +69,7 @@ fn sound_data_has_no_findings() {
         assert_eq!(found[kind].as_array().unwrap().len(), 0, "{kind}: {}", found[kind]);
     }
     let text = place.run("data check data").ok().out;
-    assert!(text.contains("nothing to complain about"), "{text}");
+    assert!(text.contains("no problems found"), "{text}");
     assert!(text.contains("train: 10 images, 40x30"), "{text}");
     place.holds(&["data"]);
 }
@@ -162,7 +162,7 @@ fn training_warns_of_what_is_cheap_to_see() {
     for part in [
         "warning: uneven classes: 35 training images of even, 5 of odd",
         "warning: 30 images have fewer than 16 pixels on a side",
-        "warning: 1 validation or test images are among the training images too",
+        "warning: 1 validation or test images are also training images",
     ] {
         assert!(err.contains(part), "{part:?} not in: {err}");
     }
@@ -225,15 +225,15 @@ fn labels_flipped_on_purpose_are_named() {
         assert_eq!((&check["folds"], &check["layer"]), (&5.into(), &"avg_pool".into()));
         let margins: Vec<f64> = issues.iter().map(|i| i["margin"].as_f64().unwrap()).collect();
         assert!(margins.is_sorted() && margins.iter().all(|m| (0.0..0.5).contains(m)));
-        // The page has them with pictures; features are not computed anew.
+        // The page has them with pictures; features are not computed again.
         let done = place.run(&format!("{line} --html page.html")).ok();
         let first = issues[0]["name"].as_str().unwrap();
         assert!(
-            done.out.contains("labels are likely wrong") && done.out.contains(first),
+            done.out.contains("suspected label errors") && done.out.contains(first),
             "{}",
             done.out
         );
-        assert!(done.err.contains("are kept from before"), "{}", done.err);
+        assert!(done.err.contains("are cached from before"), "{}", done.err);
         let page = fs::read_to_string(place.path("page.html")).unwrap();
         let section = page.split("<section id=\"labels\">").nth(1).unwrap();
         let section = section.split("</section>").next().unwrap();

@@ -178,7 +178,7 @@ fn two_processes_download_one_file() {
     assert_eq!(fs::read(path).unwrap(), bytes());
 }
 
-/// Ctrl-C leaves what has arrived, and the next run goes on from there.
+/// Ctrl-C leaves what has arrived, and the next run continues from there.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_download_goes_on() {
@@ -210,10 +210,10 @@ fn an_interrupted_download_goes_on() {
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     Done::from(child.wait_with_output().unwrap())
-        .fails(130, &["interrupted:", "goes on from there"]);
+        .fails(130, &["interrupted:", "continues from there"]);
     assert_eq!(fs::read(&part).unwrap(), bytes()[..100_000]);
     let done = run(&place, GET, &server.url).ok();
-    assert!(done.err.contains("97.7 KiB are here"), "{}", done.err);
+    assert!(done.err.contains("97.7 KiB are here already"), "{}", done.err);
     assert_eq!(server.requests().last().unwrap().range, Some(100_000));
     assert!(!part.exists());
 }
@@ -307,8 +307,10 @@ fn a_server_that_refuses_or_sends_something_else() {
     let none = format!("{}none/", server.url);
     run(&place, GET, &none).fails(1, &["HTTP status 404", FILE, "sha256 f82ba261..."]);
     let mut done = run(&place, GET, &server.url);
-    done =
-        done.fails(1, &["expected sha256 f82ba261...", "found sha256 ", "a web page", "not kept"]);
+    done = done.fails(
+        1,
+        &["expected sha256 f82ba261...", "found sha256 ", "a web page", "the file was deleted"],
+    );
     assert_eq!(done.out, "");
     let left = support::list(&place.path("cache/weights"));
     assert_eq!(left, [".locks"]);

@@ -1,4 +1,4 @@
-//! What a user learns of a model and its answers, on the real binary.
+//! What a user learns about a model and its predictions, on the real binary.
 
 mod support;
 
@@ -71,7 +71,7 @@ fn evaluate_says_how_sure_its_figures_are_and_writes_them() {
 }
 
 #[test]
-fn calibration_stays_in_the_model_and_changes_no_answer() {
+fn calibration_stays_in_the_model_and_changes_no_predicted_class() {
     let place = trained();
     let predict = format!("predict {MODEL} data/red data/blue --json");
     let before = place.run(&predict).ok().out;
@@ -112,7 +112,7 @@ fn the_gallery_is_one_page_with_the_mistakes() {
     place.run(&format!("evaluate {MODEL} --data data --gallery g.html --gallery-size 70")).ok();
     let page = read(&place, "g.html");
     assert!(page.contains("&lt;i&gt;.png") && !page.contains("<i>"));
-    assert!(page.contains("red taken for blue"), "{page}");
+    assert!(page.contains("red predicted as blue"), "{page}");
     assert!(page.matches("data:image/png;base64,").count() >= 6);
     assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     assert!(page.contains("prefers-color-scheme: dark"));
@@ -134,7 +134,7 @@ fn explain_image_draws_a_map_of_any_class() {
     let [a, b] = ["own.png", "blue.png"].map(|f| fs::read(place.path(f)).unwrap());
     assert!(a.starts_with(b"\x89PNG") && b.starts_with(b"\x89PNG"));
     assert!(own["class"] == "blue" || a != b);
-    // Small images are enlarged.
+    // Small images are magnified.
     assert!(u32::from_be_bytes(a[16..20].try_into().unwrap()) >= 224);
     place.run(&format!("{line} --out x.png --class bleu")).fails(2, &["bleu", "blue"]);
     place.run(&format!("explain-image {MODEL} gone.png --out x.png")).fails(1, &["gone.png"]);
@@ -147,7 +147,7 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
     let json = place.run(&format!("predict {MODEL} data --json")).ok().out;
     let lines: Vec<Value> = json.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines.len(), 60);
-    // Order and answers depend neither on threads nor on the batch.
+    // Order and predictions depend neither on threads nor on the batch.
     for flags in ["--threads 1", "--threads 3", "--batch-size 7"] {
         assert_eq!(place.run(&format!("predict {MODEL} data --json {flags}")).ok().out, json);
     }
@@ -176,7 +176,7 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
 }
 
 #[test]
-fn mirror_images_and_thresholds_change_answers() {
+fn mirror_images_and_thresholds_change_predictions() {
     let place = trained();
     let line = format!("predict {MODEL} data/red/003.png --json");
     let plain = place.run(&line).ok().json();

@@ -6,7 +6,7 @@ use std::fs;
 
 use support::{Place, TRAIN};
 
-/// A head over frozen random numbers, with these flags.
+/// A head over a frozen, randomly initialised net, with these flags.
 fn head(flags: &str, out: &str) -> String {
     let own =
         if flags.contains("--epochs") { TRAIN.replace("--epochs 2", "") } else { TRAIN.into() };

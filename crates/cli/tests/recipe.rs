@@ -40,7 +40,7 @@ fn the_flags_of_a_recipe_train_as_the_recipe_does() {
 }
 
 #[test]
-fn a_budget_is_kept_and_flags_go_before_the_recipe() {
+fn a_budget_is_kept_and_flags_override_the_recipe() {
     let place = Place::new();
     place.data(20);
     let found = place.run(&format!("recipe {NET} --budget 10m --json")).ok().json();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use support::{Place, TRAIN, list, tensors};
 
 /// Two phases with all that has a state: momenta, a schedule that follows the losses, the best epoch's weights,
-/// averaged weights, augmentation, balanced shuffling, dropout.
+/// EMA weights, augmentation, balanced shuffling, dropout.
 fn line(out: &str) -> String {
     let flags = "--fine-tune-at 12 --fine-tune-epochs 4 --optimizer adam --schedule plateau \
                  --plateau-patience 1 --warmup-epochs 0.5 --monitor loss --patience 2 --ema 0.8 \
@@ -82,7 +82,7 @@ fn a_run_killed_at_random_moments_ends_as_if_it_had_not_been() {
         done.ok();
         break;
     }
-    println!("killed {kills} times, gone on with {resumed} times");
+    println!("killed {kills} times, resumed {resumed} times");
     same(&place, "run");
 }
 
@@ -104,15 +104,15 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
     }
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    // It may have been done already; then it is like one that is gone on with when done.
+    // It may have been done already; then it is like a run that is resumed when done.
     child.wait().unwrap();
     // Two at a time would spoil it.
     let events = fs::File::options().append(true).open(place.path("run/events.jsonl")).unwrap();
     events.lock().unwrap();
-    place.run("train --resume run").fails(1, &["still going on"]);
+    place.run("train --resume run").fails(1, &["still running"]);
     drop(events);
     let done = place.run("train --resume run").ok();
-    assert!(done.err.contains("the run goes on after"), "{}", done.err);
+    assert!(done.err.contains("the run resumes after"), "{}", done.err);
     same(&place, "run");
     // As if killed after the last epoch's weights were written, before its results were.
     let file = place.path("run/results.csv");
@@ -129,7 +129,7 @@ fn a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room() {
     let place = Place::new();
     place.data(10);
     place.run(&line("plain")).ok();
-    // No file may grow past 2 MiB: weights with Adam's memory of the head fit, with that of fine-tuning
+    // No file may grow past 2 MiB: weights with Adam's state of the head fit, with that of fine-tuning
     // they do not. A signal that is ignored makes the write fail as it does on a full disk.
     let binary = env!("CARGO_BIN_EXE_headstart");
     let limited = format!("trap '' XFSZ; ulimit -f 4096; exec {binary} {} --no-cache", line("run"));
@@ -173,7 +173,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     assert!(old != header);
     let size = (old.len() as u64).to_le_bytes();
     fs::write(&last, [&size[..], old.as_bytes(), &before[8 + length..]].concat()).unwrap();
-    place.run("train --resume run").fails(1, &["where it stood", "an earlier version"]);
+    place.run("train --resume run").fails(1, &["a record of its progress", "an earlier version"]);
     fs::write(&last, &before).unwrap();
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
     for (from, to, part) in [
@@ -192,6 +192,6 @@ fn what_cannot_be_gone_on_with_is_refused() {
     place.run("train --resume run").fails(1, &["no weights/last.safetensors", "--exist-ok"]);
     fs::write(&last, &before).unwrap();
     place.image("data/red/003.png", 16, [1, 2, 3], 5);
-    place.run("train --resume run").fails(1, &["images of data", "the run began with"]);
+    place.run("train --resume run").fails(1, &["images of data", "the run started with"]);
     assert!(fs::read(&last).unwrap() == before);
 }

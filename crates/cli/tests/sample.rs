@@ -50,7 +50,7 @@ fn train_without_arguments_does_the_whole_job() {
     assert_eq!((&report["split"], &report["samples"]), (&"test".into(), &360.into()));
     assert!(report["accuracy"].as_f64().unwrap() >= 0.9, "{}", report["accuracy"]);
 
-    // It says what it did, where the pictures are, and how to go on.
+    // It says what it did, where the pictures are, and what to do next.
     for part in [
         "trained a new head over the frozen net: test accuracy 0.",
         "trained the net from conv",
@@ -101,7 +101,7 @@ fn the_weights_inside_the_program_serve_every_command() {
 #[test]
 fn defaults_depend_on_data_and_net() {
     let place = Place::new();
-    // From random numbers everything trains, unless a freeze point is given.
+    // Randomly initialised, everything trains, unless a freeze point is given.
     let line = "train --weights none --limit 200 --epochs 1 --out whole";
     let done = place.run(line).ok();
     assert!(done.err.contains("everything trains"), "{}", done.err);

@@ -95,7 +95,7 @@ fn dropout_is_there_in_training_only_and_the_same_for_any_threads() {
     assert!(first_loss(&place, "plain") != first_loss(&place, "dropped"));
     place.run(&line("again", "--dropout 0.5 --threads 3")).ok();
     assert!(last(&place, "dropped") == last(&place, "again"));
-    // The model file answers alike every time, and knows no dropout.
+    // The model file predicts the same every time, and has no dropout.
     let model = "dropped/weights/last.safetensors";
     let predict = format!("predict {model} data/red/000.png --json");
     assert_eq!(place.run(&predict).ok().out, place.run(&predict).ok().out);

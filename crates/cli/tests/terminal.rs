@@ -60,11 +60,11 @@ const STEPS: [(&str, &[&str]); 9] = [
     ),
     (
         "{train} --epochs 1 --exist-ok --head-solver lbfgs --fine-tune-at 12 --fine-tune-epochs 0",
-        &["head, l2", "evaluating, test"],
+        &["L-BFGS, L2", "evaluating, test"],
     ),
     ("evaluate run/weights/last.safetensors --data data", &["evaluating, "]),
     ("predict run/weights/last.safetensors data --output answers.csv", &["predicting"]),
-    ("data check data", &["looking at images"]),
+    ("data check data", &["checking images"]),
     ("lr-find --data data --model resnet20 --weights none --image-size 16", &["range test"]),
     ("similar run/weights/last.safetensors data/red/000.png --data data", &["features, "]),
     ("probe run/weights/last.safetensors --data data", &["stages, "]),

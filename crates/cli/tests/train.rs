@@ -53,7 +53,7 @@ fn both_phases_leave_a_whole_run_folder() {
     assert!(["validation", "train", "fine-tuning"].iter().all(|t| svg.contains(t)));
     assert!(fs::read(folder.join("loss.png")).unwrap().starts_with(b"\x89PNG"));
 
-    // The pictures are drawn anew from the files alone.
+    // The pictures are drawn again from the files alone.
     let before = fs::read(folder.join("accuracy.png")).unwrap();
     fs::remove_file(folder.join("accuracy.png")).unwrap();
     place.run("plot run").ok();
@@ -353,14 +353,14 @@ fn without_weights_everything_trains_unless_a_freeze_point_is_given() {
     place.run(&line).ok();
     assert_eq!(phases("same"), ["fine-tune", "fine-tune"]);
     assert!(weights(&place, "run") == weights(&place, "same"));
-    // The head alone, over frozen random numbers, on request.
+    // The head only, over a frozen, randomly initialised net, on request.
     let line = TRAIN.replace("--out run", "--fine-tune-at 0 --fine-tune-epochs 0 --out head");
     place.run(&line).ok();
     assert_eq!(phases("head"), ["head", "head"]);
 }
 
 #[test]
-fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
+fn a_head_fitted_with_lbfgs_is_the_best_of_its_kind_with_and_without_cached_features() {
     let place = Place::new();
     place.data(12);
     let line = TRAIN.replace("--weights none", "--weights cifar10");
@@ -373,7 +373,7 @@ fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
     place.run(&format!("{line} --learning-rate 1e-2 --out steps")).ok();
     let solve = format!("{line} --head-solver lbfgs");
     let done = place.run(&format!("{solve} --head-l2 1e-6 --out solved")).ok();
-    assert!(done.err.contains("head solved for l2 1e-6"), "{}", done.err);
+    assert!(done.err.contains("classifier converged (L-BFGS, L2 1e-6, "), "{}", done.err);
     // One epoch, whatever --epochs says, and a smaller loss than any number of steps leads to.
     let (steps, solved) = (losses("steps"), losses("solved"));
     assert_eq!((steps.len(), solved.len()), (7, 1));
@@ -388,7 +388,7 @@ fn a_solved_head_is_the_best_of_its_kind_with_and_without_kept_outputs() {
     place.run(&format!("{solve} --head-l2 0.1 --out simple")).ok();
     assert!(losses("simple")[0] > solved[0]);
     let done = place.run(&format!("{solve} --out chosen")).ok();
-    assert!(done.err.matches("head solved for l2").count() > 1, "{}", done.err);
+    assert!(done.err.matches("classifier converged (L-BFGS, L2 ").count() > 1, "{}", done.err);
     let config = fs::read_to_string(place.path("chosen/config.toml")).unwrap();
     assert!(config.contains("head-solver = \"lbfgs\"") && !config.contains("head-l2"), "{config}");
     // What changes gradient steps is for the phases after it.

@@ -1,5 +1,6 @@
-//! The article's job through the library: ResNet-50 with ImageNet weights on CIFAR-10, the head first,
-//! then everything from layer 100 on. The lines above each step are the article's, in Keras.
+//! The job of the Keras tutorial "Supercharge Your AI: ResNet50 Transfer Learning Unleashed": ResNet-50 with
+//! ImageNet weights on CIFAR-10, the head first, then everything from layer 100 on. The comments above each
+//! step are the tutorial's lines.
 //!
 //!     cargo run --release --example cifar10 -- [DATA WEIGHTS [TRAINING_IMAGES]]
 //!

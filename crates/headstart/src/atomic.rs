@@ -1,9 +1,9 @@
-//! Files that are either whole or not there.
+//! Files that are written completely or not at all.
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;
-//! let path = folder.path().join("figures.json");
-//! headstart::atomic::write_bytes(&path, b"{}")?; // whole, or not at all
+//! let path = folder.path().join("results.json");
+//! headstart::atomic::write_bytes(&path, b"{}")?; // completely, or not at all
 //! assert_eq!(std::fs::read(path)?, b"{}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -47,7 +47,7 @@ pub fn write_atomic(
     })
 }
 
-/// Makes a rename in `folder` last, which it does once the folder is on disk; not every system lets one ask for that.
+/// Syncs `folder`, so that a rename in it survives a crash; not every system allows it.
 pub(crate) fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -76,7 +76,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// [`write_atomic`] of bytes at hand.
+/// [`write_atomic`] of bytes.
 ///
 /// # Errors
 /// As [`write_atomic`].

@@ -1,22 +1,22 @@
-//! What a callback answers.
+//! What a callback returns.
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Stop here: nothing more is told, and what was done is kept as far as it can be gone on from.
+    /// Stop here: no further event follows, and what can be resumed is saved.
     Stop,
 }
 
-/// Asks a callback whether to go on until it says to stop, and not again after.
+/// Asks a callback whether to continue, until it stops, and not again after that.
 #[derive(Debug, Default)]
 pub(crate) struct UntilStop {
     stopped: bool,
 }
 
 impl UntilStop {
-    /// What it says, or said.
+    /// What the callback returns, or returned.
     pub fn ask(&mut self, callback: impl FnOnce() -> Control) -> Control {
         if !self.stopped {
             self.stopped = callback() == Control::Stop;
@@ -24,7 +24,7 @@ impl UntilStop {
         self.answer()
     }
 
-    /// What it said last.
+    /// What it returned last.
     pub fn answer(&self) -> Control {
         if self.stopped { Control::Stop } else { Control::Continue }
     }

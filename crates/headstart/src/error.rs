@@ -14,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Every failure the library reports.
 ///
 /// `Display` names the thing, what was expected and what was found; [`Error::hint`] says
-/// what would mend it.
+/// what would correct it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,16 +28,16 @@ pub enum Error {
         /// The system's own error.
         source: std::io::Error,
     },
-    /// A file exists but does not hold what it should.
+    /// A file exists but does not contain what it should.
     #[error("{}: expected {expected}, found {found}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What a good file holds at this place.
+        /// What a valid file contains at this place.
         expected: String,
-        /// What this one holds.
+        /// What this one contains.
         found: String,
-        /// What would mend it.
+        /// What would correct it.
         hint: String,
     },
     /// A value the caller gave cannot be used.
@@ -49,7 +49,7 @@ pub enum Error {
         expected: String,
         /// What was given.
         found: String,
-        /// What would mend it.
+        /// What would correct it.
         hint: String,
     },
     /// A file could not be downloaded.
@@ -57,7 +57,7 @@ pub enum Error {
     Download {
         /// Name of the file.
         file: String,
-        /// Where it was asked for.
+        /// Where it was requested.
         url: String,
         /// What went wrong.
         reason: String,
@@ -67,7 +67,7 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("{0}")]
     Stopped(
-        /// What is left of the work.
+        /// What was saved of the work.
         String,
     ),
     /// Training produced a loss that is not a finite number.
@@ -85,7 +85,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the user can do about it, or `None` when the message says all.
+    /// What the user can do about it, or `None` when the message says everything.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Error::Io { .. } | Error::Stopped(_) => None,
@@ -93,7 +93,7 @@ impl Error {
             | Error::Invalid { hint, .. }
             | Error::Download { hint, .. } => (!hint.is_empty()).then_some(hint),
             Error::Diverged { .. } => {
-                Some("lower --learning-rate; the weights of the last good epoch are kept")
+                Some("lower --learning-rate; the weights of the last good epoch are saved")
             }
         }
     }

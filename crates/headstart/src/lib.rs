@@ -10,8 +10,8 @@
 //! headstart = { path = "../headstart/crates/headstart" }
 //! ```
 //!
-//! Images and a small net that knows CIFAR-10 are inside the library, so this trains without any file. In its place
-//! stand a folder of photos, `Dataset::load("photos")`, and ImageNet's weights, `Model::builder("resnet50")`:
+//! Images and a small net pretrained on CIFAR-10 are inside the library, so this trains without any file. For your own
+//! photos use `Dataset::load("photos")`, and for ImageNet's weights `Model::builder("resnet50")`:
 //!
 //! ```
 //! use headstart::events::Event;
@@ -21,7 +21,7 @@
 //! let data = Dataset::load("sample")?;
 //! let mut model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //!
-//! // The head learns over the frozen net, which runs once per image and not once per epoch.
+//! // The head is trained over the frozen net, which runs once per image and not once per epoch.
 //! let device = Device::cpu(0)?; // a thread per core, the best instructions of this CPU
 //! let mut trainer = Trainer::new(&mut model, &data, device.clone(), Settings::default())?;
 //! let mut watch = |event: &Event| {
@@ -32,39 +32,40 @@
 //! };
 //! trainer.fit(&Phase::head(5, 1e-2), &mut watch)?;
 //!
-//! // Fine-tuning would go on from a layer: net.freeze_point("100") and Phase::fine_tune.
+//! // Fine-tuning would follow, from a layer on: net.freeze_point("100") and Phase::fine_tune.
 //! let report = trainer.evaluate(&mut watch)?.unwrap();
 //! println!("{report}"); // loss, top-1, top-5, precision, recall and F1 by class
 //! assert!(report.accuracy > 0.5);
 //!
-//! // One file holds all that an application needs: weights, classes, image size, preprocessing.
+//! // One file has all that an application needs: weights, classes, image size, preprocessing.
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("digits.safetensors");
 //! model.save(&path, None, &[])?;
 //! let model = Model::open(&path)?;
 //! let (images, mut go_on) = (data.test.unwrap(), |_done: usize| Control::Continue);
 //! let p = headstart::inference::probabilities(&model, &images, &device, 32, &mut go_on)?.unwrap();
-//! assert!((p[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5); // ten probabilities an image
+//! assert!((p[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5); // ten probabilities per image
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/cifar10.rs` does the whole article, line by line beside its Keras, with pictures and a run folder;
-//! `examples/own_photos.rs` makes a classifier of a folder of photos and uses it.
+//! `examples/cifar10.rs` does the whole job of the Keras tutorial "Supercharge Your AI: ResNet50 Transfer Learning
+//! Unleashed", line by line beside its Keras code, with pictures and a run folder. `examples/own_photos.rs` makes a
+//! classifier from a folder of photos and uses it.
 //!
-//! # Where to go on
+//! # Where to read on
 //!
 //! | to | see |
 //! |---|---|
 //! | open images: folders, archives, shards, manifests | [`dataset`] |
 //! | make a model, read and write weights | [`builder`], [`model`], [`weights`], [`export`] |
-//! | train: phases, update rules, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
-//! | use a model: probabilities, files, features, neighbours | [`inference`], [`classify`], [`similar`] |
-//! | know how good it is | [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`report`] |
+//! | train: phases, optimizers, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
+//! | use a model: probabilities, files, features, similar images | [`inference`], [`classify`], [`similar`] |
+//! | measure how good it is | [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`report`] |
 //! | look inside: layers, steps, speed | [`summary`], [`explain`], [`mod@bench`], [`doctor`] |
 //! | download what is published | [`hub`] |
 //! | write one's own loop over a net | [`graph`], [`plan`], [`execute`] |
 //!
-//! Nothing here prints: a callback is told what happens, as [`events::Event`]s, and its answer stops what runs. Nothing here
+//! Nothing here prints: a callback gets what happens, as [`events::Event`]s, and can stop it. Nothing here
 //! panics on input: every [`Error`] names the thing, what was expected, what was found, and a hint. Results are the same, bit for
 //! bit, for any number of threads.
 #![forbid(unsafe_code)]

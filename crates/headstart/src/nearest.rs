@@ -1,4 +1,4 @@
-//! "Did you mean": names most like a misspelt one.
+//! "Did you mean": the names most similar to a misspelt one.
 //!
 //! ```
 //! use headstart::nearest::did_you_mean;

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers in a readable form.
 
 /// `23587712` as `23,587,712`.
 pub fn grouped(n: usize) -> String {

@@ -1,5 +1,5 @@
-//! What the label of an image is, and all that follows from it: how labels are read, how the head ends, what training
-//! minimises, which figures there are and how a prediction is told. Nothing else asks which task it is.
+//! What the label of an image is, and everything that follows from it: how labels are read, the head's activation, the
+//! loss, the metrics and how a prediction is printed. No other code asks which task it is.
 //!
 //! ```
 //! use headstart::task::{Activation, Task};
@@ -20,26 +20,26 @@ pub enum Task {
     OneClass,
 }
 
-/// What the last layer makes of the logits.
+/// The activation of the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// Probabilities that add up to 1.
     Softmax,
 }
 
-/// What training minimises.
+/// The training loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Keras's `CategoricalCrossentropy`: the mean of `-ln p` of the labels.
     CategoricalCrossentropy,
 }
 
-/// A figure that is worked out of outputs and labels.
+/// A metric, computed from outputs and labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Loss, accuracy, top-5 accuracy; precision, recall and F1 by class; the confusion matrix.
     Classification,
-    /// Whether probabilities mean what they say.
+    /// Calibration of the probabilities.
     Calibration,
     /// Bootstrap confidence intervals of loss and accuracies.
     Intervals,
@@ -56,47 +56,47 @@ impl Task {
         }
     }
 
-    /// Whether it is the one that files do not mention.
+    /// Whether it is the default, which files do not mention.
     pub(crate) fn is_default(&self) -> bool {
         *self == Task::default()
     }
 
-    /// The names of classes that a label, as it is written down, says.
+    /// The names of classes in a label's text.
     pub fn classes_of(self, label: &str) -> Vec<&str> {
         match self {
             Task::OneClass => vec![label],
         }
     }
 
-    /// The fewest classes that there is something to learn of.
+    /// The least number of classes.
     pub fn least_classes(self) -> usize {
         match self {
             Task::OneClass => 2,
         }
     }
 
-    /// How the head ends.
+    /// The head's activation.
     pub fn activation(self) -> Activation {
         match self {
             Task::OneClass => Activation::Softmax,
         }
     }
 
-    /// What training minimises.
+    /// The training loss.
     pub fn loss(self) -> Loss {
         match self {
             Task::OneClass => Loss::CategoricalCrossentropy,
         }
     }
 
-    /// What a report has.
+    /// The metrics of a report.
     pub fn metrics(self) -> &'static [Metric] {
         match self {
             Task::OneClass => &[Metric::Classification, Metric::Calibration, Metric::Intervals],
         }
     }
 
-    /// What a prediction tells of an image's outputs: at most `count` classes with their probabilities, the most
+    /// The prediction for an image's outputs: at most `count` classes with their probabilities, the most
     /// probable first, equals in class order.
     pub fn ranked(self, outputs: &[f32], count: usize) -> Vec<(usize, f32)> {
         match self {

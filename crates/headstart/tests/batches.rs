@@ -140,7 +140,7 @@ fn mixed_batches_follow_from_their_number_in_the_epoch() {
         assert_eq!(expected, *mixed);
     }
     assert_eq!(mixed(&order, 3, 0), all_mixed);
-    // An epoch that was cut off goes on with the batches that are left.
+    // An interrupted epoch continues with the batches that are left.
     assert_eq!(mixed(&order[8..], 2, 2), all_mixed[2..]);
     assert_ne!(mixed(&order[8..], 2, 0), all_mixed[2..]);
 }

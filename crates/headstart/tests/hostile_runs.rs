@@ -1,4 +1,4 @@
-//! What runs leave on disk, damaged: going on, comparing, drawing and the cache of kept outputs refuse it or
+//! What runs leave on disk, damaged: resuming, comparing, drawing and the feature cache refuse it or
 //! do as if it was not there, and destroy nothing.
 
 #[path = "support/mutate.rs"]

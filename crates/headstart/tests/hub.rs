@@ -279,7 +279,7 @@ fn wrong_bytes_are_refused() {
     let mut wrong = place.file.clone();
     wrong[200_000] ^= 1;
     place.serve(move |request, out, _| serve(request, out, &wrong));
-    let error = place.fails("it was not kept", &[]).to_string();
+    let error = place.fails("the file was deleted", &[]).to_string();
     assert!(error.contains(&format!("expected {}", place.asset.digest)), "{error}");
     assert!(error.contains("found sha256 ") && error.contains("(300007 bytes)"), "{error}");
 
@@ -290,7 +290,7 @@ fn wrong_bytes_are_refused() {
 
 /// Progress without end: a megabyte and more at each try, and then another file.
 #[test]
-fn a_server_that_starts_anew_for_ever_is_given_up() {
+fn a_server_that_starts_again_for_ever_is_given_up() {
     if !server::loopback() {
         return;
     }
@@ -301,7 +301,7 @@ fn a_server_that_starts_anew_for_ever_is_given_up() {
         None => serve_part(request, out, file, 2 << 20),
         Some(_) => serve(request, out, file),
     });
-    place.fails("several times over", &["net.bin.part"]);
+    place.fails("sent several times", &["net.bin.part"]);
     assert!(server.requests().len() < 20);
 }
 
@@ -346,7 +346,7 @@ fn a_server_that_stalls_is_given_up() {
     let wait = || std::thread::sleep(Duration::from_secs(20));
     // Before the head, and within the body.
     place.serve(move |_, _, _| wait());
-    place.fails("nothing came within the time-out", &[]);
+    place.fails("no data came within the time-out", &[]);
     place.serve(move |request, out, file| {
         serve_part(request, out, file, 5);
         wait();
@@ -378,7 +378,9 @@ fn the_caller_can_stop_it_at_any_time() {
         _ => Control::Continue,
     };
     let error = place.hub.fetch(&place.asset, &mut watch).unwrap_err();
-    assert!(matches!(error, Error::Stopped(_)) && error.to_string().contains("goes on from there"));
+    assert!(
+        matches!(error, Error::Stopped(_)) && error.to_string().contains("continues from there")
+    );
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(fs::read(place.part()).unwrap() == place.file[..100_000]);
     // The lock is free again.

@@ -311,7 +311,7 @@ fn every_update_rule_and_weight_decay_are_those_of_keras() {
                 assert_within(distance, 1e-6, &format!("{name}: {key} after step {i}"));
             }
             if i == 2 {
-                // What is stored and taken up again goes on as if nothing had happened.
+                // What is stored and read again continues as if nothing had happened.
                 let tensors = optimizer.tensors(&p);
                 let mut again = fresh(rule).unwrap();
                 again.restore(&p, &tensors).unwrap();

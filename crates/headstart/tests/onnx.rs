@@ -101,7 +101,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn every_family_answers_in_another_engine_what_it_answers_here() {
+fn every_family_predicts_in_another_engine_what_it_predicts_here() {
     let data = images();
     for (net, size, upsample, preprocess) in [
         ("resnet20", 16, 2, Preprocess::Unit),
@@ -114,7 +114,7 @@ fn every_family_answers_in_another_engine_what_it_answers_here() {
             model.card.temperature = temperature;
             let p = ours(&model, &data);
             let distinct: BTreeSet<u32> = p.iter().map(|v| v.to_bits()).collect();
-            assert!(distinct.len() > p.len() / 2, "{net} answers always the same");
+            assert!(distinct.len() > p.len() / 2, "{net} always predicts the same");
             let far = distance(&answers(&model, exported(&model, None), &data), &p);
             assert!(far < 1e-4, "{net}, temperature {temperature:?}: {far}");
         }

@@ -263,7 +263,7 @@ fn a_short_parquet_file_cannot_claim_any_number_of_rows() {
     assert!(text.contains("at most 1 MiB of text"), "{text}");
 }
 
-/// Writes the checksum of each header anew, at `headers` as far as they are still there.
+/// Writes the checksum of each header again, at `headers` as far as they are still there.
 fn seal(tar: &mut [u8], headers: &[usize]) {
     for &at in headers {
         let Some(header) = tar.get_mut(at..at + 512) else { continue };

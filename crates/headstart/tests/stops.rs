@@ -1,4 +1,4 @@
-//! A run that is stopped at whatever it tells, and gone on with, ends as one that is not stopped.
+//! A run that is stopped at any event, and resumed, ends like a run that is not stopped.
 
 use std::cell::Cell;
 use std::fs;
@@ -27,13 +27,13 @@ fn model(data: &Dataset) -> Model {
     Model::builder("resnet20").weights("cifar10").image_size(8).build(data).unwrap()
 }
 
-/// What a run leaves, but for what time decides.
+/// What a run leaves, except times.
 #[derive(Debug, PartialEq)]
 struct Left {
     weights: Vec<Tensor>,
     state: Vec<Tensor>,
     best: Vec<Tensor>,
-    /// Figures of results.csv.
+    /// Values of results.csv.
     results: Vec<String>,
     report: String,
     /// Lines of events.jsonl about the work, without their seconds.

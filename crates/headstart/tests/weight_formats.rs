@@ -169,7 +169,7 @@ fn torchvision_lists_the_same_names_and_shapes() {
     assert_eq!(seen, listing.lines().count());
 }
 
-/// The whole model of that name, its tensors numbered, made without the random numbers of a fresh one.
+/// The whole model of that name, its tensors numbered, made without a random initialisation.
 fn model(name: &str) -> Model {
     let card = Model::imagenet("resnet20").unwrap().card;
     let recipe = Recipe::named(name).unwrap();
@@ -270,7 +270,7 @@ fn pth(net: &Net, p: &Parameters, path: &Path) {
     zip.finish().unwrap();
 }
 
-/// Reads a file into the net anew and compares.
+/// Reads a file into the net again and compares.
 #[track_caller]
 fn comes_back(path: &Path, net: &Net, wanted: &Parameters) {
     let mut p = Parameters::zeros(&net.graph);

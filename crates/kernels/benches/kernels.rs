@@ -70,7 +70,7 @@ fn convolutions<E: Element>(criterion: &mut Criterion) {
     }
 }
 
-/// The stem over images enlarged seven times, alone and with the pooling after it.
+/// The stem over images upsampled seven times, alone and with the pooling after it.
 fn enlarged<E: Element>(criterion: &mut Criterion) {
     let c = Compute::new(0).expect("threads");
     let s = ConvShape::new(ConvSizes {
@@ -177,7 +177,7 @@ fn passes<E: Element>(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The dense layer in f64 over kept features of ResNet-50, ten classes.
+/// The dense layer in f64 over cached features of ResNet-50, ten classes.
 fn linear(criterion: &mut Criterion) {
     let c = Compute::new(0).expect("threads");
     let (rows, width, columns) = (512, 2048, 10);

@@ -1,4 +1,4 @@
-//! Speed of ResNet-50's convolutions, as a share of the measured multiply-add peak: `layers [batch]`. With `HEADSTART_COLD=1`
+//! Speed of ResNet-50's convolutions, as a fraction of the measured multiply-add peak: `layers [batch]`. With `HEADSTART_COLD=1`
 //! what they read is out of cache before each run, as in a training step. "fused" is the input's gradient as a block's
 //! output takes it: added to another, masked by a ReLU, with the sums that the batch norm before it needs.
 

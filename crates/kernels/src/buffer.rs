@@ -5,7 +5,7 @@ use memmap2::MmapMut;
 /// Floats in one cache line.
 pub const LINE: usize = 16;
 
-/// Blocks of at least so many floats ask for huge pages (4 MiB): with pages of 4 KiB a pass over memory waits for
+/// Blocks of at least this many floats ask for huge pages (4 MiB): with pages of 4 KiB a pass over memory waits for
 /// their addresses.
 const LARGE: usize = 1 << 20;
 
@@ -38,7 +38,7 @@ impl Buffer {
     /// `len` zeros.
     ///
     /// # Panics
-    /// If so many floats cannot be addressed.
+    /// If this many floats cannot be addressed.
     pub fn zeros(len: usize) -> Buffer {
         if len == 0 {
             return Buffer::default();

@@ -1,4 +1,4 @@
-//! The Cholesky factor of a symmetric matrix in f64, and what is solved with it.
+//! The Cholesky factor of a symmetric matrix in f64, and solving systems with it.
 //!
 //! ```
 //! use headstart_kernels::cholesky::{cholesky, solve_lower, solve_lower_transposed};

@@ -151,7 +151,7 @@ pub fn pack_forward<E: Element>(
 /// Packs `kernel` (h x w x in x out) for [`backward_input`] on elements `E`.
 ///
 /// # Panics
-/// If `kernel` has not the length `shape` gives it, or the input is enlarged: it is an image, which needs no gradient.
+/// If `kernel` has not the length `shape` gives it, or the input is upsampled: it is an image, which needs no gradient.
 pub fn pack_backward_input<E: Element>(
     compute: &Compute,
     shape: &ConvShape,
@@ -203,11 +203,11 @@ pub fn forward<E: Element>(
     convolve(compute, shape, input, packed, epilogue, output, false);
 }
 
-/// [`forward`] and a max pooling of its output, which is never in memory as a whole. Only for enlarged inputs, and without a
+/// [`forward`] and a max pooling of its output, which is never in memory as a whole. Only for upsampled inputs, and without a
 /// residual.
 ///
 /// # Panics
-/// As [`forward`]; if the input is not enlarged, there is a residual, or `pool` does not follow the convolution.
+/// As [`forward`]; if the input is not upsampled, there is a residual, or `pool` does not follow the convolution.
 pub fn forward_pooled<E: Element>(
     compute: &Compute,
     shape: &ConvShape,

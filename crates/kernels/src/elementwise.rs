@@ -89,7 +89,7 @@ pub fn copy<E: Element>(c: &Compute, a: &[E], y: &mut [E]) {
     c.threads.chunks(y, TASK, |i, y| y.copy_from_slice(&a[i * TASK..][..y.len()]));
 }
 
-/// Zeroes a share `rate` of the elements and divides the others by `1 - rate`. Which ones is a
+/// Dropout: zeroes a fraction `rate` of the elements and divides the others by `1 - rate`. Which ones is a
 /// function of `seed` and position alone; the gradient is the same call on the gradient.
 ///
 /// # Panics
@@ -146,7 +146,7 @@ impl<E: Element> Pixel for E {
     }
 }
 
-/// Enlarges and frames `x`; with `affine` (three channels) pixels are mapped first, the zeros of
+/// Upsamples and frames `x`; with `affine` (three channels) pixels are mapped first, the zeros of
 /// the frame are not.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Convolutions of images that are enlarged by a whole factor, each pixel repeated. The enlarged image is never made:
+//! Convolutions of images that are upsampled by a whole factor, each pixel repeated. The upsampled image is never made:
 //! kernel rows that fall on the same pixel are summed beforehand.
 //!
 //! With a factor of 7 a 7x7 window sees 2x2 pixels of the source, so 12 products do the work of 147. Which kernel rows

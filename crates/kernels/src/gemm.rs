@@ -73,7 +73,7 @@ fn slabs<E: Element>(g: &Gather, unit: usize) -> Vec<Slab> {
     list
 }
 
-/// Length of the packed matrix of a GEMM with so many taps, each so deep, and `columns` columns.
+/// Length of the packed matrix of a GEMM with this many taps of this depth, and `columns` columns.
 pub(crate) fn packed_len<E: Element>(
     compute: &Compute,
     [taps, run]: [usize; 2],
@@ -211,7 +211,7 @@ pub(crate) fn run_summed<E: Element>(
     totals
 }
 
-/// Parts that so many pixels are cut into, all of as many tiles or one less: by fours where there are several, so that
+/// Parts that `pixels` pixels are cut into, with equal counts of tiles to within one: by fours where there are several, so that
 /// threads finish together.
 fn chunks<E>(tile: &Tile<E>, pixels: usize) -> usize {
     match pixels.div_ceil(tile.mr).div_ceil(TILES) {

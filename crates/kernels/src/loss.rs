@@ -81,12 +81,12 @@ fn check(classes: usize, p: &[f32], labels: &[u32]) {
     );
 }
 
-/// Labels of a batch: one a row, or two that share it.
+/// Labels of a batch: one per row, or two with fractions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Labels<'a> {
     /// A class a row.
     pub first: &'a [u32],
-    /// A second class a row and its share of the loss, from 0 to 1; the first has the rest.
+    /// A second class per row and its fraction of the loss, from 0 to 1; the first has the rest.
     pub second: Option<(&'a [u32], f32)>,
 }
 
@@ -113,7 +113,7 @@ impl<'a, const N: usize> From<&'a [u32; N]> for Labels<'a> {
 pub struct Targets {
     /// How much a row counts by its label's class; empty where all count 1.
     pub weights: Vec<f32>,
-    /// Share of each label that is spread over all classes, at least 0, below 1: the target is
+    /// Fraction of each label that is spread over all classes, at least 0, below 1: the target is
     /// `onehot * (1 - smoothing) + smoothing / classes` (Szegedy et al. 2015, section 7; Keras's `label_smoothing`).
     pub smoothing: f32,
 }

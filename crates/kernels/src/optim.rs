@@ -10,9 +10,9 @@ const TASK: usize = 1 << 15;
 /// Settings of RMSprop (Keras's `RMSprop` without momentum and centering).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsProp {
-    /// Step size.
+    /// Learning rate.
     pub learning_rate: f32,
-    /// Share of the old mean square that is kept.
+    /// Decay of the mean square.
     pub rho: f32,
     /// Added under the root.
     pub epsilon: f32,
@@ -41,9 +41,9 @@ pub fn rmsprop(c: &Compute, s: RmsProp, w: &mut [f32], g: &[f32], v: &mut [f32])
 /// Settings of gradient descent with momentum (Keras's `SGD`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
-    /// Step size.
+    /// Learning rate.
     pub learning_rate: f32,
-    /// Share of the last step that is repeated.
+    /// Momentum: fraction of the last step that is repeated.
     pub momentum: f32,
     /// Whether the gradient step is taken from where momentum leads.
     pub nesterov: bool,
@@ -75,11 +75,11 @@ pub fn sgd(c: &Compute, s: Sgd, w: &mut [f32], g: &[f32], m: &mut [f32]) {
 /// Settings of Adam (Kingma and Ba 2014; Keras's `Adam` without `amsgrad`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// Step size.
+    /// Learning rate.
     pub learning_rate: f32,
-    /// Share of the old mean gradient that is kept.
+    /// Decay of the mean gradient.
     pub beta_1: f32,
-    /// Share of the old mean square that is kept.
+    /// Decay of the mean square.
     pub beta_2: f32,
     /// Added to the root: the paper's "epsilon hat".
     pub epsilon: f32,

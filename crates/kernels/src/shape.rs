@@ -111,7 +111,7 @@ shape! {
         stride: 1,
         /// Zeros around the input, on each side.
         padding: 0,
-        /// Enlargement of the input before the zeros, by the nearest pixel; 1 for none.
+        /// Upsampling factor of the input before the zeros, by the nearest pixel; 1 for none.
         upsample: 1,
     }
 }
@@ -137,7 +137,7 @@ shape! {
 }
 
 shape! {
-    /// Sizes of an enlargement by whole factors and a frame of zeros around it, checked.
+    /// Sizes of upsampling by whole factors and a frame of zeros around it, checked.
     FrameShape of FrameSizes {
         /// Images; 0 for an empty batch.
         batch: 1,
@@ -147,9 +147,9 @@ shape! {
         width: 1,
         /// Channels.
         channels: 1,
-        /// Nearest-neighbour enlargement in both directions.
+        /// Nearest-neighbour upsampling factor in both directions.
         factor: 1,
-        /// Zeros around the enlarged map, on each side.
+        /// Zeros around the upsampled map, on each side.
         padding: 0,
     }
 }
@@ -172,13 +172,13 @@ impl ConvShape {
         let down = padded("input height with padding", s.height, s.upsample, s.padding)?;
         let across = padded("input width with padding", s.width, s.upsample, s.padding)?;
         window("kernel", s.kernel, [down, across])?;
-        // Where the windows of all phases of an enlarged pixel begin.
+        // Where the windows of all phases of an upsampled pixel begin.
         sum("stride", &[product("stride", &[s.stride, s.upsample])?, s.kernel])?;
         let shape = ConvShape { sizes };
         let (height, width) = (shape.out_height(), shape.out_width());
         product("input", &[s.batch, s.height, s.width, s.in_channels])?;
         product("output", &[s.batch, height, width, s.out_channels])?;
-        // Kernels of an enlarged input have two taps more for each phase at most.
+        // Kernels of an upsampled input have two taps more for each phase at most.
         let phases = sum("upsample", &[s.kernel, s.upsample, s.upsample])?;
         let rows = sum("input channels", &[s.in_channels, FILLED])?;
         let columns = sum("output channels", &[s.out_channels, FILLED])?;
@@ -380,7 +380,7 @@ fn window(size: &'static str, value: usize, [down, across]: [usize; 2]) -> Resul
     Err(SizeError { size, expected, found: value.to_string() })
 }
 
-/// A side of a map that is enlarged and padded on both sides.
+/// A side of a map that is upsampled and padded on both sides.
 fn padded(
     size: &'static str,
     side: usize,

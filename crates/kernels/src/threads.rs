@@ -107,7 +107,7 @@ impl<'a, T> Shared<'a, T> {
     /// No two parts alive at the same time may overlap.
     ///
     /// # Panics
-    /// If the part lies outside of the slice.
+    /// If the part is outside of the slice.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
         assert!(start <= self.len && len <= self.len - start, "part outside of the slice");
@@ -121,7 +121,7 @@ impl<'a, T> Shared<'a, T> {
     /// Nothing writes that part while it is borrowed.
     ///
     /// # Panics
-    /// If the part lies outside of the slice.
+    /// If the part is outside of the slice.
     pub(crate) unsafe fn read(&self, start: usize, len: usize) -> &[T] {
         assert!(start <= self.len && len <= self.len - start, "part outside of the slice");
         // SAFETY: in bounds by the check above; not written by the caller's contract.

@@ -1,4 +1,4 @@
-//! Convolutions over enlarged images against the f64 oracle, which walks over the enlarged image.
+//! Convolutions over upsampled images against the f64 oracle, which walks over the upsampled image.
 
 use headstart_kernels::conv::{self, ConvShape, ConvSizes, Epilogue, Packed};
 use headstart_kernels::element::{Bf16, Element};

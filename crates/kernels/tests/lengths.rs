@@ -95,7 +95,7 @@ fn convolutions() -> Vec<ConvShape> {
             padding: 1,
             ..sizes
         },
-        // Enlarged.
+        // Upsampled.
         ConvSizes { in_channels: 3, out_channels: 5, kernel: 3, padding: 1, upsample: 2, ..sizes },
     ]
     .map(|sizes| ConvShape::new(sizes).unwrap())

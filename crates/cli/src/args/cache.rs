@@ -1,10 +1,10 @@
-//! Flags of the command that looks after kept outputs.
+//! Flags of the command for cached features.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// The cache of frozen layers' outputs.
+/// The cache of frozen layers' features.
 #[derive(Debug, Args)]
 pub struct Cache {
     /// What to do.
@@ -18,12 +18,12 @@ pub struct Cache {
 /// What to do with the cache.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum CacheAction {
-    /// List what is kept, the last used first
+    /// List the cached features, the last used first
     List {
-        /// Print one JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
     },
-    /// Remove all that is kept
+    /// Remove all cached features
     Clear,
 }

@@ -1,4 +1,4 @@
-//! What flags can name, and what the library calls it.
+//! The values that flags can have, and the library's types for them.
 
 use clap::ValueEnum;
 use headstart::config::{HeadSolver, OptimizerName, Precision, ScheduleName};
@@ -23,16 +23,16 @@ pub enum Split {
     All,
 }
 
-/// Which part of the job.
+/// What runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PhaseArg {
     /// Inference.
     Forward,
-    /// Frozen net, training head.
+    /// A training step of the head over the frozen net.
     Head,
-    /// Training from a layer on.
+    /// A training step from a layer on.
     FineTune,
-    /// Training everything.
+    /// A training step of everything.
     Full,
 }
 
@@ -48,7 +48,7 @@ impl PhaseArg {
     }
 }
 
-/// Declares a flag's choices and what they stand for in the library.
+/// Declares the values of a flag and the library's values for them.
 macro_rules! choices {
     ($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$item:meta])* $variant:ident => $value:expr,)* }) => {
         $(#[$doc])*
@@ -64,7 +64,7 @@ macro_rules! choices {
 }
 
 choices! {
-    /// Update rules.
+    /// Optimizers.
     Optimizer => OptimizerName {
         Rmsprop => OptimizerName::Rmsprop,
         Sgd => OptimizerName::Sgd,
@@ -75,35 +75,35 @@ choices! {
     }
 }
 choices! {
-    /// What weight decay shrinks.
+    /// What weight decay applies to.
     Decay => DecayOf {
-        /// Everything that trains, as Keras.
+        /// Everything that trains, as in Keras.
         All => DecayOf::All,
         /// Kernels, not biases and batch norm.
         Kernels => DecayOf::Kernels,
     }
 }
 choices! {
-    /// How the step size changes over a phase.
+    /// How the learning rate changes over a phase.
     Sched => ScheduleName {
         Constant => ScheduleName::Constant,
-        /// Down in half a cosine, to --schedule-alpha.
+        /// Falls in half a cosine, to --schedule-alpha.
         Cosine => ScheduleName::Cosine,
-        /// Up from a 25th and down to almost nothing in half a cosine each (fastai, PyTorch's OneCycleLR).
+        /// Rises from a 25th and falls to almost 0, in half a cosine each (fastai, PyTorch's OneCycleLR).
         OneCycle => ScheduleName::OneCycle,
-        /// Times --schedule-factor every --step-epochs (PyTorch's StepLR).
+        /// Multiplied by --schedule-factor every --step-epochs (PyTorch's StepLR).
         Step => ScheduleName::Step,
-        /// Times --schedule-factor after --plateau-patience epochs in which the loss did not fall (Keras's
+        /// Multiplied by --schedule-factor after --plateau-patience epochs without a lower loss (Keras's
         /// ReduceLROnPlateau).
         Plateau => ScheduleName::Plateau,
     }
 }
 choices! {
-    /// Figures by which epochs are compared.
+    /// Metrics by which epochs are compared.
     Watched => Monitor {
-        /// The highest; among equals the lowest loss.
+        /// Highest accuracy; among equals the lowest loss.
         Accuracy => Monitor::Accuracy,
-        /// The lowest; among equals the highest accuracy.
+        /// Lowest loss; among equals the highest accuracy.
         Loss => Monitor::Loss,
     }
 }
@@ -120,18 +120,18 @@ choices! {
     Pre => Option<Preprocess> {
         /// What the weights expect.
         Auto => None,
-        /// BGR minus the ImageNet means, as Keras's v1 nets.
+        /// BGR minus the ImageNet means, as for Keras's v1 nets.
         Caffe => Some(Preprocess::Caffe),
-        /// RGB minus mean over deviation, as torchvision.
+        /// RGB, minus mean, divided by standard deviation, as for torchvision's nets.
         Torch => Some(Preprocess::Torch),
-        /// -1 to 1, as Keras's v2 nets.
+        /// -1 to 1, as for Keras's v2 nets.
         Tf => Some(Preprocess::Tf),
-        /// 0 to 1, as the article.
+        /// 0 to 1, division by 255.
         Unit => Some(Preprocess::Unit),
     }
 }
 choices! {
-    /// How the head's kernel starts.
+    /// Initialisation of the head's kernel.
     Head => HeadInit {
         GlorotUniform => HeadInit::GlorotUniform,
         Zeros => HeadInit::Zeros,
@@ -140,16 +140,16 @@ choices! {
 choices! {
     /// How the head is trained.
     Solver => HeadSolver {
-        /// Steps along the gradient, by --optimizer.
+        /// Epochs of --optimizer.
         Gradient => HeadSolver::Gradient,
-        /// To the optimum of all training images at once, over kept outputs of the frozen net.
+        /// L-BFGS on all training images at once, over the cached features of the frozen net.
         Lbfgs => HeadSolver::Lbfgs,
     }
 }
 choices! {
     /// Arithmetic.
     Prec => Precision {
-        /// bf16 where the CPU multiplies it by itself, else f32.
+        /// bf16 where the CPU has instructions for it, else f32.
         Auto => Precision::Auto,
         /// 32-bit floats.
         F32 => Precision::F32,

@@ -6,20 +6,20 @@ use clap::{Args, Subcommand};
 
 use super::choices::{Interp, Prec};
 
-/// What to do with data sets.
+/// What to do with a data set.
 #[derive(Debug, Args)]
 pub struct Data {
     #[command(subcommand)]
     pub command: DataCommand,
 }
 
-/// What to do with data sets.
+/// What to do with a data set.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Look a data set over: unreadable files, duplicates, leaks, tiny and blank images, uneven classes,
-    /// labels that are likely wrong
+    /// Check a data set: unreadable files, duplicates, leaks between splits, tiny and blank images,
+    /// uneven classes, suspected label errors
     Check(DataCheck),
-    /// Get a published data set, from this machine or by download, and print the path
+    /// Download a published data set, unless it is on this machine, and print its path
     Get(DataGet),
 }
 
@@ -30,7 +30,7 @@ pub struct DataGet {
     pub name: String,
 }
 
-/// What to look over.
+/// What to check.
 #[derive(Debug, Args)]
 pub struct DataCheck {
     /// Folder of class folders, archive, WebDataset shards, manifest (.csv, .parquet) or synthetic
@@ -38,10 +38,10 @@ pub struct DataCheck {
     /// Write a page with thumbnails
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Also name training images whose label is likely wrong: heads over a frozen net that did not see an image speak against it
+    /// Also name training images with suspected label errors, by cross-validated heads over a frozen net
     #[arg(long)]
     pub labels: bool,
-    /// Net, or a model file, whose features --labels judges by [default: resnet50; for sample resnet20]
+    /// Net, or a model file, whose features --labels uses [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME|FILE", requires = "labels")]
     pub model: Option<String>,
     /// Weights, where --model names a net, as for train [default: imagenet; for resnet20 cifar10]
@@ -53,19 +53,19 @@ pub struct DataCheck {
     /// How images are resized, where --model names a net
     #[arg(long, value_enum, requires = "labels")]
     pub interpolation: Option<Interp>,
-    /// Parts of the images that are judged in turn by heads trained on the others
+    /// Folds of the cross-validation
     #[arg(long, value_name = "N", default_value_t = 5, requires = "labels")]
     pub folds: usize,
-    /// Seed of those parts
+    /// Seed of the folds
     #[arg(long, value_name = "N", default_value_t = 42, requires = "labels")]
     pub seed: u32,
     /// Arithmetic of the net
     #[arg(long, value_enum, default_value_t = Prec::Auto, requires = "labels")]
     pub precision: Prec,
-    /// Folder where outputs of frozen layers are kept, as for train
+    /// Folder of cached features, as for train
     #[arg(long, value_name = "DIR", requires = "labels")]
     pub cache_dir: Option<PathBuf>,
-    /// Keep nothing on disk for later runs, and use nothing that is there
+    /// Neither write nor use cached features on disk
     #[arg(long, requires = "labels", conflicts_with = "cache_dir")]
     pub no_cache: bool,
     /// Print as JSON

@@ -1,4 +1,4 @@
-//! Flags of the commands that turn models into other programs' files, and look at weight files.
+//! Flags of the commands that export models and inspect weight files.
 
 use std::path::PathBuf;
 
@@ -20,13 +20,13 @@ pub struct Export {
     /// ImageNet weights with their 1000-class head, where MODEL names a net [default: imagenet]
     #[arg(long, value_name = "imagenet|FILE")]
     pub weights: Option<String>,
-    /// For onnx: 8-bit arithmetic; --data says with which values, and what it costs
+    /// For onnx: 8-bit arithmetic; its value ranges and its accuracy are measured on --data
     #[arg(long, requires = "data")]
     pub int8: bool,
     /// For --int8: images, as for train
     #[arg(long, value_name = "PATH", requires = "int8")]
     pub data: Option<String>,
-    /// For --int8: training images that say which values the net's feature maps have
+    /// For --int8: number of training images that the value ranges are measured on
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub calibration_images: usize,
     /// Threads [default: one per core]
@@ -39,18 +39,18 @@ pub struct Export {
     pub parts: Parts,
 }
 
-/// Other programs' files.
+/// File formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
     /// For PyTorch, with torchvision's names for its nets; Keras's names for the others
     Safetensors,
     /// Keras 3's .weights.h5
     Keras,
-    /// ONNX, from the bytes of images to probabilities: for onnxruntime, OpenVINO, TensorRT, browsers and phones
+    /// ONNX, from image bytes to probabilities: for onnxruntime, OpenVINO, TensorRT, browsers and phones
     Onnx,
 }
 
-/// Which weight file to look at.
+/// Which weight file to inspect.
 #[derive(Debug, Args)]
 pub struct WeightsInspect {
     /// Weight file: .h5, .keras, .pth, .safetensors, or a TensorFlow.js model.json

@@ -1,4 +1,4 @@
-//! Flags of the commands that write what a package ships beside the binary.
+//! Flags of the commands that write the files a package ships beside the binary.
 
 use std::path::PathBuf;
 

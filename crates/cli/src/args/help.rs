@@ -5,7 +5,8 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
 
-/// Flags of `train` by group. Those with a text are in the short help, with it; the others in `--help-all` alone.
+/// Flags of `train` by group. Those with a text are in the short help, with that text; the others
+/// only in `--help-all`.
 const GROUPS: [(&str, &[(&str, &str)]); 9] = [
     (
         "Data",
@@ -20,10 +21,10 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
             ("preprocess", ""),
             (
                 "validation_split",
-                "Share of the training images held out for validation [default: 0.1]",
+                "Fraction of the training images held out for validation [default: 0.1]",
             ),
-            ("test_split", "Share of the images split off for testing [default: 0]"),
-            ("limit", "Train on so many images only"),
+            ("test_split", "Fraction of the images split off for testing [default: 0]"),
+            ("limit", "Train on at most this many images"),
         ],
     ),
     (
@@ -37,7 +38,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         ],
     ),
     (
-        "Settings by themselves",
+        "Presets",
         &[
             ("recipe", "Choose settings by data, net, this machine and --budget"),
             ("budget", "How long a run by --recipe may take, such as 20m or 1h30m"),
@@ -48,24 +49,24 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         "Phases",
         &[
             ("epochs", "Epochs of the head over the frozen net [default: 5]"),
-            ("head_solver", "lbfgs: solve the head exactly instead"),
+            ("head_solver", "lbfgs: fit the head with L-BFGS instead"),
             ("head_l2", ""),
             ("fine_tune_at", "First layer to fine-tune, by name or index"),
             ("fine_tune_epochs", "Epochs of fine-tuning [default: 5]"),
-            ("unfreeze", "All phases instead: head or a layer, and epochs"),
+            ("unfreeze", "List all phases instead: head or a layer, and epochs"),
         ],
     ),
     (
-        "Steps",
+        "Optimisation",
         &[
-            ("batch_size", "Images a step [default: 20]"),
+            ("batch_size", "Batch size [default: 20]"),
             ("accumulate", ""),
             ("replicas", ""),
-            ("optimizer", "Update rule [default: rmsprop]"),
-            ("learning_rate", "Step size of the head [default: 1e-4]"),
-            ("fine_tune_learning_rate", "Step size of fine-tuning [default: 1e-4]"),
+            ("optimizer", "Optimizer [default: rmsprop]"),
+            ("learning_rate", "Learning rate of the head [default: 1e-4]"),
+            ("fine_tune_learning_rate", "Learning rate of fine-tuning [default: 1e-4]"),
             ("layer_decay", ""),
-            ("schedule", "How the step size changes over each phase [default: constant]"),
+            ("schedule", "How the learning rate changes over each phase [default: constant]"),
             ("warmup_epochs", ""),
             ("schedule_alpha", ""),
             ("schedule_factor", ""),
@@ -85,27 +86,24 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
         ],
     ),
     (
-        "What is learned from",
+        "Augmentation and balancing",
         &[
-            ("augment", "Change training images at random"),
-            (
-                "show_batch",
-                "Write the first batch as training sees it to a PNG, and do nothing else",
-            ),
+            ("augment", "Augment training images"),
+            ("show_batch", "Write the first batch as training sees it to a PNG, and stop"),
             ("mixup", ""),
             ("cutmix", ""),
             ("label_smoothing", ""),
             ("class_weight", ""),
             ("balance", "Train on every class equally often"),
             ("no_shuffle", ""),
-            ("seed", "What every random choice follows from [default: 42]"),
+            ("seed", "Seed of every random choice [default: 42]"),
         ],
     ),
     (
         "Stopping",
         &[
             ("monitor", ""),
-            ("patience", "End a phase after so many epochs without improvement"),
+            ("patience", "End a phase after this many epochs without improvement"),
             ("min_delta", ""),
         ],
     ),
@@ -123,9 +121,9 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
     (
         "Results",
         &[
-            ("out", "Folder for what the run leaves [default: runs/train, then runs/train2, ...]"),
+            ("out", "Run folder [default: runs/train, then runs/train2, ...]"),
             ("exist_ok", ""),
-            ("resume", "Go on with a run that was cut off: the folder it left"),
+            ("resume", "Resume an interrupted run, given its run folder"),
             ("save_every", ""),
             ("tensorboard", ""),
             ("json", "Print the result as JSON"),

@@ -1,4 +1,4 @@
-//! Flags of the commands that get weights.
+//! Flags of the commands about weights.
 
 use clap::{Args, Subcommand};
 
@@ -16,9 +16,9 @@ pub struct Weights {
 pub enum WeightsCommand {
     /// List the published weights, and where they are on this machine
     List(WeightsList),
-    /// Get published weights, from this machine or by download, and print the path
+    /// Download published weights, unless they are on this machine, and print their path
     Get(WeightsGet),
-    /// Show what a weight file holds and which nets it fits
+    /// Show what a weight file contains and which nets it fits
     Inspect(WeightsInspect),
 }
 
@@ -35,10 +35,10 @@ pub struct WeightsList {
 pub struct WeightsGet {
     /// Net
     pub model: String,
-    /// Which training they come from, as `headstart weights list` names it
+    /// Variant, as `headstart weights list` names it
     #[arg(long, value_name = "NAME", default_value = headstart::hub::sources::IMAGENET)]
     pub variant: String,
-    /// With the head of ImageNet's 1000 classes, where there is a file without
+    /// The file with the head of ImageNet's 1000 classes
     #[arg(long)]
     pub top: bool,
 }

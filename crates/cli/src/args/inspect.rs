@@ -9,16 +9,16 @@ use super::choices::{PhaseArg, Prec};
 pub struct Summary {
     /// Net
     pub model: String,
-    /// Freeze the layers before this one, and add enlargement and head as the article does
+    /// Freeze the layers before this one, and add upsampling and a head, as the Keras tutorial does
     #[arg(long, value_name = "INDEX|NAME")]
     pub fine_tune_at: Option<String>,
-    /// Add a head for so many classes [default with --fine-tune-at: 10]
+    /// Add a head for this many classes [default with --fine-tune-at: 10]
     #[arg(long, value_name = "N")]
     pub classes: Option<usize>,
     /// Height and width of the images that enter the net [default: what it was trained on]
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
-    /// Add an enlargement before the net
+    /// Upsample images by this factor before the net
     #[arg(long, value_name = "FACTOR")]
     pub upsample: Option<usize>,
     /// Print a JSON array of layers
@@ -31,7 +31,7 @@ pub struct Summary {
 pub struct Explain {
     #[command(flatten)]
     pub work: Work,
-    /// Run it and add milliseconds and the share of the machine's measured peak
+    /// Run it, and add milliseconds and the fraction of the machine's measured peak
     #[arg(long)]
     pub measure: bool,
     /// Print as JSON
@@ -44,7 +44,7 @@ pub struct Explain {
 pub struct Bench {
     #[command(flatten)]
     pub work: Work,
-    /// Repetitions; the median counts
+    /// Repetitions, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub repeat: usize,
     /// Print as JSON
@@ -52,7 +52,7 @@ pub struct Bench {
     pub json: bool,
 }
 
-/// Settings of the look at this machine.
+/// Settings of the check of this machine.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Threads [default: one per core]
@@ -63,28 +63,28 @@ pub struct Doctor {
     pub json: bool,
 }
 
-/// Which work to explain or measure.
+/// What to explain or measure.
 #[derive(Debug, Args)]
 pub struct Work {
     /// Net
     #[arg(long, value_name = "NAME", default_value = "resnet50")]
     pub model: String,
-    /// Which part of the job
+    /// What runs
     #[arg(long, value_enum, default_value_t = PhaseArg::Forward)]
     pub phase: PhaseArg,
     /// First layer that trains, in the fine-tune phase
     #[arg(long, value_name = "INDEX|NAME", default_value = "100")]
     pub fine_tune_at: String,
-    /// Leave out the frozen layers, as if their outputs were kept
+    /// Leave out the frozen layers, as with cached features
     #[arg(long)]
     pub cached: bool,
-    /// Images a step
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub batch_size: usize,
-    /// Height and width of images before enlargement
+    /// Height and width of images before upsampling
     #[arg(long, value_name = "PIXELS", default_value_t = 32)]
     pub image_size: usize,
-    /// Enlargement
+    /// Upsampling factor
     #[arg(long, value_name = "FACTOR", default_value_t = 7)]
     pub upsample: usize,
     /// Classes of the head

@@ -1,4 +1,4 @@
-//! The command line: one file a kind of command, `choices` for what flags can name.
+//! The command line: one file for each kind of command, `choices` for what flags can name.
 
 mod cache;
 mod choices;
@@ -42,17 +42,17 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Classify images
     Predict(Predict),
-    /// Write what the net makes of images, one vector each, to a file
+    /// Write feature vectors of images to a file
     Features(Features),
-    /// Show where in an image a class is seen
+    /// Show where in an image the model sees a class
     ExplainImage(ExplainImage),
-    /// Find the images of a data set most like an image
+    /// Find the images of a data set that are most like one image
     Similar(Similar),
     /// Measure how well a linear head does on each stage of a net
     Probe(Probe),
-    /// Try growing learning rates, draw the loss and suggest one
+    /// Run a learning rate range test: draw the loss and suggest a learning rate
     LrFind(LrFind),
-    /// Choose settings of train by data, net, this machine's speed and a budget of time
+    /// Choose settings of train by data, net, this machine's speed and a time budget
     Recipe(Recipe),
     /// List a net's layers
     Summary(Summary),
@@ -60,19 +60,19 @@ pub enum Command {
     Explain(Explain),
     /// Measure how fast a net runs
     Bench(Bench),
-    /// Look at this machine: what headstart uses of it, and what would change that
+    /// Check this machine: what headstart uses of it, and what would change that
     Doctor(Doctor),
-    /// Draw a run's curves and confusion matrix anew
+    /// Draw a run's curves and confusion matrix again
     Plot(Plot),
-    /// List, get and inspect weights
+    /// List, download and inspect weights
     Weights(Weights),
-    /// Look a data set over, or get a published one
+    /// Check a data set, or download a published one
     Data(Data),
-    /// List or remove the outputs of frozen layers that are kept for later runs
+    /// List or remove cached features of frozen layers
     Cache(Cache),
-    /// Write a model's weights for Keras or PyTorch, and print the Python that loads them
+    /// Write a model for Keras, PyTorch or ONNX, and print the Python that loads it
     Export(Export),
-    /// Compare runs: settings that differ, figures, curves
+    /// Compare runs: settings that differ, metrics, curves
     Compare(Compare),
     /// Print a shell's completion script
     Completions(Completions),

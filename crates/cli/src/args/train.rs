@@ -11,21 +11,21 @@ use headstart::recipe::RecipeName;
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
-/// --data and --model these are settings of their own for the digits inside the program, which train in
-/// about a minute.
+/// --data and --model the defaults are made for the digits inside the program, which train in about
+/// a minute.
 #[derive(Debug, Args)]
 pub struct Train {
     /// Images: a folder or .tar.gz with a folder per class (below train/ and test/, or split by
-    /// --test-split), CIFAR-10's binary files, cifar10, which is downloaded once,
+    /// --test-split), CIFAR-10's binary files, cifar10 (downloaded once),
     /// synthetic:CLASSESxIMAGESxSIZE, or sample: handwritten digits inside the program [default: sample]
     #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: Option<String>,
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from: imagenet, which is downloaded once (torchvision's nets have imagenet-v1 and
+    /// Weights to start from: imagenet, downloaded once (torchvision's nets have imagenet-v1 and
     /// imagenet-v2), cifar10 (of resnet20, inside the program), a Keras .h5, PyTorch .pth or .safetensors
-    /// file, or none [default: imagenet; for resnet20 cifar10]
+    /// file, or none for a random initialisation [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Epochs of the head over the frozen net, or of everything with --weights none and no
@@ -38,25 +38,25 @@ pub struct Train {
     /// Epochs of fine-tuning [default: 5]
     #[arg(long, value_name = "N")]
     pub fine_tune_epochs: Option<usize>,
-    /// All phases instead: head or the first layer that trains (a layer, block or stage of `headstart summary`) and
-    /// epochs, each from an earlier layer on than the one before
+    /// List all phases instead: head or the first layer that trains (a layer, block or stage of
+    /// `headstart summary`), with epochs; each phase starts at an earlier layer than the one before
     #[arg(long, value_name = "head:3,conv5:3,conv4:5", value_delimiter = ',',
           conflicts_with_all = ["epochs", "fine_tune_at", "fine_tune_epochs"])]
     pub unfreeze: Option<Vec<Unfreeze>>,
-    /// Leave batch norm in inference mode in layers that are fine-tuned
+    /// Keep batch norm in inference mode in the layers that are fine-tuned
     #[arg(long)]
     pub freeze_bn: bool,
-    /// Images a step [default: 20]
+    /// Batch size [default: 20]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Make one update of so many steps, from the mean of their gradients [default: 1]
+    /// Accumulate gradients over this many batches for one update, which takes their mean [default: 1]
     #[arg(long, value_name = "STEPS")]
     pub accumulate: Option<usize>,
-    /// Cut every batch into so many replicas, whose gradients are averaged; each has batch norm statistics of its own,
-    /// as in data-parallel training [default: 1]
+    /// Cut every batch into this many replicas, whose gradients are averaged; each has its own batch norm
+    /// statistics, as in data-parallel training [default: 1]
     #[arg(long, value_name = "N")]
     pub replicas: Option<usize>,
-    /// Update rule [default: rmsprop]
+    /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
     /// SGD's momentum [default: 0]
@@ -65,107 +65,111 @@ pub struct Train {
     /// Nesterov's variant of momentum
     #[arg(long)]
     pub nesterov: bool,
-    /// RMSprop's share of the old mean square [default: 0.9]
+    /// RMSprop's decay of the mean square [default: 0.9]
     #[arg(long, value_name = "RHO")]
     pub rho: Option<f32>,
-    /// Adam's share of the old mean gradient [default: 0.9]
+    /// Adam's decay of the mean gradient [default: 0.9]
     #[arg(long = "beta-1", value_name = "BETA")]
     pub beta_1: Option<f32>,
-    /// Adam's share of the old mean square [default: 0.999]
+    /// Adam's decay of the mean square [default: 0.999]
     #[arg(long = "beta-2", value_name = "BETA")]
     pub beta_2: Option<f32>,
-    /// Share of the step size by which weights shrink at each step, as Keras's optimizers have it
-    /// [default: 0.004 for adamw, else 0]
+    /// Decoupled weight decay: at each step weights shrink by this fraction of the learning rate, as in
+    /// Keras's optimizers [default: 0.004 for adamw, else 0]
     #[arg(long, value_name = "RATE")]
     pub weight_decay: Option<f32>,
-    /// What weight decay shrinks [default: all]
+    /// What weight decay applies to [default: all]
     #[arg(long, value_enum)]
     pub decay_of: Option<Decay>,
-    /// Step size of the first phase [default: 1e-4]
+    /// Learning rate of the first phase [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f32>,
-    /// Step size of fine-tuning [default: 1e-4]
+    /// Learning rate of fine-tuning [default: 1e-4]
     #[arg(long, value_name = "RATE")]
     pub fine_tune_learning_rate: Option<f32>,
-    /// Give each stage of the net this share of the step size of the stage after it; the head has all of it [default: 1]
-    #[arg(long, value_name = "SHARE")]
+    /// Multiply the learning rate of each stage of the net by this factor relative to the stage after it;
+    /// the head has the full learning rate [default: 1]
+    #[arg(long, value_name = "FACTOR")]
     pub layer_decay: Option<f32>,
-    /// How the step size changes over each phase, from that largest one [default: constant]
+    /// How the learning rate changes over each phase, from its largest value [default: constant]
     #[arg(long, value_enum)]
     pub schedule: Option<Sched>,
-    /// Epochs of each phase in which the step size goes up from 0 [default: 0; for one-cycle 0.3 of them]
+    /// Epochs at the start of each phase in which the learning rate rises from 0 [default: 0; for
+    /// one-cycle 0.3 of the phase]
     #[arg(long, value_name = "N")]
     pub warmup_epochs: Option<f32>,
-    /// Where a cosine schedule ends, as a share of the largest step size [default: 0]
-    #[arg(long, value_name = "SHARE")]
+    /// Where a cosine schedule ends, as a fraction of the largest learning rate [default: 0]
+    #[arg(long, value_name = "FRACTION")]
     pub schedule_alpha: Option<f32>,
-    /// By what a step or plateau schedule multiplies [default: 0.1]
+    /// Factor by which a step or plateau schedule multiplies the learning rate [default: 0.1]
     #[arg(long, value_name = "FACTOR")]
     pub schedule_factor: Option<f32>,
-    /// Epochs after which a step schedule does [default: a third of each phase]
+    /// Epochs between two drops of a step schedule [default: a third of each phase]
     #[arg(long, value_name = "N")]
     pub step_epochs: Option<usize>,
-    /// Epochs without a lower loss after which a plateau schedule does [default: 10]
+    /// Epochs without a lower loss before a plateau schedule drops [default: 10]
     #[arg(long, value_name = "N")]
     pub plateau_patience: Option<usize>,
-    /// Where a plateau schedule ends [default: 0]
+    /// Smallest learning rate of a plateau schedule [default: 0]
     #[arg(long, value_name = "RATE")]
     pub min_learning_rate: Option<f32>,
-    /// The figure by which epochs are compared: of the validation images, or of the training images where none are
-    /// held out [default: accuracy]
+    /// The metric by which epochs are compared: on the validation images, or on the training images
+    /// where none are held out [default: accuracy]
     #[arg(long, value_enum)]
     pub monitor: Option<Watched>,
-    /// End a phase after so many epochs without improvement, with the weights of its best epoch [default: train all
-    /// epochs and go on from the last]
+    /// End a phase after this many epochs without improvement, and restore the weights of its best epoch
+    /// [default: train all epochs and continue from the last]
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
-    /// By how much a figure must be better than the best to count [default: 0; for plateau 0.0001]
+    /// By how much the metric must improve on the best to count [default: 0; for plateau 0.0001]
     #[arg(long, value_name = "D")]
     pub min_delta: Option<f64>,
-    /// Evaluate and write averaged weights: share of the old average that is kept at each update, such as 0.999
-    /// [default: the weights themselves]
+    /// Evaluate and write EMA weights (exponential moving average), with this decay, such as 0.999
+    /// [default: no EMA]
     #[arg(long, value_name = "DECAY")]
     pub ema: Option<f32>,
-    /// Drop this share of the pooled features before the head in training [default: 0]
+    /// Dropout rate of the pooled features before the head [default: 0]
     #[arg(long, value_name = "RATE")]
     pub dropout: Option<f32>,
-    /// How much an image's loss counts by its class: balanced (all classes as much as each other), a list, or a JSON file
-    /// of class names and weights [default: 1]
+    /// Weight of an image's loss by its class: balanced (every class counts the same), a list, or a JSON
+    /// file of class names and weights [default: 1]
     #[arg(long, value_name = "balanced|CLASS=WEIGHT,...|FILE")]
     pub class_weight: Option<String>,
-    /// Spread this share of each training label over all classes [default: 0]
-    #[arg(long, value_name = "SHARE")]
+    /// Spread this fraction of each training label over all classes [default: 0]
+    #[arg(long, value_name = "FRACTION")]
     pub label_smoothing: Option<f32>,
-    /// Scale gradients down whose norm, of all together, is larger [default: do not]
+    /// Scale gradients down if their global norm is larger [default: off]
     #[arg(long, value_name = "NORM")]
     pub clip_norm: Option<f32>,
-    /// Cut every element of a gradient to this size [default: do not]
+    /// Clip every element of a gradient to plus or minus this value [default: off]
     #[arg(long, value_name = "SIZE")]
     pub clip_value: Option<f32>,
-    /// Train on every class equally often: images of small classes come several times an epoch
+    /// Train on every class equally often: images of small classes occur several times in an epoch
     #[arg(long)]
     pub balance: bool,
-    /// Change training images at random, in this order: flip (left and right), vflip (top and bottom),
-    /// crop:PIXELS (move by up to so many pixels, over black), resized-crop[:LEAST] (a part of at least this share,
-    /// 0.08, instead of the whole), rotate:DEGREES (up to so many, either way), jitter[:BRIGHTNESS,CONTRAST,SATURATION[,HUE]]
-    /// (0.4,0.4,0.4), randaugment[:COUNT,MAGNITUDE] (2,9), erase[:PROBABILITY] (0.5; always last). All are torchvision's.
-    /// Frozen layers then run in every epoch [default: none]
+    /// Augment training images, in this order: flip (left and right), vflip (top and bottom), crop:PIXELS
+    /// (move by up to this many pixels, black border), resized-crop[:LEAST] (a part of at least this
+    /// fraction of the area, 0.08), rotate:DEGREES (up to this many, either way),
+    /// jitter[:BRIGHTNESS,CONTRAST,SATURATION[,HUE]] (0.4,0.4,0.4), randaugment[:COUNT,MAGNITUDE] (2,9),
+    /// erase[:PROBABILITY] (0.5; always last). All are torchvision's. Frozen layers then run in every
+    /// epoch [default: none]
     #[arg(long, value_name = "resized-crop,flip,...")]
     pub augment: Vec<List>,
-    /// Mix each training image with another of its batch, pixels and labels, by a share from Beta(ALPHA, ALPHA); 0.2 is
-    /// usual. Frozen layers then run in every epoch, and training accuracy counts the label with the larger share
+    /// Mix each training image with another of its batch, pixels and labels, by a fraction from
+    /// Beta(ALPHA, ALPHA); 0.2 is usual. Frozen layers then run in every epoch, and training accuracy
+    /// counts the label with the larger fraction
     #[arg(long, value_name = "ALPHA")]
     pub mixup: Option<f32>,
-    /// Replace a rectangle of each training image by that of another of its batch, of an area from Beta(ALPHA, ALPHA);
-    /// 1 is usual. With --mixup, either happens to half of the batches
+    /// Replace a rectangle of each training image by that of another image of its batch, with an area
+    /// from Beta(ALPHA, ALPHA); 1 is usual. With --mixup, each is used for half of the batches
     #[arg(long, value_name = "ALPHA")]
     pub cutmix: Option<f32>,
-    /// Write the first batch of training images, changed as in training, as a picture, and stop
+    /// Write the first training batch, augmented as in training, as a picture, and stop
     #[arg(long, value_name = "FILE.png", conflicts_with_all = ["json", "resume"])]
     pub show_batch: Option<PathBuf>,
-    /// Enlarge images of one size by this factor, by nearest neighbour. --image-size 224
-    /// --interpolation bicubic is slower to load and more accurate on small images (CIFAR-10, linear
-    /// head on 4,000 images: 0.79 instead of 0.69)
+    /// Upsample images by this factor inside the net, by nearest neighbour; all images must have one
+    /// size. --image-size 224 --interpolation bicubic is slower to load and more accurate on small
+    /// images (CIFAR-10, linear head on 4,000 images: 0.79 instead of 0.69)
     #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
     pub upsample: Option<usize>,
     /// Resize images to this height and width [default: what the net was trained on]
@@ -177,29 +181,30 @@ pub struct Train {
     /// Pixel normalisation [default: auto, what the weights expect]
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
-    /// Take images in the same order every epoch
+    /// Do not shuffle: use the images in the same order in every epoch
     #[arg(long)]
     pub no_shuffle: bool,
-    /// How the head's kernel starts [default: glorot-uniform]
+    /// Initialisation of the head's kernel [default: glorot-uniform]
     #[arg(long, value_enum)]
     pub head_init: Option<Head>,
-    /// How the head is trained over the frozen net; lbfgs takes no epochs [default: gradient]
+    /// How the head is trained over the frozen net: by the optimizer, or fitted with L-BFGS, which needs
+    /// no epochs [default: gradient]
     #[arg(long, value_enum)]
     pub head_solver: Option<Solver>,
-    /// Weight of the head's squared kernel for --head-solver lbfgs [default: the power of ten with the
-    /// least loss on the validation images]
+    /// L2 penalty of the head's kernel for --head-solver lbfgs [default: the one with the least loss on
+    /// the validation images]
     #[arg(long, value_name = "L2")]
     pub head_l2: Option<f64>,
-    /// Share of the training images held out for validation [default: 0.1]
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of the training images held out for validation [default: 0.1]
+    #[arg(long, value_name = "FRACTION")]
     pub validation_split: Option<f64>,
-    /// Share of the images split off for testing, where the data has no test images [default: 0]
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of the images split off for testing, where the data has no test images [default: 0]
+    #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
-    /// What every random choice follows from [default: 42]
+    /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
-    /// Train on so many images only, every class in proportion
+    /// Train on at most this many images, every class in proportion
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
@@ -208,40 +213,40 @@ pub struct Train {
     /// Threads; results do not depend on it [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Most megabytes for the kept outputs of frozen layers [default: half of the free memory]
+    /// Most megabytes of memory for cached features of the frozen layers [default: half of the free memory]
     #[arg(long, value_name = "MB")]
     pub cache_memory: Option<u64>,
-    /// Folder where outputs of frozen layers are kept for later runs [default: features in headstart's
-    /// cache folder, $HEADSTART_CACHE]
+    /// Folder of the features that are cached for later runs [default: features in headstart's cache
+    /// folder, $HEADSTART_CACHE]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Most megabytes of that folder; what was not used for longest makes room [default: 32768]
+    /// Most megabytes of that folder; the least recently used features are removed first [default: 32768]
     #[arg(long, value_name = "MB")]
     pub cache_disk: Option<u64>,
-    /// Keep nothing on disk for later runs, and use nothing that is there
+    /// Neither write nor use cached features on disk
     #[arg(long, conflicts_with_all = ["cache_dir", "cache_disk"])]
     pub no_cache: bool,
     /// Also write TensorBoard's event files, below tensorboard in the run folder
     #[arg(long)]
     pub tensorboard: bool,
-    /// Folder for what the run leaves [default: runs/train, then runs/train2, ...]
+    /// Run folder [default: runs/train, then runs/train2, ...]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Use the folder even if it has files in it
+    /// Use the run folder even if it has files in it
     #[arg(long, requires = "out")]
     pub exist_ok: bool,
-    /// Go on with a run that was cut off, to what it would have reached: the folder it left
+    /// Resume an interrupted run, given its run folder, and reach the same weights
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok", "config"])]
     pub resume: Option<PathBuf>,
-    /// Write what --resume needs every so many seconds, not only after each epoch [default: 60, or less
-    /// often where that would take more than a fiftieth of the time]
+    /// Write a checkpoint for --resume every this many seconds, besides the one after each epoch
+    /// [default: 60, or less often where that would take more than a fiftieth of the time]
     #[arg(long, value_name = "SECONDS")]
     pub save_every: Option<u64>,
     /// Read settings from a file, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Choose settings by data, net, this machine's speed and --budget, as `headstart recipe` shows them; flags given beside it
-    /// go before it
+    /// Choose settings by data, net, this machine's speed and --budget, as `headstart recipe` shows them;
+    /// other flags override it
     #[arg(long, value_name = "auto|article|quick|best", conflicts_with_all = ["config", "resume", "upsample"])]
     pub recipe: Option<RecipeName>,
     /// How long a run by --recipe may take, such as 20m or 1h30m [default: 20m; for best 2h]
@@ -252,10 +257,10 @@ pub struct Train {
     pub json: bool,
 }
 
-/// What step sizes are tried on.
+/// What learning rates are tried on.
 #[derive(Debug, Args)]
 pub struct LrFind {
-    /// Read settings from a file, such as a run's config.toml; the flags below go before it
+    /// Read settings from a file, such as a run's config.toml; the flags below override it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Images, as for train [default: sample]
@@ -267,13 +272,14 @@ pub struct LrFind {
     /// Weights to start from, as for train
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
-    /// Try fine-tuning from this layer, after the head is solved [default: try the head over the frozen net]
+    /// Try fine-tuning from this layer, after the head is fitted with L-BFGS [default: try the head over
+    /// the frozen net]
     #[arg(long, value_name = "INDEX|NAME")]
     pub fine_tune_at: Option<String>,
-    /// Images a step [default: 20]
+    /// Batch size [default: 20]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Update rule [default: rmsprop]
+    /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
     /// Resize images to this height and width [default: what the net was trained on]
@@ -282,10 +288,10 @@ pub struct LrFind {
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
-    /// What every random choice follows from [default: 42]
+    /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
-    /// Train on so many images only, every class in proportion
+    /// Train on at most this many images, every class in proportion
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
@@ -294,16 +300,16 @@ pub struct LrFind {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Step size of the first step
+    /// Learning rate of the first step
     #[arg(long, value_name = "RATE", default_value_t = 1e-7)]
     pub start: f32,
-    /// Step size of the last
+    /// Learning rate of the last step
     #[arg(long, value_name = "RATE", default_value_t = 10.0)]
     pub end: f32,
-    /// Steps; the test ends earlier where the loss runs away
+    /// Number of steps; the test ends earlier if the loss diverges
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub steps: usize,
-    /// Picture of the loss by step size
+    /// Picture of the loss by learning rate
     #[arg(long, value_name = "FILE", default_value = "lr_find.png")]
     pub out: PathBuf,
     /// Print the result as JSON
@@ -317,11 +323,12 @@ pub struct Recipe {
     /// Images, as for train
     #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: String,
-    /// What to aim at: auto (as much of the net as the budget allows), article (its five and five epochs), quick (the head
-    /// alone), best (images change at random)
+    /// What to aim at: auto (fine-tune as much of the net as the budget allows), article (5 epochs of the
+    /// head and 5 of fine-tuning, as in the Keras tutorial "Supercharge Your AI: ResNet50 Transfer
+    /// Learning Unleashed"), quick (the head only), best (with augmentation)
     #[arg(long, value_name = "auto|article|quick|best", default_value_t)]
     pub recipe: RecipeName,
-    /// How long training may take, such as 20m or 1h30m [default: 20m; for best 2h, for quick any time]
+    /// How long training may take, such as 20m or 1h30m [default: 20m; for best 2h, for quick no limit]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub budget: Option<Duration>,
     /// Net [default: resnet50; for sample resnet20]
@@ -333,16 +340,16 @@ pub struct Recipe {
     /// Height and width of images before the net [default: chosen]
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
-    /// Share of the training images held out for validation [default: 0.1]
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of the training images held out for validation [default: 0.1]
+    #[arg(long, value_name = "FRACTION")]
     pub validation_split: Option<f64>,
-    /// Share of the images split off for testing, where the data has no test images [default: 0.2]
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of the images split off for testing, where the data has no test images [default: 0.2]
+    #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
-    /// What every random choice follows from [default: 42]
+    /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
-    /// Train on so many images only, every class in proportion
+    /// Train on at most this many images, every class in proportion
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
@@ -351,7 +358,7 @@ pub struct Recipe {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Most megabytes for the kept outputs of frozen layers [default: half of the free memory]
+    /// Most megabytes of memory for cached features of the frozen layers [default: half of the free memory]
     #[arg(long, value_name = "MB")]
     pub cache_memory: Option<u64>,
     /// Print the result as JSON
@@ -359,9 +366,9 @@ pub struct Recipe {
     pub json: bool,
 }
 
-/// Settings of drawing.
+/// What to draw.
 #[derive(Debug, Args)]
 pub struct Plot {
-    /// Folder of a run
+    /// Run folder
     pub run: PathBuf,
 }

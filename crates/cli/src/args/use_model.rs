@@ -1,4 +1,4 @@
-//! Flags of the commands that put images through a model.
+//! Flags of the commands that run images through a model.
 
 use std::path::PathBuf;
 
@@ -7,17 +7,17 @@ use headstart::dataset::DataOptions;
 
 use super::choices::{Interp, Pre, Prec, Split};
 
-/// Which images of a data set are meant.
+/// Which images of a data set.
 #[derive(Debug, Args)]
 pub struct Parts {
-    /// Which images are looked at
+    /// Which images
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
-    /// Share that --split validation holds out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    /// Fraction that --split validation holds out, as in training
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
     pub validation_split: f64,
-    /// Share that was split off for testing
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    /// Fraction that was split off for testing
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     pub test_split: f64,
     /// Seed of those splits
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -25,7 +25,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// How the data set is opened; `validation` says that validation images are wanted whatever is looked at.
+    /// How the data set is opened; `validation` says that validation images are needed whatever --split
+    /// says.
     pub fn options(&self, validation: bool, threads: usize) -> DataOptions {
         let holds_out = validation || matches!(self.split, Split::Validation | Split::Train);
         DataOptions {
@@ -52,7 +53,7 @@ pub struct Evaluate {
     pub data: String,
     #[command(flatten)]
     pub parts: Parts,
-    /// Images that go through the net together
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: usize,
     /// Arithmetic
@@ -61,22 +62,24 @@ pub struct Evaluate {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
-    /// Fit a temperature on the validation images and keep it in the model file; predict divides by it
+    /// Fit a temperature on the validation images and store it in the model file, for calibrated
+    /// probabilities
     #[arg(long)]
     pub calibrate: bool,
-    /// Resamples behind the confidence intervals, 0 for none
+    /// Bootstrap resamples for the confidence intervals, 0 for none
     #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES)]
     pub bootstrap: usize,
     /// Seed of the resamples
     #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::SEED)]
     pub bootstrap_seed: u32,
-    /// Write the worst and the most confused images to a web page
+    /// Write a web page with the worst mistakes and the most confused classes
     #[arg(long, value_name = "FILE.html")]
     pub gallery: Option<PathBuf>,
-    /// Worst images in the gallery; of each of the most confused pairs of classes it has a row
+    /// Number of worst mistakes in the gallery; each of the most confused pairs of classes has a row
+    /// besides
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub gallery_size: usize,
-    /// Folder for report.json, report.txt, and the confusion matrix and reliability as data and pictures
+    /// Folder for report.json, report.txt, the confusion matrix and the reliability diagram
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print the report as JSON
@@ -87,7 +90,7 @@ pub struct Evaluate {
 /// Settings of a prediction.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model file, or the name of a net, which then names ImageNet's classes
+    /// Model file, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
@@ -108,13 +111,13 @@ pub struct Predict {
     /// Average the probabilities of each image and its mirror image (test-time augmentation)
     #[arg(long)]
     pub tta: bool,
-    /// Answer "unknown" where no class is at least so probable
+    /// Predict "unknown" where no class is at least this probable
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,
-    /// Write the answers to a file instead: .csv, .json, .jsonl or .parquet
+    /// Write the predictions to a file instead: .csv, .json, .jsonl or .parquet
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub output: Option<PathBuf>,
-    /// Images that go through the net together
+    /// Batch size
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: usize,
     /// Threads [default: one per core]
@@ -145,7 +148,7 @@ pub struct Features {
     /// Which images
     #[arg(long, value_enum, default_value_t = Split::All)]
     pub split: Split,
-    /// Enlarge images by this factor, where MODEL names a net
+    /// Upsample images by this factor, where MODEL names a net
     #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
     pub upsample: Option<usize>,
     /// Resize images to this size, where MODEL names a net
@@ -157,7 +160,7 @@ pub struct Features {
     /// Pixel normalisation, where MODEL names a net
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
-    /// At most so many images
+    /// At most this many images
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Arithmetic
@@ -174,14 +177,14 @@ pub struct Features {
 /// Settings of a class activation map.
 #[derive(Debug, Args)]
 pub struct ExplainImage {
-    /// Model file, or the name of a net, which then names ImageNet's classes
+    /// Model file, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image file
     pub image: PathBuf,
-    /// Picture to write: the image with what speaks for the class in light colours
+    /// Picture to write: the image with a heat map of the class
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
-    /// Class to look for [default: the most probable]
+    /// Class to show [default: the predicted class]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
     /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
@@ -201,14 +204,14 @@ pub struct ExplainImage {
 /// Settings of a search.
 #[derive(Debug, Args)]
 pub struct Similar {
-    /// Model file, or the name of a net, which then names ImageNet's classes
+    /// Model file, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image file
     pub image: PathBuf,
     /// Images to search, as for train
     #[arg(long, value_name = "PATH")]
     pub data: String,
-    /// Nearest images to name
+    /// Number of nearest images to name
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub top_k: usize,
     /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
@@ -245,13 +248,13 @@ pub struct Probe {
     /// How images are resized, where MODEL names a net
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
-    /// Share of the images that the heads are compared on
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    /// Fraction of the images held out to compare the heads on
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
     pub validation_split: f64,
-    /// Weight of the squared kernel in the heads' loss
+    /// L2 penalty of the heads' kernels
     #[arg(long, value_name = "L2", default_value_t = 3e-4)]
     pub l2: f64,
-    /// At most so many training images
+    /// At most this many training images
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Threads [default: one per core]

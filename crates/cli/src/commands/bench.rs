@@ -22,7 +22,7 @@ struct Row<'a> {
     measurement: &'a Measurement,
 }
 
-/// Measures a part of the job.
+/// Measures one phase.
 pub fn run(args: &Bench) -> Result<(), Failure> {
     let device = device(args.work.threads, args.work.precision.into())?;
     let m = prepare(&args.work, &device)?.measure(args.repeat)?;
@@ -46,7 +46,7 @@ pub fn run(args: &Bench) -> Result<(), Failure> {
         row.model, row.phase, row.precision, row.batch, row.threads, row.isa
     ))?;
     output::line(format!(
-        "{:.1} img/s   {:.1} of {:.1} GFLOP/s ({:.0}% of peak)   {:.2} GFLOP an image   {:.0} MB",
+        "{:.1} img/s   {:.1} of {:.1} GFLOP/s ({:.0}% of peak)   {:.2} GFLOP per image   {:.0} MB",
         m.images_per_second,
         m.achieved_gflops,
         m.peak_gflops,

@@ -25,7 +25,7 @@ struct Line<'a> {
     seconds: f64,
 }
 
-/// The folder of the cache: the one that is named, or the user's.
+/// The folder of the cache: `named`, or the user's.
 pub fn root(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
     match named {
         Some(folder) => Ok(folder.clone()),
@@ -78,8 +78,8 @@ pub fn run(args: &Cache) -> Result<(), Failure> {
             }
             eprintln!("{}: {} removed", root.display(), bytes(removed));
             if busy > 0 {
-                let found = format!("{busy} that a run adds to");
-                let hint = "wait for it";
+                let found = format!("{busy} in use by a run");
+                let hint = "wait until the run has ended";
                 return Err(Error::invalid("cache", "entries not in use", found, hint).into());
             }
         }

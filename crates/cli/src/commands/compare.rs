@@ -30,7 +30,7 @@ pub fn run(args: &Compare) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One row a setting or figure, one column a run.
+/// One row for each setting or metric, one column for each run.
 fn table(c: &Comparison) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     let mut row = |name: &str, of: &dyn Fn(&RunSummary) -> Option<String>| {

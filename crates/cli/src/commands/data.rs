@@ -26,7 +26,7 @@ pub fn run(args: &Data) -> Result<(), Failure> {
     }
 }
 
-/// Looks a data set over and prints what it found.
+/// Checks a data set and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
     if args.threads > 1024 {
         let found = args.threads.to_string();
@@ -45,7 +45,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     let started = std::time::Instant::now();
     let found = inspect::inspect(&data, args.threads, &mut |done, total| {
         let rate = done as f64 / started.elapsed().as_secs_f64().max(1e-9);
-        progress.count("looking at images", done, total, rate);
+        progress.count("checking images", done, total, rate);
     });
     progress.clear();
     let mut found = found?;
@@ -64,7 +64,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the net for --labels is made from, and how labels are judged.
+/// The settings of the net for --labels, and of the cross-validation.
 fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     let usage = |what: &str, expected: &str, found: String, hint: &str| {
         Err(Failure::Usage(Error::invalid(what, expected, found, hint)))
@@ -75,7 +75,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     let file = args.model.as_deref().filter(|model| is_file(model));
     let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
     if let Some(file) = file.filter(|_| given) {
-        let found = "a model file, which says itself how images enter it".to_string();
+        let found = "a model file, which has these settings inside".to_string();
         let hint = "leave --weights, --image-size and --interpolation out";
         return usage(file, "the name of a net with these flags", found, hint);
     }
@@ -97,7 +97,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     Ok((config, LabelOptions { folds: args.folds, seed: args.seed, l2: None }))
 }
 
-/// Judges the labels of the training images.
+/// Searches label errors in the training images.
 fn labels(
     args: &DataCheck,
     config: &TrainConfig,
@@ -123,5 +123,5 @@ fn labels(
     let mut show = |event| Ok(progress.show(&event));
     let check = inspect::check_labels(&model, data, found, &device, &settings, options, &mut show)?;
     progress.clear();
-    check.ok_or_else(|| Failure::Interrupted("labels were not judged".into()))
+    check.ok_or_else(|| Failure::Interrupted("the labels were not checked".into()))
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::bytes;
 
-/// Looks at the machine.
+/// Checks the machine.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let device = device(args.threads, Precision::Auto)?;
     let doctor = Doctor::look(device.compute());
@@ -30,7 +30,7 @@ fn row(name: &str, fact: &str, change: &str) -> Result<(), Error> {
 
 fn print(d: &Doctor) -> Result<(), Error> {
     row("headstart", &format!("{} for {}", d.version, d.cpu.architecture), "")?;
-    let name = if d.cpu.name.is_empty() { "not named by the system" } else { &d.cpu.name };
+    let name = if d.cpu.name.is_empty() { "unknown: the system does not say" } else { &d.cpu.name };
     row("CPU", name, "")?;
     let cores = d.cpu.physical_cores.map_or_else(String::new, |n| format!("{n} cores, "));
     row(
@@ -51,7 +51,7 @@ fn print(d: &Doctor) -> Result<(), Error> {
         "memory",
         &format!("{} free of {}", bytes(d.memory.available), bytes(d.memory.total)),
         &format!(
-            "kept features take at most {}; --cache-memory changes it",
+            "cached features take at most {}; --cache-memory changes it",
             bytes(d.memory.cache_memory)
         ),
     )?;
@@ -96,7 +96,7 @@ fn print(d: &Doctor) -> Result<(), Error> {
 
 fn instruction_set(set: &InstructionSet) -> Result<(), Error> {
     let (Some(peak), Some(relative)) = (set.peak_gflops, set.relative) else {
-        return row(set.name, "not run by this CPU", "");
+        return row(set.name, "not supported by this CPU", "");
     };
     let bf16 = set.bf16_gflops.map_or_else(String::new, |peak| format!(", {peak:.1} in bf16"));
     if set.chosen {
@@ -105,7 +105,7 @@ fn instruction_set(set: &InstructionSet) -> Result<(), Error> {
     let change = format!("HEADSTART_ISA={} chooses it", set.name);
     row(
         set.name,
-        &format!("{peak:.1} GFLOP/s{bf16}, {relative:.2} times the chosen one's"),
+        &format!("{peak:.1} GFLOP/s{bf16}, {relative:.2} times as fast as the chosen set"),
         &change,
     )
 }

@@ -42,13 +42,13 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     if args.calibrate {
         calibrate(args, &mut model, &data, &device)?;
     }
-    // The images a temperature was fitted on are the ones to look at where there are no test images.
+    // Without test images, the images that the temperature was fitted on are evaluated.
     let split = match args.parts.split {
         Split::Auto if args.calibrate && data.test.is_none() => Split::Validation,
         split => split,
     };
     let list = parts(&data, split)?;
-    let Answers { report, p, labels } = evaluate(args, &model, &data, &list, &device)?;
+    let Predictions { report, p, labels } = evaluate(args, &model, &data, &list, &device)?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         report::write(folder, &report)?;
@@ -74,7 +74,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The part of the data that holds the `i`th image of all, and where.
+/// The part of the data that contains image `i` of all, and its position there.
 fn locate<'a>(list: &[(&'static str, &'a Subset)], i: usize) -> (&'static str, &'a Subset, usize) {
     let mut at = i;
     for &(split, subset) in list {
@@ -86,7 +86,7 @@ fn locate<'a>(list: &[(&'static str, &'a Subset)], i: usize) -> (&'static str, &
     unreachable!("positions come from these parts")
 }
 
-struct Answers {
+struct Predictions {
     report: Report,
     p: Vec<f32>,
     labels: Vec<usize>,
@@ -98,7 +98,7 @@ fn evaluate(
     data: &Dataset,
     list: &[(&'static str, &Subset)],
     device: &Device,
-) -> Result<Answers, Failure> {
+) -> Result<Predictions, Failure> {
     let mut progress = Progress::new(0);
     let name = if list.len() == 1 { list[0].0 } else { "all" };
     let (mut p, mut labels) = (Vec::new(), Vec::new());
@@ -120,10 +120,10 @@ fn evaluate(
     if let Some(calibration) = &mut report.calibration {
         calibration.temperature = model.card.temperature;
     }
-    Ok(Answers { report, p, labels })
+    Ok(Predictions { report, p, labels })
 }
 
-/// Fits a temperature on the validation images and keeps it in the model and its file.
+/// Fits a temperature on the validation images and stores it in the model and its file.
 fn calibrate(
     args: &Evaluate,
     model: &mut Model,
@@ -136,20 +136,20 @@ fn calibrate(
     let mut show = |done| progress.images("calibrating, validation", done, subset.len());
     let batch = args.batch_size;
     let Some(logits) = values(model, subset, model.logits(), device, batch, &mut show)? else {
-        return Err(Failure::Interrupted("the model file is as it was".into()));
+        return Err(Failure::Interrupted("the model file was not changed".into()));
     };
     let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
     store(Path::new(&args.model), temperature)?;
     model.card.temperature = Some(temperature);
     eprintln!(
-        "temperature {temperature:.4}, fitted on {} validation images, is in {} and predict divides by it",
+        "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
         labels.len(),
         args.model
     );
     Ok(())
 }
 
-/// Puts a temperature into a model file; all else in it stays.
+/// Stores a temperature in a model file and changes nothing else in it.
 fn store(path: &Path, temperature: f64) -> Result<(), Error> {
     let file = weights::read(path)?;
     let optimizer = file.optimizer.clone();

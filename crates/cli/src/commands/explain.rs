@@ -1,4 +1,4 @@
-//! `headstart explain`, and the work that `explain` and `bench` share.
+//! `headstart explain`, and what `explain` and `bench` share.
 
 use headstart::bench::{Part, Work as Running};
 use headstart::image::Interpolation;
@@ -12,7 +12,7 @@ use crate::args::{Explain, PhaseArg, Work};
 use crate::failure::Failure;
 use crate::output;
 
-/// Lists the steps of a part of the job.
+/// Lists the steps of one phase.
 pub fn run(args: &Explain) -> Result<(), Failure> {
     let device = device(args.work.threads, args.work.precision.into())?;
     let mut work = prepare(&args.work, &device)?;
@@ -31,7 +31,7 @@ pub fn run(args: &Explain) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The work that the flags describe, with random weights.
+/// The net and phase that the flags describe, randomly initialised.
 pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
     let usage = |what: &str, expected: &str, found: usize| {
         Err(Failure::Usage(Error::invalid(what, expected, found.to_string(), "")))
@@ -43,7 +43,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         return usage("--classes", "2 to 100000", args.classes);
     }
     if !(1..=4096).contains(&args.image_size) || !(1..=64).contains(&args.upsample) {
-        return usage("--image-size", "1 to 4096, enlarged at most 64 times", args.image_size);
+        return usage("--image-size", "1 to 4096, upsampled at most 64 times", args.image_size);
     }
     if args.cached && !matches!(args.phase, PhaseArg::Head | PhaseArg::FineTune) {
         return Err(Failure::Usage(Error::invalid(

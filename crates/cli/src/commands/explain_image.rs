@@ -12,7 +12,7 @@ use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
 
-/// Pixels that the picture's longer side has at least.
+/// The least number of pixels of the picture's longer side.
 const LEAST: usize = 224;
 
 #[derive(Serialize)]
@@ -21,11 +21,11 @@ struct Explained<'a> {
     file: String,
     class: &'a str,
     probability: f32,
-    /// Rows of the map, which is spread over the whole image.
+    /// Rows of the heat map, which covers the whole image.
     map: Vec<&'a [f32]>,
 }
 
-/// Draws where in an image a class is seen.
+/// Draws where in an image the model sees a class.
 pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let model = open_model(&args.model, args.weights.as_deref())?;
     let classes = &model.card.classes;

@@ -21,7 +21,7 @@ use crate::{interrupt, output};
 #[derive(Serialize)]
 struct Exported {
     file: String,
-    /// Python that loads it.
+    /// The Python that loads it.
     script: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     int8: Option<Cost>,
@@ -70,7 +70,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
     if let Some(Cost { split, calibration_images, agreement: a }) = &int8 {
         eprintln!(
             "int8, ranges from {calibration_images} training images: accuracy {:.4}, with floats {:.4} ({} {split} images; \
-             the same answer for {:.2}%)",
+             {:.2}% predicted the same)",
             a.accuracy,
             a.reference_accuracy,
             a.samples,
@@ -82,7 +82,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Finds the bytes for a model's values from training images, and measures what they cost.
+/// Finds the 8-bit ranges of a model's values on training images, and measures what they cost.
 fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
     let options = args.parts.options(false, args.threads);
     let data = dataset::open(hub::fetch_data(data)?, &options)?;

@@ -81,7 +81,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The settings that the flags stand for.
+/// The settings that the flags mean.
 fn config(args: &Features) -> Result<TrainConfig, Failure> {
     let given_size = args.upsample.is_some() || args.image_size.is_some();
     let given = given_size
@@ -92,7 +92,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
         return Err(Failure::Usage(Error::invalid(
             args.model.clone(),
             "the name of a net with these flags",
-            "a model file, which says itself how images enter it",
+            "a model file, which has these settings inside",
             "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
         )));
     }

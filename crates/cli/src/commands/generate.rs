@@ -34,7 +34,7 @@ pub fn man(args: &Man) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A command and all below it, but for clap's own `help`.
+/// A command and all below it, except clap's own `help`.
 fn with_subcommands(command: &clap::Command) -> Vec<clap::Command> {
     let below = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
     std::iter::once(command.clone()).chain(below.flat_map(with_subcommands)).collect()

@@ -1,4 +1,4 @@
-//! What `headstart train` says at its end when it trained on the data that ships with it.
+//! What `headstart train` prints at its end when it trained on the data inside the program.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use headstart::dataset::{Dataset, SAMPLE};
 use headstart::history::PhaseName;
 use headstart::summary::grouped;
 
-/// Says on stderr what was done and how to go on from here, unless the data was the user's own.
+/// Prints on stderr what was done and what to do next, unless the data was the user's own.
 pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64)], run: &Path) {
     if config.data != SAMPLE {
         return;
     }
     let images = grouped(data.train.len());
     let start = match config.weights.as_str() {
-        "none" => "random numbers".to_string(),
-        weights => format!("the weights {weights}"),
+        "none" => "randomly initialised".to_string(),
+        weights => format!("with the weights {weights}"),
     };
-    eprintln!("\nwhat was done: {} from {start}, on {images} handwritten digits", config.model);
+    eprintln!("\nwhat was done: {}, {start}, on {images} handwritten digits", config.model);
     for (phase, accuracy) in accuracies {
         let what = match (phase, &config.fine_tune_at) {
             (PhaseName::Head, _) => "a new head over the frozen net".to_string(),
@@ -36,7 +36,7 @@ pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64
         file("confusion_matrix.png")
     );
     let best = file("weights/best.safetensors");
-    eprintln!("go on:");
+    eprintln!("what to do next:");
     for (what, command) in [
         ("use it", format!("headstart predict {best} IMAGE.png")),
         ("evaluate it", format!("headstart evaluate {best} --data sample")),
@@ -45,7 +45,7 @@ pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64
     ] {
         eprintln!("  {:<25}{command}", format!("{what}:"));
     }
-    eprintln!("these two download once what they need; photos is a folder with one for each class");
+    eprintln!("the last two download what they need, once; photos has a folder for each class");
 }
 
 const PHOTOS: &str = "headstart train --data photos --test-split 0.1 --fine-tune-at 100";

@@ -18,7 +18,7 @@ use crate::{interrupt, output};
 struct Row {
     model: String,
     variant: String,
-    /// Whether the head of 1000 classes is in it.
+    /// Whether it has the head of 1000 classes.
     top: bool,
     file: String,
     url: String,
@@ -52,7 +52,7 @@ pub fn data(args: &DataGet) -> Result<(), Failure> {
 
 fn get(args: &WeightsGet) -> Result<(), Failure> {
     let assets = published(&args.model, &args.variant, args.top)?;
-    // Without --top the file without the head is meant, not any that would do.
+    // Without --top only the file without the head is meant.
     output::line(fetch(&assets[..1])?.display())?;
     Ok(())
 }

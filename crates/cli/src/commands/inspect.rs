@@ -7,7 +7,7 @@ use crate::args::WeightsInspect;
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints what a weight file is and for which nets it is good.
+/// Prints what a weight file contains and which nets it fits.
 pub fn run(args: &WeightsInspect) -> Result<(), Failure> {
     let found = inspect(&args.file)?;
     if args.json {

@@ -29,7 +29,7 @@ struct Found<'a> {
     curve: &'a LrCurve,
 }
 
-/// Runs the test, draws it and says what follows.
+/// Runs the test, draws it and prints the suggestion.
 pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     let config = settings(args)?;
     config.check().map_err(Failure::Usage)?;
@@ -71,7 +71,7 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     progress.clear();
     let curve = curve.ok_or_else(stopped)?;
     if curve.points.len() < 3 {
-        let found = format!("{} before it ran away", curve.points.len());
+        let found = format!("{} before the loss diverged", curve.points.len());
         let hint = "lower --start";
         return Err(Error::invalid("range test", "at least 3 steps", found, hint).into());
     }
@@ -106,7 +106,7 @@ fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
         Some(path) => TrainConfig::read_for(path, data, model)?,
         None => TrainConfig { fine_tune_at: None, ..TrainConfig::defaults(data, model) },
     };
-    // The test is of one phase, whatever phases a file lists.
+    // The test is of one phase, whatever phases the file lists.
     c.unfreeze.clear();
     c.fine_tune_at.clone_from(&args.fine_tune_at);
     macro_rules! take {

@@ -79,14 +79,14 @@ fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
     Ok(compute.storing(dtype).into())
 }
 
-/// Whether a MODEL argument means a file: it is one, or has a folder or a model file's ending in it.
+/// Whether a MODEL argument means a file: it is one, or contains a folder or an extension.
 fn is_file(text: &str) -> bool {
     let path = Path::new(text);
     path.is_file() || path.components().count() > 1 || path.extension().is_some()
 }
 
 /// The classifier that MODEL and --weights mean: a model file, or a net by name with its published
-/// weights, a file's, or those inside the program.
+/// weights, those of a file, or those inside the program.
 fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
     if is_file(model) {
         if given.is_none() {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
-/// Classifies images, in order; those that cannot be read are named, and the command then fails at its end.
+/// Classifies images, in order. Images that cannot be read are named, and the command fails at its end.
 pub fn run(args: &Predict) -> Result<(), Failure> {
     check(args)?;
     let files = files(&args.images)?;
@@ -75,7 +75,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     }
     if skipped > 0 {
         eprintln!("skipped {skipped} of {} images", files.len());
-        let found = format!("{skipped} that cannot be");
+        let found = format!("{skipped} that cannot be read");
         return Err(Error::invalid("images", "files that can be read", found, "").into());
     }
     Ok(())
@@ -114,7 +114,7 @@ fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     Ok(())
 }
 
-/// All files of the arguments: folders give their files, in order, and those below.
+/// All files of the arguments: folders give their files and those of their folders, in order.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {

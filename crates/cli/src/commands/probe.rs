@@ -13,14 +13,14 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
-/// Solves a linear head on each stage's outputs and suggests where to start training.
+/// Fits a linear head on each stage's outputs and suggests where to start fine-tuning.
 pub fn run(args: &Probe) -> Result<(), Failure> {
     let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
     if is_file(&args.model) && given {
         return Err(Failure::Usage(Error::invalid(
             args.model.clone(),
             "the name of a net with these flags",
-            "a model file, which says itself how images enter it",
+            "a model file, which has these settings inside",
             "leave --weights, --image-size and --interpolation out",
         )));
     }
@@ -78,7 +78,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         return Ok(());
     }
     let width = probed.stages.iter().map(|s| s.layer.len()).max().unwrap_or(0).max(5);
-    output::line(format!("{:width$}  index  features  accuracy  on its own images", "layer"))?;
+    output::line(format!("{:width$}  index  features  accuracy  training accuracy", "layer"))?;
     for s in &probed.stages {
         output::line(format!(
             "{:width$}  {:5}  {:8}  {:8.4}  {:17.4}",

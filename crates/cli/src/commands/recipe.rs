@@ -1,4 +1,4 @@
-//! `headstart recipe`, and what `headstart train --recipe` begins with.
+//! `headstart recipe`, and the start of `headstart train --recipe`.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct Chosen<'a> {
     flags: Vec<String>,
 }
 
-/// Prints the settings that a recipe stands for.
+/// Prints the settings that a recipe chooses.
 pub fn run(args: &args::Recipe) -> Result<(), Failure> {
     let (settings, facts, recipe, _) = by_recipe(args)?;
     let flags = recipe.config.flags()?;
@@ -46,7 +46,7 @@ pub fn run(args: &args::Recipe) -> Result<(), Failure> {
     explain(&recipe, &mut |line| Ok(output::line(line)?))
 }
 
-/// Says on stderr what a recipe chose.
+/// Prints on stderr what a recipe chose.
 pub fn announce(recipe: &Recipe) -> Result<(), Failure> {
     eprintln!("recipe {}: {}", recipe.name, words(&recipe.config.flags()?));
     let mut say = |line: String| {
@@ -66,7 +66,7 @@ fn explain(
     say(format!("estimated: {}", duration(recipe.seconds)))
 }
 
-/// Flags as a shell takes them.
+/// Flags, quoted for a shell.
 fn words(flags: &[String]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
     let word = |flag: &String| match flag.chars().all(plain) && !flag.is_empty() {

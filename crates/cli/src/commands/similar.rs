@@ -24,7 +24,7 @@ struct Found<'a> {
     similarity: f32,
 }
 
-/// Names the images of a data set whose features point the way an image's do.
+/// Names the images of a data set whose features are most similar to those of an image, by cosine.
 pub fn run(args: &Similar) -> Result<(), Failure> {
     if args.top_k == 0 {
         return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));

@@ -7,11 +7,11 @@ use crate::args::Summary;
 use crate::failure::Failure;
 use crate::output;
 
-/// Lists a net's layers: alone, or as the article trains it.
+/// Lists a net's layers: alone, or with upsampling and head as in the Keras tutorial.
 pub fn run(args: &Summary) -> Result<(), Failure> {
     let recipe = Recipe::named(&args.model).map_err(Failure::Usage)?;
     let classes = args.classes.or(args.fine_tune_at.as_ref().map(|_| 10));
-    // The article's images: 32 pixels, enlarged to the net's own size.
+    // The Keras tutorial's images: 32 pixels, upsampled to the net's own size.
     let (size, upsample) = match (args.image_size, args.upsample, &args.fine_tune_at) {
         (None, None, Some(_)) if recipe.image_size % 32 == 0 => (32, recipe.image_size / 32),
         (None, Some(factor), _) => (recipe.image_size.div_ceil(factor.max(1)), factor),

@@ -59,7 +59,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// The entries of the cache of kept outputs.
+    /// The entries of the feature cache.
     pub fn kept(&self) -> Vec<PathBuf> {
         let root = self.cache.path().join("features");
         let Ok(entries) = fs::read_dir(root) else { return Vec::new() };

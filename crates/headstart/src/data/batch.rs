@@ -1,11 +1,11 @@
 //! Some images with their labels.
 
-/// Second labels of a batch whose images are mixed of two each.
+/// Second labels of a batch in which each image is mixed from two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixed {
-    /// Class index of each image's second part.
+    /// Class index of each image's second label.
     pub labels: Vec<u32>,
-    /// What that part has of the image, from 0 to 1.
+    /// Fraction of the image that belongs to it, from 0 to 1.
     pub share: f32,
 }
 
@@ -85,7 +85,7 @@ impl Pixels {
 pub struct Batch {
     /// RGB, `[count, height, width, 3]`, row-major.
     pub images: Pixels,
-    /// Class index of each image, or of its first part.
+    /// Class index of each image, or of its first label.
     pub labels: Vec<u32>,
     /// Position of each image in the subset.
     pub indices: Vec<usize>,

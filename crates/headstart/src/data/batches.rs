@@ -34,13 +34,13 @@ use crate::error::{Error, Result};
 /// How a [`Loader`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Images a batch, at least 1.
+    /// Batch size, at least 1.
     pub batch_size: usize,
     /// The images' size in a batch.
     pub target: Target,
-    /// Background threads, at least 1; what comes out does not depend on it.
+    /// Background threads, at least 1; results do not depend on it.
     pub threads: usize,
-    /// Batches held ready or in work, at least 1.
+    /// Batches that are ready or being made, at least 1.
     pub prefetch: usize,
 }
 
@@ -62,8 +62,8 @@ pub fn epoch_order(seed: u64, epoch: usize, n: usize, shuffle: bool) -> Vec<usiz
     RandomState::new(split_mix_64(state) as u32).permutation(n)
 }
 
-/// The order of a balanced epoch, by `seed` and `epoch` alone: as many images as there are `labels`, every class that
-/// has any as often as the others (to one), its images in turn, each turn shuffled.
+/// The order of a balanced epoch, by `seed` and `epoch` alone: as many images as there are `labels`, and every class
+/// that has images equally often (to one image). The images of a class are used in turn, in shuffled rounds.
 pub fn balanced_order(seed: u64, epoch: usize, labels: &[usize]) -> Vec<usize> {
     let mut classes = vec![Vec::new(); labels.iter().max().map_or(0, |m| m + 1)];
     labels.iter().enumerate().for_each(|(i, &label)| classes[label].push(i));
@@ -195,7 +195,7 @@ impl Loader {
         Loader::augmented(subset, order, options, Augment::default())
     }
 
-    /// As [`Loader::new`], with every image changed at random.
+    /// As [`Loader::new`], with every image augmented.
     ///
     /// # Errors
     /// As [`Loader::new`].

@@ -62,7 +62,7 @@ impl<'a> Rgb8<'a> {
     }
 }
 
-/// Decodes a JPEG, PNG, WebP, GIF or BMP, told apart by content; `path` only names it in errors.
+/// Decodes a JPEG, PNG, WebP, GIF or BMP, recognised by content; `path` only names it in errors.
 ///
 /// The result is what Pillow's `ImageOps.exif_transpose(Image.open(..)).convert("RGB")` gives: the picture
 /// stands as its EXIF orientation says (in a PNG only an eXIf chunk before the pixels counts), grey is

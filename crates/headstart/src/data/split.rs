@@ -1,4 +1,4 @@
-//! Which rows go where: scikit-learn's `train_test_split`, row for row, and stratified limits.
+//! Splits of a data set: scikit-learn's `train_test_split`, row for row, and stratified limits.
 //!
 //! ```
 //! use headstart::split::train_test_split;
@@ -150,7 +150,7 @@ pub fn train_test_split(n: usize, test_size: f64, seed: u32) -> Result<Split> {
 
 /// Picks `count` of the samples with the given labels, seeded, each class in proportion.
 ///
-/// Shares are rounded by largest remainder, and every class keeps at least one sample when
+/// Parts are rounded by largest remainder, and every class keeps at least one sample when
 /// `count` allows it. The positions come back ascending; all of them when `count >= labels.len()`.
 pub fn stratified(labels: &[usize], count: usize, seed: u32) -> Vec<usize> {
     if count >= labels.len() {
@@ -172,7 +172,7 @@ pub fn stratified(labels: &[usize], count: usize, seed: u32) -> Vec<usize> {
     chosen
 }
 
-/// Shares of `count` (at most the sum of `totals`) in proportion to `totals`.
+/// Splits `count` (at most the sum of `totals`) in proportion to `totals`.
 fn quotas(totals: &[usize], count: usize) -> Vec<usize> {
     let sum: u128 = totals.iter().map(|&t| t as u128).sum();
     if sum == 0 {

@@ -50,7 +50,7 @@ use crate::net::parameters::Parameters;
 use crate::net::weights::Tensor;
 use arena::{At, Source, Split};
 
-/// What a group keeps between steps.
+/// What a group stores between steps.
 #[derive(Debug, Default)]
 struct State {
     forward: Packed,
@@ -87,9 +87,9 @@ pub struct Executor {
     packed: Packed,
     /// The weights that the plan trains; the values of all others are left out.
     parameters: Parameters,
-    /// How they learn.
+    /// The optimizer and its settings.
     training: Option<Training>,
-    /// Their average, where one is asked for, as `parameters` has them.
+    /// Their EMA, if wanted, in the order of `parameters`.
     average: Option<Parameters>,
     /// Of the last step, and the sums of each replica since the last update.
     gradients: Gradients,
@@ -102,7 +102,7 @@ pub struct Executor {
     seed: u64,
     /// Pixels as floats, for sources that others than frames read.
     staged: Vec<Vec<f32>>,
-    /// Seconds of each step of the last run, where they are asked for.
+    /// Seconds of each step of the last run, if measured.
     seconds: Option<Vec<f64>>,
 }
 
@@ -171,7 +171,7 @@ impl Executor {
     }
 
     /// In debug builds, fills the buffers whose life begins at a step with NaN, so that a result
-    /// that depends on what lay there before cannot pass a test.
+    /// that depends on earlier contents cannot pass a test.
     fn poison(&mut self, step: usize) {
         if cfg!(debug_assertions) {
             for i in 0..self.plan.buffers.len() {
@@ -395,7 +395,7 @@ impl Execute for Executor {
     }
 }
 
-/// What training asks for before [`Execute::prepare`] or without it.
+/// The error of training without [`Execute::prepare`].
 fn not_prepared() -> Error {
     Error::invalid("executor", "one that is prepared for training", "one that is not", "")
 }

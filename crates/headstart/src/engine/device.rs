@@ -1,4 +1,4 @@
-//! Where nets run.
+//! Devices on which nets run.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::net::graph::Graph;
 use crate::net::parameters::Parameters;
 
-/// What plans run on. Clones share it.
+/// A device that plans run on. Clones share it.
 ///
 /// ```
 /// use headstart::Device;
@@ -42,7 +42,7 @@ impl Device {
         Ok(Compute::new(threads).map_err(failed)?.into())
     }
 
-    /// The threads of this machine, for what does not run on the device: decoding, L-BFGS.
+    /// The threads of this machine, for work that does not run on the device: decoding, L-BFGS.
     pub fn compute(&self) -> &Arc<Compute> {
         match self {
             Device::Cpu(compute) => compute,
@@ -56,21 +56,22 @@ impl Device {
         }
     }
 
-    /// Bytes, of which the offset of every buffer is a multiple.
+    /// Alignment: the offset of every buffer is a multiple of this many bytes.
     pub fn alignment(&self) -> usize {
         match self {
             Device::Cpu(_) => HOST_ALIGNMENT,
         }
     }
 
-    /// Names all that the bits of a result depend on, beside the plan: devices that round alike have the same.
+    /// Names everything, besides the plan, that the bits of a result depend on: devices that round in the same way have the
+    /// same fingerprint.
     pub fn fingerprint(&self) -> String {
         match self {
             Device::Cpu(compute) => format!("{} {}", compute.isa(), compute.dtype.name()),
         }
     }
 
-    /// A plan for `request` on this device, with memory and weights; random numbers follow from `seed`.
+    /// A plan for `request` on this device, with memory and weights; `seed` is that of random numbers.
     ///
     /// # Errors
     /// As [`Plan::new`]; if `parameters` lack a tensor of the graph or hold one of another size.

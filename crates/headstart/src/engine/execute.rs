@@ -1,5 +1,5 @@
-//! What runs a plan: one implementation a kind of device. Weights, gradients and the optimizer's state
-//! stay with it; the caller sends images in and asks for what it wants to know.
+//! Running a plan: one implementation for each kind of device. Weights, gradients and the optimizer's state
+//! stay on the device; the caller sends images and reads results.
 //!
 //! ```
 //! use headstart::execute::{Training, Turn, Weights};
@@ -61,7 +61,7 @@ impl<'a> Input<'a> {
         self.len() == 0
     }
 
-    /// What the net computes with: bytes become floats.
+    /// The values as the net computes with them: bytes become floats.
     pub fn dtype(self) -> DType {
         match self {
             Input::Bytes(_) => DType::F32,
@@ -69,7 +69,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Some images of `count`, which have as many elements each.
+    /// Some of `count` images, each with the same number of elements.
     ///
     /// # Panics
     /// If `images` ends after `count`.
@@ -136,19 +136,19 @@ impl<'a> From<&'a Values> for Input<'a> {
     }
 }
 
-/// How a plan for training learns.
+/// How a plan for training is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
     /// The optimizer, with its state.
     pub optimizer: Optimizer,
-    /// What training images are compared with: Keras's `class_weight` (the loss of a batch is the sum over the
+    /// Weights of classes and smoothing of labels in the loss: Keras's `class_weight` (the loss of a batch is the sum over the
     /// number of images) and `label_smoothing`.
     pub targets: Targets,
-    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), which goes before `clip_norm`.
+    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), applied before `clip_norm`.
     pub clip_value: Option<f32>,
-    /// Largest norm of all gradients together (Keras's `global_clipnorm`).
+    /// Largest global norm of the gradients (Keras's `global_clipnorm`).
     pub clip_norm: Option<f32>,
-    /// Share of the old value that an exponential moving average (EMA) of all that trains keeps at each update.
+    /// Decay of an exponential moving average (EMA) of all that trains.
     pub average: Option<f32>,
 }
 
@@ -159,7 +159,7 @@ impl Training {
         Training { optimizer, targets, clip_value: None, clip_norm: None, average: None }
     }
 
-    /// Fails unless the settings suit a net with so many classes.
+    /// Fails unless the settings suit a net with this many classes.
     ///
     /// # Errors
     /// If there is not a weight for each class, or none, or smoothing is not a number from 0 to below 1.
@@ -177,7 +177,7 @@ impl Training {
     }
 }
 
-/// Which of the passes of training one is; dropout's random numbers follow from it.
+/// The number of a training pass, from which dropout's random numbers follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Number of the step, from 0.
@@ -189,13 +189,13 @@ pub struct Turn {
 /// Which of an executor's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// Those that gradient descent changes, with batch norm's moving statistics.
+    /// The current ones, with batch norm's moving statistics.
     Current,
-    /// Their moving average; the current ones where none is asked for.
+    /// The EMA weights; the current ones without EMA.
     Average,
 }
 
-/// Adds up replicas' sums of gradients: `own` are this process's, in replica order, and `sum` receives the sum
+/// Sums the replicas' gradients: `own` are this process's, in replica order, and `sum` receives the sum
 /// over the replicas of all processes, taken in replica order.
 pub type SumReplicas<'s> = dyn FnMut(&[&[f32]], &mut [f32]) -> Result<()> + 's;
 
@@ -204,7 +204,7 @@ pub trait Execute: std::fmt::Debug + Send {
     /// The plan.
     fn plan(&self) -> &Plan;
 
-    /// Takes over all weights; an average begins anew from them.
+    /// Loads all weights; EMA weights start again from them.
     ///
     /// # Errors
     /// If `parameters` lack a tensor of the graph or hold one of another size.
@@ -213,35 +213,35 @@ pub trait Execute: std::fmt::Debug + Send {
     /// Computes the outputs of a plan for inference for `count` images; `inputs` in the order of the plan's sources.
     ///
     /// # Errors
-    /// If `count` is 0 or above the plan's batch, an input has not the length or type it should, or the
+    /// If `count` is 0 or above the plan's batch, an input has a wrong length or type, or the
     /// plan is for training.
     fn forward(&mut self, inputs: &[Input<'_>], count: usize) -> Result<()>;
 
-    /// Copies the value of the `output`th output for the images of the last run, replacing what `into` holds.
+    /// Copies the value of the `output`th output for the images of the last run into `into`, replacing its contents.
     ///
     /// # Errors
     /// If there is no such output.
     fn read(&mut self, output: usize, into: &mut Values) -> Result<()>;
 
-    /// Sum of the losses of images with these labels, and hits, of a plan for inference whose only output is the
+    /// Sum of the losses of images with these labels, and number of correct predictions, of a plan for inference whose only output is the
     /// net's probabilities.
     ///
     /// # Errors
     /// As [`Execute::forward`]; if a label is out of range.
     fn evaluate(&mut self, inputs: &[Input<'_>], labels: &[u32]) -> Result<BatchLoss>;
 
-    /// Sets how a plan for training learns. Before the first call every step fails.
+    /// Sets the optimizer and its settings. Before the first call every training step fails.
     ///
     /// # Errors
     /// If the plan is for inference, or [`Training::check`] fails.
     fn prepare(&mut self, training: Training) -> Result<()>;
 
-    /// Forward and backward for images of one replica, which have a label each, or two that share them. The mean
+    /// Forward and backward for images of one replica, which have one label each, or two with fractions. The mean
     /// gradient stays on the device. Batch norm's moving statistics follow replica 0, as PyTorch's DDP broadcasts
     /// the buffers of rank 0.
     ///
     /// # Errors
-    /// As [`Execute::forward`]; if the plan is not for training; if a label or its share is out of range.
+    /// As [`Execute::forward`]; if the plan is not for training; if a label or its fraction is out of range.
     fn train_step(
         &mut self,
         inputs: &[Input<'_>],
@@ -255,20 +255,20 @@ pub trait Execute: std::fmt::Debug + Send {
     /// If there was no step.
     fn accumulate(&mut self) -> Result<()>;
 
-    /// Puts the replicas' sums, added up by `sum` tensor by tensor and divided by `images`, in the place of the
-    /// gradients, and begins new sums.
+    /// Replaces the gradients by the replicas' sums, which `sum` adds up tensor by tensor, divided by `images`, and
+    /// starts new sums.
     ///
     /// # Errors
-    /// What `sum` fails with; if there are no images.
+    /// The errors of `sum`; if there are no images.
     fn reduce(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()>;
 
-    /// Clips the gradients and changes the weights by them, and their average.
+    /// Clips the gradients, and updates the weights and their EMA.
     ///
     /// # Errors
     /// If there are no gradients.
     fn update(&mut self, learning_rate: f32) -> Result<()>;
 
-    /// Copies the gradients of the last step, or those that [`Execute::reduce`] put in their place.
+    /// Copies the gradients of the last step, or those that replaced them in [`Execute::reduce`].
     ///
     /// # Errors
     /// If the device cannot be read.
@@ -280,19 +280,19 @@ pub trait Execute: std::fmt::Debug + Send {
     /// If `parameters` are another net's.
     fn download(&mut self, which: Weights, parameters: &mut Parameters) -> Result<()>;
 
-    /// Copies the moving statistics that the plan trains, one after the other, replacing what `into` holds.
+    /// Copies the moving statistics that the plan trains, one after the other into `into`, replacing its contents.
     ///
     /// # Errors
     /// If the device cannot be read.
     fn statistics(&mut self, into: &mut Vec<f32>) -> Result<()>;
 
-    /// Takes over what [`Execute::statistics`] gave in another process.
+    /// Loads what [`Execute::statistics`] returned in another process.
     ///
     /// # Errors
-    /// If they are as many as another net has.
+    /// If their number is that of another net.
     fn set_statistics(&mut self, values: &[f32]) -> Result<()>;
 
-    /// Takes over the average of the weights that the plan trains, where one is asked for.
+    /// Loads the EMA of the weights that the plan trains, if there is one.
     ///
     /// # Errors
     /// If `parameters` are another net's.
@@ -304,7 +304,7 @@ pub trait Execute: std::fmt::Debug + Send {
     /// If the device cannot be read.
     fn optimizer_state(&mut self) -> Result<Vec<Tensor>>;
 
-    /// Takes over what [`Execute::optimizer_state`] gave.
+    /// Loads what [`Execute::optimizer_state`] returned.
     ///
     /// # Errors
     /// If a tensor is not of this net, or not of the optimizer.
@@ -349,7 +349,7 @@ pub(super) fn check_inputs(
     Ok(())
 }
 
-/// Fails unless every image has a class below `classes`, or two and a share from 0 to 1.
+/// Fails unless every image has a class below `classes`, or two and a fraction from 0 to 1.
 pub(super) fn check_labels(labels: Labels<'_>, classes: usize) -> Result<()> {
     let (second, share) = labels.second.unwrap_or((labels.first, 0.0));
     if let Some(label) = labels.first.iter().chain(second).find(|&&l| l as usize >= classes) {
@@ -357,7 +357,7 @@ pub(super) fn check_labels(labels: Labels<'_>, classes: usize) -> Result<()> {
         return Err(Error::invalid("label", expected, label.to_string(), ""));
     }
     if second.len() != labels.first.len() || !(0.0..=1.0).contains(&share) {
-        let expected = format!("{}, with a share from 0 to 1", labels.first.len());
+        let expected = format!("{}, with a fraction from 0 to 1", labels.first.len());
         let found = format!("{}, with {share}", second.len());
         return Err(Error::invalid("second labels", expected, found, ""));
     }

@@ -1,4 +1,4 @@
-//! What a training step leaves.
+//! Gradients and results of a training step.
 
 /// Gradients in the order of [`Parameters::tensors`](crate::net::parameters::Parameters::tensors); empty for what is not trained.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -8,7 +8,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Scales all tensors by one factor so that the norm of all of them together is at most `most` (Keras's
+    /// Scales all tensors by one factor so that their global norm is at most `most` (Keras's
     /// `global_clipnorm`; Pascanu et al. 2013). A norm that is not a number is left for the loss to show.
     pub fn clip_norm(&mut self, most: f32) {
         let square = |t: &Vec<f32>| t.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
@@ -19,7 +19,7 @@ impl Gradients {
         }
     }
 
-    /// Brings every element into `-most..=most` (Keras's `clipvalue`).
+    /// Clips every element to `-most..=most` (Keras's `clipvalue`).
     pub fn clip_value(&mut self, most: f32) {
         self.tensors.iter_mut().flatten().for_each(|g| *g = g.clamp(-most, most));
     }
@@ -28,7 +28,7 @@ impl Gradients {
 /// The sum of a replica's gradients of several steps, weighted by their images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accumulated {
-    /// The replica whose steps they are of.
+    /// The replica.
     pub replica: usize,
     pub sum: Gradients,
 }
@@ -39,7 +39,7 @@ impl Accumulated {
         Accumulated { replica, sum: Gradients::default() }
     }
 
-    /// Takes in the mean gradients of so many images.
+    /// Adds the mean gradients of `images` images.
     pub fn add(&mut self, gradients: &Gradients, images: usize) {
         if self.sum.tensors.len() != gradients.tensors.len() {
             self.sum.tensors = gradients.tensors.iter().map(|t| vec![0.0; t.len()]).collect();
@@ -49,7 +49,7 @@ impl Accumulated {
         }
     }
 
-    /// Begins anew.
+    /// Starts a new sum.
     pub fn clear(&mut self) {
         self.sum.tensors.iter_mut().for_each(|tensor| tensor.fill(0.0));
     }

@@ -1,4 +1,4 @@
-//! A model's answers and inner values for many images.
+//! A model's predictions and inner values for many images.
 //!
 //! ```
 //! use headstart::{Control, Dataset, Device, Model, inference};
@@ -8,7 +8,7 @@
 //! let device = Device::cpu(0)?;
 //! let (mut go_on, pooled) = (|_done: usize| Control::Continue, [model.pooled()]);
 //! let features = inference::features(&model, &data.train, &pooled, &device, 32, &mut go_on)?;
-//! assert_eq!(features.unwrap().elements, [64]); // numbers an image
+//! assert_eq!(features.unwrap().elements, [64]); // features per image
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -81,8 +81,8 @@ pub fn read_floats(executor: &mut dyn Execute, output: usize) -> Result<Vec<f32>
     })
 }
 
-/// Computes the values of `nodes` for every image, in order. `progress` is told how many images are
-/// done; `None` if it said to stop.
+/// Computes the values of `nodes` for every image, in order. `progress` gets how many images are
+/// done; `None` if it stopped it.
 ///
 /// # Errors
 /// If an image cannot be decoded or the plan cannot be made.
@@ -121,7 +121,7 @@ pub fn features(
     Ok((control == Control::Continue).then_some(features))
 }
 
-/// Calls `run` with the pixels of every batch and its number of images, in order; `progress` is told how many images
+/// Calls `run` with the pixels of every batch and its number of images, in order; `progress` gets how many images
 /// are done.
 pub(crate) fn each_batch(
     model: &Model,
@@ -193,7 +193,7 @@ pub fn probabilities(
 /// images in the report.
 ///
 /// # Errors
-/// As [`features`], and if the model's answers are not numbers.
+/// As [`features`], and if the model's predictions are not numbers.
 pub fn evaluate(
     model: &Model,
     subset: &Subset,
@@ -209,7 +209,7 @@ pub fn evaluate(
     report(model, split, &p, labels).map(Some)
 }
 
-/// Figures of class probabilities `p`, `[images, classes]` row-major.
+/// Metrics of class probabilities `p`, `[images, classes]` row-major.
 ///
 /// # Errors
 /// If they are not numbers.

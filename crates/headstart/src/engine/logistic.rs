@@ -1,15 +1,15 @@
-//! Multinomial logistic regression, solved to its optimum: a softmax head over features that stay.
+//! Multinomial logistic regression by L-BFGS: a softmax head over fixed features, at its optimum.
 //!
 //! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
-//! `kernel_regularizer=l2(l2)`; the bias is free. It is strictly convex in the kernel, so there is one
-//! solution, which L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) goes to, in variables
-//! in which the way is short.
+//! `kernel_regularizer=l2(l2)`; the bias is not penalised. It is strictly convex in the kernel, so there is one
+//! solution. L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) finds it, in variables in
+//! which it takes few steps.
 //!
 //! ```
 //! use headstart::Compute;
 //! use headstart::logistic::{Examples, SolveOptions, solve};
 //!
-//! // One number an image; class 1 where it is large.
+//! // One feature per image; class 1 where it is large.
 //! let features = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0];
 //! let labels = [0, 0, 0, 1, 1, 1];
 //! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
@@ -35,7 +35,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use basis::Basis;
 
-/// Images whose class scores are held at a time.
+/// Images whose class scores are in memory at a time.
 const BLOCK: usize = 512;
 /// Steps that L-BFGS remembers.
 const MEMORY: usize = 10;
@@ -45,7 +45,7 @@ const MEMORY: usize = 10;
 pub struct Examples<'a> {
     /// `[images, width]`, row-major.
     pub features: &'a [f32],
-    /// Numbers an image.
+    /// Features per image.
     pub width: usize,
     /// Class index of each image.
     pub labels: &'a [usize],
@@ -53,14 +53,14 @@ pub struct Examples<'a> {
     pub classes: usize,
 }
 
-/// How far to go.
+/// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolveOptions {
-    /// Weight of the squared kernel, 0 or more.
+    /// L2 penalty of the kernel, 0 or more.
     pub l2: f64,
-    /// Ends when no element of the gradient is further from 0.
+    /// Tolerance: ends when no element of the gradient is further from 0.
     pub tolerance: f64,
-    /// Ends after so many steps.
+    /// Ends after this many steps.
     pub iterations: usize,
 }
 
@@ -75,11 +75,11 @@ impl Default for SolveOptions {
 pub struct LinearHead {
     /// `[width, classes]`, row-major, as a dense layer's kernel.
     pub kernel: Vec<f32>,
-    /// One a class.
+    /// One per class.
     pub bias: Vec<f32>,
-    /// The loss there, with the squared kernel.
+    /// The loss, with the penalty.
     pub loss: f64,
-    /// Greatest element of the gradient there, without its sign.
+    /// Greatest element of the gradient, without its sign.
     pub gradient: f64,
     /// Evaluations of loss and gradient.
     pub evaluations: usize,
@@ -104,16 +104,16 @@ impl LinearHead {
         p
     }
 
-    /// Kernel and bias as the solver has them.
+    /// Kernel and bias in the solver's variables.
     fn wide(&self) -> [Vec<f64>; 2] {
         [&self.kernel, &self.bias].map(|values| values.iter().map(|&v| f64::from(v)).collect())
     }
 }
 
-/// Solves for the head of least loss. The result does not depend on the number of threads.
+/// Fits the head of least loss. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// If lengths do not fit each other, there is nothing to learn from, a feature is not a finite number, or an
+/// If lengths do not fit each other, there are no examples, a feature is not a finite number, or an
 /// option is out of range.
 pub fn solve(
     compute: &Compute,
@@ -123,7 +123,7 @@ pub fn solve(
     solve_near(compute, examples, options, None)
 }
 
-/// As [`solve`], beginning at a head that may be near.
+/// As [`solve`], starting from a head that may be close.
 pub(crate) fn solve_near(
     compute: &Compute,
     examples: Examples<'_>,
@@ -134,19 +134,19 @@ pub(crate) fn solve_near(
     solve_from(compute, examples, options, start, &mut |_| Control::Continue)?.ok_or_else(stopped)
 }
 
-/// How far a head is solved.
+/// Progress of a fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Solving {
     /// Evaluations of loss and gradient so far.
     pub evaluations: usize,
     /// Greatest element of the gradient at the best point so far, without its sign.
     pub gradient: f64,
-    /// How much of the way from the first gradient to the tolerance is done, by orders of magnitude, 0 to 1.
+    /// Progress from 0 to 1: from the first gradient to the tolerance, by orders of magnitude.
     pub fraction: f64,
 }
 
-/// As [`solve`], beginning at `start`, which may be near. `watch` hears of every evaluation and may say to stop: then
-/// there is no head.
+/// As [`solve`], starting from `start`, which may be close. `watch` is called for every evaluation and may stop the
+/// fit: then there is no head.
 ///
 /// # Errors
 /// As [`solve`], and if `start` is of other sizes.
@@ -173,7 +173,7 @@ pub fn solve_from(
     problem.at(&first);
     let outcome = || -> std::result::Result<(), argmin::core::Error> {
         let search = MoreThuenteLineSearch::new().with_c(1e-4, 0.9)?;
-        // The problem itself says when it is solved.
+        // The problem itself ends the search when it has converged.
         let solver = LBFGS::new(search, MEMORY).with_tolerance_grad(0.0)?;
         let solver = solver.with_tolerance_cost(0.0)?;
         let configure = |state: argmin::core::IterState<_, _, (), (), (), f64>| {
@@ -182,7 +182,7 @@ pub fn solve_from(
         Executor::new(problem, solver).configure(configure).ctrlc(false).run()?;
         Ok(())
     };
-    // A line search that finds no better point ends at the best that was seen, which says how good it is.
+    // A line search that finds no better point ends at the best one so far, whose gradient says how good it is.
     let _ = outcome();
     let memo = memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Memo { ref best, evaluations, stopped, .. } = *memo;
@@ -228,12 +228,12 @@ fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
 struct Point {
     /// Its values in the basis.
     at: Vec<f64>,
-    /// The head they stand for.
+    /// The head that they describe.
     head: Vec<f64>,
     loss: f64,
-    /// By the values.
+    /// Gradient by the values.
     gradient: Vec<f64>,
-    /// Greatest element of the gradient by the head, without its sign.
+    /// Greatest element of the gradient by the head's weights, without its sign.
     steepest: f64,
 }
 
@@ -242,9 +242,9 @@ struct Memo {
     last: Point,
     best: Point,
     evaluations: usize,
-    /// The first point's steepest.
+    /// Greatest element of the first point's gradient.
     first: f64,
-    /// Whether the caller said to stop.
+    /// Whether the caller stopped it.
     stopped: bool,
 }
 
@@ -254,7 +254,7 @@ struct Problem<'a, 'w> {
     l2: f64,
     tolerance: f64,
     basis: &'a Basis,
-    /// The search asks for loss and gradient of a point one after the other.
+    /// The last point: the search asks for its loss and its gradient one after the other.
     memo: &'a Mutex<Memo>,
     watch: &'a RefCell<&'w mut dyn FnMut(Solving) -> Control>,
 }
@@ -267,12 +267,12 @@ impl std::error::Error for Solved {}
 
 impl std::fmt::Display for Solved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("solved")
+        f.write_str("converged")
     }
 }
 
 impl Problem<'_, '_> {
-    /// Loss and gradient at `at`; none where the problem was solved before, or the caller said to stop.
+    /// Loss and gradient at `at`; none after convergence, or if the caller stopped it.
     fn at(&self, at: &[f64]) -> Option<Point> {
         let mut memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if memo.last.at != at {
@@ -297,7 +297,7 @@ impl Problem<'_, '_> {
         Some(memo.last.clone())
     }
 
-    /// Says how far the solution is.
+    /// Reports progress.
     fn tell(&self, memo: &Memo) -> Control {
         let gradient = memo.best.steepest;
         let fraction = (memo.first / gradient).ln() / (memo.first / self.tolerance).ln();
@@ -373,7 +373,7 @@ fn softmax(row: &mut [f64]) {
     row.iter_mut().for_each(|v| *v /= sum);
 }
 
-/// Mean and deviation of each feature, to bring features to mean 0 and deviation 1.
+/// Mean and standard deviation of each feature, to standardise features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaler {
     mean: Vec<f32>,
@@ -381,7 +381,7 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// That of features, `[images, width]`. A feature that never changes becomes 0.
+    /// The scaler of features, `[images, width]`. A constant feature becomes 0.
     pub fn new(features: &[f32], width: usize) -> Scaler {
         let count = (features.len() / width.max(1)).max(1) as f64;
         let (mut mean, mut squares) = (vec![0.0f64; width], vec![0.0f64; width]);

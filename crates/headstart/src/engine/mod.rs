@@ -1,4 +1,4 @@
-//! How a net is run: plans, what executes them, what follows from that.
+//! How a net is run: plans, and what executes them.
 
 pub mod cpu;
 pub mod device;

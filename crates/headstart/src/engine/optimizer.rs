@@ -1,4 +1,4 @@
-//! Weight updates.
+//! Optimizers: weight updates.
 //!
 //! ```
 //! use headstart::optimizer::{Optimizer, Rule};
@@ -13,29 +13,29 @@ use crate::error::{Error, Result};
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::Tensor;
 
-/// Which update rule, with its settings; the learning rate is the trainer's.
+/// Which optimizer, with its settings; the learning rate is the trainer's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase")]
 pub enum Rule {
-    /// `v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon)`, as Keras.
+    /// `v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon)`, as in Keras.
     RmsProp {
-        /// Share of the old mean square that is kept.
+        /// Decay of the mean square.
         rho: f32,
         /// Added under the root.
         epsilon: f32,
     },
     /// Gradient descent, with momentum where it is not 0.
     Sgd {
-        /// Share of the last step that is repeated.
+        /// Momentum: fraction of the last step that is repeated.
         momentum: f32,
         /// Nesterov's variant.
         nesterov: bool,
     },
-    /// Adam (Kingma and Ba 2014), as Keras; with [`WeightDecay`] it is Keras's AdamW.
+    /// Adam (Kingma and Ba 2014), as in Keras; with [`WeightDecay`] it is Keras's AdamW.
     Adam {
-        /// Share of the old mean gradient that is kept.
+        /// Decay of the mean gradient.
         beta_1: f32,
-        /// Share of the old mean square that is kept.
+        /// Decay of the mean square.
         beta_2: f32,
         /// Added to the root.
         epsilon: f32,
@@ -59,7 +59,7 @@ impl Rule {
         }
     }
 
-    /// Names of the memory that the rule keeps for each parameter, as Keras has them.
+    /// Names of the state that the optimizer has for each parameter, as in Keras.
     pub(super) fn memory(self) -> &'static [&'static str] {
         match self {
             Rule::RmsProp { .. } => &["velocity"],
@@ -69,14 +69,14 @@ impl Rule {
     }
 }
 
-/// Which parameters [`WeightDecay`] shrinks.
+/// Which parameters have [`WeightDecay`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecayOf {
-    /// All that train, as Keras's optimizers do.
+    /// All that train, as in Keras's optimizers.
     #[default]
     All,
-    /// Kernels alone: neither biases nor batch norm's gamma and beta.
+    /// Kernels only: neither biases nor batch norm's gamma and beta.
     Kernels,
 }
 
@@ -85,9 +85,9 @@ pub enum DecayOf {
 /// momentum `m` shrinks weights as fast as a rate of `l / (1 - m)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WeightDecay {
-    /// The share of the learning rate by which weights shrink; 0 for not at all.
+    /// The fraction of the learning rate by which weights shrink; 0 for no decay.
     pub rate: f32,
-    /// What shrinks.
+    /// Which parameters.
     pub of: DecayOf,
 }
 
@@ -97,16 +97,16 @@ impl WeightDecay {
     }
 }
 
-/// An update rule with its memory.
+/// An optimizer with its state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
-    /// The rule.
+    /// Which optimizer.
     pub rule: Rule,
-    /// Step size.
+    /// Learning rate.
     pub learning_rate: f32,
-    /// How weights shrink.
+    /// The weight decay.
     pub weight_decay: WeightDecay,
-    /// By how much the step size of each parameter is multiplied; empty for not at all.
+    /// Factor on the learning rate of each parameter; empty for none.
     pub(super) scales: Vec<f32>,
     /// Updates done.
     pub(super) iterations: u64,
@@ -121,7 +121,7 @@ const ITERATIONS: &str = "iterations";
 const UPDATES: f32 = 1e15;
 
 impl Optimizer {
-    /// A rule without any memory yet.
+    /// An optimizer without state yet.
     ///
     /// # Errors
     /// If a setting is out of range.
@@ -168,14 +168,14 @@ impl Optimizer {
         Ok(Optimizer { weight_decay, ..self })
     }
 
-    /// The same with a step size of its own for each parameter, as a share of the learning rate.
+    /// The same with a factor on the learning rate for each parameter.
     #[must_use]
     pub fn with_scales(self, scales: Vec<f32>) -> Optimizer {
         Optimizer { scales, ..self }
     }
 
-    /// The memory as named tensors, to be stored: `LAYER/ROLE/momentum` and the like, and the number
-    /// of updates as `iterations` (exact up to 2^24 of them; the rules forget such numbers long before).
+    /// The state as named tensors, to be stored: `LAYER/ROLE/momentum` and similar, and the number
+    /// of updates as `iterations` (exact up to 2^24; its effect is gone long before).
     pub fn tensors(&self, parameters: &Parameters) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for (p, state) in parameters.tensors.iter().zip(&self.state) {
@@ -191,10 +191,10 @@ impl Optimizer {
         tensors
     }
 
-    /// Takes memory that [`Self::tensors`] gave.
+    /// Loads state that [`Self::tensors`] returned.
     ///
     /// # Errors
-    /// If a tensor is not of `parameters`, or not of the rule.
+    /// If a tensor is not of `parameters`, or not of this optimizer.
     pub fn restore(&mut self, parameters: &Parameters, tensors: &[Tensor]) -> Result<()> {
         let mut state = vec![<[Vec<f32>; 2]>::default(); parameters.tensors.len()];
         let mut iterations = 0;
@@ -212,7 +212,7 @@ impl Optimizer {
             });
             let Some((i, k)) = place else {
                 let what = format!("optimizer state {}", tensor.name);
-                let expected = format!("memory of {} for a tensor of this net", self.rule.name());
+                let expected = format!("state of {} for a tensor of this net", self.rule.name());
                 let found = format!("shape {:?}", tensor.shape);
                 return Err(Error::invalid(what, expected, found, ""));
             };

@@ -9,10 +9,10 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 
-/// One row an image.
+/// One row per image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
-    /// Numbers a row.
+    /// Features per row.
     pub width: usize,
     /// All rows, `[images, width]` row-major.
     pub values: Vec<f32>,
@@ -45,7 +45,7 @@ fn kind(path: &Path) -> Result<Kind> {
     }
 }
 
-/// Checks that the ending of a file's name is one that [`write_features`] knows.
+/// Checks that the ending of a file's name is one of [`write_features`].
 ///
 /// # Errors
 /// If it is not.
@@ -53,7 +53,7 @@ pub fn check_ending(path: impl AsRef<Path>) -> Result<()> {
     kind(path.as_ref()).map(|_| ())
 }
 
-/// Writes features in the format that the file's ending names, whole or not at all.
+/// Writes features in the format that the file's ending names, completely or not at all.
 ///
 /// `.safetensors` holds `features` (f32) and `labels` (i64), with class names and image names as JSON in
 /// its metadata; `.npy` the features alone; `.csv` image, label, class and the numbers.

@@ -6,7 +6,7 @@ use crate::net::model::Model;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::{Activation, Block, Naming, Recipe, Stem, Stride};
 
-/// What the nets that `keras.applications` has not are made of. Layers come in the order of headstart's
+/// Builds the nets that `keras.applications` does not have. Layers come in the order of headstart's
 /// own list, by which Keras numbers them in the file.
 const BUILDER: &str = r#"
 def conv(x, filters, size, stride):

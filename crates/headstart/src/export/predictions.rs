@@ -1,4 +1,4 @@
-//! Answers for images, as .csv, .json, .jsonl or .parquet.
+//! Predictions for images, as .csv, .json, .jsonl or .parquet.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 
-/// What is answered where no class is probable enough.
+/// The prediction where no class is probable enough.
 pub const UNKNOWN: &str = "unknown";
 
-/// The answer for one image.
+/// The prediction for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// Its path.
@@ -41,8 +41,8 @@ pub struct Choice {
 }
 
 impl Prediction {
-    /// The answer for an image; `choices` are its most probable classes, at least one. Where the first is
-    /// less probable than `threshold`, the answer is [`UNKNOWN`].
+    /// The prediction for an image; `choices` are its most probable classes, at least one. Where the first is
+    /// less probable than `threshold`, the prediction is [`UNKNOWN`].
     pub fn new(image: String, choices: Vec<Choice>, threshold: f32) -> Prediction {
         let (class, probability) = match choices.first() {
             Some(c) if c.probability >= threshold => (c.class.clone(), c.probability),
@@ -75,7 +75,7 @@ fn kind(path: &Path) -> Result<Kind> {
     }
 }
 
-/// Checks that [`write_predictions`] knows the ending of a file's name.
+/// Checks that the ending of a file's name is one of [`write_predictions`].
 ///
 /// # Errors
 /// If it does not.
@@ -83,7 +83,7 @@ pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
     kind(path.as_ref()).map(|_| ())
 }
 
-/// Writes predictions in the format that the file's ending names, whole or not at all.
+/// Writes predictions in the format that the file's ending names, completely or not at all.
 ///
 /// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` and `.parquet` have the columns
 /// image, class, probability, and class and probability of the second to last choice (class2, probability2, ...).
@@ -106,7 +106,7 @@ pub fn write_predictions(path: impl AsRef<Path>, predictions: &[Prediction]) -> 
         }),
         Kind::Parquet => {
             let bytes = parquet(predictions).map_err(|e| {
-                let expected = "answers that fit Parquet";
+                let expected = "predictions that fit Parquet";
                 Error::format(path, expected, e.to_string(), "")
             })?;
             write_bytes(path, &bytes)

@@ -23,7 +23,7 @@ pub struct TensorBoard {
 
 impl TensorBoard {
     /// Writes below `folder`, which is made when there is something to write. An evaluation before the next
-    /// epoch is recorded at step `epochs`, those that are done already.
+    /// epoch is recorded at step `epochs`, the number of epochs that are done already.
     pub fn new(folder: impl Into<PathBuf>, epochs: usize) -> TensorBoard {
         TensorBoard { folder: folder.into(), files: BTreeMap::new(), epochs }
     }

@@ -18,8 +18,8 @@ use crate::net::weights::{kinds, model_file};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
     /// `.safetensors`. Nets of torchvision get PyTorch's names and layouts, as
-    /// `torchvision.models.resnet50(...).load_state_dict` takes them; other nets keep Keras's. Both stay
-    /// headstart's own model files.
+    /// `torchvision.models.resnet50(...).load_state_dict` takes them; other nets keep Keras's. Both are also
+    /// headstart model files.
     Safetensors,
     /// `.weights.h5`, as Keras 3's `load_weights` takes it for the model that [`script`] builds.
     Keras,
@@ -48,7 +48,7 @@ impl WeightFormat {
     }
 }
 
-/// Writes a model's weights, whole or not at all.
+/// Writes a model's weights, completely or not at all.
 ///
 /// # Errors
 /// If the file's name does not suit the format, or it cannot be written.

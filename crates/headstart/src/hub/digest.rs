@@ -1,4 +1,4 @@
-//! Hashes that say which bytes a file must have.
+//! Hashes that published files must have.
 
 use std::fmt;
 use std::fs::File;
@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// How a hash is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// MD5, which Keras and CIFAR-10's authors publish. Nobody can make another file with a given MD5, though two
-    /// files with the same one can be made.
+    /// MD5, which Keras and CIFAR-10's authors publish. No method is known to make a second file with a given MD5,
+    /// though two files with the same MD5 can be made.
     Md5,
     /// SHA-256.
     Sha256,
@@ -35,13 +35,13 @@ impl Digest {
         Digest { algorithm, hex: hex.into().to_lowercase() }
     }
 
-    /// Whether `hex`, a whole hash, is the one meant.
+    /// Whether `hex`, a whole hash, matches.
     pub fn matches(&self, hex: &str) -> bool {
         !self.hex.is_empty() && hex.starts_with(&self.hex)
     }
 
-    /// The hash of a file, in hexadecimal, with its length in bytes. `progress` hears how many bytes are done and says
-    /// whether to go on; `None` if it said no.
+    /// The hash of a file, in hexadecimal, with its length in bytes. `progress` gets how many bytes are done and says
+    /// whether to continue; `None` if it stopped.
     ///
     /// # Errors
     /// If the file cannot be read.

@@ -1,4 +1,4 @@
-//! One request, on a thread of its own, so that who waits for it can stop at any time.
+//! One request, on a thread of its own, so that the caller can stop waiting at any time.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,12 +10,12 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::tls;
 
-/// Bytes that travel together.
+/// Bytes in a chunk.
 const CHUNK: usize = 128 << 10;
 /// Redirections that are followed.
 const REDIRECTS: u32 = 8;
 
-/// What a request brings, in order: a head, chunks, the end; or a failure at any point.
+/// What a request returns, in order: a head, chunks, the end; or a failure at any point.
 pub(crate) enum Message {
     Head(Head),
     Chunk(Vec<u8>),
@@ -23,15 +23,15 @@ pub(crate) enum Message {
     Failed(Failure),
 }
 
-/// What the head of an answer says.
+/// The head of a response.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub status: u16,
     /// Bytes of the body.
     pub length: Option<u64>,
-    /// First byte of a partial answer.
+    /// First byte of a partial response.
     pub start: Option<u64>,
-    /// Bytes of the whole file, in a partial answer.
+    /// Bytes of the whole file, in a partial response.
     pub total: Option<u64>,
     /// The strong validator.
     pub etag: Option<String>,
@@ -39,7 +39,7 @@ pub(crate) struct Head {
     pub retry_after: Option<Duration>,
 }
 
-/// Why a request brought nothing, or not all.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub cause: Cause,
@@ -47,14 +47,14 @@ pub(crate) struct Failure {
     pub retry_after: Option<Duration>,
 }
 
-/// What a failure says about another try.
+/// Whether another try makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// There is no way to the server; there was none before either, or it is gone.
+    /// The server cannot be reached.
     Unreachable,
-    /// It may well go better next time.
+    /// The next try may succeed.
     Broken,
-    /// It will not.
+    /// No try will succeed.
     Final,
 }
 
@@ -64,7 +64,7 @@ impl Failure {
     }
 }
 
-/// Makes connections to `url`, by way of the proxy that the environment names, except to this machine itself.
+/// Makes connections to `url`, through the proxy that the environment names, except to this machine itself.
 /// `roots` is a PEM file of certificates to trust instead of Mozilla's.
 ///
 /// # Errors
@@ -99,7 +99,7 @@ fn is_loopback(url: &str) -> bool {
         || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
-/// Asks for `url` from byte `offset` on, if it is still the file that `etag` means.
+/// Requests `url` from byte `offset` on, if it is still the file that `etag` means.
 pub(crate) fn get(agent: &Agent, url: &str, offset: u64, etag: Option<&str>) -> Receiver<Message> {
     let (sender, receiver) = sync_channel(8);
     let mut request = agent.get(url).header("Accept-Encoding", "identity");
@@ -112,7 +112,7 @@ pub(crate) fn get(agent: &Agent, url: &str, offset: u64, etag: Option<&str>) -> 
     let failed = sender.clone();
     let thread = std::thread::Builder::new().name("download".into()).spawn(move || {
         let result = request.call().map_err(failure).and_then(|answer| pass_on(answer, &sender));
-        // Nobody listens any more once the caller has stopped.
+        // Sending fails once the caller has stopped, which is fine.
         let _ = sender.send(result.map_or_else(Message::Failed, |()| Message::End));
     });
     if let Err(e) = thread {
@@ -190,7 +190,7 @@ fn failure(error: ureq::Error) -> Failure {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             (Cause::Unreachable, "the server cannot be reached within the time-out".into())
         }
-        ureq::Error::Timeout(_) => (Cause::Broken, "nothing came within the time-out".into()),
+        ureq::Error::Timeout(_) => (Cause::Broken, "no data came within the time-out".into()),
         ureq::Error::Io(e) => match e.kind() {
             Kind::ConnectionRefused
             | Kind::NetworkUnreachable

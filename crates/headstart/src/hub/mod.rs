@@ -71,17 +71,17 @@ pub enum Event<'a> {
     },
 }
 
-/// Hears what happens and says whether to go on. While something is awaited, it hears the last event again,
-/// several times a second.
+/// Gets what happens and says whether to continue. While waiting, it gets the last event again, several times a
+/// second.
 pub type Watch<'a> = dyn FnMut(&Event<'_>) -> Control + 'a;
 
-/// How often a caller is asked whether to go on.
+/// How often a caller is asked whether to continue.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Where files are kept and how they are downloaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hub {
-    /// The cache folder; files lie in its folders `weights` and `data`.
+    /// The cache folder; files are in its folders `weights` and `data`.
     pub folder: PathBuf,
     /// Folders in which other programs may have the same files.
     pub others: Vec<PathBuf>,
@@ -89,7 +89,7 @@ pub struct Hub {
     pub mirror: Option<String>,
     /// A PEM file of certificates to trust instead of Mozilla's.
     pub roots: Option<PathBuf>,
-    /// How long to wait for a connection, an answer or the next bytes.
+    /// How long to wait for a connection, a response or the next bytes.
     pub timeout: Duration,
     /// Tries in a row that bring less than a megabyte.
     pub attempts: u32,
@@ -111,7 +111,7 @@ impl Hub {
         }
     }
 
-    /// As the environment says: `HEADSTART_CACHE`, `HEADSTART_MIRROR`, `HEADSTART_TIMEOUT` (seconds),
+    /// With the settings of the environment: `HEADSTART_CACHE`, `HEADSTART_MIRROR`, `HEADSTART_TIMEOUT` (seconds),
     /// `HEADSTART_ATTEMPTS` and `SSL_CERT_FILE`, with the caches of Keras and PyTorch as other folders.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Where `asset` lies once it is in the cache.
+    /// Where `asset` is once it is in the cache.
     pub fn path(&self, asset: &Asset) -> PathBuf {
         self.folder.join(asset.content.folder()).join(&asset.file)
     }
@@ -161,7 +161,7 @@ impl Hub {
         }
     }
 
-    /// Finds `asset` on this machine, in the cache or where another program keeps it, with the right hash.
+    /// Finds `asset` on this machine, in the cache or in that of another program, with the right hash.
     /// A file of its name in the cache with another hash is an [`Event::Distrusted`].
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Hub {
             if !path.is_file() {
                 continue;
             }
-            // What cannot be read is as good as absent.
+            // A file that cannot be read counts as absent.
             let Ok(hash) = Digest::of_file(asset.digest.algorithm, &path, &mut |_| true) else {
                 continue;
             };
@@ -191,8 +191,8 @@ impl Hub {
 
     /// The path of `asset`: found on this machine, or downloaded into the cache.
     ///
-    /// A download that breaks off goes on where it stopped, in this run or the next. A file is in the cache
-    /// under its name only once its hash is right. Of several processes that want a file one downloads it.
+    /// A download whose connection breaks continues where it stopped, in this run or the next. A file is in the cache
+    /// under its name only once its hash is right. If several processes want a file, one downloads it.
     ///
     /// # Errors
     /// [`Error::Download`], whose hint says where to put the file by hand; [`Error::Stopped`].
@@ -260,6 +260,6 @@ impl Hub {
 fn stopped(asset: &Asset) -> Error {
     let file = &asset.file;
     Error::Stopped(format!(
-        "what has arrived of {file} is kept; the same command goes on from there"
+        "the part of {file} that has arrived is saved; the same command continues from there"
     ))
 }

@@ -1,4 +1,4 @@
-//! Where files are kept, and who may write there.
+//! The cache folder, and the lock for writing there.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -32,13 +32,13 @@ pub fn cache_folder() -> Result<PathBuf> {
     }
 }
 
-/// Folders in which Keras and PyTorch keep the same files, whether or not they exist.
+/// Folders in which Keras and PyTorch store the same files, whether or not they exist.
 pub fn other_caches() -> Vec<PathBuf> {
     let base = etcetera::choose_base_strategy().ok();
     let keras = variable("KERAS_HOME")
         .or_else(|| base.as_ref().map(|base| base.home_dir().join(".keras")))
         .map(|home| home.join("models"));
-    // PyTorch keeps to ~/.cache on every system.
+    // PyTorch uses ~/.cache on every system.
     let torch = variable("TORCH_HOME")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("torch")))
         .or_else(|| base.as_ref().map(|base| base.home_dir().join(".cache/torch")))
@@ -54,8 +54,8 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock for `name` in `folder`; `None` if another process has it. The lock file stays: were it
-    /// removed, a process that waits for it and one that makes it anew would both have it.
+    /// Takes the lock for `name` in `folder`; `None` if another process has it. The lock file stays: if it were
+    /// removed, a process that waits for it and one that creates it again would both have the lock.
     pub(crate) fn take(folder: &Path, name: &str) -> io::Result<Option<Lock>> {
         let locks = folder.join(".locks");
         fs::create_dir_all(&locks)?;
@@ -64,7 +64,7 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            // Two writers then spoil each other's part at worst, and the hash tells.
+            // At worst two writers then damage each other's part, and the hash shows it.
             Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: None })),
         }
     }

@@ -1,4 +1,4 @@
-//! Which files there are, where they come from, and what their hashes are.
+//! The published files: their addresses and hashes.
 //!
 //! Keras: `keras/src/applications/resnet.py` of Keras 3.15 (addresses and MD5). torchvision:
 //! `torchvision/models/resnet.py` of torchvision 0.29 (addresses, whose names carry eight digits of the SHA-256, and
@@ -13,7 +13,7 @@ use crate::net::resnet::Recipe;
 /// A file that can be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asset {
-    /// Its name, by which it is kept.
+    /// Its name, also in the cache.
     pub file: String,
     /// Where it is published.
     pub url: String,
@@ -32,7 +32,7 @@ pub enum Content {
     Weights {
         /// Name of the net.
         model: String,
-        /// Which training they come from: "imagenet", or "imagenet-v1" and "imagenet-v2" where there are two.
+        /// Variant, which names the training they come from: "imagenet", or "imagenet-v1" and "imagenet-v2" where there are two.
         variant: String,
         /// Whether the head of 1000 classes is among them.
         top: bool,
@@ -55,7 +55,7 @@ const KERAS: &str = "https://storage.googleapis.com/tensorflow/keras-application
 const TORCHVISION: &str = "https://download.pytorch.org/models/";
 /// The name that `--data` takes for CIFAR-10.
 pub const CIFAR10: &str = "cifar10";
-/// The weights that a net starts from unless told otherwise.
+/// The weights that a net starts from by default.
 pub const IMAGENET: &str = "imagenet";
 const V1: &str = "imagenet-v1";
 const V2: &str = "imagenet-v2";
@@ -223,7 +223,7 @@ pub fn weights(model: &str, variant: &str, top: bool) -> Result<Vec<Asset>> {
             format!("weights {variant} of {model}"),
             format!("a net with published weights: {}", known.join(", ")),
             model,
-            "give a weight file, or --weights none to start from random numbers",
+            "give a weight file, or --weights none for a random initialisation",
         ));
     };
     let wanted = if variant == IMAGENET { default.clone() } else { variant.to_string() };

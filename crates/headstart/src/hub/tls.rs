@@ -1,4 +1,4 @@
-//! Encrypted connections, in Rust alone.
+//! Encrypted connections, without C.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! One file on its way: requests until it is whole, and the check of its hash.
+//! The download of one file: requests until it is complete, and the check of its hash.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,9 +15,9 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hub::Asset;
 
-/// A try that brings so many bytes is no failed one.
+/// A try that brings this many bytes does not count as failed.
 const PROGRESS: u64 = 1 << 20;
-/// How often a file may have to start anew.
+/// How often a download may start again from the beginning.
 const TIMES: u64 = 4;
 /// Longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
                         Cause::Final => false,
                     };
                     if !again || failed >= self.hub.attempts {
-                        // A server that promises more than there is breaks off after the last byte.
+                        // A server that promises more bytes than it has closes the connection after the last one.
                         if self.done > 0 && self.is_whole()?.is_ok() {
                             return self.sync();
                         }
@@ -128,7 +128,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
         }
     }
 
-    /// One request and its answer.
+    /// One request and its response.
     fn request(&mut self) -> Result<Result<(), Failure>> {
         if !self.ranges && self.done > 0 {
             self.start_anew()?;
@@ -152,7 +152,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
                 Ok(Message::Chunk(bytes)) => {
                     self.received += bytes.len() as u64;
                     if self.received > TIMES * self.limit() {
-                        let reason = "the file has come several times over, and never whole";
+                        let reason = "the file was sent several times and was never complete";
                         return Ok(Err(Failure::new(Cause::Final, reason)));
                     }
                     if self.done + bytes.len() as u64 > self.limit() {
@@ -165,7 +165,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
         }
     }
 
-    /// What to do with an answer that starts with `head`: take its body, or be content with what is there.
+    /// What to do with a response that starts with `head`: read its body, or stop with what is there.
     fn accept(&mut self, head: &Head) -> Result<Result<bool, Failure>> {
         let broken = |reason: String| Ok(Err(Failure::new(Cause::Broken, reason)));
         match head.status {
@@ -184,7 +184,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
                 self.ranges = false;
                 return broken(format!("the server did not send the bytes from {asked} on"));
             }
-            // There are no bytes after those at hand.
+            // There are no bytes after those received.
             416 if self.done > 0 && head.total.is_none_or(|total| total == self.done) => {
                 return Ok(Ok(false));
             }
@@ -251,7 +251,7 @@ impl<'a, 'w> Transfer<'a, 'w> {
         self.file.sync_all().map_err(|e| self.full(e))
     }
 
-    /// Tells the caller where things stand.
+    /// Reports progress to the caller.
     fn tell(&mut self) -> Result<()> {
         let event = Event::Downloading {
             file: &self.asset.file,
@@ -288,23 +288,23 @@ impl<'a, 'w> Transfer<'a, 'w> {
     fn given_up(&self, failure: &Failure) -> Error {
         let kept = match self.done {
             0 => {
-                // Nothing to go on from.
+                // Nothing to continue from.
                 let _ = fs::remove_file(self.part);
                 String::new()
             }
-            n => format!(" ({n} bytes have arrived and are kept)"),
+            n => format!(" ({n} bytes have arrived and are saved)"),
         };
         self.failed(format!("{}{kept}", failure.reason), self.hub.by_hand(self.asset))
     }
 
     fn refused(&self, found: &str) -> Error {
-        let reason = format!("expected {}, found {found}; it was not kept", self.asset.digest);
+        let reason = format!("expected {}, found {found}; the file was deleted", self.asset.digest);
         self.failed(reason, self.hub.by_hand(self.asset))
     }
 
     fn full(&self, e: std::io::Error) -> Error {
         let reason = format!("cannot write {}: {e}", self.part.display());
-        let hint = "make room, or set HEADSTART_CACHE to a folder elsewhere; the download goes on where it stopped";
+        let hint = "make room, or set HEADSTART_CACHE to another folder; the download continues where it stopped";
         self.failed(reason, hint.into())
     }
 }
@@ -317,7 +317,7 @@ fn refusal(status: u16, head: &Head) -> Failure {
         408 | 425 | 429 => (Cause::Broken, "too many requests"),
         500..=599 => (Cause::Broken, "the server failed"),
         300..=399 => (Cause::Final, "it redirects to where this machine cannot follow"),
-        _ => (Cause::Final, "an answer of no use"),
+        _ => (Cause::Final, "an unexpected response"),
     };
     let reason = format!("HTTP status {status}: {what}");
     Failure { cause, reason, retry_after: head.retry_after }

@@ -1,4 +1,4 @@
-//! How far the figures of an evaluation would scatter on other images of the same kind.
+//! Confidence intervals of an evaluation's metrics: how much they would vary on other images of the same kind.
 //!
 //! ```
 //! use headstart::bootstrap::{RESAMPLES, SEED, intervals};
@@ -16,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use crate::data::split::RandomState;
 use crate::measure::rank::{argmax, in_top5};
 
-/// Resamples, unless told otherwise.
+/// Default number of resamples.
 pub const RESAMPLES: usize = 1000;
-/// Seed of the resamples, unless told otherwise.
+/// Default seed of the resamples.
 pub const SEED: u32 = 42;
 
-/// Confidence intervals of an evaluation's figures: the 2.5th and 97.5th percentile over resamples of the
+/// Confidence intervals of an evaluation's metrics: the 2.5th and 97.5th percentile over resamples of the
 /// images, drawn with replacement (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intervals {
-    /// Share of resamples inside an interval: 0.95.
+    /// Fraction of resamples inside an interval: 0.95.
     pub level: f64,
     /// Number of resamples.
     pub resamples: usize,
-    /// Seed from which they were drawn.
+    /// Seed of the resamples.
     pub seed: u32,
     /// Bounds of the mean cross-entropy.
     pub loss: [f64; 2],

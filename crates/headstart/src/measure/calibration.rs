@@ -1,9 +1,9 @@
-//! Whether a classifier's probabilities mean what they say: calibration error and temperature.
+//! Whether a classifier's probabilities are calibrated: calibration error and temperature.
 //!
 //! ```
 //! use headstart::calibration::Calibration;
 //!
-//! // Four answers given at 0.75, three of them right: perfectly calibrated.
+//! // Four predictions at 0.75, three of them correct: perfectly calibrated.
 //! let p = [0.75, 0.25, 0.75, 0.25, 0.75, 0.25, 0.75, 0.25];
 //! assert_eq!(Calibration::new(2, &p, &[0, 0, 0, 1]).ece, 0.0);
 //! ```
@@ -19,22 +19,22 @@ pub const BINS: usize = 15;
 /// The least and the greatest temperature that [`fit_temperature`] gives.
 pub const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 
-/// The images whose confidence lies above `lower` and not above `upper`.
+/// The images whose confidence is above `lower` and not above `upper`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
-    /// Lower bound, itself outside.
+    /// Lower bound, excluded.
     pub lower: f64,
-    /// Upper bound, itself inside.
+    /// Upper bound, included.
     pub upper: f64,
     /// Number of images.
     pub count: usize,
     /// Mean confidence; 0 where there are no images.
     pub confidence: f64,
-    /// Share of hits; 0 where there are no images.
+    /// Accuracy; 0 where there are no images.
     pub accuracy: f64,
 }
 
-/// How far confidence and accuracy agree. An image's confidence is its greatest probability.
+/// How well confidence and accuracy agree. An image's confidence is its greatest probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Expected calibration error, `sum over bins of count / n * |accuracy - confidence|` (Guo et al. 2017,

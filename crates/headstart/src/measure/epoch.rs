@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which part of the job an epoch belongs to.
+/// Which phase an epoch belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PhaseName {
@@ -10,12 +10,12 @@ pub enum PhaseName {
     Head,
     /// The base trains from the freeze point on.
     FineTune,
-    /// As often again, from an earlier point on: `fine-tune-2` and so on.
+    /// Fine-tuning again, from an earlier layer on: `fine-tune-2` and so on.
     FineTuneAgain(
         /// Its number among the phases that fine-tune, from 2.
         u8,
     ),
-    /// Everything trains, from random numbers.
+    /// Everything trains, randomly initialised.
     Full,
 }
 
@@ -72,20 +72,20 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Training images per second of training, validation left out.
     pub images_per_second: f64,
-    /// Mean over the epoch's training images, each as it was when its batch was trained on.
+    /// Mean loss of the epoch's training images, each at the step in which it was trained on.
     pub loss: f64,
-    /// Share of hits among them.
+    /// Accuracy on them.
     pub accuracy: f64,
     /// Loss on the validation images after the epoch.
     pub val_loss: Option<f64>,
     /// Accuracy on the validation images after the epoch.
     pub val_accuracy: Option<f64>,
-    /// Step size of the epoch's last step.
+    /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
 }
 
 impl EpochRecord {
-    /// What cannot be in the record of epoch `number`, if anything.
+    /// What is impossible in the record of epoch `number`, if anything.
     pub(super) fn nonsense(&self, number: usize) -> Option<String> {
         if self.epoch != number {
             return Some(format!("epoch {} in row {number}", self.epoch));
@@ -95,6 +95,6 @@ impl EpochRecord {
         let wrong = shares
             .filter(|share| !(0.0..=1.0).contains(share))
             .chain(figures.into_iter().chain(self.val_loss).filter(|figure| !figure.is_finite()));
-        wrong.map(|figure| format!("a figure of {figure} in row {number}")).next()
+        wrong.map(|value| format!("a value of {value} in row {number}")).next()
     }
 }

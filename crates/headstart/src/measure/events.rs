@@ -34,22 +34,22 @@ pub enum Event {
         from: Option<String>,
         /// Its epochs.
         epochs: usize,
-        /// Parameters that gradient descent changes.
+        /// Trainable parameters.
         trainable: usize,
-        /// Layers whose outputs are computed once per image and kept.
+        /// Layers whose outputs are the cached features, computed once per image.
         frontier: Vec<String>,
-        /// Whether those outputs are kept for all epochs.
+        /// Whether these features are cached for all epochs.
         cached: bool,
         /// Whether on disk, because memory has no room for them.
         on_disk: bool,
-        /// Bytes they take, or would take; 0 where no layer that computes is frozen.
+        /// Bytes the features take, or would take; 0 where no layer that computes is frozen.
         cache_bytes: u64,
-        /// Random changes of training images; with any, frozen layers run in every epoch.
+        /// Augmentations of training images; with any, frozen layers run in every epoch.
         augment: Vec<String>,
         /// Bytes of activations and gradients in a training step.
         arena_bytes: u64,
     },
-    /// A run that was cut off goes on; its [`Event::Phase`] was told again just before.
+    /// An interrupted run is resumed; its [`Event::Phase`] was repeated just before.
     Resumed {
         /// Epochs that are done, over all phases.
         epochs: usize,
@@ -67,22 +67,22 @@ pub enum Event {
         /// Seconds so far.
         seconds: f64,
     },
-    /// Outputs of frozen layers for the images of a split are at hand.
+    /// The cached features for the images of a split are ready.
     Cache {
         /// "train", "validation" or "test".
         split: &'static str,
         /// Images in all.
         images: usize,
-        /// Those whose outputs an earlier run had put on disk.
+        /// Those whose features an earlier run had cached on disk.
         reused: usize,
         /// Bytes of those.
         bytes: u64,
-        /// Seconds that computing them took then, so many are saved.
+        /// Seconds that computing them took then, which are saved now.
         seconds: f64,
-        /// Where outputs are kept on disk, if they are.
+        /// Where features are cached on disk, if they are.
         folder: Option<String>,
     },
-    /// Something about the cache on disk that a person may want to know; the work goes on without it.
+    /// A note about the cache on disk; the run continues.
     CacheNote {
         /// What.
         message: String,
@@ -108,7 +108,7 @@ pub enum Event {
     },
     /// A step of the learning rate range test is done.
     RangeTest {
-        /// Its step size.
+        /// Its learning rate.
         learning_rate: f64,
         /// Mean loss of the batch, before the update.
         loss: f64,
@@ -117,26 +117,26 @@ pub enum Event {
         /// Steps in all.
         steps: usize,
     },
-    /// A head is being solved for one weight of its squared kernel.
+    /// A head is being fitted with L-BFGS for one L2 penalty.
     Solving {
-        /// The weight.
+        /// The L2 penalty.
         l2: f64,
         /// Evaluations of the loss so far.
         evaluations: usize,
-        /// Greatest element of the gradient that is left.
+        /// Greatest element of the gradient, without its sign.
         gradient: f64,
-        /// How much of the way is done, by the gradient's orders of magnitude, 0 to 1.
+        /// Progress from 0 to 1, by the gradient's orders of magnitude.
         fraction: f64,
     },
-    /// A head was solved for one weight of its squared kernel.
+    /// A head was fitted with L-BFGS for one L2 penalty.
     Solved {
-        /// The weight.
+        /// The L2 penalty.
         l2: f64,
         /// Evaluations of the loss it took.
         evaluations: usize,
-        /// Greatest element of the gradient that is left.
+        /// Greatest element of the gradient, without its sign.
         gradient: f64,
-        /// Whether that is small enough.
+        /// Whether that is within the tolerance.
         converged: bool,
         /// Loss on the validation images, if there are any.
         val_loss: Option<f64>,
@@ -158,10 +158,10 @@ pub enum Event {
         phase: PhaseName,
         /// The best epoch, by its number within the run.
         best: usize,
-        /// Epochs that were left out; 0 where the phase had them all.
+        /// Epochs that were skipped; 0 where the phase had them all.
         skipped: usize,
     },
-    /// A phase was evaluated on images it never saw.
+    /// A phase was evaluated on images it was not trained on.
     Evaluation {
         /// After which phase; none for a model that was not trained.
         phase: Option<PhaseName>,
@@ -169,9 +169,9 @@ pub enum Event {
         split: &'static str,
         /// Mean loss.
         loss: f64,
-        /// Share of hits.
+        /// Accuracy.
         accuracy: f64,
-        /// Share of labels among the five most probable.
+        /// Top-5 accuracy.
         top5: f64,
         /// Number of images.
         samples: usize,

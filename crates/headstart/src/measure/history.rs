@@ -58,7 +58,7 @@ impl History {
     /// The history that a results.csv's text holds.
     ///
     /// # Errors
-    /// What is wrong, if it is not of this form, epochs are missing or figures are none.
+    /// What is wrong, if it is not of this form, epochs are missing or a value is not finite.
     pub fn from_csv(text: &str) -> Result<History, String> {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
@@ -69,7 +69,7 @@ impl History {
         }
     }
 
-    /// Writes results.csv anew.
+    /// Writes results.csv again.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -145,9 +145,9 @@ mod tests {
         for (from, to, part) in [
             ("\n2,", "\n3,", "epoch 3 in row 2"),
             ("\n1,", "\n0,", "epoch 0 in row 1"),
-            (",0.7,", ",NaN,", "a figure of NaN in row 2"),
+            (",0.7,", ",NaN,", "a value of NaN in row 2"),
             (",0.7,", ",1e300,", "in row 2"),
-            (",0.3,", ",inf,", "a figure of inf in row 2"),
+            (",0.3,", ",inf,", "a value of inf in row 2"),
             ("\n1,head,1.5", "\n1,head,-inf", "in row 1"),
             (",0.3,", ",x,", "invalid float"),
         ] {
@@ -167,7 +167,7 @@ mod tests {
         let vals = [(0.5, 0.7), (0.4, 0.8), (0.3, 0.8), (0.3, 0.8), (0.1, 0.6), (0.1, 0.7)];
         assert_eq!(best(Monitor::Accuracy, &vals), 3);
         assert_eq!(best(Monitor::Loss, &vals), 6);
-        // The training figures where nothing is held out.
+        // The training metrics where nothing is held out.
         let epochs = vec![record(1, None), record(2, None), record(3, None)];
         assert_eq!(History { epochs }.best(Monitor::Loss).unwrap().epoch, 3);
     }

@@ -1,4 +1,4 @@
-//! What a classifier's answers are worth.
+//! Metrics of a classifier's predictions.
 //!
 //! ```
 //! use headstart::metrics::Report;
@@ -22,14 +22,14 @@ use crate::measure::calibration::Calibration;
 pub use crate::measure::rank::{argmax, in_top5, top};
 use crate::task::{Metric, Task};
 
-/// One class's figures, as scikit-learn's `classification_report` defines them.
+/// One class's metrics, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// Class name.
     pub class: String,
-    /// Share of the images given this class that have it; 0 where none was given it.
+    /// Precision: fraction of the images predicted as this class that belong to it; 0 where there are none.
     pub precision: f64,
-    /// Share of the images of this class that were given it; 0 where there are none.
+    /// Recall: fraction of the images of this class that were predicted as it; 0 where there are none.
     pub recall: f64,
     /// Harmonic mean of the two; 0 where both are.
     pub f1: f64,
@@ -44,27 +44,27 @@ pub struct Report {
     pub split: String,
     /// Mean categorical cross-entropy.
     pub loss: f64,
-    /// Share of images whose most probable class is their label.
+    /// Fraction of images whose most probable class is their label.
     pub accuracy: f64,
-    /// Share of images whose label is among the five most probable classes.
+    /// Fraction of images whose label is among the five most probable classes.
     pub top5: f64,
     /// Number of images.
     pub samples: usize,
     /// Class names in label order.
     pub classes: Vec<String>,
-    /// Figures by class.
+    /// Metrics by class.
     pub per_class: Vec<ClassReport>,
-    /// Number of images by label (row) and answer (column).
+    /// Number of images by true class (row) and predicted class (column).
     pub confusion_matrix: Vec<Vec<usize>>,
-    /// Whether the probabilities mean what they say.
+    /// Calibration of the probabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// How far loss, accuracy and top-5 scatter.
+    /// Confidence intervals of loss, accuracy and top-5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence_intervals: Option<Intervals>,
 }
 
-/// Loss and hits, summed image by image.
+/// Loss and correct predictions, summed image by image.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Sum of the images' cross-entropies.
@@ -88,7 +88,7 @@ impl Totals {
         if self.count == 0 { 0.0 } else { self.loss / self.count as f64 }
     }
 
-    /// Share of hits; 0 for no images.
+    /// Accuracy; 0 for no images.
     pub fn accuracy(&self) -> f64 {
         share(self.correct, self.count)
     }
@@ -98,16 +98,16 @@ fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Two sets of answers for the same images.
+/// Two sets of predictions for the same images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Agreement {
     /// Number of images.
     pub samples: usize,
-    /// Accuracy of the answers.
+    /// Accuracy of the predictions.
     pub accuracy: f64,
-    /// Accuracy of those they are compared with.
+    /// Accuracy of the predictions they are compared with.
     pub reference_accuracy: f64,
-    /// Share of images whose most probable class is the same.
+    /// Fraction of images whose most probable class is the same.
     pub agreement: f64,
 }
 
@@ -223,7 +223,7 @@ impl Report {
         let shares = bins.flat_map(|b| [b.lower, b.upper, b.confidence, b.accuracy]);
         let mut shares = shares.chain([self.accuracy, self.top5]);
         let wrong = shares.find(|share| !(-1e-6..=1.0 + 1e-6).contains(share));
-        wrong.map(|share| ("shares from 0 to 1".to_string(), share.to_string()))
+        wrong.map(|value| ("values from 0 to 1".to_string(), value.to_string()))
     }
 }
 

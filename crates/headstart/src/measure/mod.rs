@@ -1,4 +1,4 @@
-//! What is known about predictions and epochs: numbers, records, events.
+//! Metrics of predictions, records of epochs, events of a run.
 
 pub mod bootstrap;
 pub mod calibration;

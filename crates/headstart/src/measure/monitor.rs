@@ -1,4 +1,4 @@
-//! Which epoch is best, and when there is no use in going on: pure functions of epoch records.
+//! Which epoch is best, and when a phase stops early: pure functions of epoch records.
 //!
 //! ```
 //! use headstart::monitor::{EarlyStopping, Monitor};
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::epoch::EpochRecord;
 
-/// The figure by which epochs are compared: that of the validation images, or of the training images where none
-/// are held out.
+/// The metric by which epochs are compared: on the validation images, or on the training images where none are
+/// held out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Monitor {
@@ -33,7 +33,7 @@ impl Monitor {
         }
     }
 
-    /// The figure.
+    /// The metric.
     pub fn of(self, record: &EpochRecord) -> f64 {
         match self {
             Monitor::Accuracy => record.val_accuracy.unwrap_or(record.accuracy),
@@ -62,16 +62,16 @@ pub(crate) fn loss(record: &EpochRecord) -> f64 {
 /// Keras's `EarlyStopping(restore_best_weights=True)`. Each phase counts from its own start, as each `fit` does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStopping {
-    /// What is watched.
+    /// The metric.
     pub monitor: Monitor,
     /// Epochs without improvement after which a phase ends.
     pub patience: usize,
-    /// By how much a figure must be better than the best to count.
+    /// By how much the metric must improve on the best to count.
     pub min_delta: f64,
 }
 
 impl EarlyStopping {
-    /// Epochs since the last improvement, of the figures of a phase's epochs in order.
+    /// Epochs since the last improvement, from the metric of a phase's epochs in order.
     pub fn waited(&self, figures: impl IntoIterator<Item = f64>) -> usize {
         let sign = if self.monitor == Monitor::Loss { -1.0 } else { 1.0 };
         let (mut best, mut wait) = (None, 0);
@@ -84,7 +84,7 @@ impl EarlyStopping {
         wait
     }
 
-    /// Whether a phase ends after those epochs; never after one that is an improvement, as the first is.
+    /// Whether a phase ends after these epochs; never after an improvement, such as the first epoch.
     pub fn stops(&self, figures: impl IntoIterator<Item = f64>) -> bool {
         self.waited(figures) >= self.patience.max(1)
     }

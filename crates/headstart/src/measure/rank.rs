@@ -1,4 +1,4 @@
-//! Which class is how probable.
+//! Classes in the order of their probability.
 
 use crate::task::Task;
 

@@ -1,4 +1,4 @@
-//! What the net is: a flat list of nodes in Keras's layer order, with static NHWC shapes.
+//! The net as a flat list of nodes in Keras's layer order, with static NHWC shapes.
 //!
 //! ```
 //! use headstart::graph::{Graph, Op, Shape};
@@ -85,7 +85,7 @@ pub enum Op {
         /// The convention.
         Preprocess,
     ),
-    /// Nearest-neighbour enlargement by an integer factor.
+    /// Nearest-neighbour upsampling by an integer factor.
     Upsample {
         /// Factor in both directions.
         factor: usize,
@@ -112,7 +112,7 @@ pub enum Op {
     BatchNorm {
         /// Added to the variance.
         epsilon: f32,
-        /// Share of the old moving average that is kept (Keras's sense).
+        /// Weight of the old moving average (momentum in Keras's sense).
         momentum: f32,
         /// Whether the moving variance follows the batch's unbiased variance, as in PyTorch.
         unbiased: bool,
@@ -130,9 +130,9 @@ pub enum Op {
     Add,
     /// Mean over height and width.
     GlobalAveragePool,
-    /// Zeroes a share of the elements in training.
+    /// Dropout: zeroes a fraction of the elements in training.
     Dropout {
-        /// Share that is zeroed.
+        /// Fraction that is zeroed.
         rate: f32,
     },
     /// Fully connected layer, kernel stored in x out, with bias.

@@ -1,4 +1,4 @@
-//! Weights before any training.
+//! Random initialisation of weights.
 //!
 //! ```
 //! use headstart::Model;
@@ -16,7 +16,7 @@ use crate::data::split::RandomState;
 use crate::net::graph::{Graph, Op};
 use crate::net::parameters::{Parameter, Parameters, Role};
 
-/// How the head's kernel starts.
+/// Initialisation of the head's kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadInit {
@@ -27,20 +27,20 @@ pub enum HeadInit {
     Zeros,
 }
 
-/// How kernels of convolutions start.
+/// Initialisation of convolution kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvInit {
     /// As [`HeadInit::GlorotUniform`]: Keras's default, with which its `applications` are built.
     GlorotUniform,
-    /// Normal with variance 2 / fan in, cut off at two deviations (He et al. 2015): Keras's
+    /// Normal with variance 2 / fan in, truncated at two standard deviations (He et al. 2015): Keras's
     /// `he_normal`.
     HeNormal,
 }
 
-/// Fresh weights for every layer: kernels of convolutions by `init`, dense ones Glorot uniform, biases
+/// Initial weights for every layer: kernels of convolutions by `init`, dense ones Glorot uniform, biases
 /// and shifts zero, scales one.
 ///
-/// Each layer draws from a stream of its own, so a head does not depend on the net below it.
+/// Each layer has its own random stream, so a head does not depend on the net below it.
 pub fn initial(graph: &Graph, init: ConvInit, seed: u32) -> Parameters {
     let mut parameters = Parameters::zeros(graph);
     for tensor in parameters.tensors.iter_mut().filter(|t| t.role == Role::Kernel) {
@@ -53,7 +53,7 @@ pub fn initial(graph: &Graph, init: ConvInit, seed: u32) -> Parameters {
     parameters
 }
 
-/// Starts one kernel anew.
+/// Initialises one kernel.
 pub fn kernel(tensor: &mut Parameter, init: HeadInit, seed: u32) {
     match init {
         HeadInit::GlorotUniform => glorot_uniform(tensor, seed),
@@ -72,7 +72,7 @@ fn glorot_uniform(tensor: &mut Parameter, seed: u32) {
 }
 
 fn he_normal(tensor: &mut Parameter, seed: u32) {
-    /// Deviation of the standard normal distribution cut off at +-2.
+    /// Standard deviation of the standard normal distribution truncated at +-2.
     const CUT: f64 = 0.879_625_661_034_239_8;
     let [rest @ .., _] = &tensor.shape[..] else { return };
     let deviation = (2.0 / rest.iter().product::<usize>() as f64).sqrt() / CUT;

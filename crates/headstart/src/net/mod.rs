@@ -1,4 +1,4 @@
-//! What a net is: its layers, its tensors, the files they come from.
+//! Nets: their layers, their tensors, the files these come from.
 
 pub mod graph;
 pub mod imagenet;

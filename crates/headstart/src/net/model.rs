@@ -36,17 +36,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// A fresh model: kernels as the recipe starts them, from `seed`, the rest as Keras does.
+    /// A new model: kernels initialised as the recipe says, with `seed`, the rest as in Keras.
     ///
     /// # Errors
-    /// If the card names no known net or its image is too small for the net.
+    /// If the card's net does not exist, or its image is too small for the net.
     pub fn new(card: ModelCard, seed: u32) -> Result<Model> {
         let mut model = Model::blank(card)?;
         model.parameters = init::initial(&model.net.graph, model.recipe.init, seed);
         Ok(model)
     }
 
-    /// A model whose weights are yet to come.
+    /// A model without its weights.
     fn blank(card: ModelCard) -> Result<Model> {
         let recipe = Recipe::named(&card.architecture)?;
         let around = Surroundings {
@@ -91,7 +91,7 @@ impl Model {
         Model::from_file(read(path)?)
     }
 
-    /// The model that an already read file holds.
+    /// The model of a file that was read already.
     ///
     /// # Errors
     /// If it is a file of weights alone, or does not hold what its card says.
@@ -117,7 +117,7 @@ impl Model {
         apply(file, &self.net, &mut self.parameters, scope)
     }
 
-    /// Starts the head anew: its kernel by `init`, its bias zero.
+    /// Initialises the head again: its kernel by `init`, its bias with zeros.
     pub fn reset_head(&mut self, init: HeadInit, seed: u32) {
         let last = self.net.base_output();
         for tensor in self.parameters.tensors.iter_mut().filter(|t| t.node > last) {
@@ -148,7 +148,7 @@ impl Model {
         Ok(())
     }
 
-    /// Writes a model file, whole or not at all.
+    /// Writes a model file, completely or not at all.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -162,7 +162,7 @@ impl Model {
         model_file::write(path, &card, &self.parameters, optimizer)
     }
 
-    /// The size images are brought to.
+    /// The size that images are resized to.
     pub fn target(&self) -> Target {
         let ModelCard { height, width, interpolation, .. } = self.card;
         Target { height, width, interpolation }

@@ -1,4 +1,4 @@
-//! Pixel normalisation: which affine map turns an RGB byte into what a set of weights expects.
+//! Pixel normalisation: the affine map from RGB bytes to what a set of weights expects.
 //!
 //! ```
 //! use headstart::preprocess::Preprocess;

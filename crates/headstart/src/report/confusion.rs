@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::measure::metrics::Report;
 use crate::numbers::grouped;
 
-/// Most classes that are named; of more, every so many have their number.
+/// Most classes that are named; with more, only some have labels, which are numbers.
 const NAMED: usize = 120;
 /// Letters of a name.
 const LETTERS: usize = 26;
@@ -22,8 +22,8 @@ const BAR: [f64; 3] = [28.0, 16.0, 64.0];
 const INK: &str = "#1d2126";
 const GRID: &str = "#e3e5e8";
 
-/// Images by label (row) and answer (column), in percent of the row. The colour is by the square root of the share, so that few
-/// images show as well. Names that the font lacks are numbers in the PNG.
+/// Images by true class (row) and predicted class (column), in percent of the row. The colour follows the square root of the
+/// fraction, so that few images are visible too. Names that the font lacks are numbers in the PNG.
 ///
 /// # Errors
 /// If the picture cannot be drawn.
@@ -33,7 +33,7 @@ pub fn confusion_matrix(report: &Report) -> Result<Picture> {
     drawn(&scene(report, &names), &scene(report, &plain))
 }
 
-/// Where things are.
+/// Positions and sizes.
 struct Place {
     left: f64,
     cell: f64,
@@ -93,13 +93,13 @@ fn scene(report: &Report, names: &[String]) -> Scene {
     scene.add(text(
         centre,
         HEAD + place.side + below + 22.0,
-        "answer",
+        "predicted",
         14,
         TextAnchor::Middle,
         None,
     ));
     let aside = HEAD + place.side / 2.0;
-    scene.add(text(MARGIN + 8.0, aside, "label", 14, TextAnchor::Middle, Some(-90.0)));
+    scene.add(text(MARGIN + 8.0, aside, "true", 14, TextAnchor::Middle, Some(-90.0)));
     bar(&mut scene, place.left + place.side + BAR[0], place.side.clamp(150.0, 320.0));
     scene
 }
@@ -162,7 +162,7 @@ fn bar(scene: &mut Scene, left: f64, height: f64) {
     }
     scene.add(rect(left, HEAD, BAR[1], height, Color::from("none"), Some("#8a9099")));
     for (share, content) in
-        [(0.0, "0"), (0.01, "1"), (0.05, "5"), (0.2, "20"), (0.5, "50"), (1.0, "100%")]
+        [(0.0, "0"), (0.01, "1"), (0.05, "5"), (0.2, "20"), (0.5, "50"), (1.0, "100")]
     {
         scene.add(Primitive::Text {
             x: left + BAR[1] + 7.0,
@@ -178,7 +178,7 @@ fn bar(scene: &mut Scene, left: f64, height: f64) {
     scene.add(Primitive::Text {
         x: left + BAR[1] + BAR[2] - 8.0,
         y: HEAD + height / 2.0,
-        content: "of the label's images".to_string(),
+        content: "% of the true class".to_string(),
         size: 12,
         anchor: TextAnchor::Middle,
         rotate: Some(-90.0),
@@ -187,7 +187,7 @@ fn bar(scene: &mut Scene, left: f64, height: f64) {
     });
 }
 
-/// Whole percents; what is not all or nothing does not read as such.
+/// Whole percents; `<1` and `>99` where rounding would hide images.
 fn percent(count: usize, of: usize) -> String {
     match (100.0 * count as f64 / of as f64).round() {
         p if p >= 100.0 && count < of => ">99".to_string(),
@@ -196,7 +196,7 @@ fn percent(count: usize, of: usize) -> String {
     }
 }
 
-/// White over ColorBrewer's blues, by the root of a share.
+/// White over ColorBrewer's blues, by the root of a fraction.
 fn blue(share: f64) -> Color {
     const POINTS: [[f64; 3]; 3] = [[255.0; 3], [158.0, 202.0, 225.0], [8.0, 69.0, 148.0]];
     let at = share.clamp(0.0, 1.0).sqrt() * 2.0;

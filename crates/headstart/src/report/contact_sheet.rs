@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 
 /// Most images of a contact sheet.
 pub const SHEET_IMAGES: usize = 64;
-/// Pixels that a tile has across at least, by whole factors of enlargement.
+/// Least width of a tile in pixels, reached by upsampling by a whole factor.
 const LEAST: usize = 96;
-/// Pixels that a tile has on its longer side at most, before that.
+/// Largest longer side of a tile in pixels, before that.
 const MOST: usize = 320;
 /// Pixels between tiles, and around all.
 const GAP: usize = 8;
@@ -24,8 +24,8 @@ const LETTERS: u32 = 12;
 const LETTER: usize = 7;
 
 /// A PNG file of the first [`SHEET_IMAGES`] images of `batch`, each `height` x `width` pixels over the name of its class;
-/// small images are enlarged by a whole factor, and those of more than 320 pixels reduced. Mixed images
-/// have both names. A class whose name has letters that the font lacks goes by its number.
+/// small images are upsampled by a whole factor, and those of more than 320 pixels reduced. Mixed images
+/// have both names. A class whose name has letters that the font lacks is shown by its number.
 ///
 /// # Errors
 /// If the batch is empty or has images of another size, or a label is not of `classes`.

@@ -1,4 +1,4 @@
-//! An inspection as one HTML page that needs nothing beside it: thumbnails are in it.
+//! An inspection as one HTML page without other files: thumbnails are inside.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const SHOWN: usize = 60;
 /// Images shown of one group.
 const MEMBERS: usize = 12;
 
-/// The page for `found`, which is about `data`: thumbnails are read from it anew.
+/// The page for `found`, which is about `data`, from which thumbnails are read again.
 pub fn html(found: &Inspection, data: &Dataset) -> String {
     let mut out = format!(
         "<p class=\"lead\">{} images, {} classes</p>\n",
@@ -23,7 +23,7 @@ pub fn html(found: &Inspection, data: &Dataset) -> String {
     );
     tiles(&mut out, found);
     if found.findings() == 0 {
-        out.push_str("<p class=\"good\">Nothing to complain about.</p>\n");
+        out.push_str("<p class=\"good\">No problems found.</p>\n");
     }
     counts(&mut out, found);
     let unreadable = found.unreadable.iter().map(|s| (s.name.as_str(), s.reason.clone()));
@@ -46,7 +46,7 @@ pub fn html(found: &Inspection, data: &Dataset) -> String {
     page(&format!("{}: data check", found.name), &found.name, &out)
 }
 
-/// A kind of finding: where it stands, what it is called, and what it means.
+/// A kind of finding: its anchor, its title, and what it means.
 struct Kind<'a> {
     id: &'a str,
     title: &'a str,
@@ -61,18 +61,18 @@ const UNREADABLE: Kind<'_> = Kind {
 const EXTENSIONS: Kind<'_> = Kind {
     id: "extensions",
     title: "Wrong extensions",
-    text: "They are read as what they are; other programs may go by the name.",
+    text: "headstart reads them by their content; other programs may trust the name.",
 };
 const EXACT: Kind<'_> = Kind {
     id: "exact",
     title: "Exact duplicates",
-    text: "The same image more than once: keep one. Under two classes, one label is wrong; in two splits, the test \
-           asks what training has seen.",
+    text: "The same image more than once: keep one. Under two classes, one label is wrong; in two splits, the model \
+           is tested on an image that it was trained on.",
 };
 const NEAR: Kind<'_> = Kind {
     id: "near",
     title: "Near duplicates",
-    text: "Images that look the same: saved anew, resized, slightly changed, or merely much alike.",
+    text: "Images that look the same: saved again, resized, slightly changed, or only very similar.",
 };
 
 /// The findings in numbers, each a link to its section.
@@ -83,7 +83,7 @@ fn tiles(out: &mut String, found: &Inspection) {
         false => "near",
     };
     let (leaks, conflicts) = (in_exact(&|g| g.across_splits), in_exact(&|g| g.across_classes));
-    let doubtful = found.labels.as_ref().map(|check| check.issues.len());
+    let suspected = found.labels.as_ref().map(|check| check.issues.len());
     for (id, count, label, grave) in [
         ("unreadable", found.unreadable.len(), "cannot be used", true),
         ("extensions", found.wrong_extensions.len(), "wrong extension", false),
@@ -91,11 +91,11 @@ fn tiles(out: &mut String, found: &Inspection) {
         ("near", found.near_duplicates.len(), "near duplicates", false),
         (leaks, found.leaks, "in two splits", true),
         (conflicts, found.conflicts, "under two classes", true),
-        ("labels", doubtful.unwrap_or(0), "labels likely wrong", true),
+        ("labels", suspected.unwrap_or(0), "suspected label errors", true),
         ("tiny", found.tiny.len(), "tiny", false),
         ("blank", found.blank.len(), "blank", false),
     ] {
-        if id == "labels" && doubtful.is_none() {
+        if id == "labels" && suspected.is_none() {
             continue;
         }
         let class = if grave { "grave" } else { "some" };
@@ -192,7 +192,7 @@ fn groups(out: &mut String, kind: &Kind<'_>, list: &[Group], data: &Dataset) {
     }
     heading(out, kind, list.len());
     out.push_str("<div class=\"groups\">\n");
-    // Those that spoil results come first.
+    // Those that distort results come first.
     let mut sorted: Vec<&Group> = list.iter().collect();
     sorted.sort_by_key(|g| (!g.across_splits, !g.across_classes));
     for group in sorted.into_iter().take(SHOWN) {
@@ -231,19 +231,20 @@ fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
         return;
     }
     let text = format!(
-        "Of {} training images; heads over {} of {} that did not see an image agree with {:.1}%. Behind a class is its \
-         probability; the surest come first.",
+        "Among {} training images, by heads over {} of {}; {}-fold cross-validated accuracy {:.1}%. The number after a \
+         class is its probability. The most confident come first.",
         grouped(check.images),
         escape(&check.layer),
         escape(&check.model),
+        check.folds,
         100.0 * check.accuracy
     );
-    let kind = Kind { id: "labels", title: "Labels that are likely wrong", text: &text };
+    let kind = Kind { id: "labels", title: "Suspected label errors", text: &text };
     heading(out, &kind, check.issues.len());
     out.push_str("<div class=\"row\">\n");
     for issue in check.issues.iter().take(SHOWN) {
         let (suggested, p) = (escape(&issue.suggested), issue.probability);
-        figure(out, &issue.image, &format!("rather <b>{suggested}</b> {p:.3}<br>"), data);
+        figure(out, &issue.image, &format!("suggested: <b>{suggested}</b> {p:.3}<br>"), data);
     }
     out.push_str("</div></section>\n");
 }

@@ -13,9 +13,9 @@ use crate::study::gradcam::{GradCam, enter, overlay};
 
 /// Pixels of a thumbnail's longer side.
 const SIDE: usize = 160;
-/// Pairs of classes that have a section, where so many are confused.
+/// Most pairs of classes that have a section.
 const PAIRS: usize = 8;
-/// Images a pair shows.
+/// Images shown per pair.
 const PAIR_IMAGES: usize = 6;
 
 /// Images that belong together, by position.
@@ -27,8 +27,8 @@ pub struct Section {
     pub images: Vec<usize>,
 }
 
-/// The `worst` images by loss among those with a wrong answer, and the most confused pairs of classes, each with
-/// the images of which the model was surest. Equals stay in order.
+/// The `worst` misclassified images by loss, and the most confused pairs of classes, each with the images of which the
+/// model was most confident. Equals stay in order.
 pub fn choose(report: &Report, p: &[f32], labels: &[usize], worst: usize) -> Vec<Section> {
     let n = report.classes.len().max(1);
     let row = |i: usize| &p[i * n..][..n];
@@ -56,13 +56,13 @@ pub fn choose(report: &Report, p: &[f32], labels: &[usize], worst: usize) -> Vec
         images.sort_by(|&a, &b| row(b)[answer].total_cmp(&row(a)[answer]));
         images.truncate(PAIR_IMAGES);
         let (label, answer) = (&report.classes[label], &report.classes[answer]);
-        let title = format!("{label} taken for {answer} ({count})");
+        let title = format!("{label} predicted as {answer} ({count})");
         sections.push(Section { title, images });
     }
     sections
 }
 
-/// What the page reads of one image.
+/// What the page needs of one image.
 #[derive(Clone, Debug)]
 pub struct Shown<'a> {
     /// Its path.
@@ -73,7 +73,7 @@ pub struct Shown<'a> {
     pub label: usize,
 }
 
-/// The page: each image beside Grad-CAM overlays of the model's answer and of the label.
+/// The page: each image beside Grad-CAM overlays of the predicted and of the true class.
 ///
 /// # Errors
 /// If `get` fails or an image cannot be drawn.
@@ -95,8 +95,8 @@ pub fn gallery<'a>(
         body.push_str("<p class=\"good\">The model makes no mistakes on these images.</p>\n");
     } else {
         body.push_str(
-            "<p class=\"soft\">Each image stands beside where the model sees its answer and where it sees the label \
-             (Grad-CAM, last layer before the pooling: the brighter, the more it speaks for the class). \
+            "<p class=\"soft\">Beside each image: where the model sees the predicted class and where it sees the true class \
+             (Grad-CAM, last layer before the pooling: bright areas support the class). \
              Percentages are the model's probabilities.</p>\n",
         );
     }
@@ -119,9 +119,10 @@ fn figure(model: &Model, cam: &mut GradCam, report: &Report, shown: Shown<'_>) -
     let mut cells = format!("<div>{}<p>image</p></div>", picture(&own, SIDE, &name)?);
     let answer = cam.heat(&pixels, None)?;
     let other = cam.heat(&pixels, Some(label))?;
-    for (what, kind, heat) in [("answer", "bad", &answer), ("label", "good", &other)] {
+    for (what, kind, heat) in [("predicted", "bad", &answer), ("true", "good", &other)] {
         let (class, p) = (&report.classes[heat.class], heat.probabilities[heat.class]);
-        let picture = image(&png(&overlay(&small, heat))?, &format!("where {class} is seen"));
+        let picture =
+            image(&png(&overlay(&small, heat))?, &format!("where the model sees {class}"));
         let (class, percent) = (escape(class), p * 100.0);
         let _ = write!(
             cells,

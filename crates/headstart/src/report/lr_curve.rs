@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::train::lr_find::LrCurve;
 
 /// Smoothed loss against the learning rate, on a logarithmic axis, with the suggestion marked. Losses far above
-/// those before the minimum are cut off, so that the fall can be seen.
+/// those before the minimum are left out, so that the fall is visible.
 ///
 /// # Errors
 /// If the picture cannot be drawn.

@@ -87,7 +87,7 @@ pub fn write(folder: impl AsRef<Path>, report: &Report) -> Result<()> {
     })
 }
 
-/// Reads a run's results.csv and report.json and draws its pictures anew.
+/// Reads a run's results.csv and report.json and draws its pictures again.
 ///
 /// # Errors
 /// If there is no such run or its files are damaged.

@@ -1,9 +1,9 @@
-//! Names of classes in pictures: how long they may be, how wide they are, and what a PNG can show of them.
+//! Names of classes in pictures: their length, their width, and what a PNG can show of them.
 
 /// Pixels that a letter takes on average, by its size.
 const LETTER: f64 = 0.6;
 
-/// `text` in at most `most` letters: the middle of a longer one is left out, as names that begin alike often differ
+/// `text` in at most `most` letters: the middle of a longer one is left out, as names with the same start often differ
 /// at their end. Control characters become spaces.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
@@ -21,8 +21,8 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
     text.chars().map(|c| if is_drawn(c) { LETTER } else { 1.1 } * size).sum()
 }
 
-/// `name`, or the number of the class where the font inside the program lacks a letter. An SVG keeps the name, as who shows
-/// it has fonts.
+/// `name`, or the number of the class where the font inside the program lacks a letter. An SVG has the name itself, as its
+/// viewer has fonts.
 pub(super) fn in_png(name: &str, number: usize) -> String {
     match name.chars().all(is_drawn) {
         true => name.to_string(),

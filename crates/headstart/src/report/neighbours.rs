@@ -1,4 +1,4 @@
-//! An image and those most like it, as a web page.
+//! An image and the most similar ones, as a web page.
 
 use super::page::{escape, page, path, picture};
 use crate::data::image::Rgb8;
@@ -7,7 +7,7 @@ use crate::error::Result;
 /// Pixels of a thumbnail's longer side.
 const SIDE: usize = 192;
 
-/// An image with what stands below it.
+/// An image with its caption.
 #[derive(Clone, Debug)]
 pub struct Captioned<'a> {
     /// The image.
@@ -18,7 +18,7 @@ pub struct Captioned<'a> {
     pub caption: String,
 }
 
-/// A page with `query` and the images most like it.
+/// A page with `query` and the images most similar to it.
 ///
 /// # Errors
 /// If an image cannot be drawn.
@@ -31,8 +31,8 @@ pub fn neighbours(query: &Captioned<'_>, found: &[Captioned<'_>]) -> Result<Stri
         ))
     };
     let mut body = format!(
-        "<section><div class=\"grid small\">\n{}</div></section>\n<section><h2>Most like it</h2>\n\
-         <p>Behind each class is the cosine similarity of the features: 1 is the same image.</p>\n\
+        "<section><div class=\"grid small\">\n{}</div></section>\n<section><h2>Most similar</h2>\n\
+         <p>The number after each class is the cosine similarity of the features: 1 is the same image.</p>\n\
          <div class=\"grid small\">\n",
         figure(query)?
     );

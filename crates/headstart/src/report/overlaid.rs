@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::measure::epoch::EpochRecord;
 use crate::measure::history::History;
 
-/// Okabe and Ito's, which can be told apart without telling red from green; their yellow is too light for lines.
+/// Okabe and Ito's, which can be distinguished without red-green vision; their yellow is too light for lines.
 const COLORS: [&str; 7] =
     ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000"];
 /// Letters of a run's name.
 const LETTERS: usize = 36;
 
-/// A figure of several runs against the epoch: validation thick, training thin, a colour a run. Where runs are the same, the
-/// later one covers the earlier.
+/// A metric of several runs against the epoch: validation thick, training thin, one colour per run. Where runs are the same,
+/// the later one covers the earlier.
 ///
 /// # Errors
 /// If the picture cannot be drawn.

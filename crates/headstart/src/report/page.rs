@@ -56,7 +56,7 @@ pub(crate) fn image(png: &[u8], alt: &str) -> String {
 }
 
 /// `picture` as a tag, made to fit a square of `side` pixels. Those of at most half of it stay as they
-/// are and are enlarged by the browser, every pixel a square.
+/// are, and the browser magnifies them without blur.
 ///
 /// # Errors
 /// If it cannot be resized or encoded.

@@ -26,16 +26,16 @@ pub struct Picture {
     pub svg: String,
 }
 
-/// Which figure of an epoch.
+/// Which metric of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
-    /// Share of hits.
+    /// Accuracy.
     Accuracy,
     /// Cross-entropy.
     Loss,
 }
 
-/// Training and validation figures against the epoch; the start of fine-tuning is marked.
+/// Training and validation metrics against the epoch; the start of fine-tuning is marked.
 ///
 /// # Errors
 /// If the picture cannot be drawn.

@@ -8,12 +8,12 @@ use super::plots::{Picture, TRAIN, VALIDATION, picture};
 use crate::error::Result;
 use crate::measure::calibration::Calibration;
 
-/// Least share of the images that a bin has on the line: the accuracy of a few is a matter of chance.
+/// Least fraction of the images for a bin on the line: the accuracy of a few images is chance.
 const LINE: f64 = 0.01;
 
-/// Accuracy of each bin that has images against their mean confidence, the share of images in it, and
-/// the diagonal on which a calibrated classifier lies. The fewer a bin has, the smaller its dot; the line leaves out
-/// those of less than 1%.
+/// Accuracy of each bin that has images against their mean confidence, the fraction of images in it, and
+/// the diagonal of a calibrated classifier. Bins with fewer images have smaller dots; the line leaves out those of
+/// less than 1%.
 ///
 /// # Errors
 /// If the picture cannot be drawn.
@@ -44,7 +44,7 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
     let share = LinePlot::new().with_data(shares).with_color(VALIDATION).with_fill();
     let line = LinePlot::new().with_data(on_line).with_color(TRAIN);
     let plots: Vec<Plot> = vec![
-        share.with_fill_opacity(0.25).with_legend("share of images").into(),
+        share.with_fill_opacity(0.25).with_legend("fraction of images").into(),
         diagonal.with_line_style(dashes).with_legend("calibrated").into(),
         line.with_stroke_width(2.0).with_legend("this model").into(),
         dots.with_color(TRAIN).into(),
@@ -53,7 +53,7 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
     let layout = Layout::auto_from_plots(&plots)
         .with_title(format!("reliability (ECE {:.4}{at})", calibration.ece))
         .with_x_label("confidence")
-        .with_y_label("accuracy, share of images")
+        .with_y_label("accuracy, fraction of images")
         .with_width(640.0)
         .with_height(460.0)
         .with_x_axis_min(0.0)

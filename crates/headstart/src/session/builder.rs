@@ -1,4 +1,4 @@
-//! A model said in the order in which one thinks of it: a net, its weights, how images enter.
+//! Building a model step by step: a net, its weights, how images enter.
 //!
 //! ```
 //! use headstart::{Dataset, Model};
@@ -19,7 +19,7 @@ use crate::net::preprocess::Preprocess;
 use crate::session::config::TrainConfig;
 use crate::session::job::{build_model, open};
 
-/// How a [`Model`] should be; from [`Model::builder`].
+/// Builds a [`Model`]; from [`Model::builder`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelBuilder {
     config: TrainConfig,
@@ -34,16 +34,16 @@ impl Model {
 }
 
 impl ModelBuilder {
-    /// What the net starts from: `imagenet` (torchvision's nets have `imagenet-v1` and `imagenet-v2` too), which is
+    /// The weights to start from: `imagenet` (torchvision's nets have `imagenet-v1` and `imagenet-v2` too), which is
     /// downloaded once, `cifar10` (inside the library, for `resnet20`), the path of a weight file, or `none`.
     pub fn weights(mut self, weights: impl Into<String>) -> ModelBuilder {
         self.config.weights = weights.into();
         self
     }
 
-    /// Enlarges images of one size by a whole factor inside the net, by nearest neighbour, as Keras's
+    /// Upsamples images of one size by a whole factor inside the net, by nearest neighbour, as Keras's
     /// `UpSampling2D` does. Without this and [`ModelBuilder::image_size`], small square images of one size whose side
-    /// divides the one the net was trained on are enlarged to it, and others are resized to it.
+    /// divides the one the net was trained on are upsampled to it, and others are resized to it.
     pub fn upsampling(mut self, factor: usize) -> ModelBuilder {
         self.config.upsample = Some(factor);
         self
@@ -55,25 +55,25 @@ impl ModelBuilder {
         self
     }
 
-    /// How images are resized; bilinear if not said.
+    /// How images are resized; bilinear by default.
     pub fn interpolation(mut self, interpolation: Interpolation) -> ModelBuilder {
         self.config.interpolation = Some(interpolation);
         self
     }
 
-    /// What is done to pixels; what the weights expect if not said.
+    /// Pixel normalisation; what the weights expect by default.
     pub fn preprocess(mut self, preprocess: Preprocess) -> ModelBuilder {
         self.config.preprocess = Some(preprocess);
         self
     }
 
-    /// How the new head's kernel starts; Glorot uniform, as Keras's `Dense`, if not said.
+    /// Initialisation of the new head's kernel; by default Glorot uniform, as Keras's `Dense`.
     pub fn head_init(mut self, init: HeadInit) -> ModelBuilder {
         self.config.head_init = init;
         self
     }
 
-    /// What random numbers follow from; 42 if not said.
+    /// Seed of random numbers; 42 by default.
     pub fn seed(mut self, seed: u32) -> ModelBuilder {
         self.config.seed = seed;
         self
@@ -82,8 +82,8 @@ impl ModelBuilder {
     /// The net with its weights, global average pooling and a dense softmax head of as many units as `data` has classes.
     ///
     /// # Errors
-    /// If there is no such net, the weights cannot be had or are not its own, or images of several sizes should be
-    /// enlarged by a factor.
+    /// If there is no such net, the weights cannot be read or are of another net, or images of several sizes should be
+    /// upsampled by a factor.
     pub fn build(&self, data: &Dataset) -> Result<Model> {
         build_model(&self.config, data).map(|(model, _)| model)
     }
@@ -94,7 +94,7 @@ impl Dataset {
     /// a tenth of the training images held out.
     ///
     /// # Errors
-    /// If they cannot be had or read.
+    /// If they cannot be downloaded or read.
     ///
     /// ```
     /// let data = headstart::Dataset::load("sample")?;
@@ -108,7 +108,7 @@ impl Dataset {
     /// The same, split as `options` say.
     ///
     /// # Errors
-    /// If they cannot be had, read or split.
+    /// If they cannot be downloaded, read or split.
     pub fn load_with(source: &str, options: &DataOptions) -> Result<Dataset> {
         open(source, options)
     }

@@ -1,4 +1,4 @@
-//! From settings to data and model: what every training run starts with.
+//! From settings to data and model, the start of every training run.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -30,7 +30,7 @@ use crate::session::config::TrainConfig;
 /// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.
 ///
 /// # Errors
-/// If it cannot be had, read or split.
+/// If it cannot be downloaded, read or split.
 pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
     let options = DataOptions {
         validation_split: config.validation_split,
@@ -46,7 +46,7 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
 /// The data set of that name or path. A published one is downloaded, unless it is on this machine.
 ///
 /// # Errors
-/// If it cannot be had, read or split.
+/// If it cannot be downloaded, read or split.
 pub fn open(source: &str, options: &DataOptions) -> Result<Dataset> {
     match sources::data(source) {
         Some(asset) => {
@@ -66,15 +66,15 @@ pub struct Entry {
     pub width: usize,
     /// How images of other sizes are resized.
     pub interpolation: Interpolation,
-    /// Enlargement inside the net.
+    /// Upsampling factor inside the net.
     pub upsample: usize,
 }
 
-/// Decides how images enter `recipe`: as told, or else small images of one size are enlarged by a
-/// whole factor to the size the net knows, and others are resized to it.
+/// Decides how images enter `recipe`: as `config` says, or else small images of one size are upsampled by a
+/// whole factor to the size that the net was trained on, and others are resized to it.
 ///
 /// # Errors
-/// If images of several sizes should be enlarged by a factor.
+/// If images of several sizes should be upsampled by a factor.
 pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
     let known = recipe.image_size;
     let resized = |size| Entry {
@@ -115,7 +115,7 @@ fn is_nearest(interpolation: Interpolation) -> bool {
 /// this machine.
 ///
 /// # Errors
-/// If it cannot be had or read.
+/// If it cannot be downloaded or read.
 pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
     match config.weights.as_str() {
         "none" => Ok(None),
@@ -124,7 +124,7 @@ pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
             let path = Hub::from_env()?.fetch_any(&assets, &mut |_| Control::Continue)?;
             weights::read(path).map(Some)
         }
-        // A word that is nearly the name of weights is rather that than a file.
+        // A word that is almost the name of weights is a misspelt name, not a file.
         name if name != CIFAR10
             && !Path::new(name).exists()
             && !name.contains(['.', '/', '\\']) =>
@@ -181,7 +181,7 @@ pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Optio
 /// Labels of `subset` as indices of `model`'s classes, by class name.
 ///
 /// # Errors
-/// If `data` has images of a class that the model does not know.
+/// If `data` has images of a class that the model does not have.
 pub fn labels_for(model: &Model, data: &Dataset, subset: &Subset) -> Result<Vec<usize>> {
     let known = &model.card.classes;
     let map: Vec<Option<usize>> =

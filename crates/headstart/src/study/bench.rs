@@ -1,4 +1,4 @@
-//! The job's parts on made-up images, to be measured or explained.
+//! One phase on random images, to be measured or explained.
 //!
 //! ```
 //! use headstart::bench::{Part, Work};
@@ -31,7 +31,7 @@ use crate::study::explain::Explanation;
 /// The optimizer's.
 const LEARNING_RATE: f32 = 1e-4;
 
-/// Which part of the job.
+/// Which phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Inference.
@@ -42,7 +42,7 @@ pub enum Part {
     FineTune(FreezePoint),
 }
 
-/// A part of the job, ready to run.
+/// A phase, ready to run.
 #[derive(Debug)]
 pub struct Work {
     model: Model,
@@ -53,7 +53,7 @@ pub struct Work {
     /// Training steps that were run.
     steps: u64,
     images: Vec<u8>,
-    /// What the training plan reads where the frozen layers are left out.
+    /// Inputs of the training plan where the frozen layers are left out.
     features: Vec<Values>,
     labels: Vec<u32>,
 }
@@ -69,7 +69,7 @@ pub struct Measurement {
     pub achieved_gflops: f64,
     /// Multiply-add rate of a loop that touches registers only, in the same run.
     pub peak_gflops: f64,
-    /// Share of that peak.
+    /// Fraction of that peak.
     pub fraction_of_peak: f64,
     /// Most memory the process has held; 0 where the system does not say.
     pub peak_rss_mb: f64,
@@ -77,7 +77,7 @@ pub struct Measurement {
 
 impl Work {
     /// Prepares `part` for batches of `batch` random images. With `cached` the frozen layers are
-    /// left out, as if their outputs were kept.
+    /// left out, as with cached features.
     ///
     /// # Errors
     /// If the plan cannot be made.
@@ -167,7 +167,7 @@ impl Work {
         train.update(LEARNING_RATE)
     }
 
-    /// Runs it `repeat` times after one that does not count.
+    /// Runs it `repeat` times, after one run that does not count.
     ///
     /// # Errors
     /// As [`Self::run`].

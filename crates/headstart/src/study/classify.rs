@@ -1,4 +1,4 @@
-//! Image files through a model: decoded on threads ahead of compute, answered in order.
+//! Classifying image files: decoded on threads ahead of compute, predicted in order.
 //!
 //! ```
 //! use headstart::classify::{ClassifyOptions, classify};
@@ -8,8 +8,8 @@
 //! let (device, files) = (Device::cpu(0)?, ["gone.jpg".into()]);
 //! let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
 //! let mut unreadable = 0;
-//! classify(&model, &files, &device, options, &mut |file, answer| {
-//!     match answer {
+//! classify(&model, &files, &device, options, &mut |file, prediction| {
+//!     match prediction {
 //!         Ok(probabilities) => println!("{}: {probabilities:?}", files[file].display()),
 //!         Err(_) => unreadable += 1,
 //!     }
@@ -35,19 +35,19 @@ use crate::net::model::Model;
 /// How files are classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassifyOptions {
-    /// Images that go through the net together, at least 1.
+    /// Batch size, at least 1.
     pub batch: usize,
     /// Test-time augmentation: the mean of the probabilities of an image and its mirror image.
     pub tta: bool,
-    /// Threads that decode, at least 1; the answers do not depend on it.
+    /// Threads that decode, at least 1; predictions do not depend on it.
     pub decoders: usize,
 }
 
-/// The answers for one file, in the order of the files: class probabilities, or why it cannot be read.
+/// The prediction for one file: class probabilities, or why it cannot be read.
 pub type Answer<'a> = std::result::Result<&'a [f32], &'a Error>;
 
-/// Classifies `files`; `on_answer` is told the position of each file and its answer, in order, and
-/// says whether to go on.
+/// Classifies `files`; `on_answer` gets the position of each file and its prediction, in order, and
+/// says whether to continue.
 ///
 /// # Errors
 /// If the model cannot run, and what `on_answer` fails with. A file that cannot be read is no error.
@@ -69,7 +69,7 @@ pub fn classify<E: From<Error>>(
         for _ in 0..decoders.clamp(1, files.len().max(1)) {
             scope.spawn(|| queue.work(files, target));
         }
-        // However this ends, the threads must.
+        // However this ends, the threads must end too.
         let _closing = Closing(&queue);
         let mut first = 0;
         for i in 0..files.len() {
@@ -139,7 +139,7 @@ struct Queue {
 struct State {
     /// The next file that a thread takes.
     next: usize,
-    /// The next file that the model wants.
+    /// The next file that the model needs.
     wanted: usize,
     ready: BTreeMap<usize, Result<Vec<u8>>>,
     closed: bool,
@@ -200,7 +200,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// The bytes of one image at the size the model wants.
+/// The bytes of one image at the model's size.
 fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
     let Target { height, width, interpolation } = target;
     let image = decode(path, &std::fs::read(path).map_err(Error::io("read", path))?)?;

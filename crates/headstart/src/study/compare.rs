@@ -1,4 +1,4 @@
-//! Runs side by side: the settings in which they differ, and what came of them.
+//! Runs side by side: the settings in which they differ, and their results.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -28,7 +28,7 @@ use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::measure::monitor::Monitor;
 
-/// One run's figures.
+/// One run's results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunSummary {
     /// The run's folder.
@@ -50,16 +50,16 @@ pub struct RunSummary {
     settings: toml::Table,
 }
 
-/// A report's figures.
+/// A report's metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// "test" or "validation".
     pub split: String,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// Share of hits.
+    /// Accuracy.
     pub accuracy: f64,
-    /// Share of labels among the five most probable classes.
+    /// Top-5 accuracy.
     pub top5: f64,
 }
 

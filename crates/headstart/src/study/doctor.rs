@@ -1,4 +1,4 @@
-//! What this machine has for headstart: processor, kernels, memory, disk, caches.
+//! What headstart can use of this machine: processor, kernels, memory, disk, caches.
 //!
 //! ```
 //! use headstart::{Compute, doctor::Doctor};
@@ -58,7 +58,7 @@ pub struct Cpu {
     pub physical_cores: Option<usize>,
     /// Hardware threads that this process may use.
     pub logical_cores: usize,
-    /// Whether headstart has kernels for bf16 multiplication of this CPU's own: AVX-512-BF16.
+    /// Whether this CPU multiplies bf16 natively, with kernels here: AVX-512-BF16.
     pub native_bf16: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct InstructionSet {
     pub chosen: bool,
     /// f32 multiply-adds of all threads in GFLOP/s, by a loop over registers; `None` if unavailable.
     pub peak_gflops: Option<f64>,
-    /// The same for bf16, where the instruction set multiplies it by itself.
+    /// The same for bf16, where the instruction set multiplies it natively.
     pub bf16_gflops: Option<f64>,
     /// `peak_gflops` as a multiple of the chosen one's.
     pub relative: Option<f64>,
@@ -84,13 +84,13 @@ pub struct InstructionSet {
 pub struct Memory {
     /// All of it, or this process's control group's limit.
     pub total: u64,
-    /// What can be had without swapping.
+    /// What is available without swapping.
     pub available: u64,
-    /// What kept features may take unless `--cache-memory` says otherwise.
+    /// What cached features may take by default; `--cache-memory` changes it.
     pub cache_memory: u64,
 }
 
-/// A folder and what lies in it.
+/// A folder and what is in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Folder {
     /// Where it is.
@@ -106,7 +106,7 @@ pub struct Folder {
 /// A file system.
 #[derive(Clone, Debug, Serialize)]
 pub struct Disk {
-    /// The folder asked about.
+    /// The folder.
     pub path: PathBuf,
     /// Bytes that can be written.
     pub available: u64,
@@ -115,7 +115,7 @@ pub struct Disk {
 }
 
 impl Doctor {
-    /// Looks at the machine; measures each instruction set for 0.2 s on `compute`'s threads.
+    /// Checks the machine; measures each instruction set for 0.2 s on `compute`'s threads.
     pub fn look(compute: &Compute) -> Doctor {
         let system = System::new_with_specifics(
             RefreshKind::nothing()
@@ -203,7 +203,7 @@ fn environment() -> Vec<(String, String)> {
 }
 
 impl Folder {
-    /// Counts what lies in `path`; what cannot be read counts as nothing.
+    /// Counts what is in `path`; what cannot be read counts as nothing.
     pub fn look(path: PathBuf) -> Folder {
         let mut entries: Vec<(String, u64)> = fs::read_dir(&path)
             .into_iter()

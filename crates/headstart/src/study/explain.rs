@@ -10,7 +10,7 @@
 //! let dtype = DType::F32;
 //! let plan = Plan::new(graph, Request { batch: 1, sources: vec![0], outputs, trainable: None, dtype })?;
 //! let explanation = Explanation::new(graph, &plan, None);
-//! assert_eq!(explanation.flops / 100_000_000, 77); // 7.7 GFLOP an image
+//! assert_eq!(explanation.flops / 100_000_000, 77); // 7.7 GFLOP per image
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
@@ -40,7 +40,7 @@ pub struct StepRow {
     /// Measured milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<f64>,
-    /// Achieved share of the machine's peak.
+    /// Achieved fraction of the machine's peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fraction_of_peak: Option<f64>,
 }
@@ -62,7 +62,7 @@ pub struct Explanation {
 
 impl Explanation {
     /// Lists `plan` of `graph`. With `seconds`, one per step, and the machine's peak in FLOP/s, times
-    /// and shares are filled in.
+    /// and fractions are filled in.
     pub fn new(graph: &Graph, plan: &Plan, seconds: Option<(&[f64], f64)>) -> Explanation {
         let steps: Vec<StepRow> = plan
             .steps
@@ -255,10 +255,10 @@ impl fmt::Display for Explanation {
         }
         writeln!(f, "\nsteps: {}, batch {}", self.steps.len(), self.batch)?;
         let per_image = self.flops as f64 / 1e9 / self.batch as f64;
-        writeln!(f, "operations: {per_image:.2} GFLOP an image")?;
+        writeln!(f, "operations: {per_image:.2} GFLOP per image")?;
         let total: f64 = self.steps.iter().filter_map(|s| s.milliseconds).sum();
         if measured {
-            writeln!(f, "time: {total:.1} ms a batch")?;
+            writeln!(f, "time: {total:.1} ms per batch")?;
         }
         write!(
             f,

@@ -1,11 +1,11 @@
-//! Where in an image a class is seen: Grad-CAM.
+//! Where in an image a model sees a class: Grad-CAM.
 //!
 //! Grad-CAM (Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-//! Localization", equations 1 and 2) weighs each channel of a feature map with the mean of the class score's
-//! gradient over the map, and keeps what is positive of the weighted sum. For a score that is a dense
+//! Localization", equations 1 and 2) weights each channel of a feature map with the mean of the class score's
+//! gradient over the map, and takes the positive part of the weighted sum. For a score that is a dense
 //! layer over the global average pooling of the map, that gradient is the layer's weight over the number
 //! of pixels, the same everywhere, and the result is the class activation map of Zhou et al. 2016
-//! ("Learning Deep Features for Discriminative Localization") over the number of pixels. Every net here ends so, and
+//! ("Learning Deep Features for Discriminative Localization") over the number of pixels. Every net here ends like this, and
 //! the map is that of its last layer before the pooling.
 //!
 //! ```
@@ -17,8 +17,8 @@
 //! let mut cam = GradCam::new(&model, &Device::cpu(0)?)?;
 //! let image = data.train.image(0)?;
 //! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
-//! let seen = overlay(&image, &heat);
-//! assert_eq!((seen.height, seen.width), (image.height, image.width));
+//! let drawn = overlay(&image, &heat);
+//! assert_eq!((drawn.height, drawn.width), (image.height, image.width));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -34,16 +34,16 @@ use crate::net::graph::{Graph, NodeId, Op, Shape};
 use crate::net::model::Model;
 use crate::net::parameters::Role;
 
-/// Where a class is seen in an image.
+/// Heat map of a class in an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heat {
     /// Rows of the map.
     pub height: usize,
     /// Columns of the map.
     pub width: usize,
-    /// The map, row-major, from 0 up; all 0 where nothing speaks for the class.
+    /// The map, row-major, 0 or more; all 0 where no part of the image supports the class.
     pub values: Vec<f32>,
-    /// The class it is of.
+    /// The class.
     pub class: usize,
     /// Probabilities of all classes.
     pub probabilities: Vec<f32>,
@@ -130,7 +130,7 @@ impl GradCam {
     }
 }
 
-/// `image` with the map over it, brought to its size bilinearly: the stronger the lighter (from blue to yellow).
+/// `image` with the map over it, resized bilinearly: larger values are lighter (from blue to yellow).
 pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
     let most = heat.values.iter().copied().fold(0.0, f32::max);
     let at = |y: usize, x: usize| {
@@ -161,8 +161,8 @@ pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
     Rgb8 { width: image.width, height: image.height, pixels: pixels.into() }
 }
 
-/// Dark blue over purple and orange to yellow, as values go from 0 to 1, always lighter, so that it reads without
-/// telling red from green: five points of matplotlib's "plasma".
+/// Dark blue over purple and orange to yellow, as values go from 0 to 1, always lighter, so that it is readable
+/// without red-green vision: five points of matplotlib's "plasma".
 fn colour(value: f32) -> [f32; 3] {
     const POINTS: [[f32; 3]; 5] = [
         [13.0, 8.0, 135.0],

@@ -1,18 +1,18 @@
-//! Labels that are likely wrong, by confident learning (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty
+//! Suspected label errors, by confident learning (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty
 //! in Dataset Labels").
 //!
-//! Each image gets class probabilities from a head that never saw its label ([`out_of_fold`]). A class's threshold is the mean
-//! probability of that class over the images labelled with it; an image counts as what it most probably is among the
-//! classes that reach theirs. Counts by label and such class, scaled to the number of images of each label, estimate how
-//! many labels are wrong: so many are named, those of least [margin](LabelIssue::margin), unless the label is the most probable
-//! class all the same ([`find`]; cleanlab's `low_normalized_margin`).
+//! Each image gets class probabilities from a head that was not trained on it ([`out_of_fold`]). A class's threshold is
+//! the mean probability of that class over the images labelled with it. An image counts for the most probable of the
+//! classes that reach their thresholds. These counts by label and class, scaled to the number of images of each label,
+//! estimate how many labels are wrong. That many images are named, those of least [margin](LabelIssue::margin), except
+//! where the label is the most probable class anyway ([`find`]; cleanlab's `low_normalized_margin`).
 //!
 //! ```
 //! use headstart::Compute;
 //! use headstart::label_issues::{LabelOptions, find, out_of_fold};
 //! use headstart::logistic::Examples;
 //!
-//! // One number an image; class 1 where it is large. The last label is wrong.
+//! // One feature per image; class 1 where it is large. The last label is wrong.
 //! let features: Vec<f32> = (0..40).map(|i| (i % 20) as f32 - 9.5).collect();
 //! let mut labels: Vec<usize> = features.iter().map(|&x| usize::from(x > 0.0)).collect();
 //! labels[39] = 0;
@@ -31,17 +31,17 @@ use crate::engine::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
 
-/// Weights of the squared kernel that are tried, over standardised features, from the simplest head on.
+/// L2 penalties that are tried, over standardised features, from the simplest head on.
 const PATH: [f64; 6] = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4];
 
-/// How labels are judged.
+/// How labels are checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelOptions {
-    /// Parts that are predicted in turn from the others, at least 2. Classes of fewer images are not judged.
+    /// Folds of the cross-validation, at least 2. Classes of fewer images are not checked.
     pub folds: usize,
     /// Seed of the folds.
     pub seed: u32,
-    /// Weight of the squared kernel; that of least out-of-fold loss if none.
+    /// L2 penalty; the one of least out-of-fold loss if none.
     pub l2: Option<f64>,
 }
 
@@ -51,20 +51,20 @@ impl Default for LabelOptions {
     }
 }
 
-/// What heads make of the images they did not see.
+/// Out-of-fold predictions: those of heads for the images that they were not trained on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeldOut {
     /// `[images, classes]`, row-major.
     pub probabilities: Vec<f32>,
-    /// Weight of the squared kernel.
+    /// L2 penalty.
     pub l2: f64,
-    /// Mean cross-entropy with the labels as they are.
+    /// Mean cross-entropy with the given labels.
     pub loss: f64,
-    /// Share of images whose most probable class is their label.
+    /// Fraction of images whose most probable class is their label.
     pub accuracy: f64,
 }
 
-/// A label that is likely wrong.
+/// A suspected label error.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelIssue {
     /// Position of the image.
@@ -80,14 +80,14 @@ pub struct LabelIssue {
 }
 
 impl LabelIssue {
-    /// Normalised margin, `(label_probability - probability + 1) / 2`: from 0, where the label is surely wrong, to 0.5.
+    /// Normalised margin, `(label_probability - probability + 1) / 2`: from 0, where the label is certainly wrong, to 0.5.
     pub fn margin(&self) -> f32 {
         (self.label_probability - self.probability + 1.0) / 2.0
     }
 }
 
-/// Class probabilities of every image by softmax heads that did not see it, over standardised features; the folds have
-/// equal shares of every class. The result does not depend on the number of threads.
+/// Class probabilities of every image by softmax heads that were not trained on it, over standardised features; the
+/// folds are stratified by class. The result does not depend on the number of threads.
 ///
 /// # Errors
 /// If there are fewer than 2 folds or fewer images than folds, and as [`crate::engine::logistic::solve`].
@@ -114,7 +114,7 @@ pub fn out_of_fold(
     for l2 in l2.map_or(PATH.to_vec(), |l2| vec![l2]) {
         let mut p = vec![0.0; labels.len() * classes];
         for (part, head) in parts.iter().zip(&mut heads) {
-            // Ranks of probabilities are settled long before their last digits.
+            // The order of the probabilities is fixed long before their last digits.
             let options = SolveOptions { l2, tolerance: 1e-3, iterations: 200 };
             let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
             let solved = solve_near(compute, seen, options, head.as_ref())?;
@@ -145,7 +145,7 @@ impl HeldOut {
     }
 }
 
-/// A fold: its images, and what its head learns from.
+/// A fold: its images, and the examples that its head is fitted on.
 struct Part {
     rows: Vec<usize>,
     held_out: Vec<f32>,
@@ -170,7 +170,7 @@ fn parts(examples: &Examples<'_>, fold: &[usize], folds: usize) -> Vec<Part> {
     (0..folds).map(part).collect()
 }
 
-/// The fold of every image: each class is shuffled and dealt out in turn.
+/// The fold of every image: each class is shuffled and assigned to folds in turn.
 fn assign(labels: &[usize], classes: usize, folds: usize, seed: u32) -> Vec<usize> {
     let mut random = RandomState::new(seed);
     let mut rows = vec![Vec::new(); classes];
@@ -186,8 +186,7 @@ fn assign(labels: &[usize], classes: usize, folds: usize, seed: u32) -> Vec<usiz
     fold
 }
 
-/// The labels that out-of-fold probabilities, `[images, classes]`, speak against, by rising
-/// [margin](LabelIssue::margin).
+/// Suspected label errors by out-of-fold probabilities, `[images, classes]`, by rising [margin](LabelIssue::margin).
 pub fn find(p: &[f32], labels: &[usize], classes: usize) -> Vec<LabelIssue> {
     let joint = joint(p, labels, classes);
     let mut images = vec![0; classes];

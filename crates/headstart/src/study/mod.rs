@@ -1,4 +1,4 @@
-//! What is done with a model or a data set beside training.
+//! What is done with a model or a data set besides training.
 
 pub mod bench;
 pub mod classify;

@@ -11,8 +11,8 @@
 //! let mut go_on = |_done: usize| Control::Continue;
 //! let mut of = |subset| probe::pooled(&model, subset, &stages, &device, &mut go_on);
 //! let validation = data.validation.unwrap();
-//! let (seen, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
-//! let (train, test) = ((&seen[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
+//! let (fitted, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
+//! let (train, test) = ((&fitted[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
 //! let probed = probe::probe(&model, &device, train, test, 3, 1e-3)?;
 //! assert_eq!(probed.stages.len(), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -32,7 +32,7 @@ use crate::net::graph::NodeId;
 use crate::net::model::Model;
 use crate::net::resnet::{Naming, Net, Recipe};
 
-/// Images that go through the net together.
+/// Batch size.
 const BATCH: usize = 32;
 
 /// A stage's head.
@@ -42,11 +42,11 @@ pub struct StageProbe {
     pub layer: String,
     /// Its index in Keras's numbering.
     pub index: usize,
-    /// Numbers an image after pooling.
+    /// Features per image after pooling.
     pub features: usize,
-    /// Share of hits on the images the head was solved on.
+    /// Accuracy on the images the head was fitted on.
     pub train_accuracy: f64,
-    /// Share of hits on the other images.
+    /// Accuracy on the other images.
     pub accuracy: f64,
     /// Where fine-tuning would start if all up to this stage stays frozen; none after the last, where only the
     /// head trains.
@@ -84,7 +84,7 @@ pub fn stages(recipe: &Recipe, net: &Net) -> Vec<NodeId> {
 }
 
 /// Means over height and width of `nodes`, one tensor `[images, channels]` each, in one pass over the images;
-/// `None` if `progress` said to stop.
+/// `None` if `progress` stopped it.
 ///
 /// # Errors
 /// If an image cannot be decoded or the plan cannot be made.
@@ -127,7 +127,7 @@ pub fn pooled(
     Ok(Some(tensors))
 }
 
-/// Solves a linear head over the standardised pooled outputs of each stage on `train` and compares them on
+/// Fits a linear head on the standardised pooled outputs of each stage on `train` and compares the heads on
 /// `validation`, both `[stage][images * channels]` as [`pooled`] gives them, with their labels.
 ///
 /// # Errors

@@ -1,9 +1,9 @@
-//! Images that a net finds alike: by the cosine of their feature vectors.
+//! The most similar images: by the cosine of their feature vectors.
 //!
 //! ```
 //! use headstart::similar::nearest;
 //!
-//! // Three images of two numbers each.
+//! // Three images of two features each.
 //! let features = [1.0, 0.0, 0.0, 1.0, 0.9, 0.1];
 //! let found = nearest(&[1.0, 0.0], &features, 2);
 //! assert_eq!((found[0].image, found[1].image), (0, 2));

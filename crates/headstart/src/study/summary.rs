@@ -1,4 +1,4 @@
-//! What a net looks like: its layers as Keras lists them, with parameter counts.
+//! The layers of a net as Keras lists them, with parameter counts.
 //!
 //! ```
 //! use headstart::resnet::{Net, Recipe, Surroundings};
@@ -26,7 +26,7 @@ pub use crate::numbers::grouped;
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// Keras's index in the net without its head; none for what surrounds it.
+    /// Keras's index in the net without its head; none for layers before and after it.
     pub index: Option<usize>,
     /// Layer name.
     pub name: String,
@@ -42,7 +42,7 @@ pub struct Row {
     /// Names of the layers it reads.
     #[serde(skip)]
     pub inputs: Vec<String>,
-    /// Parameters that gradient descent never changes.
+    /// Non-trainable parameters.
     #[serde(skip)]
     statistics: usize,
 }
@@ -84,7 +84,7 @@ impl Summary {
         self.rows.iter().map(|r| r.params).sum()
     }
 
-    /// Parameters that gradient descent changes: Keras's "trainable params".
+    /// Trainable parameters: Keras's "trainable params".
     pub fn trainable(&self) -> usize {
         self.rows.iter().filter(|r| r.trainable).map(|r| r.params - r.statistics).sum()
     }

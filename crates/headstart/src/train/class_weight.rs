@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 
-/// How much an image's loss counts; its text is what `--class-weight` and config.toml hold.
+/// Weights of classes in the loss; its text is that of `--class-weight` and config.toml.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ClassWeight {

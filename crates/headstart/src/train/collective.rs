@@ -1,8 +1,8 @@
 //! Processes that train one model together, and the replicas that a batch is cut into.
 //!
-//! A batch is cut into replicas, each of which takes its share of the images through the net; their gradients are
-//! added up in replica order. How many replicas there are is a setting of training; which process computes which
-//! of them changes no bit of the result.
+//! A batch is cut into replicas. Each replica runs its part of the images through the net, and the gradients are
+//! added up in replica order. The number of replicas is a setting of training. Which process computes which replica
+//! does not change a bit of the result.
 //!
 //! ```
 //! use headstart::collective::{Alone, Collective, share};
@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use crate::error::Result;
 
-/// How processes reach each other.
+/// Communication between processes.
 pub trait Collective: std::fmt::Debug + Send {
     /// Number of this process, from 0.
     fn rank(&self) -> usize;
@@ -26,27 +26,27 @@ pub trait Collective: std::fmt::Debug + Send {
     /// How many processes there are.
     fn size(&self) -> usize;
 
-    /// Adds up one vector a replica, element by element and in replica order. `own` are those of this process, as
+    /// Adds up one vector per replica, element by element and in replica order. `own` are those of this process, as
     /// [`own_replicas`] says; `sum` receives the sum over all processes.
     ///
     /// # Errors
     /// If another process cannot be reached.
     fn all_reduce(&mut self, own: &[&[f32]], sum: &mut [f32]) -> Result<()>;
 
-    /// What every process gave, in rank order.
+    /// The values of every process, in rank order.
     ///
     /// # Errors
     /// As [`Collective::all_reduce`].
     fn gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>>;
 
-    /// Waits until every process has come here.
+    /// Waits until every process has reached this call.
     ///
     /// # Errors
     /// As [`Collective::all_reduce`].
     fn barrier(&mut self) -> Result<()>;
 }
 
-/// One process, which needs no other.
+/// One process alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alone;
 
@@ -80,8 +80,8 @@ impl Collective for Alone {
     }
 }
 
-/// The images of a batch of `count` that replica number `replica` of `replicas` takes: contiguous ones, as many as
-/// another replica to one. None where there are too few.
+/// The images of a batch of `count` that belong to replica number `replica` of `replicas`: contiguous, with equal
+/// counts to within one image. None where there are too few.
 ///
 /// # Panics
 /// If there is no such replica.

@@ -1,10 +1,10 @@
-//! The learning rate range test (Smith 2017, "Cyclical Learning Rates"; fastai's `lr_find`): steps of growing size, until
-//! the loss runs away.
+//! The learning rate range test (Smith 2017, "Cyclical Learning Rates"; fastai's `lr_find`): steps with a rising learning
+//! rate, until the loss diverges.
 //!
 //! ```
 //! use headstart::lr_find::LrCurve;
 //!
-//! // Nothing happens, then the loss falls, then it runs away.
+//! // Nothing happens, then the loss falls, then it diverges.
 //! let losses = [2.0, 2.0, 1.9, 1.5, 1.0, 0.6, 0.5, 0.9, 4.0];
 //! let points = losses.iter().enumerate().map(|(i, &loss)| (1e-6 * 10f32.powi(i as i32), loss));
 //! let curve = LrCurve { points: points.collect() };
@@ -18,17 +18,17 @@ use crate::error::{Error, Result};
 
 /// Weight of the old mean in the smoothed loss, as fastai's recorder has it.
 const SMOOTH: f64 = 0.98;
-/// The test ends where the smoothed loss is so many times its least.
+/// The test ends where the smoothed loss is this many times its minimum.
 const RUNAWAY: f64 = 4.0;
 
-/// How far to go.
+/// The range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrFind {
-    /// Step size of the first step.
+    /// Learning rate of the first step.
     pub start: f32,
-    /// Step size of the last, if the loss lets it come so far.
+    /// Learning rate of the last step, if the loss does not diverge before.
     pub end: f32,
-    /// Steps, 10 or more; between them the step size grows by one factor.
+    /// Steps, 10 or more; from each to the next the learning rate rises by the same factor.
     pub steps: usize,
 }
 
@@ -56,7 +56,7 @@ impl LrFind {
         Ok(())
     }
 
-    /// The step size of a step, from 0.
+    /// The learning rate of a step, counted from 0.
     pub fn at(&self, step: usize) -> f32 {
         let share = step as f64 / (self.steps - 1).max(1) as f64;
         let (start, end) = (f64::from(self.start), f64::from(self.end));
@@ -64,15 +64,15 @@ impl LrFind {
     }
 }
 
-/// Smoothed training loss against the step size.
+/// Smoothed training loss against the learning rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LrCurve {
-    /// Step size and loss, in the order of the steps.
+    /// Learning rate and loss, in the order of the steps.
     pub points: Vec<(f32, f64)>,
 }
 
 impl LrCurve {
-    /// In the middle of the longest way down: fastai's "valley" rule, over the longest falling subsequence of losses. None
+    /// The middle of the longest fall: fastai's "valley" rule, over the longest falling subsequence of losses. None
     /// if the loss never falls.
     pub fn suggestion(&self) -> Option<f32> {
         let losses: Vec<f64> = self.points.iter().map(|p| p.1).collect();
@@ -90,7 +90,7 @@ impl LrCurve {
         Some(self.points[at].0)
     }
 
-    /// Where the loss falls fastest per factor of the step size.
+    /// Where the loss falls fastest per factor of the learning rate.
     pub fn steepest(&self) -> Option<f32> {
         let slope = |w: &[(f32, f64)]| (w[2].1 - w[0].1) / f64::from(w[2].0 / w[0].0).ln();
         let fastest = self.points.windows(3).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
@@ -107,7 +107,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Takes the loss of a step in; false if it runs away, or is not a number.
+    /// Adds the loss of a step; false if it diverges or is not a number.
     pub fn add(&mut self, rate: f32, loss: f32) -> bool {
         if !loss.is_finite() {
             return false;

@@ -1,4 +1,4 @@
-//! Phases of training, from cached features to a run's folder.
+//! Phases of training, from cached features to the run folder.
 
 pub mod cache;
 pub mod class_weight;

@@ -1,4 +1,4 @@
-//! The folder a run leaves.
+//! The run folder.
 //!
 //! ```
 //! use headstart::run_folder::RunFolder;
@@ -26,7 +26,7 @@ const STEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Epochs of no more steps are recorded step by step.
 const FEW_STEPS: usize = 200;
 
-/// A run's folder, which it has for itself.
+/// A run's folder, which no other process writes to.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -89,8 +89,8 @@ impl RunFolder {
         unreachable!("the numbers do not end")
     }
 
-    /// Opens a run's folder to go on with it. Files that a process left half-written when it was killed are
-    /// removed, nothing else changes.
+    /// Opens a run's folder to resume the run. Files that a killed process left half-written are removed; nothing else
+    /// changes.
     ///
     /// # Errors
     /// If another process writes to it, or it cannot be written.
@@ -103,7 +103,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes away what events.jsonl has after its first `bytes` bytes, and half a line before that.
+    /// Removes what events.jsonl has after its first `bytes` bytes, and an incomplete line before that.
     ///
     /// # Errors
     /// If the file cannot be read or written.
@@ -126,8 +126,8 @@ impl RunFolder {
             return Err(Error::invalid(
                 format!("run folder {}", path.display()),
                 "one that no process writes to",
-                "a run that is still going on",
-                "wait for it, or stop it",
+                "a run that is still running",
+                "wait until it ends, or stop it",
             ));
         }
         if truncate {
@@ -136,7 +136,7 @@ impl RunFolder {
         Ok(RunFolder { path: path.to_path_buf(), events, last_step: None, tensorboard: None })
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -1,11 +1,11 @@
-//! Step sizes over a phase: functions of the step (and, for a plateau, of the losses of the epochs before), so
-//! that training can go on from any step. Every phase has its schedule from the start, as a Keras model that is
-//! compiled again has.
+//! Learning rates over a phase: functions of the step (and, for a plateau, of the losses of the epochs before), so
+//! that training can resume at any step. Every phase starts its schedule from the beginning, as a Keras model that
+//! is compiled again does.
 //!
 //! ```
 //! use headstart::schedule::{Decay, Schedule};
 //!
-//! // Half an epoch of warm-up, then a tenth after every second epoch; epochs of 100 steps.
+//! // Half an epoch of warm-up, then times 0.1 after every second epoch; epochs of 100 steps.
 //! let decay = Decay::Step { epochs: Some(2), factor: 0.1 };
 //! let rates = Schedule { decay, warmup_epochs: 0.5 }.over(0.1, 6, 100)?;
 //! for (step, rate) in [(0, 0.0), (25, 0.05), (50, 0.1), (200, 0.01)] {
@@ -16,38 +16,38 @@
 
 use crate::error::{Error, Result};
 
-/// How a phase's step size changes.
+/// How a phase's learning rate changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Schedule {
-    /// What it does after the warm-up.
+    /// How it changes after the warm-up.
     pub decay: Decay,
-    /// Epochs, or a part of one, on the way up in a line from 0; in a one-cycle schedule those of its way up,
-    /// 0 standing for 3 tenths of the phase.
+    /// Epochs, or a part of one, of the linear rise from 0; in a one-cycle schedule those of its rise, where 0 means 3
+    /// tenths of the phase.
     pub warmup_epochs: f32,
 }
 
-/// What a step size does after the warm-up.
+/// How the learning rate changes after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Decay {
-    /// It stays.
+    /// It is constant.
     #[default]
     Constant,
-    /// Down in half a cosine to the phase's last step, as Keras's `CosineDecay`.
+    /// Falls in half a cosine to the phase's last step, as Keras's `CosineDecay`.
     Cosine {
-        /// Where it ends, as a share of the phase's step size.
+        /// Where it ends, as a fraction of the phase's learning rate.
         alpha: f32,
     },
-    /// Up in half a cosine from a 25th, then down to a 10,000th of that, as PyTorch's `OneCycleLR` (Smith and Topin
+    /// Rises in half a cosine from a 25th, then falls to a 10,000th of that, as PyTorch's `OneCycleLR` (Smith and Topin
     /// 2017) with its defaults and `cycle_momentum=False`.
     OneCycle,
-    /// Times `factor` after every so many epochs, as PyTorch's `StepLR`.
+    /// Multiplied by `factor` after every given number of epochs, as PyTorch's `StepLR`.
     Step {
         /// Epochs between drops; none for a third of the phase, rounded up.
         epochs: Option<usize>,
         /// `gamma`: above 0, at most 1.
         factor: f32,
     },
-    /// Times `factor` when the loss stops falling, as Keras's `ReduceLROnPlateau`.
+    /// Multiplied by `factor` when the loss stops falling, as Keras's `ReduceLROnPlateau`.
     Plateau(ReduceOnPlateau),
 }
 
@@ -57,11 +57,11 @@ pub enum Decay {
 pub struct ReduceOnPlateau {
     /// From above 0 to below 1.
     pub factor: f32,
-    /// Epochs without improvement until the step size falls.
+    /// Epochs without improvement until the learning rate falls.
     pub patience: usize,
     /// By how much a loss must be below the lowest to count.
     pub min_delta: f64,
-    /// Where it ends.
+    /// Smallest learning rate.
     pub min_lr: f32,
 }
 
@@ -79,13 +79,13 @@ impl From<Decay> for Schedule {
 }
 
 impl Schedule {
-    /// One step size.
+    /// A constant learning rate.
     pub const CONSTANT: Schedule = Schedule { decay: Decay::Constant, warmup_epochs: 0.0 };
     /// A cosine to 0 without warm-up.
     pub const COSINE: Schedule =
         Schedule { decay: Decay::Cosine { alpha: 0.0 }, warmup_epochs: 0.0 };
 
-    /// The step sizes of a phase of `epochs` epochs of `steps` steps each, at most `learning_rate`.
+    /// The learning rates of a phase of `epochs` epochs of `steps` steps each, at most `learning_rate`.
     ///
     /// # Errors
     /// If a setting is out of range or the warm-up leaves no step after it.
@@ -132,7 +132,7 @@ impl Schedule {
         }
         match self.decay {
             Decay::Cosine { alpha } if !(0.0..=1.0).contains(&alpha) => {
-                against("schedule alpha", "a share from 0 to 1", alpha, "")
+                against("schedule alpha", "a fraction from 0 to 1", alpha, "")
             }
             Decay::Step { factor, .. } if !(factor > 0.0 && factor <= 1.0) => {
                 against("schedule factor", "a number above 0, at most 1", factor, "")
@@ -151,10 +151,10 @@ impl Schedule {
     }
 }
 
-/// A phase's step sizes.
+/// A phase's learning rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Steps on the way up in a line, where the form has none of its own.
+    /// Steps of the linear rise, where the schedule has no rise of its own.
     warmup_steps: u64,
     form: Form,
 }
@@ -189,7 +189,7 @@ impl Rates {
         Rates { warmup_steps: 0, form: Form::Constant(learning_rate) }
     }
 
-    /// The step size of a step, counted from 0.
+    /// The learning rate of a step, counted from 0.
     pub fn at(&self, step: u64) -> f32 {
         let rate = match self.form {
             Form::Constant(rate) => rate,
@@ -207,7 +207,7 @@ impl Rates {
         rate
     }
 
-    /// Takes note of an epoch's loss, which the step sizes after it may follow from.
+    /// Adds an epoch's loss, on which later learning rates may depend.
     pub fn end_epoch(&mut self, loss: f64) {
         if let Form::Plateau(plateau) = &mut self.form {
             plateau.note(loss);
@@ -215,7 +215,7 @@ impl Rates {
     }
 }
 
-/// Where a plateau schedule stands.
+/// State of a plateau schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Plateau {
     rule: ReduceOnPlateau,
@@ -257,20 +257,20 @@ fn one_cycle(max_lr: f32, up: f64, total: u64, step: u64) -> f32 {
 /// Keras's `CosineDecay` (Loshchilov and Hutter 2016), with linear warm-up (Goyal et al. 2017).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CosineDecay {
-    /// Step size of step 0.
+    /// Learning rate of step 0.
     pub initial_learning_rate: f32,
-    /// Steps of the way down.
+    /// Steps of the fall.
     pub decay_steps: u64,
-    /// Where the way down ends, as a share of where it begins.
+    /// Where the fall ends, as a fraction of where it begins.
     pub alpha: f32,
-    /// Where the way up ends; none to go down from step 0 on.
+    /// Where the rise ends; none to fall from step 0 on.
     pub warmup_target: Option<f32>,
-    /// Steps of the way up.
+    /// Steps of the rise.
     pub warmup_steps: u64,
 }
 
 impl CosineDecay {
-    /// The step size of a step, counted from 0; past the end that of the end.
+    /// The learning rate of a step, counted from 0; past the end that of the end.
     pub fn at(&self, step: u64) -> f32 {
         let initial = f64::from(self.initial_learning_rate);
         let (top, done) = match self.warmup_target {

@@ -1,4 +1,4 @@
-//! Training: joins data, plan and optimizer, epoch by epoch, and says what happens.
+//! Training: joins data, plan and optimizer, epoch by epoch, and reports events.
 //!
 //! ```
 //! use headstart::{Control, Dataset, Device, Model, Phase, Settings, Trainer};
@@ -48,61 +48,61 @@ use inputs::Inputs;
 pub use phase::{Phase, Solver};
 use run::Run;
 
-/// Images that go through the net together where nothing is trained.
+/// Batch size of inference.
 pub const INFERENCE_BATCH: usize = 32;
 
-/// What both phases share.
+/// Settings that all phases share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Images a step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Steps whose gradients make one update, their mean over all images (Keras's `gradient_accumulation_steps`); the last
-    /// update of an epoch may have fewer. 1 or more.
+    /// Batches whose gradients are accumulated for one update, their mean over all images (Keras's
+    /// `gradient_accumulation_steps`); the last update of an epoch may have fewer. 1 or more.
     pub accumulate: usize,
-    /// How many replicas a batch is cut into: each takes its share of the images through the net, with batch norm
-    /// statistics of its own, as PyTorch's DDP does. 1 or more.
+    /// How many replicas a batch is cut into: each runs its part of the images through the net, with its own batch norm
+    /// statistics, as PyTorch's DDP does. 1 or more.
     pub replicas: usize,
-    /// The update rule.
+    /// The optimizer.
     pub rule: Rule,
-    /// How weights shrink.
+    /// The weight decay.
     pub weight_decay: WeightDecay,
-    /// Share of the step size that each stage of the net has of that of the one after it (timm's `layer_decay`).
+    /// Factor between the learning rate of each stage of the net and that of the stage after it (timm's `layer_decay`).
     pub layer_decay: Option<f32>,
-    /// How much each class counts in the training loss.
+    /// Weight of each class in the training loss.
     pub class_weight: Option<ClassWeight>,
-    /// Share of each training label that is spread over all classes (Keras's `label_smoothing`).
+    /// Fraction of each training label that is spread over all classes (Keras's `label_smoothing`).
     pub label_smoothing: f32,
-    /// Largest norm of all gradients together (Keras's `global_clipnorm`).
+    /// Largest global norm of the gradients (Keras's `global_clipnorm`).
     pub clip_norm: Option<f32>,
-    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), which goes before `clip_norm`.
+    /// Largest element of a gradient, without its sign (Keras's `clipvalue`), applied before `clip_norm`.
     pub clip_value: Option<f32>,
-    /// Whether every class is trained on equally often: images of small classes come several times an epoch.
+    /// Whether every class is trained on equally often: images of small classes occur several times in an epoch.
     pub balance: bool,
-    /// Share of the pooled features that are dropped before the head in training (Keras's `Dropout`).
+    /// Dropout rate of the pooled features before the head (Keras's `Dropout`).
     pub dropout: f32,
     /// Whether batch norm stays in inference mode where layers are fine-tuned, with its statistics, gamma and beta
     /// untouched (Keras's `trainable = False`).
     pub freeze_bn: bool,
-    /// By which figure the best epoch is chosen.
+    /// The metric by which the best epoch is chosen.
     pub monitor: Monitor,
-    /// When a phase ends early, and with the weights of its best epoch.
+    /// When a phase ends early, with the weights of its best epoch.
     pub early_stopping: Option<EarlyStopping>,
-    /// Share of the old average that is kept at each update (timm's `ModelEmaV2`), where evaluation, the best and the
-    /// last model are to use averaged weights: at least 0, below 1.
+    /// Decay of the EMA weights (timm's `ModelEmaV2`), which evaluation, the best and the last model then use: at least
+    /// 0, below 1.
     pub ema: Option<f32>,
-    /// Random changes of training images, in order. With any, outputs of frozen layers are not kept for
+    /// Augmentations of training images, in order. With any, features are not cached for
     /// them.
     pub augment: Vec<Augmentation>,
-    /// How images of a batch are mixed, after that; the same goes for it.
+    /// How images of a batch are mixed, after that; the same is true for it.
     pub mixing: Mixing,
-    /// Whether images come in a new order every epoch.
+    /// Whether images are shuffled in every epoch.
     pub shuffle: bool,
-    /// What that order, random changes and dropout follow from.
+    /// Seed of that order, of augmentation and of dropout.
     pub seed: u32,
-    /// Where outputs of frozen layers may be kept.
+    /// Where features of frozen layers may be cached.
     pub cache: CacheSettings,
-    /// How often last.safetensors is written within an epoch; none for every minute, but no more often
-    /// than costs a fiftieth of the time. It is always written at an epoch's end.
+    /// How often last.safetensors is written within an epoch; none for every minute, but not so often
+    /// that it takes more than a fiftieth of the time. It is always written at an epoch's end.
     pub save_every: Option<Duration>,
 }
 
@@ -136,7 +136,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What changes images in every epoch, as it is spelt.
+    /// The augmentations, as they are spelt.
     fn changes(&self) -> Vec<String> {
         self.augment.iter().map(Augmentation::to_string).chain(self.mixing.names()).collect()
     }
@@ -155,16 +155,16 @@ pub fn default_cache_memory() -> u64 {
 pub enum Outcome {
     /// All epochs are done.
     Done,
-    /// An earlier run had done and evaluated the phase, so that there was nothing to do.
+    /// The earlier run had done and evaluated the phase already, so there was nothing to do.
     DoneBefore,
-    /// The caller said to stop; the weights as they were then are saved.
+    /// The caller stopped it; the weights at that time are saved.
     Stopped,
 }
 
 /// Trains one model on one data set.
 #[derive(Debug)]
 pub struct Trainer<'a> {
-    /// The model; what is learned ends up here.
+    /// The model that is trained.
     pub model: &'a mut Model,
     /// Epochs so far, over all phases.
     pub history: History,
@@ -174,11 +174,11 @@ pub struct Trainer<'a> {
     /// The other processes that train the model, if any.
     collective: Box<dyn Collective>,
     folder: Option<RunFolder>,
-    /// The frozen layers of the last phase and what is kept of their outputs.
+    /// The frozen layers of the last phase and their cached features.
     frozen: Option<Frozen>,
-    /// Phases begun, and the epochs of those that are done.
+    /// Phases that were started, and the epochs of those that are done.
     phases: usize,
-    /// Where an earlier run stood, until the phase it stood in is gone on with.
+    /// State of the earlier run, until its phase is resumed.
     resume: Option<Resume>,
     /// Fingerprint of all images, where a folder is written.
     fingerprint: String,
@@ -230,12 +230,12 @@ impl<'a> Trainer<'a> {
         self.folder.as_ref()
     }
 
-    /// Trains one phase. After [`Trainer::resume`], phases that the earlier run had done are passed over,
-    /// and the one it stood in is gone on with.
+    /// Trains one phase. After [`Trainer::resume`], phases that the earlier run had done are skipped,
+    /// and the phase in which it stopped is resumed.
     ///
-    /// Where `on_event` answers [`Control::Stop`], to whatever event, training stops there and hears no more, and the run's
-    /// folder has what going on needs, to the same weights as without the stop. What an update or a solved head
-    /// is made of and what was not done with by then is done again.
+    /// If `on_event` returns [`Control::Stop`], for any event, training stops there and sends no more events, and the run's
+    /// folder has what resuming needs, to reach the same weights as without the stop. An unfinished update or fit of the
+    /// head is done again from its start.
     ///
     /// # Errors
     /// If the loss is not a number (the model then has the weights of the last whole epoch), an
@@ -268,7 +268,7 @@ impl<'a> Trainer<'a> {
             control = run.keep_outputs(on_event)?;
         }
         while control == Control::Continue && !run.ended() {
-            // Until it is over the model has the weights of the epoch before.
+            // Until the epoch is over, the model has the weights of the epoch before.
             control = match phase.solver {
                 Some(solver) => run.solve(solver, on_event)?,
                 None => run.epoch(on_event)?,
@@ -284,10 +284,10 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Fails where an earlier run stood in a phase that [`Trainer::fit`] was never called for: the phases were others.
+    /// Fails if the earlier run stopped in a phase that [`Trainer::fit`] was never called for: it had other phases.
     ///
     /// # Errors
-    /// In that case alone.
+    /// Only in that case.
     pub fn check_resumed(&self) -> Result<()> {
         let Some(resume) = &self.resume else { return Ok(()) };
         let (expected, found) = (format!("at least {}", resume.phase), self.phases.to_string());
@@ -295,15 +295,15 @@ impl<'a> Trainer<'a> {
             "phases of the run",
             expected,
             found,
-            "use the config.toml that the run began with",
+            "use the config.toml that the run started with",
         ))
     }
 
     /// Evaluates the model on the test images, or on the validation images where there are none;
-    /// `None` if there are neither, or the caller said to stop before all were seen.
+    /// `None` if there are neither, or the caller stopped it before the end.
     ///
     /// # Errors
-    /// If an image cannot be decoded, the model's answers are not numbers, or a file cannot be written.
+    /// If an image cannot be decoded, the model's predictions are not numbers, or a file cannot be written.
     pub fn evaluate(
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
@@ -333,7 +333,7 @@ impl<'a> Trainer<'a> {
         Ok(Some(report))
     }
 
-    /// Class probabilities of a part's images, over kept outputs of the last phase's frozen layers.
+    /// Class probabilities of a part's images, from cached features of the last phase's frozen layers.
     fn answers(
         &mut self,
         part: Part,
@@ -385,7 +385,7 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             format!("classes in {}", data.name),
             format!("at least {least}"),
             format!("{classes} ({})", data.classes.join(", ")),
-            "put each class's images into a folder of its own",
+            "put the images of each class into its own folder",
         ));
     }
     if model.card.classes.len() != classes {
@@ -405,7 +405,7 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
             "replicas",
             format!("1 to {}, the batch size", settings.batch_size),
             settings.replicas.to_string(),
-            "every replica needs images of its own",
+            "every replica needs at least one image",
         ));
     }
     if settings.accumulate == 0 {

@@ -1,4 +1,4 @@
-//! Which source pixels the outputs over an enlarged image see, and the kernels summed by source pixel.
+//! Which source pixels the outputs over an upsampled image see, and the kernels summed by source pixel.
 
 use crate::element::Element;
 use crate::shape::ConvShape;

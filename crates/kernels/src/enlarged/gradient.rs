@@ -1,4 +1,4 @@
-//! The kernel gradient of a convolution over an enlarged image: that of the summed kernels, handed back to every
+//! The kernel gradient of a convolution over an upsampled image: that of the summed kernels, handed back to every
 //! kernel element that they are sums of.
 
 use super::folded::{Folded, TASKS};

@@ -209,7 +209,7 @@ fn part(i: usize, parts: usize, count: usize) -> Range<usize> {
     i * count / parts..(i + 1) * count / parts
 }
 
-/// Some images' share of the gradient.
+/// Some images' part of the gradient.
 struct Job<'a, E> {
     compute: &'a Compute,
     layout: Layout,

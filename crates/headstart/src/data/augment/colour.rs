@@ -1,7 +1,7 @@
-//! What colours become, byte for byte as Pillow's `ImageEnhance`, `ImageOps` and `convert("HSV")`, which torchvision's
-//! transforms of PIL images call.
+//! Changes of colour, byte for byte as Pillow's `ImageEnhance`, `ImageOps` and `convert("HSV")`, which
+//! torchvision's transforms of PIL images call.
 
-/// `from + (to - from) * factor`, cut off at bytes, as Pillow's `Image.blend`.
+/// `from + (to - from) * factor`, clipped to bytes, as Pillow's `Image.blend`.
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
 }
@@ -32,7 +32,7 @@ pub(super) fn saturation(factor: f64, image: &mut [u8]) {
     }
 }
 
-/// Turns the colour circle by this share of it, -0.5 to 0.5, in bytes of hue.
+/// Rotates the hue by this fraction of the colour circle, -0.5 to 0.5, in bytes of hue.
 pub(super) fn hue(factor: f64, image: &mut [u8]) {
     let turn = (factor * 255.0) as i32 as u8;
     for pixel in image.as_chunks_mut::<3>().0 {
@@ -107,7 +107,7 @@ pub(super) fn sharpness(factor: f64, height: usize, width: usize, image: &mut [u
     }
 }
 
-/// Keeps so many of the 8 bits, the highest.
+/// Leaves the highest `bits` of the 8 bits and sets the others to 0.
 pub(super) fn posterize(bits: u32, image: &mut [u8]) {
     let mask = 0xffu8.checked_shl(8 - bits.min(8)).unwrap_or(0);
     image.iter_mut().for_each(|v| *v &= mask);
@@ -128,7 +128,7 @@ pub(super) fn autocontrast(image: &mut [u8]) {
     });
 }
 
-/// Gives each channel values that are about equally common.
+/// Equalises the histogram of each channel.
 pub(super) fn equalize(image: &mut [u8]) {
     by_channel(image, |counts| {
         let last = counts.iter().rfind(|&&n| n > 0)?;
@@ -143,7 +143,7 @@ pub(super) fn equalize(image: &mut [u8]) {
     });
 }
 
-/// Replaces the values of each channel by what a table says that follows from how often each occurs.
+/// Replaces the values of each channel by a table, which is made from the channel's histogram.
 fn by_channel(image: &mut [u8], table: impl Fn(&[usize; 256]) -> Option<[u8; 256]>) {
     for channel in 0..3 {
         let mut counts = [0usize; 256];

@@ -2,7 +2,7 @@
 
 use super::random::Random;
 
-/// A part of an image, in pixels.
+/// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub top: usize,
@@ -12,8 +12,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// What torchvision's `RandomResizedCrop` takes of an image: a share of its area from `least` to 1 and a width from 3/4
-    /// to 4/3 of the height, where ten attempts find one that fits; else as much of the middle as has such a shape.
+    /// The rectangle that torchvision's `RandomResizedCrop` takes: a fraction of the area from `least` to 1, and a
+    /// width from 3/4 to 4/3 of the height, if ten attempts find one that fits; else the largest central rectangle of
+    /// such a shape.
     pub fn resized_crop(random: &mut Random, height: usize, width: usize, least: f64) -> Part {
         let (narrow, wide) = (3.0 / 4.0, 4.0 / 3.0);
         if let Some(part) = Part::of_area(random, height, width, [least, 1.0], [narrow, wide]) {
@@ -33,8 +34,8 @@ impl Part {
         }
     }
 
-    /// A part whose share of the area is spread evenly over `scale`, whose width by height is spread evenly in its
-    /// logarithm over `ratio`, anywhere; none if ten attempts find none that is in the image.
+    /// A random rectangle: its fraction of the area is uniform over `scale`, the logarithm of width by height is
+    /// uniform over `ratio`, its position is uniform; none if ten attempts find none inside the image.
     pub fn of_area(
         random: &mut Random,
         height: usize,
@@ -113,10 +114,10 @@ pub(super) fn shift(height: usize, width: usize, down: isize, across: isize, ima
     }
 }
 
-/// From a place in the changed image to one in the image: `x = m[0] x' + m[1] y' + m[2]`, `y = m[3] x' + m[4] y' + m[5]`.
+/// From a position in the augmented image to one in the image: `x = m[0] x' + m[1] y' + m[2]`, `y = m[3] x' + m[4] y' + m[5]`.
 pub(super) type Affine = [f64; 6];
 
-/// By so many degrees against the clock about the middle, as torchvision's and Pillow's `rotate`.
+/// Rotates by `degrees` counter-clockwise about the centre, as torchvision's and Pillow's `rotate`.
 pub(super) fn rotation(height: usize, width: usize, degrees: f64) -> Affine {
     let (sin, cos) = (-degrees.to_radians()).sin_cos();
     let (x, y) = (width as f64 / 2.0, height as f64 / 2.0);

@@ -4,12 +4,12 @@ use super::Augment;
 use super::random::Random;
 use crate::data::batch::{Batch, Mixed, Pixels};
 
-/// How images of a batch are mixed, each with the one before it. With both, either is as likely in every batch.
+/// How images of a batch are mixed, each with the one before it. With both, each is used for half of the batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mixing {
-    /// Mixup: the mean of two images with a share from a Beta distribution with both parameters this number.
+    /// Mixup: the weighted mean of two images, with a weight from a Beta distribution with both parameters this number.
     pub mixup: Option<f32>,
-    /// CutMix: a rectangle from the other image, with a share of the area from such a distribution.
+    /// CutMix: a rectangle from the other image, with a fraction of the area from such a distribution.
     pub cutmix: Option<f32>,
 }
 
@@ -19,7 +19,7 @@ impl Mixing {
         self.mixup.is_none() && self.cutmix.is_none()
     }
 
-    /// What is mixed, as augmentations are spelt: `mixup:0.2`.
+    /// The settings, spelt as augmentations are: `mixup:0.2`.
     pub fn names(&self) -> Vec<String> {
         let named = [("mixup", self.mixup), ("cutmix", self.cutmix)];
         named.iter().filter_map(|(name, alpha)| Some(format!("{name}:{}", (*alpha)?))).collect()
@@ -30,8 +30,8 @@ impl Mixing {
 const BATCHES: u64 = 0x6d69_7865_645f_6261;
 
 impl Augment {
-    /// Mixes the images of the batch with this number, each `height` x `width` pixels, and gives it second labels. One image
-    /// alone stays as it is.
+    /// Mixes the images of the batch with this number, each `height` x `width` pixels, and adds second labels. A batch
+    /// of one image stays as it is.
     pub fn mix(&self, number: usize, height: usize, width: usize, batch: &mut Batch) {
         let step = (self.step + number) as u64;
         let mut random = Random::new(self.seed ^ BATCHES, self.epoch as u64, step);
@@ -88,7 +88,8 @@ struct Rectangle {
 }
 
 impl Rectangle {
-    /// Of the image's shape and about this share of its area, about a pixel that may be anywhere; what is outside is cut off.
+    /// A rectangle of the image's shape and about this fraction of its area, centred on a random pixel and clipped to
+    /// the image.
     fn new(random: &mut Random, share: f64, height: usize, width: usize) -> Rectangle {
         let (x, y) = (random.below(width as u64) as usize, random.below(height as u64) as usize);
         let half = |side: usize| (0.5 * share.sqrt() * side as f64) as usize;

@@ -1,7 +1,7 @@
-//! Random changes of training images.
+//! Augmentation of training images.
 //!
-//! What happens to an image follows from the seed, the epoch and the image's position in its set
-//! alone: neither batches nor threads change it. Another change is another [`Augmentation`].
+//! What happens to an image follows only from the seed, the epoch and the image's position in its
+//! set: batches and threads do not matter. Each kind of change is one [`Augmentation`].
 //!
 //! ```
 //! use headstart::augment::{Augment, List};
@@ -11,11 +11,11 @@
 //! let List(list) = "resized-crop,flip,jitter:0.4,0.4,0.4,erase".parse()?;
 //! let image = Rgb8::new(8, 8, (0..8 * 8 * 3).map(|i| i as u8).collect::<Vec<u8>>())?;
 //! let target = Target { height: 16, width: 16, interpolation: Interpolation::Bilinear };
-//! let mut changed = vec![0; 16 * 16 * 3];
+//! let mut augmented = vec![0; 16 * 16 * 3];
 //! // The first image of its set, in the third epoch.
 //! let augment = Augment { list, seed: 42, epoch: 3, ..Augment::default() };
-//! augment.apply(0, &image, target, &mut Resizer::new(), &mut changed)?;
-//! assert!(changed.iter().any(|&v| v > 0));
+//! augment.apply(0, &image, target, &mut Resizer::new(), &mut augmented)?;
+//! assert!(augmented.iter().any(|&v| v > 0));
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
@@ -37,7 +37,7 @@ pub use mix::Mixing;
 use random::Random;
 pub use text::List;
 
-/// One random change of an image; its text is what `--augment` and config.toml hold.
+/// One augmentation of an image; its text is that of `--augment` and config.toml.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Augmentation {
@@ -45,23 +45,23 @@ pub enum Augmentation {
     Flip,
     /// `vflip`: half of the images are mirrored, top and bottom.
     VerticalFlip,
-    /// `crop:PIXELS`: the image moves by up to so many pixels in each direction, over black, as
+    /// `crop:PIXELS`: the image moves by up to this many pixels in each direction, with black borders, as
     /// torchvision's `RandomCrop(size, padding=PIXELS)`. `crop` alone is `crop:4`.
     Crop {
-        /// The most it moves.
+        /// The largest move.
         padding: usize,
     },
-    /// `resized-crop:LEAST`: a part of the image as it is in its file, of at least this share of its area and 3/4 to 4/3 as wide
-    /// as high, is brought to the wanted size, as by torchvision's `RandomResizedCrop`. It takes the place of resizing and goes
-    /// first, wherever it is in the list. `resized-crop` alone is `resized-crop:0.08`.
+    /// `resized-crop:LEAST`: a rectangle of the original image, of at least this fraction of its area and 3/4 to 4/3 as
+    /// wide as high, is resized to the target size, as by torchvision's `RandomResizedCrop`. It replaces resizing and is
+    /// applied first, wherever it is in the list. `resized-crop` alone is `resized-crop:0.08`.
     ResizedCrop {
-        /// Least share of the area.
+        /// Least fraction of the area.
         least: f32,
     },
-    /// `rotate:DEGREES`: turns by up to so many degrees either way about the middle, over black, bilinearly, as torchvision's
-    /// `RandomRotation(DEGREES, InterpolationMode.BILINEAR)` (Keras's reflects at the edge).
+    /// `rotate:DEGREES`: rotates by up to this many degrees either way about the centre, with black borders, bilinearly, as
+    /// torchvision's `RandomRotation(DEGREES, InterpolationMode.BILINEAR)` (Keras's reflects at the edge).
     Rotate {
-        /// The most it turns.
+        /// The largest angle.
         degrees: f32,
     },
     /// `jitter:BRIGHTNESS,CONTRAST,SATURATION[,HUE]`: torchvision's `ColorJitter`, each factor from `max(0, 1 - x)` to `1 + x`, the
@@ -73,31 +73,31 @@ pub enum Augmentation {
         contrast: f32,
         /// Of the way from the image in grey.
         saturation: f32,
-        /// Share of the colour circle, up to 0.5.
+        /// Fraction of the colour circle, up to 0.5.
         hue: f32,
     },
-    /// `randaugment:COUNT,MAGNITUDE`: torchvision's `RandAugment`: so many of its 14 operations, with a magnitude of 0 to 30.
+    /// `randaugment:COUNT,MAGNITUDE`: torchvision's `RandAugment`: COUNT of its 14 operations, with a magnitude of 0 to 30.
     /// `randaugment` alone is `randaugment:2,9`.
     RandAugment {
         /// Operations an image.
         count: usize,
-        /// How far they go.
+        /// Their magnitude.
         magnitude: usize,
     },
     /// `erase:PROBABILITY`: a rectangle of 2 to 33% of the image becomes ImageNet's mean colour, as by `RandomErasing` after
-    /// normalisation in torchvision's and timm's recipes. It goes last, wherever it is in the list. `erase` alone is `erase:0.5`.
+    /// normalisation in torchvision's and timm's recipes. It is applied last, wherever it is in the list. `erase` alone is `erase:0.5`.
     Erase {
-        /// Share of the images.
+        /// Probability for each image.
         probability: f32,
     },
 }
 
-/// Augmentations of one epoch, in the order in which they are applied but for the two that say otherwise.
+/// Augmentations of one epoch, in the order in which they are applied, except for the two that say otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Augment {
-    /// The changes.
+    /// The augmentations.
     pub list: Vec<Augmentation>,
-    /// What the random choices follow from, with the two below.
+    /// Seed of the random choices, together with the epoch and `batches`.
     pub seed: u64,
     /// The epoch.
     pub epoch: usize,
@@ -113,7 +113,7 @@ impl Augment {
         self.list.is_empty() && self.mixing.is_none()
     }
 
-    /// Brings the image at `position` of its set to the size of `target` and changes it: `out` becomes RGB bytes,
+    /// Resizes the image at `position` of its set to the size of `target` and augments it: `out` becomes RGB bytes,
     /// `[height, width, 3]` row-major.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Augment {
     }
 }
 
-/// Changes an image that has its size.
+/// Augments an image that has its final size.
 fn change(
     augmentation: Augmentation,
     random: &mut Random,

@@ -1,4 +1,4 @@
-//! Random colours, RandAugment and random erasing: what is drawn, and in what order it is done.
+//! Colour jitter, RandAugment and random erasing: what is drawn, and in what order.
 
 use super::colour;
 use super::geometry::{Affine, Part, rotation, transform_nearest};
@@ -60,7 +60,7 @@ impl Operation {
         Operation::Equalize,
     ];
 
-    /// Whether half of the changes go the other way.
+    /// Whether the sign of the magnitude is random.
     pub fn signed(self) -> bool {
         let at = Operation::ALL.iter().position(|o| *o == self).unwrap_or(0);
         (1..=9).contains(&at)

@@ -1,8 +1,8 @@
-//! Random numbers that follow from three others.
+//! Random numbers that follow from a seed, an epoch and a position.
 
 use crate::data::split::split_mix_64;
 
-/// Numbers that follow from a seed, an epoch and a position alone.
+/// Numbers that follow only from a seed, an epoch and a position.
 pub(super) struct Random {
     state: u64,
 }

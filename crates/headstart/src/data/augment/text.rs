@@ -25,7 +25,7 @@ impl FromStr for Augmentation {
         let (expected, hint) = match name {
             "flip" | "vflip" => known("flip and vflip without a number"),
             "crop" => known("crop:PIXELS, with 1 to 4096 pixels"),
-            "resized-crop" => known("resized-crop:LEAST, a share of the image above 0, up to 1"),
+            "resized-crop" => known("resized-crop:LEAST, a fraction of the image above 0, up to 1"),
             "rotate" => known("rotate:DEGREES, above 0, up to 180"),
             "jitter" => known(
                 "jitter:BRIGHTNESS,CONTRAST,SATURATION[,HUE], numbers of 0 or more, hue up to 0.5, not all 0",

@@ -1,6 +1,6 @@
-//! Reading a `.tar` or `.tar.gz` once, front to back, keeping the image files of a compressed one in memory.
+//! Reading a `.tar` or `.tar.gz` once, from start to end. Image files of a compressed one stay in memory.
 //! Images in a plain `.tar` stay on disk and are read from there by position. Nothing is written, so
-//! names in the archive can reach no file.
+//! names in the archive cannot reach any file.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,19 +16,19 @@ use super::{Limits, Skipped, cifar};
 use crate::data::image::read_header;
 use crate::error::{Error, Result};
 
-/// What an archive held.
+/// Contents of an archive.
 pub(crate) struct Contents {
     pub tree: Tree,
     /// Files of the CIFAR-10 binary format by file name.
     pub cifar: BTreeMap<String, Vec<u8>>,
     /// Texts of the `.cls` files of a WebDataset shard by [`key`].
     pub labels: BTreeMap<Vec<String>, String>,
-    /// Whether it ends in the blocks of zeros that say so. One without is likely cut short.
+    /// Whether it ends in the blocks of zeros that mark the end. One without them is probably cut short.
     pub ends: bool,
 }
 
 impl Contents {
-    /// What is allowed but likely not meant.
+    /// Warnings: what is allowed but probably a mistake.
     pub fn warnings(&self) -> Vec<String> {
         let path = self.tree.root.display();
         let warning =
@@ -37,7 +37,7 @@ impl Contents {
     }
 }
 
-/// What the files of one sample of a shard share: their path up to the first point of the file name.
+/// The key of a sample in a shard: the path of its files up to the first dot of the file name.
 pub(crate) fn key(path: &[String]) -> Vec<String> {
     let mut key = path.to_vec();
     if let Some(name) = key.last_mut() {
@@ -52,7 +52,7 @@ const MAX_HEADER: u64 = 64 << 10;
 /// Longest label that is read.
 const MAX_LABEL: u64 = 4 << 10;
 
-/// Reads all of the archive at `path`, told by content to be gzip-compressed or not.
+/// Reads all of the archive at `path`, gzip-compressed or not, which its content says.
 pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
     let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
     let mut start = Vec::new();

@@ -1,4 +1,4 @@
-//! What a data set holds, in numbers: for people and for `--json`.
+//! Counts and sizes of a data set: as text and for `--json`.
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use super::tree::{File, MAX_DEPTH, Origin, Tree, has_image_extension, is_hidden}
 use crate::error::{Error, Result};
 
 /// Every file and folder under `root` that is not hidden. Symbolic links are followed, except
-/// to a folder that the link lies in.
+/// to a folder that contains the link.
 pub(crate) fn list(root: &Path) -> Result<Tree> {
     let mut tree = Tree { root: root.to_path_buf(), ..Tree::default() };
     let real = fs::canonicalize(root).map_err(Error::io("open folder", root))?;

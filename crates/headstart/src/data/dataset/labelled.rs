@@ -1,4 +1,4 @@
-//! Images whose labels are written down beside them, as in manifests and shards, read as a data set.
+//! Images with their labels beside them, as in manifests and shards, read as a data set.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::tree::{Item, Layout, Origin, Part, check_class_names, unknown_class};
 use crate::error::Result;
 use crate::task::Task;
 
-/// An image with the label that someone gave it.
+/// An image with its label.
 pub(crate) struct Labelled {
     pub name: String,
     pub label: String,

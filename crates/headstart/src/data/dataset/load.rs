@@ -1,5 +1,5 @@
 //! From found files to samples: headers and ends are read in parallel, then images are decoded once and
-//! packed where they fit in memory, else left to be decoded on access but for those that seem cut short.
+//! packed where they fit in memory. Otherwise they are decoded on access, except those that seem cut short.
 
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -14,21 +14,21 @@ use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::{Limits, Skipped};
 use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_header};
 
-/// Samples with the split each came from.
+/// Samples with the split of each.
 pub(crate) struct Loaded {
     pub samples: Samples,
     pub parts: Vec<Part>,
     pub skipped: Vec<Skipped>,
 }
 
-/// An item whose header is good.
+/// An item whose header is valid.
 struct Found {
     item: Item,
     width: usize,
     height: usize,
     bytes: u64,
     modified: u128,
-    /// Whether the end is not what the format ends in.
+    /// Whether the end is not that of the format.
     doubtful: bool,
 }
 
@@ -61,7 +61,7 @@ fn unread(error: io::Error) -> String {
     format!("a file that cannot be read ({error})")
 }
 
-/// Loads `items`, leaving out those that are no good. Runs in the current thread pool.
+/// Loads `items` and leaves out those that cannot be used. Runs in the current thread pool.
 pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded {
     let mut skipped = Vec::new();
     let mut found = Vec::with_capacity(items.len());
@@ -127,8 +127,8 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
     Loaded { samples: Samples { classes, names, labels, sizes, store }, parts, skipped }
 }
 
-/// Reads the header and the end. A file that is not an image, is not named like one and that nobody
-/// listed is no loss: `None`.
+/// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as
+/// one.
 fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
     let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
     let look = || match &item.origin {
@@ -167,14 +167,14 @@ fn time_of(meta: &fs::Metadata) -> u128 {
     modified.map_or(0, |t| t.as_nanos())
 }
 
-/// What the first and last bytes of an image tell.
+/// What the first and last bytes of an image say.
 struct Seen {
     header: Header,
     bytes: u64,
     doubtful: bool,
 }
 
-/// Looks at the image of so many `bytes` from `offset` on.
+/// Checks the image of `bytes` bytes from `offset` on.
 fn look_at(mut file: impl Read + Seek, offset: u64, bytes: u64) -> Result<Seen, NotRead> {
     let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
     const TAIL: u64 = 512;
@@ -192,8 +192,8 @@ fn look_at(mut file: impl Read + Seek, offset: u64, bytes: u64) -> Result<Seen, 
 }
 
 /// Whether `end`, the last bytes of a file, has what ends an image of its format, or the file is as long
-/// as its first 8 bytes say. Programs append data to images and get lengths wrong, so `false` only says that
-/// one should look closer.
+/// as its first 8 bytes say. Programs append data to images and write wrong lengths, so `false` only means
+/// that the image must be decoded to be sure.
 fn ends_well(format: Format, first: &[u8], end: &[u8], bytes: u64) -> bool {
     let word = |at: usize| match first.get(at..at + 4) {
         Some(&[b0, b1, b2, b3]) => u64::from(u32::from_le_bytes([b0, b1, b2, b3])),

@@ -14,14 +14,14 @@ use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::task::Task;
 
-/// What each column may be called, the first name in messages.
+/// Names that each column may have; the first is used in messages.
 const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
 const LABEL: &[&str] = &["label", "class", "category"];
 const SPLIT: &[&str] = &["split", "subset", "partition"];
 const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test)";
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
-/// A row as it was written.
+/// A row of the table.
 struct Row {
     path: String,
     label: String,

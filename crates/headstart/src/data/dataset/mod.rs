@@ -7,7 +7,7 @@
 //! ```
 //! use headstart::dataset::{self, DataOptions};
 //!
-//! // Made-up images: 3 classes, 100 images of 32x32 pixels. A path is opened the same way.
+//! // Synthetic images: 3 classes, 100 images of 32x32 pixels. A path is opened the same way.
 //! let data = dataset::open("synthetic:3x100x32", &DataOptions::default())?;
 //! assert_eq!(data.classes.len(), 3);
 //! println!("{}", data.describe());
@@ -56,15 +56,15 @@ pub struct Dataset {
     pub task: Task,
     /// Class names; a label is a position here.
     pub classes: Vec<String>,
-    /// Images to train on.
+    /// Training images.
     pub train: Subset,
-    /// Images to choose by, or `None` when nothing is held out.
+    /// Validation images, or `None` when nothing is held out.
     pub validation: Option<Subset>,
-    /// Images to report on, or `None` when the source has none and none are split off.
+    /// Test images, or `None` when the source has none and none are split off.
     pub test: Option<Subset>,
     /// Files left out.
     pub skipped: Vec<Skipped>,
-    /// What is allowed but likely not meant, a sentence each.
+    /// Warnings, one sentence each: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
 }
 
@@ -80,18 +80,18 @@ pub struct Skipped {
 /// How to open a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataOptions {
-    /// Share of the training images held out, 0 for none; unused where the source has validation
+    /// Fraction of the training images held out, 0 for none; unused where the source has validation
     /// images of its own. The same rows as scikit-learn's `train_test_split`.
     pub validation_split: f64,
-    /// Share of the images split off for testing, 0 for none, before the validation split;
+    /// Fraction of the images split off for testing, 0 for none, before the validation split;
     /// unused where the source has test images of its own.
     pub test_split: f64,
     /// Seed of the splits, of `limit` and of synthetic images: scikit-learn's `random_state`.
     pub seed: u32,
-    /// At most so many training images, every class in proportion. They are chosen after the splits,
+    /// At most this many training images, every class in proportion. They are chosen after the splits,
     /// so validation and test images are the same with and without a limit.
     pub limit: Option<usize>,
-    /// Threads that decode, 0 for one a core. The result does not depend on it.
+    /// Threads that decode, 0 for one per core. The result does not depend on it.
     pub threads: usize,
     /// Bounds on memory and work.
     pub limits: Limits,
@@ -113,7 +113,7 @@ impl Default for DataOptions {
 /// Bounds on what opening a data set may take, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Data sets that need no more than this are decoded once and kept (1 GiB).
+    /// Data sets that need no more than this are decoded once and stay in memory (1 GiB).
     ///
     /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
     /// decodes those that seem cut short, to leave them out.
@@ -172,7 +172,7 @@ impl DataOptions {
 /// - a manifest: a `.csv` or Parquet table with columns `path`, `label` and, if wanted, `split`; paths are absolute or
 ///   relative to its folder.
 ///
-/// Kinds are told by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
+/// Kinds are recognised by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
 /// image, there is only one class, or validation or test images have a class of their own.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
@@ -281,7 +281,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 fn missing(path: &Path, text: &str) -> Error {
     let hint = match text {
         "cifar10" => {
-            "`headstart data get cifar10` gets it; give the path that it prints".to_string()
+            "`headstart data get cifar10` downloads it; give the path that it prints".to_string()
         }
         _ => match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
             Some(parent) => format!("{} does not exist either", parent.display()),

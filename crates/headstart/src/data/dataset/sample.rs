@@ -1,4 +1,4 @@
-//! The data set that ships with the program: 1,797 handwritten digits of 8x8 pixels.
+//! The data set inside the program: 1,797 handwritten digits of 8x8 pixels.
 //!
 //! "Optical recognition of handwritten digits" by E. Alpaydin and C. Kaynak (1998), UCI Machine Learning
 //! Repository, doi 10.24432/C50P49, CC BY 4.0, as scikit-learn's `load_digits` gives it
@@ -14,7 +14,7 @@ use super::tree::Part;
 use crate::data::split::train_test_split;
 use crate::error::{Error, Result};
 
-/// What `--data` calls the digits inside the program.
+/// The name of the digits inside the program, for `--data`.
 pub const NAME: &str = "sample";
 /// Labels of a byte each, then images.
 const FILE: &[u8] = include_bytes!("../../../assets/digits.bin.gz");

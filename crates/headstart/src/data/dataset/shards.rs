@@ -97,7 +97,7 @@ pub(crate) fn read(root: &Path, shards: &[Shard], limits: &Limits) -> Result<Lay
     arrange(root, contents)
 }
 
-/// Joins images and labels. `root` is a folder, or the one shard, beside which class names lie.
+/// Joins images and labels. `root` is a folder, or the only shard; class names are beside it.
 pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layout> {
     let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
     let names = class_names(&folder.join(CLASS_FILE))?;

@@ -43,7 +43,7 @@ pub(crate) struct FileRef {
     /// Where in the file the image begins, if it is not all of it.
     pub offset: Option<u64>,
     pub bytes: u64,
-    /// Nanoseconds since 1970 of the last change, as far as the file system keeps it.
+    /// Nanoseconds since 1970 of the last change, as far as the file system records it.
     pub modified: u128,
     /// SHA-256 of the content, once it was asked for; from then on other content is an error.
     pub hash: OnceLock<[u8; 32]>,
@@ -115,7 +115,7 @@ impl Subset {
         self.rows.iter().map(|&row| self.samples.labels[row]).collect()
     }
 
-    /// Path of image `i` within its data set, or a made-up one such as `train/00012`.
+    /// Path of image `i` within its data set, or a synthetic one such as `train/00012`.
     pub fn name(&self, i: usize) -> &str {
         &self.samples.names[self.rows[i]]
     }
@@ -157,7 +157,7 @@ impl Subset {
         }
     }
 
-    /// The file of image `i` as it was found; `None` where only its pixels are kept.
+    /// The file of image `i` as it was found; `None` where only its pixels are in memory.
     ///
     /// # Errors
     /// When it can no longer be read.

@@ -1,5 +1,5 @@
-//! Made-up images that can be learned: each class has a hue and a shape, drawn at random places
-//! and sizes over a noisy grey ground. For tests, benchmarks and trying the program out.
+//! Synthetic images that can be learned: each class has a hue and a shape, drawn at random positions
+//! and sizes over a noisy grey background. For tests, benchmarks and trying the program out.
 
 use rayon::prelude::*;
 

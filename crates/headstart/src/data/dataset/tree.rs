@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Skipped;
 use crate::error::{Error, Result};
 
-/// What is nested deeper than this is left out.
+/// Folders nested deeper than this are left out.
 pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Which split an image comes from.
@@ -56,7 +56,7 @@ pub(crate) struct Item {
     pub label: usize,
     pub part: Part,
     pub origin: Origin,
-    /// Whether someone wrote down that it is an image, so that it counts as lost when it is none.
+    /// Whether a manifest or shard lists it as an image, so that it is reported as skipped if it is none.
     pub listed: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Layout {
     pub has_validation: bool,
     pub has_test: bool,
     pub skipped: Vec<Skipped>,
-    /// What is allowed but likely not meant.
+    /// Warnings: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! From an encoded image to upright RGB bytes, one function an encoding.
+//! From an encoded image to upright RGB bytes, one function per encoding.
 
 use std::io::Cursor;
 use std::sync::OnceLock;

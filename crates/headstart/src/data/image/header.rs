@@ -1,4 +1,4 @@
-//! What a file says it is, read from its first bytes without decoding.
+//! Kind and size of an image, read from its first bytes without decoding.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -205,7 +205,7 @@ fn png_header(source: &mut impl Read) -> Result<Header, Reason> {
     Ok(header)
 }
 
-/// The orientation in an EXIF block of so many bytes; upright where it has none.
+/// The orientation in an EXIF block of this many bytes; upright where it has none.
 fn exif(source: &mut impl Read, length: u64) -> io::Result<Orientation> {
     let mut block = Vec::new();
     source.take(length.min(MAX_EXIF)).read_to_end(&mut block)?;

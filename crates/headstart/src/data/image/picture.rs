@@ -1,9 +1,9 @@
-//! Images as pictures for people: small, large, as a file.
+//! Images as pictures: thumbnails, magnified images, PNG files.
 
 use super::{Interpolation, Rgb8, resize};
 use crate::error::{Error, Result};
 
-/// `image` made to fit a square of `side` pixels, its proportions kept; small ones are left as they are
+/// `image` made to fit a square of `side` pixels, with its proportions; small ones are left as they are
 /// unless they are less than half of it.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ pub fn thumbnail(image: &Rgb8<'_>, side: usize) -> Result<Rgb8<'static>> {
     Ok(resize(image, to(image.width), to(image.height), how)?.into_owned())
 }
 
-/// `image` enlarged by the least whole factor that gives its longer side `least` pixels, every pixel a square.
+/// `image` upsampled by nearest neighbour, by the least whole factor that gives its longer side `least` pixels.
 ///
 /// # Errors
 /// If it has no pixels.

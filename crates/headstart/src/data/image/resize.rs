@@ -1,4 +1,4 @@
-//! Resizing as Pillow does it: the whole image is stretched to the wanted size ("squash", the
+//! Resizing as Pillow does it: the whole image is stretched to the target size ("squash", the
 //! default of Keras's `image_dataset_from_directory`); reductions are antialiased. Results equal
 //! Pillow's up to version 12 to the byte; version 13 swaps the passes where the height shrinks
 //! most, which moves single counts.
@@ -13,7 +13,7 @@ use headstart_kernels::resample::{self, PLACES, Span};
 use super::Rgb8;
 use crate::error::{Error, Result};
 
-/// How pixels between pixels are found.
+/// How values between pixels are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
@@ -51,7 +51,7 @@ impl std::str::FromStr for Interpolation {
     }
 }
 
-/// Resizes images one after another, keeping its working memory. One a thread.
+/// Resizes images one after another with the same working memory. Use one per thread.
 #[derive(Default)]
 pub struct Resizer {
     columns: Vec<usize>,

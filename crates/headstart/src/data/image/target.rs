@@ -1,8 +1,8 @@
-//! The size of the images that a net takes.
+//! The size of a net's images.
 
 use super::Interpolation;
 
-/// The size images are brought to, by stretching; none that has it already is touched.
+/// The size that images are resized to, by stretching; images that have it are not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Pixels down.

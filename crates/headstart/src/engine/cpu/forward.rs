@@ -206,7 +206,7 @@ impl Executor {
     }
 }
 
-/// Moves the averages in `parameters` towards the statistics of a batch of so many rows.
+/// Moves the averages in `parameters` towards the statistics of a batch of `rows` rows.
 fn move_statistics(
     (node, op): (NodeId, Op),
     state: &mut State,

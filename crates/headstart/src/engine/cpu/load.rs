@@ -10,7 +10,7 @@ use crate::net::graph::NodeId;
 use crate::net::parameters::{Parameter, Parameters, Role};
 
 impl Executor {
-    /// Packs and folds all weights, and keeps those that train.
+    /// Packs and folds all weights, and stores those that train.
     pub(super) fn load_all(&mut self, parameters: &Parameters) -> Result<()> {
         (0..self.states.len()).try_for_each(|group| self.load_group(group, parameters))?;
         self.parameters = self.trained(parameters)?;
@@ -20,7 +20,7 @@ impl Executor {
         Ok(())
     }
 
-    /// The weights that the plan trains; of all others the names alone.
+    /// The weights that the plan trains; of all others only the names.
     pub(super) fn trained(&self, parameters: &Parameters) -> Result<Parameters> {
         let copy = |t: &Parameter| {
             let values = if self.plan.trains(t.node) { t.values.clone() } else { Vec::new() };
@@ -72,7 +72,7 @@ impl Executor {
     }
 
     /// Folds a frozen batch norm into a convolution or dense layer, and packs its kernel unless it trains: then it
-    /// changes with every step, and each step packs it anew.
+    /// changes with every step, and each step packs it again.
     fn load_conv<E: Element>(
         &mut self,
         group: usize,

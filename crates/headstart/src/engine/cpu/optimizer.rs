@@ -1,4 +1,4 @@
-//! Updates of weights by their gradients, one pass over memory a tensor.
+//! Updates of weights by their gradients, one pass over memory per tensor.
 
 use headstart_kernels::optim::{self, Adam, RmsProp, Sgd};
 use headstart_kernels::table::Compute;

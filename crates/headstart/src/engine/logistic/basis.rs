@@ -1,10 +1,10 @@
-//! Variables in which the head's loss curves about alike in all directions, so that few steps lead to its least.
+//! Variables in which the head's loss curves about equally in all directions, so that few steps lead to its minimum.
 //!
-//! Features of a net are all positive and go together: their loss is a narrow valley. Its second derivative by the
-//! kernel is about the features' covariance, each image with the mean of `p (1 - p)` over classes as its weight
-//! (`(1 - 1/classes) / classes` where nothing is known of it: Boehning 1992, "Multinomial logistic regression
-//! algorithm"), plus that of the squared kernel. With `L L'` that matrix, `kernel = inv(L)' kernel'` and `bias = bias' -
-//! mean kernel` it is the identity. The problem stays the same, whatever the variables.
+//! Features of a net are all positive and correlated: their loss is a narrow valley. Its second derivative with respect
+//! to the kernel is about the features' covariance, in which each image is weighted with the mean of `p (1 - p)` over
+//! classes (`(1 - 1/classes) / classes` where this is unknown: Boehning 1992, "Multinomial logistic regression
+//! algorithm"), plus that of the L2 penalty. Let `L L'` be this matrix. With `kernel = inv(L)' kernel'` and `bias = bias' -
+//! mean kernel` it becomes the identity. The problem itself does not change.
 
 use headstart_kernels::cholesky::{cholesky, inverse_lower, times_lower_transposed};
 use headstart_kernels::linear::{dense, dense_kernel_gradient};
@@ -12,23 +12,23 @@ use headstart_kernels::table::Compute;
 
 use super::{BLOCK, Examples, LinearHead};
 
-/// Images for each feature that the covariance is taken from, at most.
+/// Most images for each feature that the covariance is computed from.
 const SHARE: usize = 2;
 
-/// Variables of a head, kernel and then bias as everywhere.
+/// Variables of a head: kernel, then bias.
 #[derive(Clone, Debug)]
 pub(super) struct Basis {
     /// Mean of each feature.
     mean: Vec<f64>,
     /// `L`, in the lower half.
     factor: Vec<f64>,
-    /// `inv(L)'`. The head is this times the values, also in what it rounds away.
+    /// `inv(L)'`. The head is this times the values.
     matrix: Vec<f32>,
     classes: usize,
 }
 
 impl Basis {
-    /// For a weight of the squared kernel, with what `near` makes of the images or without knowing.
+    /// The basis for an L2 penalty; the weights of the images come from the head `near`, if there is one.
     pub fn new(
         compute: &Compute,
         examples: &Examples<'_>,
@@ -46,7 +46,7 @@ impl Basis {
         };
         let (mean, mut factor) = spread(compute, &rows, width, &weights);
         let trace: f64 = (0..width).map(|i| factor[i * width + i]).sum();
-        // So that it has a factor where features depend on each other.
+        // So that the matrix has a factor where features depend on each other.
         let least = 1e-6 * trace / width as f64 + f64::MIN_POSITIVE;
         (0..width).for_each(|i| factor[i * width + i] += 2.0 * l2 + least);
         if !cholesky(compute, width, &mut factor) {
@@ -63,7 +63,7 @@ impl Basis {
         Basis { mean, factor, matrix, classes }
     }
 
-    /// The head that `values` stand for.
+    /// The head that `values` describe.
     pub fn head(&self, compute: &Compute, values: &[f64]) -> Vec<f64> {
         let mut head = values.to_vec();
         let size = self.mean.len() * self.classes;
@@ -73,7 +73,7 @@ impl Basis {
         head
     }
 
-    /// Values that stand for a head near `head`.
+    /// Values that describe a head close to `head`.
     pub fn values(&self, head: &[f64]) -> Vec<f64> {
         let mut values = head.to_vec();
         let (kernel, bias) = values.split_at_mut(self.mean.len() * self.classes);
@@ -82,7 +82,7 @@ impl Basis {
         values
     }
 
-    /// The gradient by the values, of one by the head.
+    /// The gradient by the values, from the one by the head.
     pub fn gradient(&self, compute: &Compute, by_head: &[f64]) -> Vec<f64> {
         let (kernel, bias) = by_head.split_at(self.mean.len() * self.classes);
         let mut whole = kernel.to_vec();
@@ -96,7 +96,7 @@ impl Basis {
         gradient
     }
 
-    /// What the kernel makes of the mean features.
+    /// The mean features times the kernel.
     fn mean_scores(&self, kernel: &[f64]) -> impl Iterator<Item = f64> {
         let mut scores = vec![0.0; self.classes];
         for (row, m) in kernel.chunks_exact(self.classes).zip(&self.mean) {

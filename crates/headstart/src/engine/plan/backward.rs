@@ -35,7 +35,7 @@ pub(super) fn append(plan: &mut Plan, graph: &Graph) {
     }
 }
 
-/// Values that one pass over what is kept anyway makes anew: batch norms in training mode without a
+/// Values that one pass over stored values computes again: batch norms in training mode without a
 /// residual, whose own gradient needs their input.
 fn cheap(plan: &Plan, graph: &Graph) -> Vec<Option<usize>> {
     let mut cheap = vec![None; graph.nodes.len()];
@@ -49,7 +49,7 @@ fn cheap(plan: &Plan, graph: &Graph) -> Vec<Option<usize>> {
 }
 
 struct Backward<'a> {
-    /// Groups of the values that are computed again rather than kept.
+    /// Groups of the values that are computed again instead of stored.
     cheap: Vec<Option<usize>>,
     graph: &'a Graph,
     plan: &'a mut Plan,
@@ -150,7 +150,7 @@ impl Backward<'_> {
             }
             Main::Identity => self.residual(Some(g.inputs[0]), gradient),
             Main::Add => {
-                // The first input takes a copy, the second may keep the buffer itself.
+                // The first input takes a copy, the second may use the buffer itself.
                 let (first, second) = (g.inputs[0], g.inputs[1]);
                 if self.live[first] {
                     match self.gradients[first] {

@@ -1,5 +1,5 @@
 //! Fuses nodes into groups that run as one pass: frozen batch norm into the convolution before it,
-//! residual and ReLU into epilogues, pixel normalisation with enlargement and padding.
+//! residual and ReLU into epilogues, pixel normalisation with upsampling and padding.
 
 use super::Request;
 use crate::error::{Error, Result};
@@ -9,11 +9,11 @@ use crate::net::preprocess::ChannelMap;
 /// What a group computes before its residual and ReLU.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Main {
-    /// Pixel map, enlargement and zeros around, in this order.
+    /// Pixel map, upsampling and zeros around, in this order.
     Frame {
         /// Pixel map.
         map: Option<ChannelMap>,
-        /// Enlargement.
+        /// Upsampling factor.
         factor: usize,
         /// Zeros on each side.
         padding: usize,
@@ -24,7 +24,7 @@ pub enum Main {
         node: NodeId,
         /// A batch norm folded into its kernel and bias.
         norm: Option<NodeId>,
-        /// Enlargement of its input, before the zeros.
+        /// Upsampling factor of its input, before the zeros.
         upsample: usize,
         /// Zeros around its input, beside those of the layer itself.
         padding: usize,
@@ -36,7 +36,7 @@ pub enum Main {
         /// Whether it uses and tracks the statistics of the batch.
         training: bool,
     },
-    /// Nothing: the group's ReLU alone.
+    /// Nothing: the group is only a ReLU.
     Identity,
     /// Sum of two inputs.
     Add,
@@ -48,7 +48,7 @@ pub enum Main {
     Dropout {
         /// The layer.
         node: NodeId,
-        /// Share that is zeroed.
+        /// Fraction that is zeroed.
         rate: f32,
     },
     /// Softmax.
@@ -110,7 +110,7 @@ pub(super) fn groups(graph: &Graph, request: &Request) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// Nodes between the sources and what is asked for.
+/// Nodes between the sources and the outputs.
 fn needed(graph: &Graph, request: &Request) -> Result<Vec<bool>> {
     let mut needed = vec![false; graph.nodes.len()];
     request.outputs.iter().for_each(|&o| needed[o] = true);
@@ -176,7 +176,7 @@ impl Fuser<'_> {
             Op::BatchNorm { .. } => {
                 group.main = Main::Norm { node: id, training: self.trains(id) };
                 self.finish(&mut group);
-                // Normalised again on the way into the pooling, it need not be kept.
+                // Normalised again on the way into the pooling, it need not be stored.
                 if self.trains(id) && group.residual.is_none() {
                     self.pool(&mut group);
                 }
@@ -221,7 +221,7 @@ impl Fuser<'_> {
         self.finish(group);
     }
 
-    /// The convolution that alone reads normalised pixels which are enlarged first by the node `id`, and the zeros
+    /// The convolution that is the only reader of normalised pixels which the node `id` upsamples, and the zeros
     /// between.
     fn enlarged(&self, id: NodeId) -> Option<(NodeId, usize)> {
         let normalised = matches!(self.op(self.graph.nodes[id].inputs[0]), Op::Normalize(_));
@@ -233,7 +233,7 @@ impl Fuser<'_> {
         matches!(self.op(conv), Op::Conv2D { .. }).then_some((conv, padding))
     }
 
-    /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; enlargement of
+    /// Normalize, then Upsample, then ZeroPadding, as far as they follow each other; upsampling of
     /// normalised pixels joins the convolution that follows, padding before a max pooling joins the
     /// pooling, and before a 3x3 convolution the convolution.
     fn frame(&mut self, group: &mut Group) {

@@ -11,7 +11,7 @@ use crate::net::parameters::{Parameters, Role};
 pub struct Folded<'p> {
     /// The layer's own kernel, in Keras's layout; each output channel is the innermost index.
     pub kernel: &'p [f32],
-    /// By what the kernel of each output channel is multiplied; none where no batch norm is folded in.
+    /// Factor on the kernel of each output channel; none where no batch norm is folded in.
     pub scale: Option<Vec<f32>>,
     /// What is added to each output channel, after the scale.
     pub bias: Vec<f32>,
@@ -77,7 +77,7 @@ impl<'p> Folded<'p> {
     }
 }
 
-/// A layer's tensor, of so many values.
+/// A layer's tensor, of `len` values.
 ///
 /// # Errors
 /// If there is none, or one of another size.

@@ -1,4 +1,4 @@
-//! The frozen prefix: what nothing trainable precedes, and so is the same in every epoch.
+//! The frozen prefix: the nodes that no trainable node precedes, whose values are the same in every epoch.
 
 use crate::net::graph::{Graph, NodeId, Op};
 use crate::net::parameters::layer_shapes;
@@ -32,7 +32,7 @@ pub fn frontier(graph: &Graph, trainable: &[bool]) -> Vec<NodeId> {
 }
 
 /// What training reads: the frontier, or the images (node 0) where no frozen layer does any work worth
-/// keeping.
+/// caching.
 pub fn sources(graph: &Graph, trainable: &[bool]) -> Vec<NodeId> {
     let frozen = prefix(graph, trainable);
     let works = |id: NodeId| frozen[id] && matches!(graph.nodes[id].op, Op::Conv2D { .. });

@@ -2,7 +2,7 @@
 
 use super::{BufferSpec, Place, Plan, Step};
 
-/// Fills in when each buffer is used and where it lies.
+/// Fills in when each buffer is used, and its offset.
 pub(super) fn assign(plan: &mut Plan) {
     for at in 0..plan.steps.len() {
         for buffer in uses(plan, plan.steps[at]) {

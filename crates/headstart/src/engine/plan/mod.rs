@@ -3,7 +3,7 @@
 //!
 //! A plan is made once from a graph, what is trainable and the batch size, by small passes:
 //! `fold` fuses nodes into groups, `backward` derives the gradients that trainable weights need,
-//! `sums` hands batch norms' sums to convolutions, `memory` turns lifetimes into offsets.
+//! `sums` gives batch norms' sums to convolutions, `memory` turns lifetimes into offsets.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -205,7 +205,7 @@ pub struct Plan {
     pub buffers: Vec<BufferSpec>,
     /// Where each node's value is; `None` for nodes fused away or not computed.
     pub values: Vec<Option<Place>>,
-    /// The buffer of the values that are computed again for the backward pass instead of being kept.
+    /// The buffer of the values that are computed again for the backward pass instead of being stored.
     pub again: Vec<Option<usize>>,
     /// For a group that is a convolution, the batch norm group whose statistics it gathers; for that group, the
     /// convolution.
@@ -214,7 +214,7 @@ pub struct Plan {
     pub dtypes: Vec<DType>,
     /// Floats of the arena.
     pub arena: usize,
-    /// Bytes, of which every buffer's offset is a multiple.
+    /// Alignment: every buffer's offset is a multiple of this many bytes.
     pub alignment: usize,
 }
 

@@ -3,10 +3,10 @@
 use super::{Group, Main, Place, Plan, Step};
 use headstart_kernels::element::DType;
 
-/// Hands batch norms' statistics to the convolutions before them, and the gradients of their gamma and beta to
+/// Gives batch norms' statistics to the convolutions before them, and the gradients of their gamma and beta to
 /// the convolutions whose backward pass completes the gradient of their output.
 ///
-/// Only feature maps in bfloat16: those in floats are summed about a pivot, which is known once they are there.
+/// Only for feature maps in bfloat16: those in floats are summed about a pivot, which is known only when they are complete.
 pub(super) fn gather(plan: &mut Plan) {
     for norm in 0..plan.groups.len() {
         let x = plan.groups[norm].inputs[0];

@@ -127,7 +127,7 @@ impl Builder<'_> {
         self.values.get(&node).cloned().unwrap_or_else(|| INPUT.into())
     }
 
-    /// Adds a node. Its output has a name of its own, as some readers keep both in one table.
+    /// Adds a node. Its output has another name than the node, as some readers store both in one table.
     fn node(
         &mut self,
         op: &str,
@@ -257,7 +257,7 @@ impl Builder<'_> {
                     axis(),
                 ));
                 let steps: Vec<f32> = scales.iter().map(|s| s * input.scale).collect();
-                // A saturating cast keeps what does not fit at the end of the range.
+                // A saturating cast: what does not fit becomes the end of the range.
                 let whole = bias
                     .iter()
                     .zip(&steps)

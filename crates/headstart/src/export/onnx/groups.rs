@@ -1,4 +1,4 @@
-//! What runs as one pass, as nodes of ONNX.
+//! Groups that run as one pass, as nodes of ONNX.
 
 use headstart_kernels::element::DType;
 
@@ -11,7 +11,7 @@ use crate::net::model::Model;
 pub fn groups(model: &Model, whole: &[NodeId]) -> Result<Vec<Group>> {
     let mut outputs = whole.to_vec();
     outputs.push(model.output());
-    // The enlarged image, with zeros around it, is a value of its own.
+    // The upsampled image, with zeros around it, is a value of its own.
     let nodes = &model.net.graph.nodes;
     let enlarges = |id: NodeId| matches!(nodes[id].op, Op::Upsample { .. });
     outputs.extend((0..nodes.len()).filter(|&id| match nodes[id].op {

@@ -1,4 +1,4 @@
-//! 8-bit arithmetic: which bytes stand for which values, found from images, and what a net answers with it.
+//! 8-bit arithmetic: value ranges, measured on images, and a net's predictions with them.
 //!
 //! Feature maps are unsigned bytes with one scale and zero point each, kernels signed bytes with a scale for each output
 //! channel, biases 32-bit sums, as ONNX's `QuantizeLinear` defines them (Jacob et al. 2018, section 2). The dense layer and what
@@ -26,7 +26,7 @@ const BATCH: usize = 4;
 const PAIR: f32 = 127.0;
 /// Bins of a feature map's histogram.
 const BINS: usize = 2048;
-/// Shares of a feature map's range that are tried as the range of its bytes.
+/// Fractions of a feature map's range that are tried as the range of its bytes.
 const SHARES: usize = 64;
 
 /// Values `(byte - zero) * scale`.
@@ -49,7 +49,7 @@ impl Affine {
         Affine { scale, zero: (-low / scale).round_ties_even() as u8 }
     }
 
-    /// Replaces values by those that their bytes stand for.
+    /// Rounds values to those of their bytes.
     fn round(self, values: &mut [f32]) {
         // Adding it rounds to whole numbers, ties to even, where the processor has no instruction for that.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;
@@ -95,17 +95,17 @@ impl Kernel {
     }
 }
 
-/// Which bytes each feature map of a net is made of.
+/// The 8-bit ranges of a net's feature maps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Int8 {
     maps: BTreeMap<NodeId, Affine>,
-    /// Images whose feature maps were looked at.
+    /// Images whose feature maps were measured.
     pub images: usize,
 }
 
 impl Int8 {
-    /// Looks at the feature maps of `subset`, and takes for each the range whose bytes have the least mean squared error.
-    /// `compute` must store f32. `progress` is told how many of twice the images are done; `None` if it said to stop.
+    /// Measures the feature maps of `subset`, and takes for each the range whose bytes have the least mean squared error.
+    /// `compute` must store f32. `progress` gets how many of twice the images are done; `None` if it stopped it.
     ///
     /// # Errors
     /// If there are no images, one cannot be decoded, or the net's values are not numbers.
@@ -147,7 +147,7 @@ impl Int8 {
                 let hint = "the weights are damaged or training diverged";
                 return Err(Error::invalid(name, "finite numbers", "others", hint));
             }
-            // A maximum of bytes is one of them.
+            // The maximum of bytes is one of these bytes.
             let same = matches!(group.main, Main::MaxPool(_)).then(|| int8.of(group.inputs[0]));
             int8.maps.insert(group.output, same.flatten().unwrap_or_else(|| histogram.best()));
         }
@@ -159,7 +159,7 @@ impl Int8 {
         self.maps.keys().copied()
     }
 
-    /// What the bytes of a node's value stand for; `None` if it is floats.
+    /// Scale and zero point of a node's value; `None` if it is floats.
     pub fn of(&self, node: NodeId) -> Option<Affine> {
         self.maps.get(&node).copied()
     }
@@ -229,7 +229,7 @@ impl Stages {
         Ok(Stages { stages, values: HashMap::new() })
     }
 
-    /// Appends the answers for `count` images.
+    /// Appends the predictions for `count` images.
     fn run(&mut self, images: Input<'_>, count: usize, answers: &mut Vec<f32>) -> Result<()> {
         for stage in &mut self.stages {
             let value = |id: &NodeId| self.values.get(id).map_or(images, Input::from);
@@ -248,7 +248,7 @@ impl Stages {
     }
 }
 
-/// How often a feature map has which values.
+/// Histogram of a feature map's values.
 #[derive(Clone)]
 struct Histogram {
     low: f32,

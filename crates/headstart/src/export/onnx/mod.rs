@@ -1,8 +1,8 @@
-//! Models as ONNX graphs that take images as they are and answer with class probabilities.
+//! Models as ONNX graphs, from the bytes of images to class probabilities.
 //!
-//! The input `images` is unsigned bytes, batch x height x width x 3, RGB, at the size the model wants; pixel
-//! normalisation, enlargement, temperature and softmax are inside. The output `probabilities` is floats, batch x classes.
-//! The class names, a JSON list, and what else a program may want to know are in the file's metadata.
+//! The input `images` is unsigned bytes, batch x height x width x 3, RGB, at the model's size; pixel
+//! normalisation, upsampling, temperature and softmax are inside. The output `probabilities` is floats, batch x classes.
+//! The class names, a JSON list, and other facts that a program may need are in the file's metadata.
 //!
 //! ```
 //! use headstart::Model;
@@ -53,7 +53,7 @@ pub fn check_ending(path: &Path) -> Result<()> {
     Err(Error::invalid(path.display().to_string(), expected, found, ""))
 }
 
-/// Writes a model, whole or not at all: in floats, or in 8-bit arithmetic.
+/// Writes a model, completely or not at all: in floats, or in 8-bit arithmetic.
 ///
 /// # Errors
 /// If the file's name does not end in .onnx, or it cannot be written.

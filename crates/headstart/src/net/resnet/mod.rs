@@ -34,7 +34,7 @@ use crate::task::Task;
 
 pub use table::{Activation, Block, Naming, Recipe, Stage, Stem, Stride};
 
-/// What comes before the net and after it.
+/// What is before the net and after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// Height of the images given to the graph.
@@ -43,13 +43,13 @@ pub struct Surroundings {
     pub width: usize,
     /// Pixel normalisation, or none when images come normalised.
     pub preprocess: Option<Preprocess>,
-    /// Nearest-neighbour enlargement.
+    /// Nearest-neighbour upsampling factor.
     pub upsample: usize,
     /// Classes of the head (global average pooling, dense, softmax), or `None` for no head.
     pub classes: Option<usize>,
 }
 
-/// A graph that knows which of its nodes are the net's own layers.
+/// A graph, and which of its nodes are the net's own layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Net {
     /// All layers, from the image to the probabilities.

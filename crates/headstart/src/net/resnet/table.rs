@@ -1,4 +1,4 @@
-//! What every net is made of.
+//! The structure of every net.
 //!
 //! Keras v1 nets follow `keras.applications.resnet` (He et al. 2015), v2 nets
 //! `keras.applications.resnet_v2` (He et al. 2016), torchvision nets `torchvision.models.resnet` ("v1.5", with
@@ -78,7 +78,7 @@ pub struct Stage {
 /// A net without its head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// What the command line and model files call it.
+    /// Its name on the command line and in model files.
     pub name: String,
     /// Whose names its layers have.
     pub naming: Naming,
@@ -98,13 +98,13 @@ pub struct Recipe {
     pub bias: bool,
     /// Added to the variance in batch norm.
     pub epsilon: f32,
-    /// Share of the old moving average that batch norm keeps.
+    /// Batch norm's momentum: weight of the old moving average.
     pub momentum: f32,
     /// Whether the moving variance follows the unbiased estimate, as PyTorch's.
     pub unbiased: bool,
     /// The preprocessing its published weights expect.
     pub preprocess: Preprocess,
-    /// How its convolutions' kernels start.
+    /// Initialisation of its convolutions' kernels.
     pub init: ConvInit,
     /// Height and width of the images its published weights were trained on.
     pub image_size: usize,

@@ -1,4 +1,4 @@
-//! Putting what a weight file holds into a net.
+//! Loading the tensors of a weight file into a net.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::net::resnet::Net;
 /// Which tensors a load must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the net without its head; the head is left as it is.
+    /// Those of the net without its head; the head is not changed.
     Base,
     /// All.
     All,
@@ -24,9 +24,9 @@ pub enum Scope {
 pub struct LoadReport {
     /// Names found in the file and copied.
     pub applied: Vec<String>,
-    /// Names the net has and the load left alone: those of the head, in [`Scope::Base`].
+    /// Names of the net that were not loaded: those of the head, in [`Scope::Base`].
     pub missing: Vec<String>,
-    /// Names the file has and the net has no use for.
+    /// Names of the file that the net does not use.
     pub unused: Vec<String>,
 }
 
@@ -39,24 +39,28 @@ impl fmt::Display for LoadReport {
             }
             _ => format!(" ({})", names.join(", ")),
         };
-        write!(
-            f,
-            "{} tensors applied, {} missing{}, {} unused{}",
-            self.applied.len(),
-            self.missing.len(),
-            list(&self.missing),
-            self.unused.len(),
-            list(&self.unused)
-        )
+        let count = self.applied.len();
+        match self.missing.is_empty() {
+            true => write!(f, "all {count} tensors loaded")?,
+            false => {
+                write!(f, "backbone loaded ({count} tensors); new head{}", list(&self.missing))?
+            }
+        }
+        match self.unused.is_empty() {
+            true => Ok(()),
+            false => {
+                write!(f, "; not used from the file: {}{}", self.unused.len(), list(&self.unused))
+            }
+        }
     }
 }
 
 /// Copies `file`'s tensors into `parameters` of `net`. Where the file's batch norms have another
-/// epsilon than the net's, the moving variances take the difference, so that the net computes the same.
+/// epsilon than the net's, the moving variances are corrected by the difference, so that the net computes the same.
 ///
 /// # Errors
 /// If a tensor in scope is missing from the file or has another shape there, or the file has convolutions
-/// that the net has not; `parameters` are then unchanged.
+/// that the net does not have; `parameters` are then unchanged.
 pub fn apply(
     file: &WeightFile,
     net: &Net,
@@ -92,7 +96,7 @@ pub fn apply(
 }
 
 /// Makes the batch norm whose variance is tensor `at` compute with its own epsilon what it would with
-/// `epsilon`: `variance + epsilon` stays. Where that would be a negative variance, gamma gives way.
+/// `epsilon`: `variance + epsilon` stays. Where that would give a negative variance, gamma is scaled instead.
 fn change_epsilon(net: &Net, parameters: &mut Parameters, at: usize, epsilon: f32) {
     let node = parameters.tensors[at].node;
     let Op::BatchNorm { epsilon: own, .. } = net.graph.nodes[node].op else { return };
@@ -112,7 +116,7 @@ fn change_epsilon(net: &Net, parameters: &mut Parameters, at: usize, epsilon: f3
     }
 }
 
-/// Which of a file's tensors goes where in a net.
+/// Which tensor of a file belongs to which tensor of a net.
 pub(super) struct Match {
     /// Position among the net's parameters, position among the file's tensors.
     pairs: Vec<(usize, usize)>,

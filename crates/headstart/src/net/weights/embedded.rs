@@ -1,13 +1,13 @@
-//! The weights that ship with the program.
+//! The weights inside the program.
 
 use std::path::Path;
 
 use super::{WeightFile, model_file};
 use crate::error::Result;
 
-/// What `--weights` calls them: the data they were trained on, as in Keras.
+/// Their name for `--weights`: the data they were trained on, as in Keras.
 pub const CIFAR10: &str = "cifar10";
-/// The net they are of.
+/// Their net.
 pub const CIFAR10_MODEL: &str = "resnet20";
 
 /// A `resnet20` that headstart trained on CIFAR-10 (`tools/sample/README.md`), rounded to half

@@ -1,4 +1,4 @@
-//! What a weight file is, and for which nets it is good.
+//! What a weight file contains, and which nets it fits.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{Format, Listed, Scope, WeightFile, read};
 use crate::error::Result;
 use crate::net::resnet::{Net, Recipe, Surroundings};
 
-/// A net that a file's weights suit.
+/// A net that a file's weights fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// Its name.
@@ -20,7 +20,7 @@ pub struct Fit {
     pub classes: Option<usize>,
 }
 
-/// What a weight file is.
+/// Contents of a weight file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
     /// Its kind.
@@ -39,7 +39,7 @@ pub struct Inspection {
     pub class_names: Option<Vec<String>>,
 }
 
-/// Looks at a weight file.
+/// Inspects a weight file.
 ///
 /// # Errors
 /// If it cannot be read, or is damaged.
@@ -59,8 +59,8 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
     })
 }
 
-/// Whether a file has all of a net's layers but perhaps its head. Where nets differ in nothing that has
-/// weights, a model file's own word decides.
+/// Whether a file has all of a net's layers, perhaps without its head. Where nets do not differ in layers with
+/// weights, the model file's own card decides.
 fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
     if file.card.as_ref().is_some_and(|c| c.architecture != recipe.name) {
         return Ok(None);

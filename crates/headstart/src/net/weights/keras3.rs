@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// Where a `.keras` archive has its weights and its model's description.
 const WEIGHTS: &str = "model.weights.h5";
 const CONFIG: &str = "config.json";
-/// Most groups that are looked at, and how deep they may lie in one another.
+/// Most groups that are read, and how deep they may be nested.
 const MANY: usize = 50_000;
 const DEPTH: usize = 8;
 /// Longest description, and how many times its archive larger its weights may be.
@@ -66,7 +66,7 @@ pub(super) fn read_archive(path: &Path) -> Result<WeightFile> {
 
 /// A layer that has variables.
 struct Layer {
-    /// The models it lies in: `layers/functional/`, or `layers/`.
+    /// The models that contain it: `layers/functional/`, or `layers/`.
     model: String,
     /// `conv2d_3`.
     kind: String,
@@ -87,7 +87,7 @@ pub(super) fn read(
     let mut layers = Vec::new();
     let mut seen = 0;
     walk(path, &source.root(), "", DEPTH, &mut seen, &mut layers)?;
-    // The net is the model with most convolutions; the head may lie around it.
+    // The net is the model with most convolutions; the head may be outside of it.
     let mut convolutions: HashMap<&str, usize> = HashMap::new();
     for layer in layers.iter().filter(|l| class_of(&l.kind) == "conv2d") {
         *convolutions.entry(&layer.model).or_default() += 1;
@@ -105,7 +105,7 @@ pub(super) fn read(
         let class = class_of(&layer.kind);
         let known = roles(class);
         let head = class == "dense" && !dense_inside;
-        // A layer outside the net keeps its whole path, so that it is nobody's namesake.
+        // A layer outside the net keeps its whole path, so that no other layer has its name.
         let name = match layer.model == net || head {
             true => layer.kind.clone(),
             false => format!("{}{}", layer.model, layer.kind),

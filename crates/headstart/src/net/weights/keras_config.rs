@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Keras's batch norm epsilon where a layer does not say its own.
+/// Keras's batch norm epsilon where a layer does not name one.
 pub(super) const DEFAULT_EPSILON: f32 = 1e-3;
 
 /// Batch norm layers of a configuration in its order, models within models included, each with its

@@ -1,5 +1,5 @@
-//! How Keras 3 names what it saves: a layer is its class's name and how many of that class came before it
-//! among its model's layers, whatever the layer itself is called; a variable is its position.
+//! Names in Keras 3's files: a layer is named by its class and by how many of that class come before it among its
+//! model's layers, whatever its own name is; a variable is named by its position.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Weight files: reading them, and putting what they hold into a net.
+//! Weight files: reading them, and loading their tensors into a net.
 //!
 //! ```
 //! use headstart::weights::{self, Format};
@@ -69,7 +69,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name that people know it by.
+    /// Its usual name.
     pub fn name(self) -> &'static str {
         match self {
             Format::KerasH5 => "Keras .h5",
@@ -106,7 +106,7 @@ pub struct Listed {
 /// What a weight file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// The weights.
     pub tensors: Vec<Tensor>,
@@ -140,7 +140,7 @@ impl WeightFile {
     }
 }
 
-/// The weights that a user means: those inside the program by their name ([`embedded::CIFAR10`]), or
+/// The weights that a name or path means: those inside the program by their name ([`embedded::CIFAR10`]), or
 /// a file's.
 ///
 /// # Errors
@@ -152,7 +152,7 @@ pub fn open(name: &str) -> Result<WeightFile> {
     }
 }
 
-/// Reads a weight file, whose kind its first bytes tell.
+/// Reads a weight file; its first bytes say which kind it is.
 ///
 /// # Errors
 /// If it cannot be read, is of no known kind, or is damaged.

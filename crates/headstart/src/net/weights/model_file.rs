@@ -16,12 +16,12 @@ use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
 use crate::task::Task;
 
-/// The metadata key under which the card lies.
+/// The metadata key of the card.
 const KEY: &str = "headstart";
 /// Prefix of optimizer state among the tensors.
 const OPTIMIZER: &str = "optimizer/";
 /// The version of a card without a temperature. One with it is written as [`NEWEST`], because a reader
-/// of this version would leave the temperature out.
+/// of this version would ignore the temperature.
 pub const VERSION: u32 = 1;
 /// The version up to which cards are read.
 pub const NEWEST: u32 = 2;
@@ -31,32 +31,32 @@ pub const NEWEST: u32 = 2;
 pub struct ModelCard {
     /// Version of this card's layout.
     pub version: u32,
-    /// Name of the net, as [`crate::net::resnet::Recipe::named`] knows it.
+    /// Name of the net, as in [`crate::net::resnet::Recipe::named`].
     pub architecture: String,
     /// What a label is; files leave it out where it is one class.
     #[serde(default, skip_serializing_if = "Task::is_default")]
     pub task: Task,
     /// Class names in the order of the outputs.
     pub classes: Vec<String>,
-    /// Height to which images are brought before they enter the net.
+    /// Height to which images are resized before they enter the net.
     pub height: usize,
-    /// Width to which images are brought before they enter the net.
+    /// Width to which images are resized before they enter the net.
     pub width: usize,
     /// How images of other sizes are resized.
     pub interpolation: Interpolation,
-    /// Nearest-neighbour enlargement inside the net.
+    /// Nearest-neighbour upsampling factor inside the net.
     pub upsample: usize,
     /// Pixel normalisation inside the net.
     pub preprocess: Preprocess,
     /// What the logits are divided by before the softmax, where it is not 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Where training stood when the file was written.
+    /// State of the training when the file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
-/// Where a run stood.
+/// State of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// "head", "fine-tune" or "full".
@@ -67,12 +67,12 @@ pub struct Progress {
     pub steps: usize,
     /// Seed from which the order of the images follows.
     pub seed: u32,
-    /// What going on needs beside; files of earlier versions have none.
+    /// What resuming needs besides; files of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 
-/// Where within its phase a run stood, and what it had recorded.
+/// Position of a run within its phase, and what it had recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// Number of the phase, from 1.
@@ -81,13 +81,13 @@ pub struct Place {
     pub epochs: usize,
     /// Steps of the phase that are done.
     pub step: u64,
-    /// Sum of the losses of the epoch at hand, as the bits of a 64-bit float.
+    /// Sum of the losses of the current epoch, as the bits of a 64-bit float.
     pub loss_bits: u64,
-    /// Hits of the epoch at hand.
+    /// Correct predictions of the current epoch.
     pub correct: usize,
-    /// Training images of the epoch at hand that are done.
+    /// Training images of the current epoch that are done.
     pub count: usize,
-    /// Seconds of the epoch at hand.
+    /// Seconds of the current epoch.
     pub seconds: f64,
     /// Bytes of events.jsonl.
     pub events: u64,
@@ -96,7 +96,7 @@ pub struct Place {
     /// Fingerprint of the images.
     pub data: String,
     /// CRC-32C of the file's tensors and card, with 0 for itself; [`write()`] sets it, and files of earlier
-    /// versions have none. A run that goes on from other values than it wrote would end elsewhere without a sign.
+    /// versions have none. A run that resumes from values other than those it wrote would silently reach other weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<u32>,
 }

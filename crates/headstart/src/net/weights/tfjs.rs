@@ -1,4 +1,4 @@
-//! TensorFlow.js layers models: `model.json` with the topology and a manifest of weights, whose bytes lie
+//! TensorFlow.js layers models: `model.json` with the topology and a manifest of weights, whose bytes are
 //! one after another in shard files beside it, perhaps quantized (tensorflowjs's `read_weights.py`).
 
 use std::fs::{self, File};
@@ -49,17 +49,17 @@ struct Quantization {
     min: Option<f32>,
 }
 
-/// How a weight's elements lie in its shard.
+/// How a weight's elements are stored in its shard.
 #[derive(Clone, Copy)]
 enum Encoding {
     Floats(Stored),
-    /// Unsigned whole numbers of so many bytes, times scale, plus minimum.
+    /// Unsigned whole numbers of this many bytes, times scale, plus minimum.
     Steps {
         bytes: usize,
         scale: f32,
         min: f32,
     },
-    /// So many bytes of something that is no weight of these nets.
+    /// This many bytes of something that is no weight of these nets.
     Other(usize),
 }
 
@@ -75,7 +75,7 @@ impl Encoding {
 /// Reads `model.json` and the shards beside it.
 ///
 /// # Errors
-/// If it is no layers model, a shard is missing, short, long or outside the folder, or the manifest lies.
+/// If it is no layers model, a shard is missing, short, long or outside the folder, or the manifest is wrong.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
     let mut text = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
@@ -84,7 +84,7 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
         return Err(Error::format(path, format!("at most {LONGEST} bytes of JSON"), "more", ""));
     }
     let model: Model = serde_json::from_slice(&text).map_err(|e| {
-        let hint = "--weights takes the model.json of a layers model; its shards lie beside it";
+        let hint = "--weights takes the model.json of a layers model; its shards must be beside it";
         Error::format(path, "a TensorFlow.js layers model", e.to_string(), hint)
     })?;
     let mut out = WeightFile::bare(path, Format::TensorflowJs);

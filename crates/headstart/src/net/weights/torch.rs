@@ -36,7 +36,8 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     if let Ok(value) = PytorchReader::read_pickle_data(path, None)
         && let Some(stranger) = stranger(&value)
     {
-        let hint = "do not open it elsewhere unless you trust it; nothing of it was run here";
+        let hint =
+            "do not open it in other programs unless you trust it; nothing in it was run here";
         let expected = "tensors and plain containers";
         return Err(Error::format(path, expected, format!("an object of {stranger}"), hint));
     }

@@ -1,4 +1,4 @@
-//! Settings out of range or against each other.
+//! Settings that are out of range or contradict each other.
 
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::data::image::Interpolation;
@@ -20,7 +20,7 @@ impl TrainConfig {
                 "image size",
                 "either upsample or image-size",
                 "both".into(),
-                "upsample enlarges by nearest neighbour inside the net, image-size resizes before it",
+                "upsample works by nearest neighbour inside the net, image-size resizes before it",
             );
         }
         if let (Some(_), Some(i)) = (self.upsample, self.interpolation)
@@ -80,13 +80,13 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// What solving the head leaves out.
+    /// What fitting the head with L-BFGS excludes.
     fn check_solver(&self) -> Result<()> {
         let against = |what: &str, expected: &str, found: &str, hint: &str| {
             Err(Error::invalid(what, expected, found, hint))
         };
         let solved = self.head_solver == HeadSolver::Lbfgs;
-        // What changes steps along the gradient alone is for the phases after the head's, if there are any.
+        // Settings of gradient steps are for the phases after the head's, if there are any.
         let alone = self.parts().len() < 2;
         let others = [
             ("augment", alone && !self.augment.is_empty()),
@@ -98,19 +98,19 @@ impl TrainConfig {
             ("balance", self.balance),
         ];
         if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
-            let expected = "images and labels as they are";
-            let hint = "leave it away, or train with --head-solver gradient";
+            let expected = "images and labels without augmentation or weights";
+            let hint = "leave it out, or train with --head-solver gradient";
             return against("head-solver lbfgs", expected, what, hint);
         }
         if solved && self.from_scratch() {
-            let hint = "leave --head-solver away";
+            let hint = "leave --head-solver out";
             return against("head-solver lbfgs", "a frozen net", "weights none", hint);
         }
         if let Some(l2) = self.head_l2
             && !(solved && l2.is_finite() && l2 >= 0.0)
         {
             let expected = "0 or more, with --head-solver lbfgs";
-            let hint = "--weight-decay is for steps along the gradient";
+            let hint = "--weight-decay is for --head-solver gradient";
             return against("head-l2", expected, &l2.to_string(), hint);
         }
         Ok(())
@@ -168,7 +168,7 @@ impl TrainConfig {
             return Err(Error::invalid("balance", "a new order every epoch", "no shuffle", hint));
         }
         if self.balance && self.class_weight == Some(ClassWeight::Balanced) {
-            let hint = "each makes up for uneven classes, both together overdo it";
+            let hint = "each corrects for uneven classes; both together correct twice";
             return Err(Error::invalid("balance", "no balanced class weight", "both", hint));
         }
         Ok(())

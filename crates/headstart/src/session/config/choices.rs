@@ -4,18 +4,18 @@ use headstart_kernels::element::DType;
 use headstart_kernels::isa::Isa;
 use serde::{Deserialize, Serialize};
 
-/// Update rules by name.
+/// Optimizers by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerName {
-    /// RMSprop, as Keras.
+    /// RMSprop, as in Keras.
     #[default]
     Rmsprop,
     /// Gradient descent.
     Sgd,
-    /// Adam, as Keras.
+    /// Adam, as in Keras.
     Adam,
-    /// Adam with weight decay, as Keras.
+    /// Adam with weight decay, as in Keras.
     #[serde(rename = "adamw")]
     AdamW,
 }
@@ -24,16 +24,16 @@ pub enum OptimizerName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleName {
-    /// One step size.
+    /// One learning rate.
     #[default]
     Constant,
-    /// Down in half a cosine.
+    /// Falls in half a cosine.
     Cosine,
-    /// Up and down in half a cosine each.
+    /// Rises and falls in half a cosine each.
     OneCycle,
-    /// Down by a factor every so many epochs.
+    /// Multiplied by a factor after every given number of epochs.
     Step,
-    /// Down by a factor when the loss stops falling.
+    /// Multiplied by a factor when the loss stops falling.
     Plateau,
 }
 
@@ -54,7 +54,7 @@ impl ScheduleName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadSolver {
-    /// Steps along the gradient, by the update rule.
+    /// Gradient steps of the optimizer.
     #[default]
     Gradient,
     /// L-BFGS on all images at once, to the optimum.
@@ -65,13 +65,13 @@ pub enum HeadSolver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// bf16 where the CPU multiplies it by itself, else f32.
+    /// bf16 where the CPU has instructions for it, else f32.
     #[default]
     Auto,
     /// 32-bit floats.
     F32,
     /// Feature maps, their gradients and packed weights in bfloat16; sums, weights, statistics and the
-    /// optimizer's memory in f32.
+    /// optimizer's state in f32.
     Bf16,
 }
 
@@ -86,7 +86,7 @@ impl Precision {
         }
     }
 
-    /// The choice that is sure to mean `dtype`.
+    /// The choice that always means `dtype`.
     pub fn exactly(dtype: DType) -> Precision {
         match dtype {
             DType::F32 => Precision::F32,

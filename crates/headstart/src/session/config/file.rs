@@ -8,7 +8,7 @@ use crate::nearest::did_you_mean;
 
 impl TrainConfig {
     /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
-    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which go before it.
+    /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which override it.
     ///
     /// # Errors
     /// If it cannot be read or has a setting that does not exist.
@@ -39,7 +39,7 @@ impl TrainConfig {
         whole.try_into().map_err(bad)
     }
 
-    /// [`TrainConfig::read_for`] without anything that goes before the file.
+    /// [`TrainConfig::read_for`] without anything that overrides the file.
     ///
     /// # Errors
     /// As there.
@@ -57,7 +57,7 @@ impl TrainConfig {
     }
 }
 
-/// What to say of a setting there is none of, instead of serde's list of all others.
+/// The message for an unknown setting, instead of serde's list of all others.
 fn unknown(message: &str) -> Option<(String, String)> {
     let rest = message.strip_prefix("unknown field `")?;
     let mut names = rest.split('`').step_by(2);
@@ -69,7 +69,7 @@ fn unknown(message: &str) -> Option<(String, String)> {
         }
         false => &near,
     };
-    Some((format!("the setting {name}, which there is not"), hint.into()))
+    Some((format!("the unknown setting {name}"), hint.into()))
 }
 
 #[cfg(test)]

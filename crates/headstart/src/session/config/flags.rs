@@ -5,15 +5,15 @@ use toml::{Table, Value};
 use super::TrainConfig;
 use crate::error::{Error, Result};
 
-/// What one says first; the rest follows by name.
+/// These come first; the rest follows by name.
 const FIRST: [&str; 3] = ["data", "model", "weights"];
 
 impl TrainConfig {
-    /// The flags that lead from the [`TrainConfig::defaults`] of the same data and net to these settings, each with its
-    /// value as a word of its own: `["--data", "photos", "--balance", "--epochs", "3"]`.
+    /// The flags that change the [`TrainConfig::defaults`] of the same data and net to these settings, each with its
+    /// value as a separate word: `["--data", "photos", "--balance", "--epochs", "3"]`.
     ///
     /// # Errors
-    /// If a setting that has a default value is none here, which no flag says.
+    /// If a setting that has a default value is none here, for which there is no flag.
     ///
     /// ```
     /// use headstart::config::TrainConfig;
@@ -31,7 +31,7 @@ impl TrainConfig {
         }
         let (usual, own) = (table(&usual)?, table(self)?);
         if let Some(key) = usual.keys().find(|key| !own.contains_key(*key)) {
-            return Err(Error::invalid(key, "a value", "none, which no flag says", ""));
+            return Err(Error::invalid(key, "a value", "none, for which there is no flag", ""));
         }
         let mut flags = Vec::new();
         let mut changed: Vec<_> =

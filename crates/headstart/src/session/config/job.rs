@@ -1,4 +1,4 @@
-//! What settings stand for: the update rule, the schedule, the phases.
+//! From settings to the optimizer, the schedule and the phases.
 
 use super::unfreeze::HEAD;
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
@@ -11,7 +11,7 @@ use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};
 use crate::train::trainer::{Phase, Solver};
 
 impl TrainConfig {
-    /// The update rule.
+    /// The optimizer.
     pub fn rule(&self) -> Rule {
         match self.optimizer {
             OptimizerName::Rmsprop => Rule::RmsProp { rho: self.rho, epsilon: 1e-7 },
@@ -23,13 +23,13 @@ impl TrainConfig {
         }
     }
 
-    /// How weights shrink.
+    /// The weight decay.
     pub fn weight_decay(&self) -> WeightDecay {
         let own = if self.optimizer == OptimizerName::AdamW { 0.004 } else { 0.0 };
         WeightDecay { rate: self.weight_decay.unwrap_or(own), of: self.decay_of }
     }
 
-    /// How the step size changes over each phase.
+    /// How the learning rate changes over each phase.
     pub fn schedule(&self) -> Schedule {
         let TrainConfig { warmup_epochs, schedule_alpha: alpha, schedule_factor: factor, .. } =
             *self;
@@ -53,14 +53,14 @@ impl TrainConfig {
         self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
     }
 
-    /// Whether everything trains from random numbers, in one phase: there are no weights, and no
-    /// layer is named from which on to fine-tune.
+    /// Whether everything trains from a random initialisation, in one phase: there are no weights, and no
+    /// layer to fine-tune from is named.
     pub fn from_scratch(&self) -> bool {
         self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
     }
 
-    /// Epochs and largest step size of the phases that have epochs, with the name of the first layer that
-    /// trains; none for the head alone, or for everything [from scratch](Self::from_scratch).
+    /// Epochs and largest learning rate of the phases that have epochs, with the name of the first layer that
+    /// trains; none for the head only, or for everything [from scratch](Self::from_scratch).
     pub(super) fn parts(&self) -> Vec<(Option<&str>, usize, f32)> {
         let rate = |at: Option<&str>| match at {
             None => self.learning_rate,
@@ -99,8 +99,8 @@ impl TrainConfig {
             if last
                 .is_some_and(|last| from.is_none() || last.is_some_and(|last| from >= Some(last)))
             {
-                let expected = "head first, then ever earlier layers";
-                let found = format!("{} after what trains it already", at.unwrap_or(HEAD));
+                let expected = "head first, then earlier and earlier layers";
+                let found = format!("{} after a phase that trains it already", at.unwrap_or(HEAD));
                 return Err(Error::invalid("unfreeze", expected, found, ""));
             }
             phases.push(Phase { name, ..phase.with_schedule(self.schedule()) });

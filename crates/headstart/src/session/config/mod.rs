@@ -53,74 +53,74 @@ pub struct TrainConfig {
     pub unfreeze: Vec<Unfreeze>,
     /// Whether batch norm stays in inference mode in layers that are fine-tuned.
     pub freeze_bn: bool,
-    /// Images a step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Steps whose gradients make one update.
+    /// Batches whose gradients are accumulated for one update.
     pub accumulate: usize,
     /// How many replicas a batch is cut into, each with batch norm statistics of its own, as in data-parallel training.
     pub replicas: usize,
     /// "rmsprop", "sgd", "adam" or "adamw".
     pub optimizer: OptimizerName,
-    /// RMSprop's share of the old mean square.
+    /// RMSprop's decay of the mean square.
     pub rho: f32,
     /// SGD's momentum.
     pub momentum: f32,
     /// Nesterov's variant of momentum.
     pub nesterov: bool,
-    /// Adam's share of the old mean gradient.
+    /// Adam's decay of the mean gradient.
     pub beta_1: f32,
-    /// Adam's share of the old mean square.
+    /// Adam's decay of the mean square.
     pub beta_2: f32,
-    /// Share of the learning rate by which weights shrink at each step; none for the update rule's
-    /// own: 0.004 for AdamW, 0 for the others.
+    /// Decoupled weight decay: fraction of the learning rate by which weights shrink at each step; none for
+    /// the optimizer's own: 0.004 for AdamW, 0 for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f32>,
-    /// Which weights shrink.
+    /// Which weights have weight decay.
     pub decay_of: DecayOf,
-    /// Step size of the first phase; with a schedule, the largest.
+    /// Learning rate of the first phase; with a schedule, the largest.
     pub learning_rate: f32,
-    /// Step size of fine-tuning; with a schedule, the largest.
+    /// Learning rate of fine-tuning; with a schedule, the largest.
     pub fine_tune_learning_rate: f32,
-    /// Share of the step size that each stage of the net has of that of the one after it.
+    /// Factor between the learning rate of each stage of the net and that of the stage after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f32>,
-    /// How the step size changes over each phase.
+    /// How the learning rate changes over each phase.
     pub schedule: ScheduleName,
-    /// Epochs at the start of each phase in which the step size goes up from 0; in a one-cycle schedule those
-    /// of its way up, 0 standing for 3 tenths of the phase.
+    /// Epochs at the start of each phase in which the learning rate rises from 0; in a one-cycle schedule those
+    /// of its rise, where 0 means 3 tenths of the phase.
     pub warmup_epochs: f32,
-    /// Where a cosine schedule ends, as a share of where it goes down from.
+    /// Where a cosine schedule ends, as a fraction of the largest learning rate.
     pub schedule_alpha: f32,
-    /// By what a step or plateau schedule multiplies.
+    /// Factor by which a step or plateau schedule multiplies the learning rate.
     pub schedule_factor: f32,
-    /// Epochs after which a step schedule does; none for a third of the phase, rounded up.
+    /// Epochs between two drops of a step schedule; none for a third of the phase, rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_epochs: Option<usize>,
-    /// Epochs without improvement of the loss after which a plateau schedule does.
+    /// Epochs without improvement of the loss before a plateau schedule drops.
     pub plateau_patience: usize,
-    /// Where a plateau schedule ends.
+    /// Smallest learning rate of a plateau schedule.
     pub min_learning_rate: f32,
-    /// By which figure epochs are compared.
+    /// The metric by which epochs are compared.
     pub monitor: Monitor,
     /// Epochs without improvement after which a phase ends, with the weights of its best epoch; none for all
     /// of its epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// By how much a figure must be better than the best to be an improvement; none for 0, or 0.0001 in a
+    /// By how much the metric must improve on the best to count; none for 0, or 0.0001 in a
     /// plateau schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_delta: Option<f64>,
-    /// Share of the old average that is kept at each update, where averaged weights are evaluated and written.
+    /// Decay of the EMA weights, where these are evaluated and written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f32>,
-    /// Share of the pooled features that are dropped before the head in training.
+    /// Dropout rate of the pooled features before the head.
     pub dropout: f32,
-    /// How much each class counts in the training loss.
+    /// Weight of each class in the training loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weight: Option<ClassWeight>,
-    /// Share of each training label that is spread over all classes.
+    /// Fraction of each training label that is spread over all classes.
     pub label_smoothing: f32,
-    /// Largest norm of all gradients together.
+    /// Largest global norm of the gradients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f32>,
     /// Largest element of a gradient, without its sign.
@@ -128,7 +128,7 @@ pub struct TrainConfig {
     pub clip_value: Option<f32>,
     /// Whether every class is trained on equally often.
     pub balance: bool,
-    /// Random changes of training images, in order.
+    /// Augmentations of training images, in order.
     pub augment: Vec<Augmentation>,
     /// Parameter of the Beta distribution by which mixup mixes images of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,32 +136,32 @@ pub struct TrainConfig {
     /// Parameter of the Beta distribution by which CutMix does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cutmix: Option<f32>,
-    /// Nearest-neighbour enlargement inside the net.
+    /// Nearest-neighbour upsampling factor inside the net.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upsample: Option<usize>,
-    /// Size to which images are brought before they enter the net.
+    /// Size to which images are resized before they enter the net.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
-    /// How images are brought to that size.
+    /// How images are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
     /// Pixel normalisation; none for what the weights expect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
-    /// Whether images come in a new order every epoch.
+    /// Whether images are shuffled in every epoch.
     pub shuffle: bool,
-    /// How the head's kernel starts.
+    /// Initialisation of the head's kernel.
     pub head_init: HeadInit,
     /// How the head is trained over the frozen net; "lbfgs" takes one epoch, whatever `epochs` says.
     pub head_solver: HeadSolver,
-    /// Weight of the head's squared kernel in what "lbfgs" minimises; none for what validation chooses.
+    /// L2 penalty of the head's kernel for "lbfgs"; none for the one with the least validation loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_l2: Option<f64>,
-    /// Share of the training images held out.
+    /// Fraction of the training images held out.
     pub validation_split: f64,
-    /// Share of the images split off for testing.
+    /// Fraction of the images split off for testing.
     pub test_split: f64,
-    /// What every random choice follows from.
+    /// Seed of every random choice.
     pub seed: u32,
     /// Most training images.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,14 +170,14 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Threads, 0 for one per core; results do not depend on it.
     pub threads: usize,
-    /// Most megabytes for kept outputs of frozen layers; none for half of the free memory.
+    /// Most megabytes for cached features of frozen layers; none for half of the free memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_memory: Option<u64>,
     /// Whether TensorBoard's event files are written beside results.csv.
     pub tensorboard: bool,
 }
 
-/// The article's job, for data of one's own.
+/// The settings of the Keras tutorial "Supercharge Your AI: ResNet50 Transfer Learning Unleashed", for other data.
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
@@ -244,8 +244,8 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// The job that needs no network: the digits inside the program on the net inside the program, a
-    /// head, then everything from its second stage on, in about a minute on two cores.
+    /// Settings that need no network: the digits and the net inside the program, first a head, then everything
+    /// from the net's second stage on, in about a minute on two cores.
     pub fn sample() -> TrainConfig {
         TrainConfig {
             data: dataset::SAMPLE.into(),
@@ -265,8 +265,8 @@ impl TrainConfig {
         }
     }
 
-    /// What is not set otherwise, for the data and the net that are: [`TrainConfig::sample`] where both
-    /// are its own or left out, else the article's job (with the weights inside the program for their net).
+    /// The defaults for a given data set and net: [`TrainConfig::sample`] where both are its own or left out, else
+    /// the Keras tutorial's settings (with the weights inside the program for their net).
     pub fn defaults(data: Option<&str>, model: Option<&str>) -> TrainConfig {
         let sample = TrainConfig::sample();
         let own = |given: Option<&str>, own: &str| given.is_none_or(|text| text == own);

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The name of the phase that trains the head alone.
+/// The name of the phase that trains the head only.
 pub const HEAD: &str = "head";
 
-/// A phase: from where on it trains, and for how long. Its text is `WHERE:EPOCHS`.
+/// A phase: the layer from which on it trains, and its epochs. Its text is `WHERE:EPOCHS`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Unfreeze {

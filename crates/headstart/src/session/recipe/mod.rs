@@ -1,4 +1,4 @@
-//! Settings of training, chosen from the data, the net, this machine's speed and the time there is.
+//! Settings of training, chosen by the data, the net, this machine's speed and a time budget.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,14 +37,14 @@ pub use plan::{choose, duration};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipeName {
-    /// A head solved on the frozen net, then as much of the net as the budget (20 minutes) allows.
+    /// A head fitted with L-BFGS on the frozen net, then as much of the net as the budget (20 minutes) allows.
     #[default]
     Auto,
-    /// The article's settings: five epochs of the head, five from layer 100 on.
+    /// The Keras tutorial's settings: five epochs of the head, five from layer 100 on.
     Article,
-    /// The head alone.
+    /// The head only.
     Quick,
-    /// As [`RecipeName::Auto`], with images that change at random and a budget of 2 hours.
+    /// As [`RecipeName::Auto`], with augmentation and a budget of 2 hours.
     Best,
 }
 
@@ -53,7 +53,7 @@ impl RecipeName {
     pub const ALL: [RecipeName; 4] =
         [RecipeName::Auto, RecipeName::Article, RecipeName::Quick, RecipeName::Best];
 
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             RecipeName::Auto => "auto",
@@ -63,7 +63,7 @@ impl RecipeName {
         }
     }
 
-    /// The time a run is to take where none is said.
+    /// The default budget.
     pub fn usual_budget(self) -> Option<Duration> {
         match self {
             RecipeName::Auto => Some(Duration::from_secs(20 * 60)),
@@ -90,7 +90,7 @@ impl FromStr for RecipeName {
     }
 }
 
-/// What of a data set a choice depends on.
+/// The facts about a data set that a choice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// Training images.
@@ -103,7 +103,7 @@ pub struct Facts {
     pub pixels: usize,
 }
 
-/// Share of the images that a recipe splits off for testing, where the data has no test images of its own.
+/// Fraction of the images that a recipe splits off for testing, where the data has no test images of its own.
 pub const TEST_SPLIT: f64 = 0.2;
 
 impl Facts {
@@ -127,18 +127,18 @@ impl Facts {
     }
 }
 
-/// What is asked for.
+/// What a recipe is chosen for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wish {
     /// The recipe.
     pub name: RecipeName,
     /// How long the run may take; none for [`RecipeName::usual_budget`].
     pub budget: Option<Duration>,
-    /// Height and width of the images before the net, where they are not to be chosen.
+    /// Height and width of the images before the net, if given.
     pub image_size: Option<usize>,
     /// What the net computes in.
     pub dtype: DType,
-    /// Bytes that kept outputs of frozen layers may take.
+    /// Bytes that cached features of frozen layers may take.
     pub memory: u64,
 }
 
@@ -157,8 +157,8 @@ pub struct Recipe {
     /// The settings.
     #[serde(skip)]
     pub config: TrainConfig,
-    /// Seconds that training with them should take here.
+    /// Estimated seconds of training on this machine.
     pub seconds: f64,
-    /// Why: settings, as flags, and what speaks for them.
+    /// The reasons: settings, as flags, and why they were chosen.
     pub reasons: Vec<(String, String)>,
 }

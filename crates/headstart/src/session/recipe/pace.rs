@@ -1,4 +1,4 @@
-//! How long parts of a job take here: operations of a plan over the rates that a short measurement reached.
+//! How long phases take on this machine: operations of a plan divided by the rates of a short measurement.
 
 use headstart_kernels::element::DType;
 
@@ -10,7 +10,7 @@ use crate::net::resnet::{FreezePoint, Net, Recipe, Surroundings};
 use crate::study::bench::{Part, Work};
 use crate::study::explain::Explanation;
 
-/// Images that go through the net together in a measurement.
+/// Batch size of the measurement.
 const BATCH: usize = 8;
 
 /// Operations a second that this machine reaches.
@@ -31,12 +31,12 @@ pub struct Cost {
     pub forward: f64,
     /// Operations of the others in a training step.
     pub step: f64,
-    /// Bytes of the frozen layers' outputs; 0 if there are no such layers.
+    /// Bytes of the frozen layers' features; 0 if there are no such layers.
     pub bytes: u64,
 }
 
 impl Pace {
-    /// Measures inference, and training from the middle of the net, on a few made-up images: some seconds.
+    /// Measures inference, and training from the middle of the net, on a few synthetic images, in some seconds.
     ///
     /// # Errors
     /// If there is no net of that name.
@@ -52,7 +52,7 @@ impl Pace {
     }
 }
 
-/// The net for images of `size` pixels with a head of so many `classes`.
+/// The net for images of `size` pixels with a head of this many `classes`.
 ///
 /// # Errors
 /// If it cannot have such images.
@@ -64,7 +64,7 @@ pub fn net(recipe: &Recipe, size: usize, classes: usize) -> Result<Net> {
     )
 }
 
-/// What an image costs in `net` where it trains from `from` on, or the head alone.
+/// What an image costs in `net` where it trains from `from` on, or the head only.
 ///
 /// # Errors
 /// If there is no plan for it.

@@ -10,23 +10,23 @@ use crate::error::{Error, Result};
 use crate::net::resnet;
 use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 
-/// Share of the budget that is planned with: the rest is for loading, writing and other programs.
+/// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
 const PLANNED: f64 = 0.8;
-/// Share of the budget that the frozen net may take of it, so that something is left for fine-tuning.
+/// Fraction of this that the frozen net may take, so that time is left for fine-tuning.
 const FROZEN: f64 = 0.5;
-/// Image sizes below the net's own, as shares of it, in 32nds: whole pixels after five halvings.
+/// Image sizes below the net's own, as fractions of it, in 32nds: whole pixels after five halvings.
 const SMALLER: [usize; 4] = [6, 5, 4, 3];
 /// Training images that fine-tuning sees, counted over all its epochs, if the budget allows.
 const SEEN: usize = 15_000;
 
-/// Chooses settings of training over those that `config` has of data and net.
+/// Chooses settings of training; data and net are those of `config`.
 ///
 /// # Errors
 /// If there are no weights to start from, no such net, no images, or a budget for a recipe that has none.
 pub fn choose(config: &TrainConfig, facts: &Facts, pace: &Pace, wish: &Wish) -> Result<Recipe> {
     let net = resnet::Recipe::named(&config.model)?;
     if config.weights == "none" {
-        let hint = "without them everything trains: choose settings by hand";
+        let hint = "without weights everything trains: choose settings yourself";
         return Err(Error::invalid("recipe", "weights to start from", "none", hint));
     }
     if facts.train == 0 || facts.classes < 2 {
@@ -82,7 +82,7 @@ impl Choice<'_> {
 
     fn test_split(&mut self) {
         self.config.test_split = TEST_SPLIT;
-        let why = "says how good it is; unused where the data has test images of its own";
+        let why = "to measure the accuracy; not used where the data has test images";
         self.because(format!("--test-split {TEST_SPLIT}"), why);
     }
 
@@ -105,7 +105,7 @@ impl Choice<'_> {
         self.seconds += before + each * epochs as f64;
         self.because(
             format!("--epochs 5 --fine-tune-at {at} --fine-tune-epochs 5"),
-            "the article's: RMSprop at 1e-4, 20 images a step",
+            "the Keras tutorial's: RMSprop, learning rate 1e-4, batch size 20",
         );
         self.config.fine_tune_at = Some(at);
         Ok(())
@@ -123,7 +123,7 @@ impl Choice<'_> {
         }
         let changing = self.wish.name == RecipeName::Best;
         let left = planned - self.seconds;
-        // Images that change are learned by heart later.
+        // With augmentation, overfitting starts later.
         let (images, most) = if changing { (2 * SEEN, 40) } else { (SEEN, 12) };
         let wanted = images.div_ceil(self.facts.train).clamp(3, most);
         let mut best: Option<FineTuning> = None;
@@ -139,7 +139,7 @@ impl Choice<'_> {
             }
         }
         let Some(FineTuning { stage, epochs, seconds: [before, each] }) = best else {
-            self.because("no --fine-tune-at", "the budget has no room for an epoch of fine-tuning");
+            self.because("no --fine-tune-at", "the budget does not allow an epoch of fine-tuning");
             return Ok(());
         };
         self.seconds += before + each * epochs as f64;
@@ -150,7 +150,7 @@ impl Choice<'_> {
         Ok(())
     }
 
-    /// The head is solved on what the frozen net makes of the images.
+    /// The head is fitted with L-BFGS on the features of the frozen net.
     fn solved_head(&mut self) {
         self.config.head_solver = HeadSolver::Lbfgs;
         self.config.epochs = 1;
@@ -180,23 +180,20 @@ impl Choice<'_> {
             n => format!("the net's last {n} stages"),
         };
         let why = match epochs < wanted {
-            true => format!("{what}: {epochs} epochs are all that the budget has room for"),
+            true => format!("{what}: the budget allows {epochs} epochs"),
             false => format!("{what}: as much as gets {wanted} epochs within the budget"),
         };
         self.because(format!("--fine-tune-at {at} --fine-tune-epochs {epochs}"), why);
         self.because(
             "--optimizer adamw --fine-tune-learning-rate 2e-4 --weight-decay 0.05 --decay-of kernels --schedule one-cycle",
-            "goes far in few epochs, and ends with small steps",
+            "learns fast in few epochs, and ends with a small learning rate",
         );
-        self.because(
-            "--head-l2 1e-4",
-            "fine-tuning starts from a head that is not sure of everything",
-        );
+        self.because("--head-l2 1e-4", "fine-tuning starts from a head that is not overconfident");
         self.because(
             "--freeze-bn",
-            "fine-tuning starts where the head was solved, and small batches do not sway it",
+            "keeps batch norm statistics fixed, as they were when the head was fitted",
         );
-        self.because("--label-smoothing 0.1", "keeps a small data set from being learned by heart");
+        self.because("--label-smoothing 0.1", "reduces overfitting on a small data set");
         let images = self.facts.train;
         self.because(steps, format!("enough steps an epoch for {images} images"));
     }
@@ -204,7 +201,10 @@ impl Choice<'_> {
     fn change_images(&mut self) {
         self.config.augment =
             ["resized-crop:0.35", "flip"].into_iter().filter_map(|a| a.parse().ok()).collect();
-        self.because("--augment resized-crop:0.35,flip", "no epoch sees an image twice the same");
+        self.because(
+            "--augment resized-crop:0.35,flip",
+            "every epoch sees other versions of the images",
+        );
     }
 
     /// Where a stage begins, or everything where it is the first.
@@ -212,15 +212,15 @@ impl Choice<'_> {
         if number == 1 { "0".into() } else { self.net.stage(number) }
     }
 
-    /// Seconds of one pass of all images through the frozen net, with solving the head.
+    /// Seconds of one pass of all images through the frozen net and of fitting the head.
     fn once(&self, head: &Cost) -> f64 {
         let Facts { train, held_out, classes, .. } = *self.facts;
-        // About 400 evaluations over all images, forth and back, at 15 billion multiply-adds a second.
+        // About 400 evaluations over all images, forward and backward, at 15 billion multiply-adds a second.
         let solving = 400.0 * 2.0 * train as f64 * (head.step / 6.0).max(classes as f64) / 15e9;
         (train + held_out) as f64 * head.frozen / self.pace.forward + solving
     }
 
-    /// Seconds before fine-tuning, where the frozen layers' outputs are kept, and for each of its epochs.
+    /// Seconds before fine-tuning, in which features are cached, and for each of its epochs.
     fn tuning(&self, cost: &Cost, changing: bool) -> [f64; 2] {
         let Facts { train, held_out, .. } = *self.facts;
         let images = (train + held_out) as f64;
@@ -231,7 +231,7 @@ impl Choice<'_> {
         if kept { [images * frozen, each] } else { [0.0, each + images * frozen] }
     }
 
-    /// Brings images to the net's own size, or to a smaller one if the frozen net would take too long.
+    /// Resizes images to the net's own size, or to a smaller one if the frozen net would take too long.
     fn image_size(&mut self, planned: f64) -> Result<usize> {
         let own = self.net.image_size;
         let smaller =
@@ -257,11 +257,11 @@ impl Choice<'_> {
         self.config.interpolation = Some(interpolation);
         let flags = format!("--image-size {found} --interpolation {}", interpolation.name());
         let why = match found {
-            size if self.wish.image_size == Some(size) => "as told".to_string(),
+            size if self.wish.image_size == Some(size) => "as given".to_string(),
             size if size == own => {
                 format!("what the net was trained on; images are about {pixels} pixels")
             }
-            _ => format!("at {own} the frozen net alone would take too much of the budget"),
+            _ => format!("at {own} the frozen net alone would use too much of the budget"),
         };
         self.because(flags, why);
         if seconds > planned * FROZEN {
@@ -269,7 +269,7 @@ impl Choice<'_> {
             let limit = ((self.facts.train as f64 * share) as usize).max(self.facts.classes * 2);
             if limit < self.facts.train {
                 self.config.limit = Some(limit);
-                let why = "more images do not fit the budget, even at that size";
+                let why = "more images do not fit the budget, even at this size";
                 self.because(format!("--limit {limit}"), why);
             }
         }
@@ -277,7 +277,7 @@ impl Choice<'_> {
     }
 }
 
-/// Images a step: a power of two, for at least about 30 steps an epoch.
+/// Batch size: a power of two, for at least about 30 steps per epoch.
 fn batch(images: usize) -> usize {
     match images / 30 {
         0..8 => 8,
@@ -288,7 +288,7 @@ fn batch(images: usize) -> usize {
     .min(images)
 }
 
-/// A length of time as people say it: "45 s", "14 min", "1 h 20 min".
+/// A length of time in a readable form: "45 s", "14 min", "1 h 20 min".
 pub fn duration(seconds: f64) -> String {
     let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
     match whole {

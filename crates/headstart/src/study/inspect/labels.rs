@@ -1,4 +1,4 @@
-//! Labels of training images that are likely wrong, by heads over what a net makes of the images.
+//! Suspected label errors of training images, by cross-validated heads over a net's features.
 
 use std::collections::HashSet;
 
@@ -15,29 +15,29 @@ use crate::study::label_issues::{LabelOptions, find, out_of_fold};
 use crate::train::cache::{CacheSettings, Emit, Frozen, Keeping, Part, Rows};
 use crate::train::trainer::INFERENCE_BATCH;
 
-/// Which labels are likely wrong, and what says so.
+/// Suspected label errors, and how they were found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelCheck {
     /// The net.
     pub model: String,
-    /// The layer whose outputs the heads read.
+    /// The layer whose outputs are the heads' features.
     pub layer: String,
-    /// Training images that were judged.
+    /// Training images that were checked.
     pub images: usize,
-    /// Parts that were predicted in turn from the others.
+    /// Folds of the cross-validation.
     pub folds: usize,
-    /// Weight of the heads' squared kernel.
+    /// L2 penalty of the heads' kernels.
     pub l2: f64,
-    /// Share of the images whose most probable class, by a head that did not see them, is their label: where this is low,
-    /// so is the worth of the list.
+    /// Cross-validated accuracy: fraction of the images whose label is predicted by a head that was not trained on them.
+    /// Where it is low, the list is not reliable.
     pub accuracy: f64,
     /// Classes of fewer images than folds, which are left out.
     pub left_out: Vec<String>,
-    /// The likeliest errors first.
+    /// The most confident first.
     pub issues: Vec<Mislabelled>,
 }
 
-/// An image whose label is likely wrong.
+/// An image with a suspected label error.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mislabelled {
     /// The image, with its label.
@@ -49,13 +49,13 @@ pub struct Mislabelled {
     pub label_probability: f32,
     /// Probability of the most probable class.
     pub probability: f32,
-    /// `(label_probability - probability + 1) / 2`, 0 where the label is surely wrong.
+    /// `(label_probability - probability + 1) / 2`, 0 where the label is certainly wrong.
     pub margin: f32,
 }
 
-/// Judges the labels of the training images that `found` does not list as unreadable; `None` if `emit` said to stop. The
-/// images go through `model`'s frozen layers up to the pooling, whose outputs are kept as `cache` says: those of
-/// training's first phase.
+/// Checks the labels of the training images that `found` does not list as unreadable; `None` if `emit` stopped it. The
+/// images go through `model`'s frozen layers up to the pooling. These features are cached as `cache` says: they are those
+/// of training's first phase.
 ///
 /// # Errors
 /// If fewer than two classes have an image a fold, an image cannot be read, or as [`out_of_fold`].

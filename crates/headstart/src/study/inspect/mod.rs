@@ -1,5 +1,5 @@
-//! Looking a data set over before anyone trains on it: files that cannot be read, images that occur
-//! twice or in two splits, tiny and blank ones, uneven classes, labels that are likely wrong.
+//! Checking a data set before training: files that cannot be read, duplicates, images in two splits,
+//! tiny and blank images, uneven classes, suspected label errors.
 //!
 //! ```
 //! use headstart::dataset::{self, DataOptions};
@@ -36,7 +36,7 @@ pub use quick::warnings;
 pub const TINY: usize = 16;
 /// An image none of whose channels varies by more than this, of 255, is blank.
 pub const BLANK: u8 = 10;
-/// Classes are uneven when the largest has at least so many times the images of the smallest.
+/// Classes are uneven when the largest has at least this many times the images of the smallest.
 pub const UNEVEN: f64 = 5.0;
 
 /// What was found.
@@ -44,7 +44,7 @@ pub const UNEVEN: f64 = 5.0;
 pub struct Inspection {
     /// The data set's name.
     pub name: String,
-    /// Images looked at.
+    /// Images checked.
     pub images: usize,
     /// Class names in label order.
     pub classes: Vec<String>,
@@ -69,9 +69,9 @@ pub struct Inspection {
     pub blank: Vec<Member>,
     /// Largest and smallest class of the training images.
     pub balance: Balance,
-    /// What is allowed but likely not meant, a sentence each.
+    /// Warnings, one sentence each: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
-    /// Labels that are likely wrong, where [`check_labels`] was asked.
+    /// Suspected label errors, if [`check_labels`] was called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelCheck>,
 }
@@ -97,7 +97,7 @@ pub struct Member {
 pub struct Group {
     /// Two images or more.
     pub images: Vec<Member>,
-    /// Whether they are in more than one split, so that a test of the model asks what it was told.
+    /// Whether they are in more than one split, so that the model is tested on what it was trained on.
     pub across_splits: bool,
     /// Whether they are of more than one class, so that one label is wrong.
     pub across_classes: bool,
@@ -154,7 +154,7 @@ pub(crate) fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
     parts
 }
 
-/// What is known of one image after it was looked at.
+/// What is known of one image after it was checked.
 struct Facts {
     member: Member,
     content: [u8; 32],
@@ -164,8 +164,8 @@ struct Facts {
     wrong: Option<Format>,
 }
 
-/// Looks at every image of `data` on so many `threads` (0 for one a core); `progress` is told how many
-/// of how many are done. Needs about 500 bytes of memory an image.
+/// Checks every image of `data` on this many `threads` (0 for one per core); `progress` gets how many images are done,
+/// and of how many. Needs about 500 bytes of memory per image.
 ///
 /// # Errors
 /// If the threads cannot start. Images that cannot be read are findings.

@@ -1,4 +1,4 @@
-//! Finding hashes that differ in few bits, without comparing each with each.
+//! Finding hashes that differ in few bits, without comparing every pair.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 pub(super) const DISTANCE: u32 = 4;
 /// One more than `DISTANCE`: two hashes that near agree in at least one band (pigeonhole).
 const BANDS: usize = DISTANCE as usize + 1;
-/// In a crowd larger than this that shares a band, each is compared with its neighbours only.
+/// Where more images than this have a band in common, each is compared with its neighbours only.
 const CROWD: usize = 4096;
 const NEIGHBOURS: usize = 512;
 

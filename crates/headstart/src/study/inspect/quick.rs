@@ -1,4 +1,4 @@
-//! The part of an inspection that costs next to nothing, which training does every time.
+//! The part of an inspection that costs almost nothing, which training does every time.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,7 +7,7 @@ use super::{Balance, TINY, parts};
 use crate::data::dataset::{Dataset, Subset};
 use crate::numbers::grouped;
 
-/// What is likely not meant, a sentence each: uneven classes, tiny images, and, where the pixels are in
+/// Warnings, one sentence each: uneven classes, tiny images, and, where the pixels are in
 /// memory, training images that are also test or validation images.
 pub fn warnings(data: &Dataset) -> Vec<String> {
     let mut warnings = data.warnings.clone();
@@ -26,14 +26,14 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
         .flat_map(|(_, subset)| sizes(subset))
         .filter(|size| size.0.min(size.1) < TINY)
         .count();
-    // Where all are of one size, that is what they are like.
+    // Where all images have one size, it is intended.
     if tiny > 0 && data.train.uniform_size().is_none() {
         warnings.push(format!("{} images have fewer than {TINY} pixels on a side", grouped(tiny)));
     }
     let shared = shared(data);
     if shared > 0 {
         warnings.push(format!(
-            "{} validation or test images are among the training images too, which flatters the result",
+            "{} validation or test images are also training images, so results will be too good",
             grouped(shared)
         ));
     }

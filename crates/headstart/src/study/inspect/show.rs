@@ -26,7 +26,7 @@ impl Inspection {
 }
 
 impl Group {
-    /// What is wrong with it beside being a group, as a phrase; empty if nothing is.
+    /// What else is wrong with the group, as a phrase; empty if nothing is.
     pub fn remark(&self) -> &'static str {
         match (self.across_splits, self.across_classes) {
             (true, true) => "in two splits, under two classes",
@@ -77,13 +77,17 @@ fn group(group: &Group) -> String {
 }
 
 fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
-    let heading = plural(check.issues.len(), "label is likely wrong", "labels are likely wrong");
-    let (images, share) = (grouped(check.images), 100.0 * check.accuracy);
-    write!(f, "\n{heading}, of {images}: heads over {} of {} ", check.layer, check.model)?;
-    write!(f, "that did not see an image agree with {share:.1}%")?;
+    let heading = plural(check.issues.len(), "suspected label error", "suspected label errors");
+    let (images, percent) = (grouped(check.images), 100.0 * check.accuracy);
+    write!(f, "\n{heading} among {images} training images ({} of {}, ", check.layer, check.model)?;
+    write!(f, "{}-fold cross-validated accuracy {percent:.1}%)", check.folds)?;
     for m in check.issues.iter().take(LABELS) {
         let (name, class, suggested) = (&m.image.name, &m.image.class, &m.suggested);
-        write!(f, "\n  {name}: {class} ({:.3}), rather {suggested} ", m.label_probability)?;
+        write!(
+            f,
+            "\n  {name}: {class} ({:.3}), suggested label: {suggested} ",
+            m.label_probability
+        )?;
         write!(f, "({:.3})", m.probability)?;
     }
     if check.issues.len() > LABELS {
@@ -91,7 +95,7 @@ fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
     }
     if !check.left_out.is_empty() {
         let classes = check.left_out.join(", ");
-        write!(f, "\nlabels not judged, of classes with fewer than {} images: ", check.folds)?;
+        write!(f, "\nlabels not checked, of classes with fewer than {} images: ", check.folds)?;
         write!(f, "{classes}")?;
     }
     Ok(())
@@ -155,14 +159,14 @@ impl Display for Inspection {
         }
         if self.leaks > 0 {
             let groups = plural(self.leaks, "of these is", "of these are");
-            write!(f, "\n{groups} in more than one split: results on it would be too good")?;
+            write!(f, "\n{groups} in more than one split: results on these would be too good")?;
         }
         if self.conflicts > 0 {
             let groups = plural(self.conflicts, "of these is", "of these are");
             write!(f, "\n{groups} under more than one class: one label must be wrong")?;
         }
         if self.findings() == 0 {
-            write!(f, "\nnothing to complain about")?;
+            write!(f, "\nno problems found")?;
         }
         Ok(())
     }

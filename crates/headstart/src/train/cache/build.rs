@@ -1,4 +1,4 @@
-//! Filling the cache with the outputs for a subset, and reading them batch by batch.
+//! Filling the cache with the features of a subset, and reading them batch by batch.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::model::Model;
 
-/// A subset's rows in the making.
+/// A subset's rows while they are made.
 struct Build<'b> {
     part: Part,
     subset: &'b Subset,
@@ -27,12 +27,12 @@ struct Build<'b> {
 }
 
 impl Frozen {
-    /// Sees to it that the outputs for a part of a data set are at hand as `keeping` says: takes those
-    /// that the cache on disk has, computes the others, and adds them to it. Does nothing if they are
-    /// kept already.
+    /// Makes the features of a part of a data set available as `keeping` says: reads those that the
+    /// cache on disk has, computes the others, and adds them to it. Does nothing if they are cached
+    /// already.
     ///
-    /// Whatever is wrong with the cache on disk is told as [`Event::CacheNote`] and costs no more than the
-    /// time to compute.
+    /// Problems with the cache on disk are reported as [`Event::CacheNote`] and cost no more than the
+    /// time to compute the features.
     ///
     /// # Errors
     /// If an image cannot be read or `emit` fails.
@@ -118,7 +118,7 @@ impl Frozen {
         let (split, total) = (build.part.name(), build.subset.len());
         let (start, mut told, mut failed) = (Instant::now(), false, None);
         let mut waiting = || {
-            let message = "another process computes these outputs: waiting for it".to_string();
+            let message = "another process is computing these features: waiting for it".to_string();
             let seconds = start.elapsed().as_secs_f64();
             let event = match std::mem::replace(&mut told, true) {
                 false => Event::CacheNote { message },
@@ -138,11 +138,11 @@ impl Frozen {
             Ok(Some(store)) => {
                 if let Some(reason) = &store.rejected {
                     let folder = store.folder().display();
-                    note(emit, format!("{folder}: {reason}; what is missing is computed again"))?;
+                    note(emit, format!("{folder}: {reason}; missing features are computed again"))?;
                 }
                 build.store = Some(store);
             }
-            Err(error) => note(emit, format!("{error}; nothing is kept on disk"))?,
+            Err(error) => note(emit, format!("{error}; no features are cached on disk"))?,
         }
         Ok(Control::Continue)
     }
@@ -181,7 +181,7 @@ impl Frozen {
             note(
                 emit,
                 format!(
-                    "the outputs of frozen layers take {needed} MiB more, which the {most} MiB of the cache have no room for; \
+                    "the features of frozen layers take {needed} MiB more, and the cache of {most} MiB has no room for them; \
                  they are not kept on disk"
                 ),
             )?;
@@ -190,7 +190,7 @@ impl Frozen {
         Ok(())
     }
 
-    /// Computes the outputs for the images at `missing`; how many were put on disk.
+    /// Computes the features of the images at `missing`; how many were written to disk.
     fn compute(
         &mut self,
         model: &Model,
@@ -206,7 +206,7 @@ impl Frozen {
         let options = LoaderOptions::new(self.batch, model.target());
         let mut loader = Loader::new(build.subset, missing.to_vec(), options)?;
         while let Some(batch) = loader.next() {
-            // Without a place in memory, outputs that cannot be stored are of no use.
+            // Without a place in memory, features that cannot be stored are of no use.
             if build.features.is_none() && !build.store.as_ref().is_some_and(Store::is_locked) {
                 break;
             }
@@ -234,7 +234,7 @@ impl Frozen {
         Ok((stored, Control::Continue))
     }
 
-    /// The outputs of the last run as rows.
+    /// The features of the last run as rows.
     fn encode(&self, count: usize, rows: &mut Vec<u8>) {
         rows.clear();
         for i in 0..count {
@@ -244,8 +244,8 @@ impl Frozen {
         }
     }
 
-    /// Copies the outputs for the images at `indices` of a part that is kept, one tensor per layer.
-    /// Those that are not on disk, or not whole there, are computed. `false` if the part is not kept.
+    /// Copies the features of the images at `indices` of a part that is cached, one tensor per layer.
+    /// Those that are not on disk, or damaged there, are computed. `false` if the part is not cached.
     ///
     /// # Errors
     /// If an image cannot be read.
@@ -295,7 +295,7 @@ impl Frozen {
     }
 }
 
-/// Puts rows on disk, and stops doing so where that fails. How many were put there.
+/// Writes rows to disk, and stops doing so if that fails. How many were written.
 fn add(build: &mut Build<'_>, at: &[usize], rows: &[u8], emit: &mut Emit<'_>) -> Result<usize> {
     let Some(store) = &mut build.store else { return Ok(0) };
     let images: Vec<Hash> = at.iter().map(|&i| build.images[i]).collect();
@@ -304,10 +304,10 @@ fn add(build: &mut Build<'_>, at: &[usize], rows: &[u8], emit: &mut Emit<'_>) ->
         Err(error) => {
             store.unlock();
             let rest = match build.features {
-                Some(_) => "are kept in memory only",
+                Some(_) => "stay in memory only",
                 None => "are computed in every epoch",
             };
-            note(emit, format!("{error}; outputs that are not on disk yet {rest}"))?;
+            note(emit, format!("{error}; features that are not on disk yet {rest}"))?;
             Ok(0)
         }
     }

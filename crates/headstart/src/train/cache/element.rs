@@ -1,4 +1,4 @@
-//! How values lie in a row: tensor after tensor, each of its own type, little-endian.
+//! How values are stored in a row: tensor after tensor, each of its own type, little-endian.
 
 use headstart_kernels::element::{Bf16, DType, Slice, Values};
 
@@ -35,7 +35,7 @@ impl Layout {
 /// `count` elements from `start` on.
 ///
 /// # Panics
-/// If there are not so many.
+/// If there are fewer.
 pub fn part(values: Slice<'_>, start: usize, count: usize) -> Slice<'_> {
     match values {
         Slice::F32(v) => Slice::F32(&v[start..][..count]),
@@ -51,7 +51,7 @@ pub fn encode(values: Slice<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Puts the values that `bytes` hold to where `start` is in `out`.
+/// Copies the values in `bytes` to position `start` of `out`.
 ///
 /// # Panics
 /// If `out` ends before they do.
@@ -70,7 +70,7 @@ pub fn decode(bytes: &[u8], out: &mut Values, start: usize) {
     }
 }
 
-/// Puts values of the same type to where `start` is in `out`.
+/// Copies values of the same type to position `start` of `out`.
 ///
 /// # Panics
 /// If `out` ends before they do or is of another type.
@@ -82,7 +82,7 @@ pub fn copy(values: Slice<'_>, out: &mut Values, start: usize) {
     }
 }
 
-/// Makes `values` ones of that type and number; what they are is left open.
+/// Makes `values` this many values of that type; their contents are undefined.
 pub fn fit(values: &mut Values, dtype: DType, count: usize) {
     match (values, dtype) {
         (Values::F32(v), DType::F32) => v.resize(count, 0.0),

@@ -11,7 +11,7 @@ use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 use crate::hub::cache_folder;
 
-/// The folder of kept outputs: `features` in the user's cache folder.
+/// The folder of cached features: `features` in the user's cache folder.
 ///
 /// # Errors
 /// As [`cache_folder`].
@@ -19,18 +19,18 @@ pub fn default_root() -> Result<PathBuf> {
     Ok(cache_folder()?.join("features"))
 }
 
-/// What an entry is of, for people.
+/// Description of an entry, for `headstart cache list`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct About {
     /// The net.
     pub model: String,
-    /// The layers whose outputs are kept.
+    /// The layers whose outputs are cached.
     pub layers: Vec<String>,
-    /// The data set that was kept last.
+    /// The data set that was cached last.
     pub data: String,
     /// Images that were computed.
     pub images: usize,
-    /// Seconds that took.
+    /// Seconds that this took.
     pub seconds: f64,
 }
 
@@ -55,7 +55,7 @@ impl About {
 pub struct Entry {
     /// Its folder.
     pub path: PathBuf,
-    /// What it is of.
+    /// Its description.
     pub about: About,
     /// Bytes of its files.
     pub bytes: u64,
@@ -96,7 +96,7 @@ pub fn remove(root: &Path, entry: &Entry) -> Result<bool> {
     let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
     let lock = Lock::take(root, &name).map_err(Error::io("lock", &entry.path))?;
     let Some(_lock) = lock else { return Ok(false) };
-    // The index goes last: without it nobody finds the rest.
+    // The index is removed last: without it the other files cannot be found.
     for file in ["rows", "about.json", "index"] {
         let path = entry.path.join(file);
         match fs::remove_file(&path) {
@@ -111,8 +111,8 @@ pub fn remove(root: &Path, entry: &Entry) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes entries other than `own`, the longest unused first, until the cache and `needed` more bytes take at most
-/// `most`. Whether that much room could be made; where not, nothing is removed that would not help.
+/// Removes entries other than `own`, the least recently used first, until the cache and `needed` more bytes take at
+/// most `most`. Whether that is possible; if not, nothing is removed.
 ///
 /// # Errors
 /// If the cache cannot be listed.

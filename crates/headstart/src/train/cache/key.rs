@@ -1,4 +1,4 @@
-//! What a row of kept outputs follows from, as a hash.
+//! Hash of everything that a row of cached features depends on, except the image.
 
 use headstart_kernels::element::{Slice, Values};
 use sha2::{Digest, Sha256};
@@ -18,10 +18,10 @@ const PART: usize = 1024;
 /// Raised when image files decode to other pixels than before.
 const DECODING: u32 = 1;
 
-/// Hash of all that an image's values at `nodes` follow from, but the image: weights, layers, sizes,
+/// Hash of everything, except the image, that an image's values at `nodes` depend on: weights, layers, sizes,
 /// normalisation, resizing, instruction set, precision, this program's version. `executor` computes
-/// `nodes`; what it makes of a made-up image is a part of the hash, so that kernels that round
-/// differently have keys of their own.
+/// `nodes`; its values for a synthetic image are a part of the hash, so that kernels that round
+/// differently have other keys.
 ///
 /// # Errors
 /// If the executor is not one for `model`'s images.
@@ -78,7 +78,7 @@ fn update(hash: &mut Sha256, values: Slice<'_>) {
     }
 }
 
-/// An image of noise, resized to what the net takes.
+/// An image of noise, resized to the net's size.
 fn made_up(model: &Model) -> Result<Vec<u8>> {
     let target = model.target();
     let (width, height) = (target.width + 3, target.height + 5);

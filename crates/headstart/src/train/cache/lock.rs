@@ -1,4 +1,4 @@
-//! The right to change one entry of the cache, which one process has at a time.
+//! The lock for changing one entry of the cache, which one process has at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 /// A lock that is held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
-    /// `None` where the file system has no locks. Two writers then spoil each other's rows at worst, and
-    /// the checksums tell.
+    /// `None` where the file system has no locks. At worst two writers then damage each other's rows, and
+    /// the checksums show it.
     _file: Option<File>,
 }
 
 impl Lock {
     /// Takes the lock for `name` in `root`; `None` if it is held. The lock file stays, outside of the
-    /// entry: were it removed, one that waits for it and one that makes it anew would both have it.
+    /// entry: if it were removed, one that waits for it and one that creates it again would both have the lock.
     pub(super) fn take(root: &Path, name: &str) -> io::Result<Option<Lock>> {
         let locks = root.join(".locks");
         fs::create_dir_all(&locks)?;

@@ -1,8 +1,8 @@
-//! Outputs of frozen layers, computed once per image: kept in memory for a run, and on disk for later ones.
+//! Cached features: outputs of frozen layers, computed once per image, in memory for a run and on disk for later runs.
 //!
 //! Rows are found by the hash of an image's content within an entry whose key is a hash of everything else
-//! that the values follow from (`key`). So training, validation and test images share an entry, an
-//! image that changed is another image, and nothing can be stale.
+//! that the values depend on (`key`). So training, validation and test images share an entry, an
+//! image that changed is another image, and no row can be stale.
 //!
 //! ```
 //! use headstart::Settings;
@@ -39,21 +39,21 @@ use crate::measure::events::Event;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
 
-/// Where outputs may be kept.
+/// Where features may be cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
     /// Most bytes of memory.
     pub memory: u64,
-    /// Folder of the cache on disk; none to keep nothing there.
+    /// Folder of the cache on disk; none for no cache on disk.
     pub folder: Option<PathBuf>,
-    /// Most bytes of that folder. Entries that were not used for longest make room.
+    /// Most bytes of that folder. The least recently used entries are removed first.
     pub disk: u64,
 }
 
-/// Most bytes of the cache on disk, unless told otherwise: 32 GiB.
+/// Default for the most bytes of the cache on disk: 32 GiB.
 pub const DISK: u64 = 32 << 30;
 
-/// Where the outputs for a set of images are kept.
+/// Where the features of a set of images are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
     /// In memory.
@@ -64,7 +64,7 @@ pub enum Keeping {
     Nowhere,
 }
 
-/// Kept outputs for the images of a subset.
+/// Cached features of the images of a subset.
 #[derive(Debug)]
 pub enum Rows {
     /// All of them.
@@ -78,20 +78,20 @@ pub enum Rows {
     },
 }
 
-/// Hears what happens and says whether to go on.
+/// Gets what happens and says whether to continue.
 pub type Emit<'e> = dyn FnMut(Event) -> Result<Control> + 'e;
 
-/// The frozen layers of a phase: computes their outputs and keeps them.
+/// The frozen layers of a phase: computes their features and caches them.
 #[derive(Debug)]
 pub struct Frozen {
-    /// The layers whose outputs are kept.
+    /// The layers whose outputs are cached.
     pub nodes: Vec<NodeId>,
     layout: Layout,
     key: Hash,
     settings: CacheSettings,
     device: Device,
     executor: Option<Box<dyn Execute>>,
-    /// What the executor made of the images of its last run, one tensor per layer.
+    /// Features of the images of the executor's last run, one tensor per layer.
     outputs: Vec<Values>,
     batch: usize,
     /// Bytes of memory in use.
@@ -101,7 +101,7 @@ pub struct Frozen {
     test: Option<Rows>,
 }
 
-/// Part of a data set, by which its rows are kept.
+/// Part of a data set, for which rows are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Training images.
@@ -124,7 +124,7 @@ impl Part {
 }
 
 impl Frozen {
-    /// Those layers of `model` that `nodes` follow from; `batch` images go through them together.
+    /// Those layers of `model` that `nodes` depend on; `batch` is the batch size.
     ///
     /// # Errors
     /// If there is no plan for them.
@@ -155,7 +155,7 @@ impl Frozen {
         })
     }
 
-    /// Takes over what `other` has kept, if it is of the same layers with the same weights.
+    /// Takes over what `other` has cached, if it has the same layers with the same weights.
     #[must_use]
     pub fn inherit(self, other: Option<Frozen>) -> Frozen {
         match other {
@@ -166,12 +166,12 @@ impl Frozen {
         }
     }
 
-    /// Bytes that the outputs for so many images take.
+    /// Bytes that the features of this many images take.
     pub fn bytes(&self, images: usize) -> u64 {
         self.layout.row_bytes() as u64 * images as u64
     }
 
-    /// Where the outputs for so many more images can be kept.
+    /// Where the features of this many more images can be cached.
     pub fn keeping(&self, images: usize) -> Keeping {
         let bytes = self.bytes(images);
         if self.used.saturating_add(bytes) <= self.settings.memory {
@@ -183,7 +183,7 @@ impl Frozen {
         }
     }
 
-    /// What is kept of a part.
+    /// Cached features of a part.
     pub fn rows(&self, part: Part) -> Option<&Rows> {
         match part {
             Part::Train => self.train.as_ref(),
@@ -209,7 +209,7 @@ impl Frozen {
         Ok(&mut **self.executor.insert(ready))
     }
 
-    /// What the frozen layers make of `count` images, one tensor per layer.
+    /// The features of `count` images, one tensor per layer.
     ///
     /// # Errors
     /// If there is no plan for them, or the images are not the model's.
@@ -224,7 +224,7 @@ impl Frozen {
         Ok(&self.outputs)
     }
 
-    /// Outputs for the images that the frozen layers ran on last, one tensor per layer.
+    /// Features of the images that the frozen layers ran on last, one tensor per layer.
     pub fn outputs(&self) -> &[Values] {
         &self.outputs
     }
@@ -241,7 +241,7 @@ impl Frozen {
         Ok((key == self.key).then_some(self))
     }
 
-    /// Gives the memory of the executor back until it is needed again.
+    /// Frees the memory of the executor until it is needed again.
     pub fn rest(&mut self) {
         self.executor = None;
         self.outputs = Vec::new();

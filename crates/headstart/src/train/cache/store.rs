@@ -1,10 +1,10 @@
 //! One entry of the cache: rows of one net's frozen layers, one row per image, found by the image's hash.
 //!
 //! A folder with three files. `index` has a header and, for each row, the image's hash and the row's
-//! checksum; `rows` has the values; `about.json` is for people. A row's checksum covers the image's hash
+//! checksum; `rows` has the values; `about.json` describes the entry. A row's checksum covers the image's hash
 //! and the values, and is compared on every read: whatever happened to the files, a row that is returned
 //! is the row that was written for that image. So nothing has to reach the disk in order, a build that was
-//! killed goes on where it was, and opening reads the index alone.
+//! killed continues where it was, and opening reads only the index.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 pub type Hash = [u8; 32];
 
 const MAGIC: [u8; 8] = *b"HSFEAT\r\n";
-/// Layout of the files; other versions are built anew.
+/// Layout of the files; other versions are built again.
 pub(super) const VERSION: u32 = 1;
 const HEADER: usize = 64;
 const ENTRY: usize = 40;
@@ -38,7 +38,7 @@ pub struct Store {
     /// Held while rows are added.
     lock: Option<Lock>,
     places: HashMap<Hash, Place>,
-    /// Slots whose row is not whole; filled before the file grows.
+    /// Slots whose row is incomplete; filled before the file grows.
     free: Vec<u64>,
     slots: u64,
     /// What was found wrong on opening, if anything.
@@ -53,7 +53,7 @@ struct Place {
 
 impl Store {
     /// Opens or makes the entry for `key` in the cache `root`, waiting while another process adds to it:
-    /// `waiting` is asked again and again whether to go on; `None` if it said no.
+    /// `waiting` is asked repeatedly whether to continue; `None` if it stopped.
     ///
     /// Files that are damaged, cut short, of another version or of another key are not used, and
     /// [`Store::rejected`] says why.
@@ -99,7 +99,7 @@ impl Store {
         Ok(Some(store))
     }
 
-    /// Reads the index, or starts the files anew where it is none of this key.
+    /// Reads the index, or creates the files again if it is not of this key.
     fn load(&mut self, key: &Hash) -> io::Result<()> {
         let header = header(key, &self.layout);
         let mut bytes = Vec::new();
@@ -145,7 +145,7 @@ impl Store {
         Ok(())
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -178,7 +178,7 @@ impl Store {
         if !whole {
             self.places.remove(image);
             self.free.push(slot);
-            // So that the next to open it computes the row; if that fails, the checksum tells again.
+            // So that the next process to open it computes the row; if that fails, the checksum shows it again.
             let (root, name) = (self.folder.parent(), self.folder.file_name());
             let held = match (&self.lock, root, name) {
                 (None, Some(root), Some(name)) => Lock::take(root, &name.to_string_lossy()).ok(),
@@ -261,7 +261,7 @@ fn header(key: &Hash, layout: &Layout) -> [u8; HEADER] {
     header
 }
 
-/// Why an index is none of this header's.
+/// Why an index does not have this header.
 fn reason(bytes: &[u8], header: &[u8; HEADER]) -> String {
     let Some(found) = bytes.get(..HEADER) else { return "the index is cut short".into() };
     if found[..8] != MAGIC || number(&found[56..60]) != crc32c::crc32c(&found[..56]) {

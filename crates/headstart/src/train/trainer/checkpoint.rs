@@ -1,4 +1,4 @@
-//! Going on with a run from its last.safetensors, to the weights it would have reached on its own.
+//! Resuming a run from its last.safetensors, to the weights that it would have reached without the interruption.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::net::weights::Tensor;
 use crate::net::weights::model_file::{self, ModelCard, Place, Progress};
 use crate::train::run_folder::RunFolder;
 
-/// Where an earlier run stood.
+/// State of an earlier run.
 #[derive(Debug)]
 pub(super) struct Resume {
     /// Number of the phase, from 1.
@@ -24,8 +24,8 @@ pub(super) struct Resume {
     optimizer: Vec<Tensor>,
 }
 
-/// What steps change that make no update yet, as it was before the first of them. A run that stops among them goes back to
-/// there, and they are done again: last.safetensors holds no sum of gradients.
+/// State before the first step since the last update. A run that stops between updates goes back to this state, and
+/// these steps are done again: last.safetensors has no sums of gradients.
 pub(super) struct Mark {
     statistics: Vec<f32>,
     step: u64,
@@ -70,17 +70,17 @@ pub(super) fn fingerprint(data: &Dataset) -> String {
 }
 
 impl Trainer<'_> {
-    /// Prepares to go on with the run that wrote `progress` and `optimizer` into its last.safetensors,
-    /// whose weights the model has. Call [`Trainer::fit`] for all of its phases afterwards, which changes nothing
-    /// in the folder before it has come to the phase that the run stood in and all fits.
+    /// Prepares to resume the run that wrote `progress` and `optimizer` into its last.safetensors, whose
+    /// weights the model has. Call [`Trainer::fit`] for all of its phases afterwards. It changes nothing in the folder
+    /// until it has reached the phase in which the run stopped, and everything fits.
     ///
     /// # Errors
-    /// If the run's settings or images were others, or its record cannot be read.
+    /// If the run had other settings or images, or its record cannot be read.
     pub fn resume(&mut self, progress: Progress, optimizer: Vec<Tensor>) -> Result<()> {
-        let what = "run to go on with";
+        let what = "run to resume";
         let Some(place) = &progress.place else {
-            let hint = "this file is of an earlier version; start a run anew from its weights";
-            return Err(Error::invalid(what, "a record of where it stood", "none", hint));
+            let hint = "this file is of an earlier version; start a new run from its weights";
+            return Err(Error::invalid(what, "a record of its progress", "none", hint));
         };
         if progress.seed != self.settings.seed {
             let (expected, found) = (progress.seed.to_string(), self.settings.seed.to_string());
@@ -93,9 +93,9 @@ impl Trainer<'_> {
         if place.data != fingerprint {
             return Err(Error::invalid(
                 format!("images of {}", self.data.name),
-                "the images that the run began with",
+                "the images that the run started with",
                 "others",
-                "images were added, removed or changed since; start a run anew",
+                "images were added, removed or changed since then; start a new run",
             ));
         }
         self.history = History::from_csv(&place.history)
@@ -110,7 +110,7 @@ impl Trainer<'_> {
 }
 
 impl Run<'_, '_> {
-    /// Where the run stood, if that can be in this phase.
+    /// State of the run, if it is possible in this phase.
     fn checked(&self, progress: &Progress, place: &Place) -> Result<()> {
         let (steps, images) = (self.steps_an_epoch(), self.trainer.data.train.len());
         let (batch, epochs) = (self.trainer.settings.batch_size, place.epochs);
@@ -132,20 +132,20 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let found = format!(
-            "{epochs} epochs and {} steps done, {} steps in all, {} of {} images right, a loss of {loss}",
+            "{epochs} epochs and {} steps done, {} steps in all, {} of {} images correct, a loss of {loss}",
             progress.steps, place.step, place.correct, place.count
         );
         let expected =
-            format!("a place in {} epochs of {steps} steps of {batch} images", self.epochs);
+            format!("a position in {} epochs of {steps} steps of {batch} images", self.epochs);
         Err(Error::invalid(
-            "run to go on with",
+            "run to resume",
             expected,
             found,
-            "use the config.toml that the run began with",
+            "use the config.toml that the run started with",
         ))
     }
 
-    /// Takes over where the earlier run stood.
+    /// Continues from the state of the earlier run.
     pub fn go_on(
         &mut self,
         resume: Resume,
@@ -158,7 +158,7 @@ impl Run<'_, '_> {
                 "phase",
                 expected,
                 found,
-                "use the config.toml that the run began with",
+                "use the config.toml that the run started with",
             ));
         }
         let place = progress.place.clone().unwrap_or_default();
@@ -190,7 +190,7 @@ impl Run<'_, '_> {
         self.emit(Event::Resumed { epochs, steps: progress.steps }, on_event)
     }
 
-    /// Writes the weights and all that going on from here needs.
+    /// Writes the weights and everything that resuming from here needs.
     pub fn save_last(&mut self) -> Result<()> {
         let start = Instant::now();
         if self.trainer.folder.is_none() {

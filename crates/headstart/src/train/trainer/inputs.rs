@@ -1,4 +1,4 @@
-//! What the plans of a phase read, batch by batch.
+//! Inputs of a phase's plans, batch by batch.
 
 use headstart_kernels::element::Values;
 use headstart_kernels::loss::Labels;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::net::model::Model;
 use crate::train::cache::{Frozen, Part};
 
-/// Positions of the training images of an epoch in the order of its steps, and how they change.
+/// Positions of the training images of an epoch in the order of its steps, and their augmentation.
 pub(super) fn of_epoch(
     settings: &Settings,
     images: &Subset,
@@ -29,7 +29,7 @@ pub(super) fn of_epoch(
 }
 
 impl Trainer<'_> {
-    /// What the first step of training reads: images, changed as [`Settings::augment`] says, before they are enlarged and
+    /// Images of the first training step, augmented as [`Settings::augment`] says, before they are upsampled and
     /// normalised.
     ///
     /// # Errors
@@ -43,11 +43,11 @@ impl Trainer<'_> {
     }
 }
 
-/// What the training or validation plan reads, batch by batch: kept outputs of frozen layers, or
-/// images, or what the frozen layers make of images.
+/// Inputs of the training or validation plan, batch by batch: cached features, or images, or features computed from
+/// images.
 pub(super) struct Inputs<'s> {
     part: (Part, &'s Subset),
-    /// The order and all labels, where outputs are kept.
+    /// The order and all labels, where features are cached.
     kept: Option<(Vec<usize>, Vec<usize>)>,
     rows: Vec<Values>,
     labels: Vec<u32>,
@@ -58,7 +58,7 @@ pub(super) struct Inputs<'s> {
 }
 
 impl<'s> Inputs<'s> {
-    /// For the images of `part` at the positions `order`; `kept` says that their outputs are.
+    /// For the images of `part` at the positions `order`; `kept` says that their features are cached.
     pub fn new(
         part: (Part, &'s Subset),
         order: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Weights that a phase keeps beside those at hand: of its best epoch, and their average.
+//! Weights that a phase stores besides the current ones: those of its best epoch, and EMA weights.
 
 use super::run::Run;
 use crate::engine::execute::Weights;
@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::weights::Tensor;
 
-/// Prefixes of names in last.safetensors' state: weights of the phase's best epoch, and those that gradient
-/// descent changes where the model has their average.
+/// Prefixes of names in last.safetensors' state: weights of the phase's best epoch, and raw weights where
+/// the model has the EMA weights.
 const BEST: &str = "best/";
 const RAW: &str = "raw/";
 
-/// The values of some tensors, by their place in [`Parameters::tensors`].
+/// The values of some tensors, by their position in [`Parameters::tensors`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Snapshot(Vec<(usize, Vec<f32>)>);
 
@@ -44,7 +44,7 @@ impl Snapshot {
         self.0.iter().map(tensor).collect()
     }
 
-    /// Takes what [`Self::tensors`] gave out of `state`, if anything; it must be of the same tensors.
+    /// Removes what [`Self::tensors`] returned from `state`, if it is there; it must be of the same tensors.
     fn take(
         &self,
         prefix: &str,
@@ -81,7 +81,7 @@ impl Run<'_, '_> {
         Ok(parameters)
     }
 
-    /// Which weights are evaluated and written: the average, where there is one.
+    /// Which weights are evaluated and written: the EMA weights, if there are any.
     fn which(&self) -> Weights {
         if self.averages { Weights::Average } else { Weights::Current }
     }
@@ -91,29 +91,29 @@ impl Run<'_, '_> {
         self.weights(self.which())
     }
 
-    /// Gives the model the weights that gradient descent changes.
+    /// Gives the model the raw weights.
     pub fn sync(&mut self) -> Result<()> {
         self.train.download(Weights::Current, &mut self.trainer.model.parameters)
     }
 
-    /// Gives the model the weights that are shown.
+    /// Gives the model the weights that are evaluated.
     pub fn hand_over(&mut self) -> Result<()> {
         let which = self.which();
         self.train.download(which, &mut self.trainer.model.parameters)
     }
 
-    /// Takes `parameters` in the place of the weights at hand, and of their average.
+    /// Replaces the current weights, and the EMA weights, by `parameters`.
     pub fn replace(&mut self, parameters: &Parameters) -> Result<()> {
         self.averages = false;
         self.train.load(parameters)
     }
 
-    /// Keeps the weights that are shown as those of the best epoch.
+    /// Stores the evaluated weights as those of the best epoch.
     pub fn keep_best(&mut self, shown: &Parameters) {
         self.best = Some(self.changed.again(shown));
     }
 
-    /// Goes back to the weights of the phase's best epoch, if they are kept.
+    /// Restores the weights of the phase's best epoch, if they are stored.
     pub fn restore_best(&mut self) -> Result<bool> {
         let Some(best) = self.best.take() else { return Ok(false) };
         let mut parameters = self.trainer.model.parameters.clone();
@@ -122,7 +122,7 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    /// What last.safetensors holds beside weights and optimizer state.
+    /// What last.safetensors has besides weights and optimizer state.
     pub fn kept_tensors(&mut self) -> Result<Vec<Tensor>> {
         let raw = match self.averages {
             true => Some(self.weights(Weights::Current)?),
@@ -134,7 +134,7 @@ impl Run<'_, '_> {
         Ok(best.into_iter().chain(raw).flatten().collect())
     }
 
-    /// Takes [`Self::kept_tensors`] out of `state`; the model has the weights that were shown.
+    /// Removes [`Self::kept_tensors`] from `state`; the model has the weights that were evaluated.
     pub fn take_kept(&mut self, state: &mut Vec<Tensor>) -> Result<()> {
         let parameters = &mut self.trainer.model.parameters;
         self.best = self.changed.take(BEST, parameters, state)?;
@@ -146,11 +146,11 @@ impl Run<'_, '_> {
                 self.train.load(parameters)?;
                 self.train.set_average(&shown)?;
             }
-            // The phase was done, and the model has what it led to.
+            // The phase was done, and the model has its result.
             (_, None) => self.averages = false,
             (false, Some(_)) => {
-                let hint = "use the config.toml that the run began with";
-                return Err(Error::invalid("averaged weights", "none", "some", hint));
+                let hint = "use the config.toml that the run started with";
+                return Err(Error::invalid("EMA weights", "none", "some", hint));
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! Smaller steps for earlier layers, which know more of what they need (timm's `layer_decay`; Clark et al. 2020, ELECTRA).
+//! Smaller learning rates for earlier layers, which need to change less (timm's `layer_decay`; Clark et al. 2020, ELECTRA).
 
 use crate::error::Result;
 use crate::net::model::Model;
 
-/// By how much the step size of each tensor is multiplied: 1 for the head, `decay` for the last stage, its square for the
+/// Factor on the learning rate of each tensor: 1 for the head, `decay` for the last stage, its square for the
 /// one before, and so on to the stem.
 ///
 /// # Errors

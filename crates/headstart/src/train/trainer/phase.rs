@@ -1,31 +1,31 @@
-//! The parts of a job: what trains, for how long, in which steps.
+//! The phases of a run: what trains, for how long, with which learning rates.
 
 use crate::measure::epoch::PhaseName;
 use crate::net::resnet::FreezePoint;
 use crate::train::schedule::Schedule;
 
-/// One part of the job.
+/// One phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// What records call it.
+    /// Its name in records.
     pub name: PhaseName,
-    /// The first layer of the net that trains; none for the head alone.
+    /// The first layer of the net that trains; none for the head only.
     pub from: Option<FreezePoint>,
     /// Epochs.
     pub epochs: usize,
-    /// The largest step size.
+    /// The largest learning rate.
     pub learning_rate: f32,
-    /// How the step size changes over the phase.
+    /// How the learning rate changes over the phase.
     pub schedule: Schedule,
-    /// Solves the head to its optimum in one epoch, in place of steps along the gradient.
+    /// Fits the head with L-BFGS in one epoch, instead of gradient steps.
     pub solver: Option<Solver>,
 }
 
-/// Solves the head to its optimum, as [`crate::engine::logistic::solve`] does.
+/// Fits the head with L-BFGS, as [`crate::engine::logistic::solve`] does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Solver {
-    /// Weight of the squared kernel. None for the one, of powers of ten, with the least loss on the validation images;
-    /// without those, half of one over the number of training images, as scikit-learn's `C = 1`.
+    /// L2 penalty. None for the one with the least loss on the validation images, of powers of ten and a half between;
+    /// without validation images, half of one over the number of training images, as scikit-learn's `C = 1`.
     pub l2: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Phase {
         Phase::new(PhaseName::Head, None, epochs, learning_rate)
     }
 
-    /// Solves the head over the frozen net. It counts as one epoch.
+    /// Fits the head over the frozen net with L-BFGS. It counts as one epoch.
     pub fn solved_head(solver: Solver) -> Phase {
         Phase { solver: Some(solver), ..Phase::head(1, 1.0) }
     }
@@ -54,7 +54,7 @@ impl Phase {
         Phase::new(PhaseName::Full, Some(FreezePoint(0)), epochs, learning_rate)
     }
 
-    /// The same with a step size that changes.
+    /// The same with a learning rate that changes.
     pub fn with_schedule(self, schedule: Schedule) -> Phase {
         Phase { schedule, ..self }
     }

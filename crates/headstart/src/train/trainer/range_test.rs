@@ -8,11 +8,11 @@ use crate::measure::events::Event;
 use crate::train::lr_find::{LrCurve, LrFind, Recorder};
 
 impl Trainer<'_> {
-    /// Trains as `phase` would, with steps of growing size, and gives the model back as it was; `None` if the caller said to
-    /// stop. Nothing is recorded in a folder.
+    /// Trains as `phase` would, with rising learning rates, and restores the model afterwards; `None` if the caller stopped
+    /// it. Nothing is recorded in a folder.
     ///
     /// # Errors
-    /// If the range is none, or as [`Trainer::fit`].
+    /// If the range is invalid, or as [`Trainer::fit`].
     pub fn lr_find(
         &mut self,
         phase: &Phase,

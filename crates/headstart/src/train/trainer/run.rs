@@ -1,4 +1,4 @@
-//! A phase at work: steps, epochs, validation, what is written.
+//! A phase while it runs: steps, epochs, validation, what is written.
 
 use std::time::{Duration, Instant};
 
@@ -29,31 +29,30 @@ use crate::net::weights::model_file;
 use crate::train::cache::{Frozen, Keeping, Part};
 use crate::train::schedule::Rates;
 
-/// A phase at work.
+/// A phase while it runs.
 pub(super) struct Run<'t, 'a> {
     pub trainer: &'t mut Trainer<'a>,
     pub name: PhaseName,
     pub opening: Event,
-    /// Where the outputs for training and for validation images are to be kept.
+    /// Where the features of training and of validation images are cached.
     keeping: [Keeping; 2],
     pub train: Box<dyn Execute>,
     validate: Box<dyn Execute>,
     pub rates: Rates,
     /// The tensors that the phase changes, as they were at its start.
     pub changed: Snapshot,
-    /// Whether their average is evaluated and written.
+    /// Whether their EMA is evaluated and written.
     pub averages: bool,
-    /// Their values in the best epoch, where these are asked for.
+    /// Their values in the best epoch, if these are restored later.
     pub best: Option<Snapshot>,
-    /// Whether its one epoch solves the head, without steps.
+    /// Whether its one epoch fits the head with L-BFGS, without steps.
     pub solves: bool,
     /// Epochs that the phase has at most.
     pub epochs: usize,
     /// Epochs and steps of this phase that are done.
     pub done: usize,
     pub step: u64,
-    /// Steps of the epoch at hand that are done, their figures, and the seconds before those that
-    /// this process measures.
+    /// Steps of the current epoch that are done, their metrics, and the seconds of earlier processes.
     pub epoch_steps: usize,
     pub totals: Totals,
     pub seconds: f64,
@@ -69,9 +68,9 @@ pub(super) struct Saves {
 }
 
 impl Saves {
-    /// Least time between two, unless told otherwise.
+    /// Default for the least time between two.
     const EVERY: Duration = Duration::from_secs(60);
-    /// Writing takes at most one part in so many of the time, unless told otherwise.
+    /// Default: writing takes at most one part in this many of the time.
     const SHARE: u32 = 50;
 
     fn new(every: Option<Duration>) -> Saves {
@@ -103,7 +102,7 @@ fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
     trainable
 }
 
-/// How the phase learns.
+/// The optimizer and its settings.
 fn training(model: &Model, data: &Dataset, settings: &Settings, phase: &Phase) -> Result<Training> {
     let optimizer = Optimizer::new(settings.rule, phase.learning_rate)?
         .with_weight_decay(settings.weight_decay)?
@@ -123,8 +122,8 @@ fn training(model: &Model, data: &Dataset, settings: &Settings, phase: &Phase) -
     })
 }
 
-/// Where the outputs of the frozen layers are kept for training images, which may be changed in every epoch, and
-/// for validation images.
+/// Where features are cached for training images, which may be augmented in every epoch, and for validation
+/// images.
 fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 2] {
     let keeping = frozen.map_or(Keeping::Nowhere, |f| {
         let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
@@ -217,7 +216,7 @@ impl<'t, 'a> Run<'t, 'a> {
         record(&mut self.trainer.folder, event, on_event)
     }
 
-    /// Sends every image through the frozen layers, once, unless the cache has what they make of it.
+    /// Sends every image through the frozen layers, once, unless the cache has its features.
     pub fn keep_outputs(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
         let keeping = self.keeping;
         let Trainer { model, data, folder, frozen, .. } = &mut *self.trainer;
@@ -259,7 +258,7 @@ impl<'t, 'a> Run<'t, 'a> {
         )
     }
 
-    /// Records an epoch that took so many seconds, in all and for training alone.
+    /// Records an epoch and its seconds, in all and for training alone.
     pub fn close(
         &mut self,
         epoch: usize,
@@ -303,14 +302,14 @@ impl<'t, 'a> Run<'t, 'a> {
         self.trainer.data.train.len().div_ceil(self.trainer.settings.batch_size)
     }
 
-    /// The training images of an epoch, from the step at hand on.
+    /// The training images of an epoch, from the current step on.
     pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
         let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
         let batch_size = settings.batch_size;
         let (mut order, mut augment) = of_epoch(settings, &data.train, epoch);
         order.drain(..order.len().min(self.epoch_steps * batch_size));
         augment.step = self.epoch_steps;
-        // A solved head's phase may have kept what frozen layers make of images as they are.
+        // The phase of an L-BFGS head may have cached features of images without augmentation.
         let kept =
             augment.is_none() && frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
         Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
@@ -368,7 +367,7 @@ impl<'t, 'a> Run<'t, 'a> {
         Ok(Control::Continue)
     }
 
-    /// Loss and hits on the validation images; `None` if the caller said to stop.
+    /// Loss and number of correct predictions on the validation images; `None` if the caller stopped it.
     pub fn validation(
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
@@ -399,8 +398,8 @@ impl<'t, 'a> Run<'t, 'a> {
         Ok(Some(totals))
     }
 
-    /// Writes what an epoch leaves: last.safetensors after the best weights, so that a run that goes on
-    /// from it has the best of all epochs it counts.
+    /// Writes the files of an epoch: last.safetensors after the best weights, so that a run that resumes
+    /// from it has the best weights of all its epochs.
     fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
         let shown = self.shown()?;
         let Trainer { folder, history, model, settings, .. } = &*self.trainer;

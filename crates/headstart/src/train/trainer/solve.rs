@@ -1,4 +1,4 @@
-//! The head's phase as a convex problem: solved on the outputs of the frozen net.
+//! The head's phase as a convex problem: fitted with L-BFGS on the features of the frozen net.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,17 +18,17 @@ use crate::measure::metrics::Totals;
 use crate::net::parameters::Role;
 use crate::train::cache::Part;
 
-/// Weights of the squared kernel, from the simplest head to one that hardly minds.
+/// L2 penalties, from a strong one to a weak one.
 const PATH: [f64; 6] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7];
 
-/// Images with what the head reads of them.
+/// Images with their features.
 struct Seen {
     features: Vec<f32>,
     labels: Vec<usize>,
 }
 
 impl Run<'_, '_> {
-    /// One epoch that solves the head.
+    /// One epoch that fits the head.
     pub fn solve(
         &mut self,
         solver: Solver,
@@ -51,7 +51,7 @@ impl Run<'_, '_> {
         self.close(epoch, [start.elapsed().as_secs_f64(), trained], 0.0, figures, on_event)
     }
 
-    /// The head for the weight that `solver` names, or for the best one.
+    /// The head for the penalty that `solver` names, or for the best one.
     fn best(
         &mut self,
         solver: Solver,
@@ -69,7 +69,7 @@ impl Run<'_, '_> {
             None if validation.labels.is_empty() => vec![0.5 / labels.len() as f64],
             None => PATH.to_vec(),
         };
-        // Weights that were tried, with the loss on the validation images.
+        // Penalties that were tried, with the loss on the validation images.
         let mut tried: Vec<(f64, f64)> = Vec::new();
         let mut best: Option<(f64, LinearHead)> = None;
         let mut path = path.into_iter();
@@ -105,7 +105,7 @@ impl Run<'_, '_> {
         Ok(best.map(|(_, head)| head))
     }
 
-    /// What the head reads of every image of a part, in order; `None` if the caller said to stop.
+    /// Features of every image of a part, in order; `None` if the caller stopped it.
     fn seen(
         &mut self,
         part: Part,
@@ -144,7 +144,7 @@ impl Run<'_, '_> {
         Ok(Some(Seen { features, labels: subset.labels() }))
     }
 
-    /// Puts a head into the net, and in place of an average: it is no step away from what was there.
+    /// Puts a head into the net and into the EMA weights: it is not a step from the earlier head.
     fn put(&mut self, head: &LinearHead) -> Result<()> {
         let model = &*self.trainer.model;
         let (node, mut parameters) = (model.logits(), model.parameters.clone());
@@ -159,7 +159,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// A last weight to try after a path of powers of ten: between the best and the better one beside it.
+/// A last penalty to try after the powers of ten: between the best one and its better neighbour.
 fn between(tried: &[(f64, f64)]) -> Option<f64> {
     let powers = tried.iter().all(|(l2, _)| PATH.contains(l2));
     let best = (0..tried.len()).min_by(|&a, &b| tried[a].1.total_cmp(&tried[b].1))?;
@@ -169,7 +169,7 @@ fn between(tried: &[(f64, f64)]) -> Option<f64> {
     powers.then_some(tried[best].0 * factor)
 }
 
-/// Cross-entropy and hits of probabilities, `[images, classes]` row-major.
+/// Cross-entropy and number of correct predictions of probabilities, `[images, classes]` row-major.
 fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) -> Totals {
     let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
     let BatchLoss { loss, correct } = cross_entropy(classes, probabilities, &labels);

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::train::collective::{Collective, own_replicas, share};
 
 impl Run<'_, '_> {
-    /// Takes the next batch through the net and back, share by share. With `updates`, what this and the steps since the
-    /// last update say goes into the weights; a loss that is not a number goes nowhere.
+    /// Runs the next batch forward and backward, replica by replica. With `updates`, the gradients of this step and of those
+    /// since the last update change the weights, unless the loss is not a number.
     pub fn step(
         &mut self,
         batches: &mut Inputs<'_>,
@@ -24,7 +24,7 @@ impl Run<'_, '_> {
         let replicas = settings.replicas;
         let count = batches.next(model, frozen.as_mut())?;
         let (inputs, labels) = batches.current(frozen.as_ref());
-        // Nothing to add up.
+        // Nothing to sum.
         let alone = replicas == 1 && collective.size() == 1 && updates && *images == 0;
         let mut results = Vec::new();
         for replica in own_replicas(replicas, &**collective) {
@@ -68,7 +68,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// Gives every process the moving statistics of the one that has replica 0.
+/// Gives every process the moving statistics of replica 0.
 fn share_statistics(collective: &mut dyn Collective, train: &mut dyn Execute) -> Result<()> {
     let (first, mut values) = (collective.rank() == 0, Vec::new());
     if first {
@@ -84,7 +84,7 @@ fn share_statistics(collective: &mut dyn Collective, train: &mut dyn Execute) ->
     Ok(())
 }
 
-/// The mean loss and the hits of all replicas of all processes.
+/// The mean loss and the number of correct predictions of all replicas of all processes.
 fn together(collective: &mut dyn Collective, own: &[StepResult]) -> Result<StepResult> {
     if let ([one], 1) = (own, collective.size()) {
         return Ok(*one);
@@ -100,7 +100,7 @@ fn together(collective: &mut dyn Collective, own: &[StepResult]) -> Result<StepR
         let (replicas, odd) = numbers.as_chunks::<3>();
         if !rest.is_empty() || !odd.is_empty() {
             let found = format!("{} bytes", process.len());
-            return Err(Error::invalid("result of a process", "24 bytes a replica", found, ""));
+            return Err(Error::invalid("result of a process", "24 bytes per replica", found, ""));
         }
         for replica in replicas {
             let [bits, hits, images] = replica.map(u64::from_le_bytes);
