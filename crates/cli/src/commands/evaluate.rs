@@ -6,17 +6,18 @@ use std::sync::Arc;
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
 use headstart::calibration::fit_temperature;
-use headstart::dataset::{self, Dataset, Subset};
+use headstart::dataset::{Dataset, Subset};
 use headstart::gradcam::GradCam;
 use headstart::inference::{probabilities, values};
-use headstart::job::labels_for;
+use headstart::job::{labels_for, open_with};
 use headstart::metrics::Report;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};
+use headstart::source::is_file;
 use headstart::weights;
 use headstart::{Compute, Error};
 
-use super::{compute, hub, is_file, open_model, parts};
+use super::{compute, hub, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -35,7 +36,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let compute = compute(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     let options = args.parts.options(args.calibrate, args.threads);
-    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
+    let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
