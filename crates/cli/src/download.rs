@@ -57,6 +57,7 @@ impl Download {
             Event::Downloading { file, url, done, total } => {
                 self.downloading(file, url, done, total);
             }
+            Event::Arrived { .. } => self.end(),
         }
         interrupt::control()
     }

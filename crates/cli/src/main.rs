@@ -8,6 +8,7 @@ mod failure;
 mod interrupt;
 mod output;
 mod progress;
+mod show;
 
 use std::process::ExitCode;
 

@@ -98,7 +98,7 @@ pub mod execute {
 }
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
-pub use session::{builder, config, job, recipe};
+pub use session::{builder, config, job, recipe, run, source};
 pub use study::{
     bench, classify, compare, doctor, explain, gradcam, label_issues, probe, similar, summary,
 };
@@ -108,7 +108,13 @@ pub mod inspect {
     pub use crate::report::data_check as html;
     pub use crate::study::inspect::*;
 }
-pub use train::{cache, class_weight, collective, lr_find, run_folder, schedule, trainer};
+
+/// The learning rate range test: over a trainer's phase, and from settings.
+pub mod lr_find {
+    pub use crate::session::range_test::*;
+    pub use crate::train::lr_find::*;
+}
+pub use train::{cache, class_weight, run_folder, schedule, trainer};
 
 pub use control::Control;
 pub use dataset::Dataset;

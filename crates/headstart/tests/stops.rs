@@ -1,33 +1,24 @@
 //! A run that is stopped at any event, and resumed, ends like a run that is not stopped.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use headstart::cache::CacheSettings;
-use headstart::config::TrainConfig;
-use headstart::events::Event;
-use headstart::monitor::{EarlyStopping, Monitor};
-use headstart::optimizer::Rule;
-use headstart::run_folder::RunFolder;
-use headstart::trainer::{Outcome, Solver};
+use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
+use headstart::events;
+use headstart::monitor::Monitor;
+use headstart::run::{CacheFolder, DiskCache, Ended, Event, Job};
 use headstart::weights::{Tensor, read};
-use headstart::{Control, Dataset, Device, Model, Phase, Result, Settings, Trainer};
+use headstart::{Control, Result};
 
-/// Tiny images, and what is done with them.
-struct Job {
-    data: Dataset,
-    device: Device,
-    settings: Settings,
-    phases: Vec<Phase>,
+/// What is trained, where.
+struct Case {
+    config: TrainConfig,
+    cache: DiskCache,
     folder: tempfile::TempDir,
 }
 
-fn model(data: &Dataset) -> Model {
-    Model::builder("resnet20").weights("cifar10").image_size(8).build(data).unwrap()
-}
-
-/// What a run leaves, except times.
+/// What a run leaves, but for what time decides.
 #[derive(Debug, PartialEq)]
 struct Left {
     weights: Vec<Tensor>,
@@ -38,33 +29,28 @@ struct Left {
     report: String,
     /// Lines of events.jsonl about the work, without their seconds.
     events: Vec<String>,
+    files: Vec<String>,
 }
 
-impl Job {
-    /// Phases of a few steps, over all that has a state: momenta, averages, the best epoch's weights, gradients that are
-    /// summed over steps.
-    fn new(phases: impl Fn(&Model) -> Vec<Phase>) -> Job {
-        let data = Dataset::load("synthetic:2x14x16").unwrap();
-        let model = model(&data);
-        let early_stopping =
-            Some(EarlyStopping { monitor: Monitor::Loss, patience: 1, min_delta: 0.0 });
-        let settings = Settings {
+impl Case {
+    /// Two phases of a few steps on tiny images.
+    fn new(config: TrainConfig) -> Case {
+        let config = TrainConfig {
+            data: "synthetic:2x14x16".into(),
+            model: "resnet20".into(),
+            weights: "cifar10".into(),
+            image_size: Some(8),
+            fine_tune_at: Some("conv4_block3_1_conv".into()),
             batch_size: 5,
-            accumulate: 3,
-            rule: Rule::ADAM,
-            early_stopping,
-            ema: Some(0.5),
+            optimizer: OptimizerName::Adam,
+            monitor: Monitor::Loss,
             dropout: 0.2,
-            cache: CacheSettings { memory: 1 << 30, folder: None, disk: 1 << 30 },
-            ..Settings::default()
+            precision: Precision::F32,
+            threads: 1,
+            ..config
         };
-        Job {
-            phases: phases(&model),
-            data,
-            device: Device::cpu(1).unwrap(),
-            settings,
-            folder: tempfile::tempdir().unwrap(),
-        }
+        let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+        Case { config, cache, folder: tempfile::tempdir().unwrap() }
     }
 
     fn run(&self) -> PathBuf {
@@ -73,48 +59,33 @@ impl Job {
 
     /// Begins the run, or goes on with it, and stops at the event of number `stop`; how many it told, and whether it was stopped.
     fn attempt(&self, stop: usize) -> Result<(usize, bool)> {
-        let last = self.run().join("weights/last.safetensors");
-        let mut file = last.exists().then(|| read(&last)).transpose()?;
-        let optimizer = file.as_mut().map(|f| std::mem::take(&mut f.optimizer));
-        let progress = file.as_mut().and_then(|f| f.card.as_mut()?.progress.take());
-        let mut model = match file {
-            Some(file) => Model::from_file(file)?,
-            None => model(&self.data),
+        let job = match self.run().join("weights/last.safetensors").exists() {
+            true => Job::resume(self.run())?,
+            false => Job::new(self.config.clone()).out(self.run(), true),
         };
-        let (device, settings) = (self.device.clone(), self.settings.clone());
-        let mut trainer = Trainer::new(&mut model, &self.data, device, settings)?;
-        match (progress, optimizer) {
-            (Some(progress), Some(optimizer)) => {
-                trainer.record_in(RunFolder::resume(self.run())?);
-                trainer.resume(progress, optimizer)?;
+        let job = job.cache(self.cache.clone()).save_every(Duration::from_secs(1000));
+        let (mut told, mut begun) = (0, false);
+        let ended = job.run(&mut |event| {
+            assert!(told <= stop, "{event:?} after the stop");
+            told += 1;
+            begun |= matches!(event, Event::Begins { .. });
+            if told > stop { Control::Stop } else { Control::Continue }
+        })?;
+        match ended {
+            Ended::Finished(finished) => {
+                assert!(told <= stop && finished.folder == self.run());
+                assert_eq!(finished.model.parameters.tensors.len(), self.left().weights.len());
+                Ok((told, false))
             }
-            _ => {
-                let folder = RunFolder::create(self.run(), true)?;
-                folder.write_config(&TrainConfig::default().to_toml()?)?;
-                trainer.record_in(folder);
+            Ended::Stopped { folder, kept } => {
+                assert!(told == stop + 1, "{told} events, {kept}");
+                assert_eq!(begun, kept.contains("last.safetensors"));
+                assert!(!begun || folder == Some(self.run()));
+                // What has begun can be gone on with.
+                assert!(!begun || self.run().join("weights/last.safetensors").exists());
+                Ok((told, true))
             }
         }
-        let told = Cell::new(0);
-        let mut watch = |_: &Event| {
-            assert!(told.get() <= stop, "an event after the stop");
-            told.set(told.get() + 1);
-            if told.get() > stop { Control::Stop } else { Control::Continue }
-        };
-        for phase in &self.phases {
-            match trainer.fit(phase, &mut watch)? {
-                Outcome::Stopped => return Ok((told.get(), true)),
-                Outcome::DoneBefore => continue,
-                Outcome::Done => {}
-            }
-            if let Some(report) = trainer.evaluate(&mut watch)? {
-                headstart::report::write(self.run(), &report)?;
-            }
-            if told.get() > stop {
-                return Ok((told.get(), true));
-            }
-        }
-        trainer.check_resumed()?;
-        Ok((told.get(), false))
     }
 
     fn left(&self) -> Left {
@@ -131,6 +102,10 @@ impl Job {
             let work = ["phase", "step", "solved", "epoch", "early-stopping", "evaluation"];
             work.iter().any(|name| fields["event"] == *name).then(|| event.to_string())
         };
+        let entries = fs::read_dir(self.run()).unwrap();
+        let mut files: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
         let last = weights("last.safetensors");
         Left {
             weights: last.tensors,
@@ -139,20 +114,22 @@ impl Job {
             results: text("results.csv").lines().map(timeless).collect(),
             report: text("report.json"),
             events: text("events.jsonl").lines().filter_map(event).collect(),
+            files,
         }
     }
 
-    /// Stops a run at each of its events, goes on with it, with a second stop soon after, and compares what it leaves.
+    /// Stops a run at each of its events, goes on with it, some of the time with a second stop soon after, and compares
+    /// what it leaves.
     fn check(&self) {
         let (events, stopped) = self.attempt(usize::MAX).unwrap();
         assert!(!stopped && events > 20, "{events} events");
         let whole = self.left();
         println!("{events} events; {}", whole.results.join("; "));
         for stop in 0..events {
-            fs::remove_dir_all(self.run()).unwrap();
+            let _ = fs::remove_dir_all(self.run());
             assert_eq!(self.attempt(stop).unwrap(), (stop + 1, true));
             if stop % 4 == 0 {
-                self.attempt(stop % 7).unwrap();
+                self.attempt(stop % 9).unwrap();
             }
             assert!(!self.attempt(usize::MAX).unwrap().1);
             assert!(self.left() == whole, "stopped at event {stop}: {:#?}", self.left().results);
@@ -162,25 +139,71 @@ impl Job {
 
 #[test]
 fn a_solved_head_and_fine_tuning_can_be_stopped_at_every_event() {
-    let job = Job::new(|model| {
-        let from = model.net.freeze_point("conv4_block3_1_conv").unwrap();
-        vec![Phase::solved_head(Solver { l2: Some(1e-2) }), Phase::fine_tune(from, 4, 5e-2)]
+    // All that has a state: momenta, averages, the best epoch's weights, gradients that are summed over steps.
+    let case = Case::new(TrainConfig {
+        head_solver: HeadSolver::Lbfgs,
+        head_l2: Some(1e-2),
+        fine_tune_epochs: 4,
+        fine_tune_learning_rate: 5e-2,
+        accumulate: 3,
+        patience: Some(1),
+        ema: Some(0.5),
+        ..TrainConfig::default()
     });
-    job.check();
+    case.check();
+    // It ended early, with the weights of an earlier epoch.
+    let events = fs::read_to_string(case.run().join("events.jsonl")).unwrap();
+    assert!(events.contains("\"best\":2,\"skipped\":2"), "{events}");
 }
 
 #[test]
 fn plain_phases_with_notes_of_the_cache_can_be_stopped_at_every_event() {
-    let mut job = Job::new(|model| {
-        let from = model.net.freeze_point("conv4_block3_1_conv").unwrap();
-        vec![Phase::head(2, 1e-2), Phase::fine_tune(from, 1, 1e-3)]
+    let mut case = Case::new(TrainConfig {
+        epochs: 2,
+        learning_rate: 1e-2,
+        fine_tune_epochs: 1,
+        test_split: 0.2,
+        ..TrainConfig::default()
     });
     // No room for a single row, which is told each time.
-    let folder = Some(job.folder.path().join("cache"));
-    job.settings.cache = CacheSettings { memory: 1 << 30, folder, disk: 1 };
-    job.settings =
-        Settings { accumulate: 1, early_stopping: None, ema: None, ..job.settings.clone() };
-    job.check();
-    let events = fs::read_to_string(job.run().join("events.jsonl")).unwrap();
+    let folder = CacheFolder::At(case.folder.path().join("cache"));
+    case.cache = DiskCache { folder, bytes: 1 };
+    case.check();
+    let events = fs::read_to_string(case.run().join("events.jsonl")).unwrap();
     assert!(events.contains("cache-note"), "{events}");
+}
+
+#[test]
+fn a_run_that_is_stopped_in_its_last_evaluation_does_not_train_again() {
+    let case = Case::new(TrainConfig { epochs: 1, fine_tune_epochs: 1, ..TrainConfig::default() });
+    let job = || Job::new(case.config.clone()).out(case.run(), false).cache(case.cache.clone());
+    let mut evaluations = 0;
+    let mut in_the_last = |event: &Event<'_>| match event {
+        Event::Training(events::Event::Evaluating { split: "test", .. }) if evaluations == 1 => {
+            Control::Stop
+        }
+        Event::Training(events::Event::Evaluation { .. }) => {
+            evaluations += 1;
+            Control::Continue
+        }
+        _ => Control::Continue,
+    };
+    assert!(matches!(job().run(&mut in_the_last).unwrap(), Ended::Stopped { .. }));
+    assert_eq!(evaluations, 1);
+    let last = case.run().join("weights/last.safetensors");
+    let before = fs::read(&last).unwrap();
+    let mut told = Vec::new();
+    let ended = Job::resume(case.run()).unwrap().cache(case.cache.clone()).run(&mut |event| {
+        if let Event::Training(event) = event {
+            let event = serde_json::to_value(event).unwrap();
+            told.push(event["event"].as_str().unwrap().to_string());
+        }
+        Control::Continue
+    });
+    let Ended::Finished(finished) = ended.unwrap() else { panic!("stopped") };
+    assert!(finished.report.is_some() && finished.accuracies.len() == 1);
+    assert_eq!(finished.history.epochs.len(), 2);
+    let trained = |name: &String| ["step", "epoch"].contains(&name.as_str());
+    assert!(!told.iter().any(trained) && told.contains(&"evaluation".into()), "{told:?}");
+    assert!(fs::read(&last).unwrap() == before);
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use headstart::Error;
 use headstart::cache::folder::{default_root, entries, remove};
+use headstart::run::CacheFolder;
 use headstart::summary::grouped;
 use serde::Serialize;
 
@@ -25,17 +26,21 @@ struct Line<'a> {
     seconds: f64,
 }
 
-/// The folder of the cache: `named`, or the user's.
-pub fn root(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
+/// What --no-cache and --cache-dir mean.
+pub fn folder(off: bool, named: Option<&PathBuf>) -> CacheFolder {
     match named {
-        Some(folder) => Ok(folder.clone()),
-        None => default_root(),
+        _ if off => CacheFolder::Off,
+        Some(folder) => CacheFolder::At(folder.clone()),
+        None => CacheFolder::User,
     }
 }
 
 /// Lists or clears.
 pub fn run(args: &Cache) -> Result<(), Failure> {
-    let root = root(args.cache_dir.as_ref())?;
+    let root = match &args.cache_dir {
+        Some(folder) => folder.clone(),
+        None => default_root()?,
+    };
     let list = entries(&root)?;
     match args.action {
         CacheAction::List { json } => {

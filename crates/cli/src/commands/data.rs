@@ -2,17 +2,15 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::cache::{CacheSettings, DISK};
 use headstart::config::TrainConfig;
 use headstart::dataset::{self, DataOptions, Dataset, Limits};
-use headstart::hub::sources;
 use headstart::inspect::{self, Inspection, LabelCheck};
-use headstart::job::build_model;
+use headstart::job::check_threads;
 use headstart::label_issues::LabelOptions;
-use headstart::model::Model;
-use headstart::trainer::default_cache_memory;
+use headstart::run::DiskCache;
+use headstart::source::is_file;
 
-use super::{cache, device, hub, is_file};
+use super::{cache, compute, model_for};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -28,10 +26,7 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 
 /// Checks a data set and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
-    if args.threads > 1024 {
-        let found = args.threads.to_string();
-        return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
-    }
+    check_threads(args.threads).map_err(Failure::Usage)?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {
@@ -90,10 +85,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
-    config.check().map_err(Failure::Usage)?;
-    if file.is_none() && sources::is_variant(&config.weights) {
-        hub::published(&config.model, &config.weights, false)?;
-    }
+    super::check(&config, file)?;
     Ok((config, LabelOptions { folds: args.folds, seed: args.seed, l2: None }))
 }
 
@@ -105,19 +97,11 @@ fn labels(
     data: &Dataset,
     found: &Inspection,
 ) -> Result<LabelCheck, Failure> {
-    let device = device(args.threads, args.precision.into())?;
-    let model = match args.model.as_deref().filter(|model| is_file(model)) {
-        Some(file) => Model::open(file)?,
-        None => {
-            hub::fetch_weights(config)?;
-            build_model(config, data)?.0
-        }
-    };
-    let folder = match args.no_cache {
-        true => None,
-        false => Some(cache::root(args.cache_dir.as_ref())?),
-    };
-    let settings = CacheSettings { memory: default_cache_memory(), folder, disk: DISK };
+    let compute = compute(args.threads, args.precision.into())?;
+    let model = model_for(args.model.as_deref().filter(|model| is_file(model)), config, data)?;
+    let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
+    let settings =
+        DiskCache { folder, ..DiskCache::default() }.with_memory(config.cache_bytes())?;
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut show = |event| Ok(progress.show(&event));

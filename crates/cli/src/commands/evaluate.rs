@@ -5,17 +5,18 @@ use std::path::Path;
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
 use headstart::calibration::fit_temperature;
-use headstart::dataset::{self, Dataset, Subset};
+use headstart::dataset::{Dataset, Subset};
 use headstart::gradcam::GradCam;
-use headstart::inference::{self, probabilities, values};
-use headstart::job::labels_for;
+use headstart::inference::{probabilities, values};
+use headstart::job::{labels_for, open_with};
 use headstart::metrics::Report;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};
+use headstart::source::is_file;
 use headstart::weights;
 use headstart::{Device, Error};
 
-use super::{device, hub, is_file, open_model, parts};
+use super::{compute, hub, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -34,7 +35,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let device = device(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     let options = args.parts.options(args.calibrate, args.threads);
-    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
+    let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }

@@ -2,11 +2,10 @@
 
 use headstart::Error;
 use headstart::config::Precision;
-use headstart::dataset;
 use headstart::export::onnx::{self, Int8};
 use headstart::export::{WeightFormat, script, write_weights};
 use headstart::inference::probabilities;
-use headstart::job::labels_for;
+use headstart::job::{labels_for, open_with};
 use headstart::metrics::Agreement;
 use headstart::model::Model;
 use headstart::trainer::INFERENCE_BATCH;
@@ -85,7 +84,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
 /// Finds the 8-bit ranges of a model's values on training images, and measures what they cost.
 fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
     let options = args.parts.options(false, args.threads);
-    let data = dataset::open(hub::fetch_data(data)?, &options)?;
+    let data = hub::watched(|watch| open_with(data, &options, watch))?;
     interrupt::watch();
     let device = device(args.threads, Precision::F32)?;
     let stopped = || Failure::Interrupted("nothing was written".into());

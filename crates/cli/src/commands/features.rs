@@ -4,15 +4,14 @@ use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::export::{Columns, write_features};
 use headstart::graph::{Graph, NodeId, Op};
-use headstart::hub::sources;
 use headstart::inference::features;
-use headstart::job::{build_model, open_data};
-use headstart::model::Model;
+use headstart::job::open_data_with;
 use headstart::nearest::did_you_mean;
+use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{device, hub, is_file, parts};
+use super::{check, compute, hub, model_for, parts};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -31,23 +30,13 @@ struct Written {
 pub fn run(args: &Features) -> Result<(), Failure> {
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     let config = config(args)?;
-    let device = device(args.threads, args.precision.into())?;
-    if !is_file(&args.model) && sources::is_variant(&config.weights) {
-        hub::published(&config.model, &config.weights, false)?;
-    }
-    hub::fetch_data(&config.data)?;
-    let data = open_data(&config)?;
+    let compute = compute(args.threads, args.precision.into())?;
+    let data = hub::watched(|watch| open_data_with(&config, watch))?;
     eprintln!("{}", data.describe());
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
-    let model = match is_file(&args.model) {
-        true => Model::open(&args.model)?,
-        false => {
-            hub::fetch_weights(&config)?;
-            build_model(&config, &data)?.0
-        }
-    };
+    let model = model_for(file(args), &config, &data)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;
     interrupt::watch();
     let mut progress = Progress::new(0);
@@ -88,7 +77,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
         || args.interpolation.is_some()
         || args.preprocess.is_some()
         || args.weights.is_some();
-    if is_file(&args.model) && given {
+    if file(args).is_some() && given {
         return Err(Failure::Usage(Error::invalid(
             args.model.clone(),
             "the name of a net with these flags",
@@ -111,8 +100,13 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
-    config.check().map_err(Failure::Usage)?;
+    check(&config, file(args))?;
     Ok(config)
+}
+
+/// The model file, if one is given.
+fn file(args: &Features) -> Option<&str> {
+    Some(args.model.as_str()).filter(|model| is_file(model))
 }
 
 /// The layer of this name, or the global average pooling.

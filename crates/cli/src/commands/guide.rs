@@ -1,14 +1,13 @@
 //! What `headstart train` prints at its end when it trained on the data inside the program.
 
-use std::path::Path;
-
-use headstart::config::TrainConfig;
-use headstart::dataset::{Dataset, SAMPLE};
+use headstart::dataset::SAMPLE;
 use headstart::history::PhaseName;
+use headstart::run::Finished;
 use headstart::summary::grouped;
 
-/// Prints on stderr what was done and what to do next, unless the data was the user's own.
-pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64)], run: &Path) {
+/// Says on stderr what was done and how to go on from here, unless the data was the user's own.
+pub fn print(finished: &Finished) {
+    let Finished { config, data, accuracies, folder, .. } = finished;
     if config.data != SAMPLE {
         return;
     }
@@ -28,7 +27,7 @@ pub fn print(config: &TrainConfig, data: &Dataset, accuracies: &[(PhaseName, f64
         };
         eprintln!("  trained {what}: test accuracy {accuracy:.4}");
     }
-    let file = |name: &str| run.join(name).display().to_string();
+    let file = |name: &str| folder.join(name).display().to_string();
     eprintln!(
         "pictures: {}, {}, {}",
         file("accuracy.png"),

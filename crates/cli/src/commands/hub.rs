@@ -1,10 +1,9 @@
 //! `headstart weights list`, `headstart weights get`, `headstart data get`, and what other commands fetch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use headstart::Error;
-use headstart::config::TrainConfig;
-use headstart::hub::{Algorithm, Asset, Content, Hub, sources};
+use headstart::hub::{Algorithm, Asset, Content, Hub, Watch, sources};
 use headstart::inference::Control;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use serde::Serialize;
 use crate::args::{DataGet, Weights, WeightsCommand, WeightsGet, WeightsList};
 use crate::download::Download;
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::output;
 
 #[derive(Serialize)]
 struct Row {
@@ -51,8 +50,8 @@ pub fn data(args: &DataGet) -> Result<(), Failure> {
 }
 
 fn get(args: &WeightsGet) -> Result<(), Failure> {
-    let assets = published(&args.model, &args.variant, args.top)?;
-    // Without --top only the file without the head is meant.
+    let assets = sources::weights(&args.model, &args.variant, args.top).map_err(Failure::Usage)?;
+    // Without --top the file without the head is meant, not any that would do.
     output::line(fetch(&assets[..1])?.display())?;
     Ok(())
 }
@@ -88,36 +87,15 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The published weights of that name; without `top` those without a head come first.
-pub fn published(model: &str, variant: &str, top: bool) -> Result<Vec<Asset>, Failure> {
-    sources::weights(model, variant, top).map_err(Failure::Usage)
-}
-
 /// The path of the first of `assets` that is on this machine, else of the first, downloaded.
-pub fn fetch(assets: &[Asset]) -> Result<PathBuf, Failure> {
-    let hub = Hub::from_env()?;
+fn fetch(assets: &[Asset]) -> Result<PathBuf, Failure> {
+    watched(|watch| Hub::from_env()?.fetch_any(assets, watch))
+}
+
+/// What `open` opens, with the downloads on the way shown.
+pub fn watched<T>(open: impl FnOnce(&mut Watch<'_>) -> Result<T, Error>) -> Result<T, Failure> {
     let mut download = Download::new();
-    let path = hub.fetch_any(assets, &mut |event| download.show(event));
+    let opened = open(&mut |event| download.show(event));
     download.end();
-    let path = path?;
-    match interrupt::control() {
-        Control::Continue => Ok(path),
-        Control::Stop => Err(Failure::Interrupted("the file is in the cache".into())),
-    }
-}
-
-/// Gets the data set that `--data` names; a path is left as it is.
-pub fn fetch_data(source: &str) -> Result<PathBuf, Failure> {
-    match sources::data(source) {
-        Some(asset) => fetch(&[asset]),
-        None => Ok(Path::new(source).to_path_buf()),
-    }
-}
-
-/// Gets the weights that a run starts from, where they are published ones.
-pub fn fetch_weights(config: &TrainConfig) -> Result<(), Failure> {
-    if sources::is_variant(&config.weights) {
-        fetch(&published(&config.model, &config.weights, false)?)?;
-    }
-    Ok(())
+    Ok(opened?)
 }

@@ -1,19 +1,15 @@
 //! `headstart lr-find`.
 
-use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::cache::{CacheSettings, DISK};
 use headstart::config::TrainConfig;
-use headstart::hub::sources;
-use headstart::job::{build_model, open_data};
-use headstart::lr_find::{LrCurve, LrFind};
+use headstart::events;
+use headstart::lr_find::{self, LrCurve, LrFind, Tested};
 use headstart::report::lr_curve;
-use headstart::resnet::FreezePoint;
-use headstart::trainer::{Outcome, Phase, Solver, Trainer, default_cache_memory};
+use headstart::run::Event;
 use serde::Serialize;
 
-use super::{cache, device, hub, train};
 use crate::args;
+use crate::download::Download;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -32,60 +28,37 @@ struct Found<'a> {
 /// Runs the test, draws it and prints the suggestion.
 pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     let config = settings(args)?;
-    config.check().map_err(Failure::Usage)?;
     let range = LrFind { start: args.start, end: args.end, steps: args.steps };
-    range.check().map_err(Failure::Usage)?;
-    let device = device(config.threads, config.precision)?;
-    if sources::is_variant(&config.weights) {
-        hub::published(&config.model, &config.weights, false)?;
-    }
-    hub::fetch_data(&config.data)?;
-    let data = open_data(&config)?;
-    eprintln!("{}", data.describe());
-    hub::fetch_weights(&config)?;
-    let (mut model, _) = build_model(&config, &data)?;
-    let first = config.fine_tune_at.as_deref().map(|at| model.net.freeze_point(at));
-    let first = first.transpose().map_err(Failure::Usage)?;
-    let settings = CacheSettings {
-        memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
-        folder: Some(cache::root(None)?),
-        disk: DISK,
-    };
-    let settings = train::training(&config, settings, None);
-    let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
-    let mut progress = Progress::new(1);
-    interrupt::watch();
-    let phase = match first {
-        None if config.from_scratch() => Phase::full(1, 1.0),
-        None => Phase::head(1, 1.0),
-        Some(from) => {
-            let solved = Phase::solved_head(Solver { l2: config.head_l2 });
-            let begins = from > FreezePoint(0) || config.weights != "none";
-            if begins && trainer.fit(&solved, &mut |e| progress.show(e))? == Outcome::Stopped {
-                return Err(stopped());
-            }
-            Phase::fine_tune(from, 1, 1.0)
+    lr_find::check(&config, &range).map_err(Failure::Usage)?;
+    let (mut download, mut progress) = (Download::new(), Progress::new(1));
+    let tested = lr_find::range_test(&config, &range, &mut |event| match event {
+        Event::Download(event) => download.show(event),
+        Event::Data(data) => {
+            eprintln!("{}", data.describe());
+            interrupt::control()
         }
-    };
-    let curve = trainer.lr_find(&phase, &range, &mut |event| progress.show(event))?;
+        Event::Training(event) => {
+            if let events::Event::Phase { .. } = event {
+                interrupt::watch();
+            }
+            progress.show(event)
+        }
+        _ => interrupt::control(),
+    });
+    download.end();
     progress.clear();
-    let curve = curve.ok_or_else(stopped)?;
-    if curve.points.len() < 3 {
-        let found = format!("{} before the loss diverged", curve.points.len());
-        let hint = "lower --start";
-        return Err(Error::invalid("range test", "at least 3 steps", found, hint).into());
-    }
+    let stopped = || Failure::Interrupted("nothing was measured".into());
+    let Tested { phase, setting, curve } = tested?.ok_or_else(stopped)?;
     write_bytes(&args.out, &lr_curve(&curve)?.png)?;
     let (suggestion, steepest) = (curve.suggestion(), curve.steepest());
     let picture = args.out.display().to_string();
     if args.json {
-        let phase = phase.name.name();
+        let phase = phase.name();
         output::json(&Found { phase, suggestion, steepest, picture, curve: &curve })?;
         return Ok(());
     }
-    let flag = if first.is_some() { "--fine-tune-learning-rate" } else { "--learning-rate" };
     match suggestion {
-        Some(rate) => output::line(format!("suggestion: {flag} {rate:.1e}"))?,
+        Some(rate) => output::line(format!("suggestion: --{setting} {rate:.1e}"))?,
         None => output::line("no suggestion: the loss never falls")?,
     }
     if let Some(rate) = steepest {
@@ -95,10 +68,6 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stopped() -> Failure {
-    Failure::Interrupted("nothing was measured".into())
-}
-
 /// The flags that were given, over those of --config or the defaults.
 fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
     let (data, model) = (args.data.as_deref(), args.model.as_deref());
@@ -106,9 +75,6 @@ fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
         Some(path) => TrainConfig::read_for(path, data, model)?,
         None => TrainConfig { fine_tune_at: None, ..TrainConfig::defaults(data, model) },
     };
-    // The test is of one phase, whatever phases the file lists.
-    c.unfreeze.clear();
-    c.fine_tune_at.clone_from(&args.fine_tune_at);
     macro_rules! take {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = value.into(); })* };
     }
@@ -118,9 +84,5 @@ fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
     }
     c.interpolation = args.interpolation.map(Into::into).or(c.interpolation);
     c.limit = args.limit.or(c.limit);
-    if args.fine_tune_at.is_none() {
-        c.head_solver = headstart::config::HeadSolver::Gradient;
-        c.head_l2 = None;
-    }
-    Ok(c)
+    Ok(lr_find::of_one_phase(c, args.fine_tune_at.clone()))
 }

@@ -19,21 +19,18 @@ mod plot;
 mod predict;
 mod probe;
 mod recipe;
-mod resume;
 mod similar;
 mod summary;
 mod train;
 
-use std::path::Path;
+use std::sync::Arc;
 
-use headstart::config::Precision;
+use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::{Dataset, Subset};
-use headstart::hub::sources;
+use headstart::job::{self, build_model_with};
 use headstart::model::Model;
-use headstart::resnet::Recipe;
-use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
-use headstart::weights::{self, Scope};
-use headstart::{Compute, Device, Error};
+use headstart::source::ModelSource;
+use headstart::{Compute, Error};
 
 use crate::args::{Command, Split};
 use crate::failure::Failure;
@@ -65,58 +62,37 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// What nets run on, with its threads and what it stores; 0 threads are one per core.
-fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
-    if threads > 1024 {
-        let found = threads.to_string();
-        return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
-    }
-    let compute = Compute::new(threads).map_err(|message| {
-        let expected = "threads and kernels that can start";
-        Failure::Failed(Error::invalid("compute", expected, message, "unset HEADSTART_ISA"))
-    })?;
-    let dtype = precision.dtype(compute.isa());
-    Ok(compute.storing(dtype).into())
+/// Threads, kernels and what they store; 0 threads are one per core.
+fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
+    job::check_threads(threads).map_err(Failure::Usage)?;
+    Ok(job::compute(threads, precision)?)
 }
 
-/// Whether a MODEL argument means a file: it is one, or contains a folder or an extension.
-fn is_file(text: &str) -> bool {
-    let path = Path::new(text);
-    path.is_file() || path.components().count() > 1 || path.extension().is_some()
+/// Fails for settings that cannot be meant; where a model file is given, nothing is made from them but data.
+fn check(config: &TrainConfig, model: Option<&str>) -> Result<(), Failure> {
+    match model {
+        Some(_) => config.check(),
+        None => job::check(config),
+    }
+    .map_err(Failure::Usage)
+}
+
+/// The model in the file that is given, or the one that `config` makes for `data`.
+fn model_for(file: Option<&str>, config: &TrainConfig, data: &Dataset) -> Result<Model, Failure> {
+    match file {
+        Some(file) => Ok(Model::open(file)?),
+        None => Ok(hub::watched(|watch| build_model_with(config, data, watch))?.0),
+    }
 }
 
 /// The classifier that MODEL and --weights mean: a model file, or a net by name with its published
 /// weights, those of a file, or those inside the program.
 fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
-    if is_file(model) {
-        if given.is_none() {
-            return Ok(Model::open(model)?);
-        }
-        return Err(Failure::Usage(Error::invalid(
-            "--weights",
-            "the name of a net before it",
-            format!("the model file {model}, which has weights"),
-            "leave --weights out",
-        )));
+    let source = ModelSource::new(model, given).map_err(Failure::Usage)?;
+    let (model, loaded) = hub::watched(|watch| source.open(watch))?;
+    if let Some(loaded) = loaded {
+        eprintln!("weights {}: {}", loaded.path.display(), loaded.report);
     }
-    Recipe::named(model).map_err(Failure::Usage)?;
-    let own = if model == CIFAR10_MODEL { CIFAR10 } else { sources::IMAGENET };
-    let name = given.unwrap_or(own);
-    let file = match sources::is_variant(name) {
-        true => weights::read(hub::fetch(&hub::published(model, name, true)?)?)?,
-        false => weights::open(name)?,
-    };
-    if let Some(card) = file.card.clone() {
-        if card.architecture != model {
-            let expected = format!("weights of {model}");
-            let found = format!("weights of {}", card.architecture);
-            return Err(Error::invalid(name, expected, found, "").into());
-        }
-        return Ok(Model::from_file(file)?);
-    }
-    let mut model = Model::imagenet(model).map_err(Failure::Usage)?;
-    let report = model.load(&file, Scope::All)?;
-    eprintln!("weights {}: {report}", file.path.display());
     Ok(model)
 }
 

@@ -2,12 +2,11 @@
 
 use headstart::Error;
 use headstart::config::TrainConfig;
-use headstart::hub::sources;
-use headstart::job::{build_model, open_data};
-use headstart::model::Model;
+use headstart::job::open_data_with;
 use headstart::probe::{pooled, probe, stages};
+use headstart::source::is_file;
 
-use super::{device, hub, is_file};
+use super::{check, compute, hub, model_for};
 use crate::args::Probe;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -15,8 +14,9 @@ use crate::{interrupt, output};
 
 /// Fits a linear head on each stage's outputs and suggests where to start fine-tuning.
 pub fn run(args: &Probe) -> Result<(), Failure> {
+    let file = Some(args.model.as_str()).filter(|model| is_file(model));
     let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
-    if is_file(&args.model) && given {
+    if file.is_some() && given {
         return Err(Failure::Usage(Error::invalid(
             args.model.clone(),
             "the name of a net with these flags",
@@ -28,7 +28,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         let found = args.l2.to_string();
         return Err(Failure::Usage(Error::invalid("--l2", "0 or more", found, "")));
     }
-    let net = Some(args.model.as_str()).filter(|model| !is_file(model));
+    let net = Some(args.model.as_str()).filter(|_| file.is_none());
     let defaults = TrainConfig::defaults(Some(&args.data), net);
     let config = TrainConfig {
         data: args.data.clone(),
@@ -41,25 +41,14 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
-    config.check().map_err(Failure::Usage)?;
-    let fetches = !is_file(&args.model) && sources::is_variant(&config.weights);
-    if fetches {
-        hub::published(&config.model, &config.weights, false)?;
-    }
-    hub::fetch_data(&config.data)?;
-    let device = device(args.threads, args.precision.into())?;
-    let data = open_data(&config)?;
+    check(&config, file)?;
+    let compute = compute(args.threads, args.precision.into())?;
+    let data = hub::watched(|watch| open_data_with(&config, watch))?;
     let Some(validation) = &data.validation else {
         let hint = "give --validation-split above 0";
         return Err(Failure::Usage(Error::invalid("validation images", "some", "none", hint)));
     };
-    let model = match is_file(&args.model) {
-        true => Model::open(&args.model)?,
-        false => {
-            hub::fetch_weights(&config)?;
-            build_model(&config, &data)?.0
-        }
-    };
+    let model = model_for(file, &config, &data)?;
     interrupt::watch();
     let nodes = stages(&model.recipe, &model.net);
     let mut progress = Progress::new(0);

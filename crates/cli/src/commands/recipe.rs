@@ -2,22 +2,18 @@
 
 use std::time::Duration;
 
-use headstart::config::{Precision, TrainConfig};
-use headstart::dataset::Dataset;
-use headstart::hub::sources;
-use headstart::job::open_data;
-use headstart::recipe::{self, Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish, duration};
-use headstart::trainer::default_cache_memory;
+use headstart::config::TrainConfig;
+use headstart::recipe::{self, Chosen, Facts, Opened, Recipe, RecipeName, duration};
 use serde::Serialize;
 
-use super::{device, hub};
+use super::{check, hub};
 use crate::args;
 use crate::failure::Failure;
 use crate::output;
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Chosen<'a> {
+struct Printed<'a> {
     #[serde(flatten)]
     recipe: &'a Recipe,
     budget: Option<f64>,
@@ -27,12 +23,12 @@ struct Chosen<'a> {
 
 /// Prints the settings that a recipe chooses.
 pub fn run(args: &args::Recipe) -> Result<(), Failure> {
-    let (settings, facts, recipe, _) = by_recipe(args)?;
+    let Chosen { recipe, facts, .. } = chosen(args)?;
     let flags = recipe.config.flags()?;
     let budget = args.budget.or(args.recipe.usual_budget());
     if args.json {
         let budget = budget.map(|b| b.as_secs_f64());
-        output::json(&Chosen { recipe: &recipe, budget, facts: &facts, flags })?;
+        output::json(&Printed { recipe: &recipe, budget, facts: &facts, flags })?;
         return Ok(());
     }
     let images = facts.train;
@@ -40,7 +36,7 @@ pub fn run(args: &args::Recipe) -> Result<(), Failure> {
         budget.map_or(String::new(), |b| format!(", within {}", duration(b.as_secs_f64())));
     output::line(format!(
         "{} for {} on {images} images of {} classes{within}:",
-        recipe.name, settings.model, facts.classes
+        recipe.name, recipe.config.model, facts.classes
     ))?;
     output::line(format!("\nheadstart train {}\n", words(&flags)))?;
     explain(&recipe, &mut |line| Ok(output::line(line)?))
@@ -76,53 +72,25 @@ fn words(flags: &[String]) -> String {
     flags.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// The settings it starts from, the data's facts, the recipe and the data, opened.
-type ByRecipe = (TrainConfig, Facts, Recipe, Dataset);
-
 /// Chooses by a recipe.
-pub fn by_recipe(args: &args::Recipe) -> Result<ByRecipe, Failure> {
-    let data = Some(args.data.as_str());
-    let usual = TrainConfig::defaults(data, args.model.as_deref());
-    let mut config = TrainConfig {
-        data: args.data.clone(),
-        validation_split: args.validation_split.unwrap_or(0.1),
-        test_split: args.test_split.unwrap_or(TEST_SPLIT),
+pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
+    let start = recipe::start(&args.data, args.model.as_deref());
+    let config = TrainConfig {
+        validation_split: args.validation_split.unwrap_or(start.validation_split),
+        test_split: args.test_split.unwrap_or(start.test_split),
         image_size: args.image_size,
-        seed: args.seed.unwrap_or(42),
+        seed: args.seed.unwrap_or(start.seed),
         limit: args.limit,
-        threads: args.threads.unwrap_or(0),
-        model: args.model.clone().unwrap_or(usual.model),
-        weights: args.weights.clone().unwrap_or(usual.weights),
-        ..TrainConfig::default()
+        threads: args.threads.unwrap_or(start.threads),
+        precision: args.precision.map_or(start.precision, Into::into),
+        cache_memory: args.cache_memory,
+        weights: args.weights.clone().unwrap_or(start.weights),
+        ..start
     };
-    config.check().map_err(Failure::Usage)?;
-    if sources::is_variant(&config.weights) {
-        hub::published(&config.model, &config.weights, false)?;
-    }
-    let device = device(config.threads, args.precision.map_or(Precision::Auto, Into::into))?;
-    hub::fetch_data(&config.data)?;
-    let mut data = open_data(&config)?;
-    let facts = Facts::of(&data);
-    let wish = Wish {
-        name: args.recipe,
-        budget: args.budget,
-        image_size: args.image_size,
-        dtype: device.dtype(),
-        memory: args.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
-    };
-    let pace = match args.recipe {
-        RecipeName::Article if args.budget.is_some() => Pace { forward: 1.0, training: 1.0 },
-        _ => Pace::measure(&config.model, &device)?,
-    };
-    let mut recipe = recipe::choose(&config, &facts, &pace, &wish).map_err(Failure::Usage)?;
-    if let (Some(limit), None) = (recipe.config.limit, args.limit) {
-        data.train = data.train.limit(limit, config.seed);
-    }
-    let c = &mut recipe.config;
-    config.limit = config.limit.or(c.limit);
-    (c.validation_split, c.test_split) = (config.validation_split, config.test_split);
-    (c.seed, c.limit, c.threads) = (config.seed, config.limit, config.threads);
-    Ok((config, facts, recipe, data))
+    check(&config, None)?;
+    let opened = hub::watched(|watch| Opened::new(config, watch))?;
+    let pace = opened.pace(args.recipe, args.budget)?;
+    opened.choose(args.recipe, args.budget, &pace).map_err(Failure::Usage)
 }
 
 /// What `train` passes on.

@@ -2,10 +2,11 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::dataset::{self, DataOptions};
+use headstart::dataset::DataOptions;
 use headstart::gradcam::enter;
 use headstart::image::decode;
-use headstart::inference::{executor, read_floats, values};
+use headstart::inference::{executor, values};
+use headstart::job::open_with;
 use headstart::report::{Captioned, neighbours};
 use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
@@ -39,7 +40,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let own = read_floats(&mut *one, 0)?;
     let options =
         DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
-    let data = dataset::open(hub::fetch_data(&args.data)?, &options)?;
+    let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     interrupt::watch();
     let mut progress = Progress::new(0);
     let (mut features, mut places) = (Vec::new(), Vec::new());

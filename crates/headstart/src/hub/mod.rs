@@ -69,6 +69,11 @@ pub enum Event<'a> {
         /// How long this one waits first.
         pause: Duration,
     },
+    /// The file, which was not on this machine, is in the cache.
+    Arrived {
+        /// Where.
+        path: &'a Path,
+    },
 }
 
 /// Gets what happens and says whether to continue. While waiting, it gets the last event again, several times a
@@ -221,13 +226,13 @@ impl Hub {
             std::thread::sleep(POLL);
         };
         if waited && let Some(path) = self.locate(asset, watch)? {
-            return Ok(path);
+            return arrived(path, watch);
         }
         let part = folder.join(format!("{}.part", asset.file));
         Transfer::new(self, asset, &part, watch)?.run()?;
         fs::rename(&part, &path).map_err(unwritable)?;
         sync_folder(folder);
-        Ok(path)
+        arrived(path, watch)
     }
 
     /// [`Hub::fetch`] of the first of `assets` that is on this machine, or else of the first.
@@ -254,6 +259,13 @@ impl Hub {
             asset.size.div_ceil(1_000_000),
             self.path(asset).display()
         )
+    }
+}
+
+fn arrived(path: PathBuf, watch: &mut Watch<'_>) -> Result<PathBuf> {
+    match watch(&Event::Arrived { path: &path }) {
+        Control::Continue => Ok(path),
+        Control::Stop => Err(Error::Stopped("the file is in the cache".into())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From settings to data and model, the start of every training run.
+//! From settings to data and model: what every training run, and much else, starts with.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -13,25 +13,92 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
+
+use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
 use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
-use crate::hub::{Hub, sources};
+use crate::hub::{Hub, Watch, sources};
 use crate::nearest::did_you_mean;
 use crate::net::model::Model;
-use crate::net::resnet::Recipe;
+use crate::net::resnet::{Net, Recipe, Surroundings};
 use crate::net::weights::embedded::CIFAR10;
 use crate::net::weights::model_file::{ModelCard, VERSION};
 use crate::net::weights::{self, LoadReport, Scope, WeightFile};
-use crate::session::config::TrainConfig;
+use crate::session::config::{Precision, TrainConfig};
+
+/// Most threads.
+const THREADS: usize = 1024;
+
+/// Fails for settings that cannot be meant, before anything is read or downloaded: those that contradict each other, too
+/// many threads, published weights that there are none of.
+///
+/// # Errors
+/// In these cases.
+pub fn check(config: &TrainConfig) -> Result<()> {
+    config.check()?;
+    check_threads(config.threads)?;
+    match sources::is_variant(&config.weights) {
+        true => sources::weights(&config.model, &config.weights, false).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// Fails for more threads than any machine has.
+///
+/// # Errors
+/// In that case.
+pub fn check_threads(threads: usize) -> Result<()> {
+    match threads {
+        0..=THREADS => Ok(()),
+        _ => {
+            let expected = format!("at most {THREADS}");
+            Err(Error::invalid("--threads", expected, threads.to_string(), ""))
+        }
+    }
+}
+
+/// The net that `config` names, by which its layers can be looked up before any images are read.
+///
+/// # Errors
+/// If there is no such net.
+pub fn bare_net(config: &TrainConfig) -> Result<Net> {
+    let recipe = Recipe::named(&config.model)?;
+    let size = recipe.image_size;
+    let around =
+        Surroundings { height: size, width: size, preprocess: None, upsample: 1, classes: None };
+    Net::new(&recipe, &around)
+}
+
+/// Threads, kernels and what they store; 0 threads are one per core.
+///
+/// # Errors
+/// If they cannot start.
+pub fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>> {
+    let compute = Compute::new(threads).map_err(|message| {
+        let expected = "threads and kernels that can start";
+        Error::invalid("compute", expected, message, "unset HEADSTART_ISA")
+    })?;
+    let dtype = precision.dtype(compute.isa());
+    Ok(Arc::new(compute.storing(dtype)))
+}
 
 /// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.
 ///
 /// # Errors
 /// If it cannot be downloaded, read or split.
 pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
+    open_data_with(config, &mut |_| Control::Continue)
+}
+
+/// The same, with a download watched.
+///
+/// # Errors
+/// As there; [`Error::Stopped`].
+pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dataset> {
     let options = DataOptions {
         validation_split: config.validation_split,
         test_split: config.test_split,
@@ -40,7 +107,7 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
         threads: config.threads,
         ..DataOptions::default()
     };
-    open(&config.data, &options)
+    open_with(&config.data, &options, watch)
 }
 
 /// The data set of that name or path. A published one is downloaded, unless it is on this machine.
@@ -48,11 +115,16 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
 /// # Errors
 /// If it cannot be downloaded, read or split.
 pub fn open(source: &str, options: &DataOptions) -> Result<Dataset> {
+    open_with(source, options, &mut |_| Control::Continue)
+}
+
+/// The same, with a download watched.
+///
+/// # Errors
+/// As there; [`Error::Stopped`].
+pub fn open_with(source: &str, options: &DataOptions, watch: &mut Watch<'_>) -> Result<Dataset> {
     match sources::data(source) {
-        Some(asset) => {
-            let path = Hub::from_env()?.fetch(&asset, &mut |_| Control::Continue)?;
-            dataset::open(path, options)
-        }
+        Some(asset) => dataset::open(Hub::from_env()?.fetch(&asset, watch)?, options),
         None => dataset::open(source, options),
     }
 }
@@ -115,13 +187,13 @@ fn is_nearest(interpolation: Interpolation) -> bool {
 /// this machine.
 ///
 /// # Errors
-/// If it cannot be downloaded or read.
-pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
+/// If it cannot be had or read; [`Error::Stopped`].
+pub fn open_weights(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Option<WeightFile>> {
     match config.weights.as_str() {
         "none" => Ok(None),
         name if sources::is_variant(name) => {
             let assets = sources::weights(&config.model, name, false)?;
-            let path = Hub::from_env()?.fetch_any(&assets, &mut |_| Control::Continue)?;
+            let path = Hub::from_env()?.fetch_any(&assets, watch)?;
             weights::read(path).map(Some)
         }
         // A word that is almost the name of weights is a misspelt name, not a file.
@@ -142,8 +214,20 @@ pub fn open_weights(config: &TrainConfig) -> Result<Option<WeightFile>> {
 /// # Errors
 /// If the weights are not of the net, or the images do not suit it.
 pub fn build_model(config: &TrainConfig, data: &Dataset) -> Result<(Model, Option<LoadReport>)> {
+    build_model_with(config, data, &mut |_| Control::Continue)
+}
+
+/// The same, with a download watched.
+///
+/// # Errors
+/// As there; [`Error::Stopped`].
+pub fn build_model_with(
+    config: &TrainConfig,
+    data: &Dataset,
+    watch: &mut Watch<'_>,
+) -> Result<(Model, Option<LoadReport>)> {
     let recipe = Recipe::named(&config.model)?;
-    let file = open_weights(config)?;
+    let file = open_weights(config, watch)?;
     let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
     let of_file = file.as_ref().and_then(|f| f.card.as_ref()).map(|c| c.preprocess);
     let card = ModelCard {

@@ -3,4 +3,7 @@
 pub mod builder;
 pub mod config;
 pub mod job;
+pub mod range_test;
 pub mod recipe;
+pub mod run;
+pub mod source;

@@ -1,14 +1,18 @@
 //! From settings to the optimizer, the schedule and the phases.
 
+use std::time::Duration;
+
 use super::unfreeze::HEAD;
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::data::augment::Mixing;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::epoch::PhaseName;
 use crate::measure::monitor::EarlyStopping;
 use crate::net::resnet::Net;
+use crate::train::cache::CacheSettings;
 use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};
-use crate::train::trainer::{Phase, Solver};
+use crate::train::trainer::{Phase, Settings, Solver, default_cache_memory};
 
 impl TrainConfig {
     /// The optimizer.
@@ -53,8 +57,40 @@ impl TrainConfig {
         self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
     }
 
-    /// Whether everything trains from a random initialisation, in one phase: there are no weights, and no
-    /// layer to fine-tune from is named.
+    /// Bytes of memory for kept outputs of frozen layers.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_memory.map_or_else(default_cache_memory, |mb| mb.saturating_mul(1 << 20))
+    }
+
+    /// What the trainer is told.
+    pub fn settings(&self, cache: CacheSettings, save_every: Option<Duration>) -> Settings {
+        Settings {
+            batch_size: self.batch_size,
+            accumulate: self.accumulate,
+            rule: self.rule(),
+            weight_decay: self.weight_decay(),
+            layer_decay: self.layer_decay,
+            class_weight: self.class_weight.clone(),
+            label_smoothing: self.label_smoothing,
+            clip_norm: self.clip_norm,
+            clip_value: self.clip_value,
+            balance: self.balance,
+            dropout: self.dropout,
+            freeze_bn: self.freeze_bn,
+            monitor: self.monitor,
+            early_stopping: self.early_stopping(),
+            ema: self.ema,
+            augment: self.augment.clone(),
+            mixing: Mixing { mixup: self.mixup, cutmix: self.cutmix },
+            shuffle: self.shuffle,
+            seed: self.seed,
+            cache,
+            save_every,
+        }
+    }
+
+    /// Whether everything trains from random numbers, in one phase: there are no weights, and no
+    /// layer is named from which on to fine-tune.
     pub fn from_scratch(&self) -> bool {
         self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
     }

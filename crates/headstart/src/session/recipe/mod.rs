@@ -15,6 +15,7 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod opened;
 mod pace;
 mod plan;
 
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::session::config::TrainConfig;
 
+pub use opened::{Chosen, Opened, start};
 pub use pace::{Cost, Pace, cost, net};
 pub use plan::{choose, duration};
 

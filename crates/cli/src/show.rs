@@ -1,0 +1,97 @@
+//! What is seen of a run on stderr.
+
+use headstart::dataset::Dataset;
+use headstart::inference::Control;
+use headstart::model::Model;
+use headstart::run::{Event, Weights};
+use headstart::{DType, inspect};
+
+use crate::download::Download;
+use crate::interrupt;
+use crate::progress::Progress;
+
+/// Shows what a run tells.
+pub struct Show {
+    download: Download,
+    progress: Progress,
+}
+
+impl Show {
+    pub fn new() -> Show {
+        Show { download: Download::new(), progress: Progress::new(0) }
+    }
+
+    /// Shows one event and says whether to go on.
+    pub fn show(&mut self, event: &Event<'_>) -> Control {
+        match event {
+            Event::Download(event) => return self.download.show(event),
+            Event::Data(data) => describe_data(data),
+            Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
+            Event::Begins { folder, epochs } => {
+                eprintln!("run folder: {}", folder.display());
+                self.progress.epochs = *epochs;
+                interrupt::watch();
+            }
+            Event::Training(event) => return self.progress.show(event),
+            _ => {}
+        }
+        interrupt::control()
+    }
+
+    /// Takes the bars away.
+    pub fn clear(&mut self) {
+        self.download.end();
+        self.progress.clear();
+    }
+}
+
+fn describe_data(data: &Dataset) {
+    eprintln!("{}", data.describe());
+    for skipped in data.skipped.iter().take(10) {
+        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+    }
+    eprintln!("classes: {}", shorten(&data.classes));
+    for warning in inspect::warnings(data) {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Says what the weights are, how images enter the net, and what there is to choose where the run begins.
+fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
+    match weights {
+        Weights::Loaded { name, report } => eprintln!("weights {name}: {report}"),
+        Weights::Random { .. } => eprintln!("weights: none, the net starts from random numbers"),
+        Weights::Earlier => {}
+    }
+    if let Weights::Random { from_scratch: true } = weights {
+        eprintln!(
+            "a frozen net of random numbers is of little use: everything trains for --epochs; \
+             --fine-tune-at has the head go first"
+        );
+    }
+    let card = &model.card;
+    let (height, width, factor) = (card.height, card.width, card.upsample);
+    eprintln!(
+        "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
+        card.architecture,
+        height * factor,
+        width * factor,
+        card.preprocess.name(),
+        dtype.name()
+    );
+    if factor > 1 && !matches!(weights, Weights::Earlier) {
+        eprintln!(
+            "note: enlarged {factor} times by nearest neighbour, as the article does; --image-size {} \
+             --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
+             test accuracy 0.79 instead of 0.69)",
+            height * factor
+        );
+    }
+}
+
+fn shorten(names: &[String]) -> String {
+    match names.len() {
+        0..=20 => names.join(", "),
+        n => format!("{}, ... {} ({n} in all)", names[..10].join(", "), names[n - 1]),
+    }
+}

@@ -1,0 +1,95 @@
+//! The learning rate range test from settings, over the phase that they would train.
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::measure::epoch::PhaseName;
+use crate::net::resnet::{FreezePoint, Net};
+use crate::session::config::{HeadSolver, TrainConfig};
+use crate::session::job::{self, build_model_with, open_data_with};
+use crate::session::run::{DiskCache, Event, Listen, Teller};
+use crate::train::lr_find::{LrCurve, LrFind};
+use crate::train::trainer::{Outcome, Phase, Solver, Trainer};
+
+/// Least steps that a suggestion can follow from.
+const LEAST: usize = 3;
+
+/// What a range test found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tested {
+    /// The phase that was tried.
+    pub phase: PhaseName,
+    /// The setting that a suggestion is for: "learning-rate" or "fine-tune-learning-rate".
+    pub setting: &'static str,
+    /// The losses.
+    pub curve: LrCurve,
+}
+
+/// `config` for a test of one phase, whatever phases it lists: fine-tuning from a layer, or the head by steps along the
+/// gradient.
+pub fn of_one_phase(config: TrainConfig, fine_tune_at: Option<String>) -> TrainConfig {
+    let config = TrainConfig { unfreeze: Vec::new(), fine_tune_at, ..config };
+    match config.fine_tune_at {
+        Some(_) => config,
+        None => TrainConfig { head_solver: HeadSolver::Gradient, head_l2: None, ..config },
+    }
+}
+
+/// Fails for settings that cannot be meant, before anything is read.
+///
+/// # Errors
+/// In that case.
+pub fn check(config: &TrainConfig, range: &LrFind) -> Result<()> {
+    job::check(config)?;
+    range.check()?;
+    freeze_point(config, &job::bare_net(config)?).map(drop)
+}
+
+/// The first layer that trains, if any of the net does.
+fn freeze_point(config: &TrainConfig, net: &Net) -> Result<Option<FreezePoint>> {
+    config.fine_tune_at.as_deref().map(|at| net.freeze_point(at)).transpose()
+}
+
+/// Tries step sizes over the head's phase, or over fine-tuning from the layer that `config` names, with the head solved
+/// before; `None` if `listen` said to stop.
+///
+/// # Errors
+/// As [`check`]; if data or weights cannot be had, the loss ran away at once, or as [`Trainer::fit`].
+pub fn range_test(
+    config: &TrainConfig,
+    range: &LrFind,
+    listen: &mut Listen<'_>,
+) -> Result<Option<Tested>> {
+    check(config, range)?;
+    let teller = &mut Teller::new(listen);
+    let compute = job::compute(config.threads, config.precision)?;
+    let data = open_data_with(config, &mut teller.download())?;
+    if teller.tell(&Event::Data(&data)) == Control::Stop {
+        return Ok(None);
+    }
+    let (mut model, _) = build_model_with(config, &data, &mut teller.download())?;
+    let first = freeze_point(config, &model.net)?;
+    let cache = DiskCache::default().with_memory(config.cache_bytes())?;
+    let mut trainer = Trainer::new(&mut model, &data, compute, config.settings(cache, None))?;
+    let phase = match first {
+        None if config.from_scratch() => Phase::full(1, 1.0),
+        None => Phase::head(1, 1.0),
+        Some(from) => {
+            let solved = Phase::solved_head(Solver { l2: config.head_l2 });
+            let begins = from > FreezePoint(0) || config.weights != "none";
+            if begins && trainer.fit(&solved, &mut teller.training())? == Outcome::Stopped {
+                return Ok(None);
+            }
+            Phase::fine_tune(from, 1, 1.0)
+        }
+    };
+    let Some(curve) = trainer.lr_find(&phase, range, &mut teller.training())? else {
+        return Ok(None);
+    };
+    if curve.points.len() < LEAST {
+        let found = format!("{} before it ran away", curve.points.len());
+        let (expected, hint) = (format!("at least {LEAST} steps"), "lower --start");
+        return Err(Error::invalid("range test", expected, found, hint));
+    }
+    let setting = if first.is_some() { "fine-tune-learning-rate" } else { "learning-rate" };
+    Ok(Some(Tested { phase: phase.name, setting, curve }))
+}

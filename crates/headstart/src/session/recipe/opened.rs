@@ -1,0 +1,95 @@
+//! From what is asked of a recipe to its settings, with the images opened on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_kernels::table::Compute;
+
+use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish, choose};
+use crate::data::dataset::Dataset;
+use crate::error::Result;
+use crate::hub::Watch;
+use crate::session::config::TrainConfig;
+use crate::session::job;
+
+/// What a recipe starts from: its images and net, with shares held out for validation and testing.
+pub fn start(data: &str, model: Option<&str>) -> TrainConfig {
+    let usual = TrainConfig::defaults(Some(data), model);
+    TrainConfig {
+        data: data.into(),
+        model: model.map_or(usual.model, String::from),
+        weights: usual.weights,
+        test_split: TEST_SPLIT,
+        ..TrainConfig::default()
+    }
+}
+
+/// Images with all that a choice depends on.
+#[derive(Debug)]
+pub struct Opened {
+    config: TrainConfig,
+    data: Dataset,
+    facts: Facts,
+    compute: Arc<Compute>,
+}
+
+/// A recipe's choice, and what it was made for.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The settings, and why.
+    pub recipe: Recipe,
+    /// What they depend on.
+    pub facts: Facts,
+    /// The images, opened and limited as the settings say.
+    pub data: Dataset,
+}
+
+impl Opened {
+    /// Opens the images of `config`, which is as [`start`] has it but for what is wanted otherwise: image size, splits, seed,
+    /// limit, weights, arithmetic, threads, memory.
+    ///
+    /// # Errors
+    /// As [`job::check`] and [`job::open_data_with`].
+    pub fn new(config: TrainConfig, watch: &mut Watch<'_>) -> Result<Opened> {
+        job::check(&config)?;
+        let compute = job::compute(config.threads, config.precision)?;
+        let data = job::open_data_with(&config, watch)?;
+        let facts = Facts::of(&data);
+        Ok(Opened { config, data, facts, compute })
+    }
+
+    /// How fast this machine is; made up for what a choice will refuse or does not depend on.
+    ///
+    /// # Errors
+    /// As [`Pace::measure`].
+    pub fn pace(&self, name: RecipeName, budget: Option<Duration>) -> Result<Pace> {
+        match name {
+            RecipeName::Article if budget.is_some() => Ok(Pace { forward: 1.0, training: 1.0 }),
+            _ => Pace::measure(&self.config.model, &self.compute),
+        }
+    }
+
+    /// Chooses.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn choose(self, name: RecipeName, budget: Option<Duration>, pace: &Pace) -> Result<Chosen> {
+        let Opened { config, mut data, facts, compute } = self;
+        let wish = Wish {
+            name,
+            budget,
+            image_size: config.image_size,
+            dtype: compute.dtype,
+            memory: config.cache_bytes(),
+        };
+        let mut recipe = choose(&config, &facts, pace, &wish)?;
+        let c = &mut recipe.config;
+        if let (Some(limit), None) = (c.limit, config.limit) {
+            data.train = data.train.limit(limit, config.seed);
+        }
+        c.limit = config.limit.or(c.limit);
+        (c.validation_split, c.test_split) = (config.validation_split, config.test_split);
+        (c.seed, c.threads) = (config.seed, config.threads);
+        Ok(Chosen { recipe, facts, data })
+    }
+}

@@ -1,0 +1,365 @@
+//! From settings to a finished run, for every front end: opens the images, makes the model, chooses the phases, writes the
+//! folder, trains, evaluates, draws, reports, and goes on with a run that was stopped.
+//!
+//! ```
+//! use headstart::config::TrainConfig;
+//! use headstart::events;
+//! use headstart::run::{Ended, Event, Job};
+//! use headstart::Control;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let run = folder.path().join("run");
+//! let few = TrainConfig { epochs: 1, fine_tune_at: None, limit: Some(64), ..TrainConfig::sample() };
+//!
+//! // Stop at the first step; any other event would do as well.
+//! let mut first_step = |event: &Event<'_>| match event {
+//!     Event::Training(events::Event::Step { .. }) => Control::Stop,
+//!     _ => Control::Continue,
+//! };
+//! let ended = Job::new(few).out(&run, false).run(&mut first_step)?;
+//! assert!(matches!(ended, Ended::Stopped { .. }));
+//!
+//! // Go on, to what it would have reached.
+//! match Job::resume(&run)?.run(&mut |_| Control::Continue)? {
+//!     Ended::Finished(finished) => println!("{}", finished.report.unwrap()),
+//!     Ended::Stopped { kept, .. } => println!("{kept}"),
+//! }
+//! assert!(run.join("report.json").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod disk_cache;
+mod earlier;
+mod told;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart_kernels::table::Compute;
+
+use crate::data::batch::Batch;
+use crate::data::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::measure::history::{History, PhaseName};
+use crate::measure::metrics::Report;
+use crate::net::model::Model;
+use crate::report;
+use crate::session::config::{Precision, TrainConfig};
+use crate::session::job::{self, build_model_with, open_data_with};
+use crate::train::cache::{CacheSettings, DISK};
+use crate::train::run_folder::RunFolder;
+use crate::train::trainer::{Outcome, Phase, Settings, Trainer};
+
+pub use disk_cache::{CacheFolder, DiskCache};
+use earlier::Earlier;
+pub(crate) use told::Teller;
+pub use told::{Event, Listen, Weights};
+
+/// Where runs go that are given no folder: this, then the same with a 2, and so on.
+pub const RUNS: &str = "runs/train";
+
+/// A run to be.
+#[derive(Debug)]
+pub struct Job {
+    config: TrainConfig,
+    place: Place,
+    cache: DiskCache,
+    save_every: Option<Duration>,
+    data: Option<Dataset>,
+}
+
+/// Where a run writes.
+#[derive(Debug)]
+enum Place {
+    /// In the first of [`RUNS`] that there is not.
+    Next,
+    /// In a folder of its own, which may have files in it if `exist_ok`.
+    Own { folder: PathBuf, exist_ok: bool },
+    /// In the folder of the run of these settings that is gone on with.
+    Earlier { folder: PathBuf, config: Box<TrainConfig> },
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All phases are done, evaluated, reported and drawn.
+    Finished(Box<Finished>),
+    /// The caller said to stop.
+    Stopped {
+        /// The run's folder, which [`Job::resume`] goes on with; none where there was nothing to write yet.
+        folder: Option<PathBuf>,
+        /// What is left of the work.
+        kept: String,
+    },
+}
+
+/// What a run led to.
+#[derive(Debug)]
+pub struct Finished {
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// Its settings, as config.toml has them.
+    pub config: TrainConfig,
+    /// Its images.
+    pub data: Dataset,
+    /// The model, as weights/last.safetensors has it.
+    pub model: Model,
+    /// All epochs.
+    pub history: History,
+    /// What the last phase was evaluated to; none where the data has neither test nor validation images.
+    pub report: Option<Report>,
+    /// Accuracies of the phases that were evaluated here: not of those that an earlier run had done.
+    pub accuracies: Vec<(PhaseName, f64)>,
+}
+
+impl Finished {
+    /// The best epoch by what is monitored, whose weights weights/best.safetensors has; none where no epoch was recorded.
+    pub fn best_epoch(&self) -> Option<usize> {
+        self.history.best(self.config.monitor).map(|epoch| epoch.epoch)
+    }
+}
+
+/// The first batch that training would read.
+#[derive(Debug)]
+pub struct FirstBatch {
+    /// Its images, changed as the settings say.
+    pub batch: Batch,
+    /// Their height in pixels.
+    pub height: usize,
+    /// Their width in pixels.
+    pub width: usize,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+}
+
+impl Job {
+    /// A run with these settings, in the first of [`RUNS`] that there is not.
+    pub fn new(config: TrainConfig) -> Job {
+        let (cache, save_every, data) = Default::default();
+        Job { config, place: Place::Next, cache, save_every, data }
+    }
+
+    /// The run that left `folder`, to be gone on with.
+    ///
+    /// # Errors
+    /// If its settings cannot be read.
+    pub fn resume(folder: impl Into<PathBuf>) -> Result<Job> {
+        let folder = folder.into();
+        let config = TrainConfig::read(folder.join("config.toml"))?;
+        let own = Box::new(config.clone());
+        Ok(Job { place: Place::Earlier { folder, config: own }, ..Job::new(config) })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The same with other settings; where a run is gone on with, only threads, memory and TensorBoard may be others.
+    #[must_use]
+    pub fn with(self, config: TrainConfig) -> Job {
+        Job { config, ..self }
+    }
+
+    /// Writes to `folder`, which may have files in it if `exist_ok`. A run that is gone on with stays where it is.
+    #[must_use]
+    pub fn out(self, folder: impl Into<PathBuf>, exist_ok: bool) -> Job {
+        let place = match self.place {
+            Place::Earlier { .. } => self.place,
+            _ => Place::Own { folder: folder.into(), exist_ok },
+        };
+        Job { place, ..self }
+    }
+
+    /// Keeps outputs of frozen layers for later runs there, not in the user's cache folder.
+    #[must_use]
+    pub fn cache(self, cache: DiskCache) -> Job {
+        Job { cache, ..self }
+    }
+
+    /// How often last.safetensors is written within an epoch, as [`Settings::save_every`] has it.
+    #[must_use]
+    pub fn save_every(self, pause: Duration) -> Job {
+        Job { save_every: Some(pause), ..self }
+    }
+
+    /// Takes `data`, which was opened as the settings say, and does not open it again.
+    #[must_use]
+    pub fn on(self, data: Dataset) -> Job {
+        Job { data: Some(data), ..self }
+    }
+
+    /// The phases. [`Job::run`] begins with this, before anything is read or written.
+    ///
+    /// # Errors
+    /// If settings contradict each other or cannot be meant, or are not those of the run that is gone on with.
+    pub fn check(&self) -> Result<Vec<Phase>> {
+        if let Place::Earlier { config, .. } = &self.place {
+            earlier::check(config, &self.config)?;
+        }
+        self.config.check()?;
+        let phases = self.config.phases(&job::bare_net(&self.config)?)?;
+        job::check(&self.config)?;
+        Ok(phases)
+    }
+
+    /// The first batch that training would read, with its images changed as they would be; no weights are needed for it.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; [`Error::Stopped`].
+    pub fn first_batch(mut self, listen: &mut Listen<'_>) -> Result<FirstBatch> {
+        self.check()?;
+        let mut teller = Teller::new(listen);
+        let compute = self.compute()?;
+        let data = self.open(&mut teller)?;
+        let bare = TrainConfig { weights: "none".into(), ..self.config.clone() };
+        let (mut model, _) = job::build_model(&bare, &data)?;
+        let cache = CacheSettings { memory: 0, folder: None, disk: DISK };
+        let trainer = Trainer::new(&mut model, &data, compute, self.config.settings(cache, None))?;
+        let batch = trainer.first_batch()?;
+        let (height, width) = (model.card.height, model.card.width);
+        Ok(FirstBatch { batch, height, width, classes: data.classes })
+    }
+
+    /// Does all of it. `listen` hears what happens, and its answer stops it there, whatever the event was: the run can then be
+    /// gone on with by [`Job::resume`], to the same weights as without the stop, if it had a folder by then.
+    ///
+    /// # Errors
+    /// As [`Job::check`]; if images or weights cannot be had or read or do not suit each other, the folder cannot be
+    /// written, or as [`Trainer::fit`].
+    pub fn run(self, listen: &mut Listen<'_>) -> Result<Ended> {
+        let earlier = match &self.place {
+            Place::Earlier { folder, .. } => Some(folder.clone()),
+            _ => None,
+        };
+        match self.run_to_its_end(&mut Teller::new(listen)) {
+            Err(Error::Stopped(kept)) => Ok(Ended::Stopped { folder: earlier, kept }),
+            ended => ended,
+        }
+    }
+
+    /// [`Error::Stopped`] before there is anything to go on from, or that was not there before.
+    fn run_to_its_end(mut self, teller: &mut Teller<'_>) -> Result<Ended> {
+        let phases = self.check()?;
+        let compute = self.compute()?;
+        let data = self.open(teller)?;
+        let (mut model, earlier) = self.model(&data, &compute, teller)?;
+        let settings = self.settings()?;
+        let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
+        let folder = self.record(&mut trainer, earlier)?;
+        let epochs = phases.iter().map(|p| p.epochs).sum();
+        // Training hears of a stop at its own first event, when there is something to go on from.
+        teller.tell(&Event::Begins { folder: &folder, epochs });
+        let Some((report, accuracies)) = train(&mut trainer, &phases, &folder, teller)? else {
+            let last = folder.join("weights/last.safetensors");
+            let kept = format!("the weights are saved in {}", last.display());
+            return Ok(Ended::Stopped { folder: Some(folder), kept });
+        };
+        let (history, config) = (trainer.history, self.config);
+        let finished = Finished { folder, config, data, model, history, report, accuracies };
+        Ok(Ended::Finished(Box::new(finished)))
+    }
+
+    /// Starts threads and kernels, and puts what they compute in into the settings.
+    fn compute(&mut self) -> Result<Arc<Compute>> {
+        let compute = job::compute(self.config.threads, self.config.precision)?;
+        self.config.precision = Precision::exactly(compute.dtype);
+        Ok(compute)
+    }
+
+    fn open(&mut self, teller: &mut Teller<'_>) -> Result<Dataset> {
+        let data = match self.data.take() {
+            Some(data) => data,
+            None => open_data_with(&self.config, &mut teller.download())?,
+        };
+        teller.tell_first(&Event::Data(&data))?;
+        Ok(data)
+    }
+
+    /// The model and, where a run is gone on with, what else that left.
+    fn model(
+        &self,
+        data: &Dataset,
+        compute: &Compute,
+        teller: &mut Teller<'_>,
+    ) -> Result<(Model, Option<Earlier>)> {
+        let dtype = compute.dtype;
+        if let Place::Earlier { folder, .. } = &self.place {
+            let (model, earlier) = earlier::open(folder, data)?;
+            teller.tell_first(&Event::Model { model: &model, weights: Weights::Earlier, dtype })?;
+            return Ok((model, Some(earlier)));
+        }
+        let (model, report) = build_model_with(&self.config, data, &mut teller.download())?;
+        let weights = match &report {
+            Some(report) => Weights::Loaded { name: &self.config.weights, report },
+            None => Weights::Random { from_scratch: self.config.from_scratch() },
+        };
+        teller.tell_first(&Event::Model { model: &model, weights, dtype })?;
+        Ok((model, None))
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let cache = self.cache.with_memory(self.config.cache_bytes())?;
+        Ok(self.config.settings(cache, self.save_every))
+    }
+
+    /// Has `trainer` record in a folder of its own, or go on in that of the earlier run; the folder's path.
+    fn record(&self, trainer: &mut Trainer<'_>, earlier: Option<Earlier>) -> Result<PathBuf> {
+        let (mut folder, going_on) = match (earlier, &self.place) {
+            (Some(Earlier { folder, progress, optimizer }), _) => {
+                (folder, Some((progress, optimizer)))
+            }
+            (None, Place::Own { folder, exist_ok }) => {
+                (RunFolder::create(folder, *exist_ok)?, None)
+            }
+            (None, _) => (RunFolder::create_next(RUNS)?, None),
+        };
+        if going_on.is_none() {
+            folder.write_config(&self.config.to_toml()?)?;
+        }
+        if self.config.tensorboard {
+            folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));
+        }
+        let path = folder.path().to_path_buf();
+        trainer.record_in(folder);
+        if let Some((progress, optimizer)) = going_on {
+            trainer.resume(progress, optimizer)?;
+        }
+        Ok(path)
+    }
+}
+
+/// The report of the last phase, and accuracies of all.
+type Results = (Option<Report>, Vec<(PhaseName, f64)>);
+
+/// All phases, each evaluated and drawn; `None` if the caller said to stop.
+fn train(
+    trainer: &mut Trainer<'_>,
+    phases: &[Phase],
+    folder: &Path,
+    teller: &mut Teller<'_>,
+) -> Result<Option<Results>> {
+    let (mut report, mut accuracies) = (None, Vec::new());
+    for phase in phases {
+        let outcome = trainer.fit(phase, &mut teller.training());
+        if matches!(outcome, Ok(Outcome::DoneBefore)) {
+            continue;
+        }
+        report::draw(folder, &trainer.history, None)?;
+        if outcome? == Outcome::Stopped {
+            return Ok(None);
+        }
+        report = trainer.evaluate(&mut teller.training())?;
+        if let Some(report) = &report {
+            accuracies.push((phase.name, report.accuracy));
+            report::write(folder, report)?;
+            report::draw(folder, &trainer.history, Some(report))?;
+        }
+        if teller.stopped() {
+            return Ok(None);
+        }
+    }
+    trainer.check_resumed()?;
+    Ok(Some((report, accuracies)))
+}
