@@ -114,7 +114,7 @@ pub mod lr_find {
     pub use crate::session::range_test::*;
     pub use crate::train::lr_find::*;
 }
-pub use train::{cache, class_weight, run_folder, schedule, trainer};
+pub use train::{cache, class_weight, collective, run_folder, schedule, trainer};
 
 pub use control::Control;
 pub use dataset::Dataset;

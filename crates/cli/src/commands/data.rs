@@ -10,7 +10,7 @@ use headstart::label_issues::LabelOptions;
 use headstart::run::DiskCache;
 use headstart::source::is_file;
 
-use super::{cache, compute, model_for};
+use super::{cache, device, model_for};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -97,7 +97,7 @@ fn labels(
     data: &Dataset,
     found: &Inspection,
 ) -> Result<LabelCheck, Failure> {
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let model = model_for(args.model.as_deref().filter(|model| is_file(model)), config, data)?;
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     let settings =

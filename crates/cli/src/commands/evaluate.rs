@@ -16,7 +16,7 @@ use headstart::source::is_file;
 use headstart::weights;
 use headstart::{Device, Error};
 
-use super::{compute, hub, open_model, parts};
+use super::{device, hub, open_model, parts};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;

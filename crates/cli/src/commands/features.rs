@@ -11,7 +11,7 @@ use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{check, compute, hub, model_for, parts};
+use super::{check, device, hub, model_for, parts};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -30,7 +30,7 @@ struct Written {
 pub fn run(args: &Features) -> Result<(), Failure> {
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     let config = config(args)?;
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let data = hub::watched(|watch| open_data_with(&config, watch))?;
     eprintln!("{}", data.describe());
     for skipped in &data.skipped {

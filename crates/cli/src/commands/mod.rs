@@ -23,14 +23,12 @@ mod similar;
 mod summary;
 mod train;
 
-use std::sync::Arc;
-
 use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::{Dataset, Subset};
 use headstart::job::{self, build_model_with};
 use headstart::model::Model;
 use headstart::source::ModelSource;
-use headstart::{Compute, Error};
+use headstart::{Device, Error};
 
 use crate::args::{Command, Split};
 use crate::failure::Failure;
@@ -63,9 +61,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
 }
 
 /// Threads, kernels and what they store; 0 threads are one per core.
-fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
+fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
     job::check_threads(threads).map_err(Failure::Usage)?;
-    Ok(job::compute(threads, precision)?)
+    Ok(job::device(threads, precision)?)
 }
 
 /// Fails for settings that cannot be meant; where a model file is given, nothing is made from them but data.

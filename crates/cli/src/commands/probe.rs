@@ -6,7 +6,7 @@ use headstart::job::open_data_with;
 use headstart::probe::{pooled, probe, stages};
 use headstart::source::is_file;
 
-use super::{check, compute, hub, model_for};
+use super::{check, device, hub, model_for};
 use crate::args::Probe;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -42,7 +42,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         ..TrainConfig::default()
     };
     check(&config, file)?;
-    let compute = compute(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into())?;
     let data = hub::watched(|watch| open_data_with(&config, watch))?;
     let Some(validation) = &data.validation else {
         let hint = "give --validation-split above 0";

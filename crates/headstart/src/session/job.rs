@@ -13,13 +13,13 @@
 //! ```
 
 use std::path::Path;
-use std::sync::Arc;
 
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
 use crate::data::image::Interpolation;
+use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
 use crate::nearest::did_you_mean;
@@ -77,13 +77,13 @@ pub fn bare_net(config: &TrainConfig) -> Result<Net> {
 ///
 /// # Errors
 /// If they cannot start.
-pub fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>> {
+pub fn device(threads: usize, precision: Precision) -> Result<Device> {
     let compute = Compute::new(threads).map_err(|message| {
         let expected = "threads and kernels that can start";
         Error::invalid("compute", expected, message, "unset HEADSTART_ISA")
     })?;
     let dtype = precision.dtype(compute.isa());
-    Ok(Arc::new(compute.storing(dtype)))
+    Ok(compute.storing(dtype).into())
 }
 
 /// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.

@@ -61,7 +61,7 @@ pub fn range_test(
 ) -> Result<Option<Tested>> {
     check(config, range)?;
     let teller = &mut Teller::new(listen);
-    let compute = job::compute(config.threads, config.precision)?;
+    let device = job::device(config.threads, config.precision)?;
     let data = open_data_with(config, &mut teller.download())?;
     if teller.tell(&Event::Data(&data)) == Control::Stop {
         return Ok(None);
@@ -69,7 +69,7 @@ pub fn range_test(
     let (mut model, _) = build_model_with(config, &data, &mut teller.download())?;
     let first = freeze_point(config, &model.net)?;
     let cache = DiskCache::default().with_memory(config.cache_bytes())?;
-    let mut trainer = Trainer::new(&mut model, &data, compute, config.settings(cache, None))?;
+    let mut trainer = Trainer::new(&mut model, &data, device, config.settings(cache, None))?;
     let phase = match first {
         None if config.from_scratch() => Phase::full(1, 1.0),
         None => Phase::head(1, 1.0),

@@ -33,13 +33,11 @@ mod earlier;
 mod told;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-
-use headstart_kernels::table::Compute;
 
 use crate::data::batch::Batch;
 use crate::data::dataset::Dataset;
+use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::measure::history::{History, PhaseName};
 use crate::measure::metrics::Report;
@@ -211,12 +209,12 @@ impl Job {
     pub fn first_batch(mut self, listen: &mut Listen<'_>) -> Result<FirstBatch> {
         self.check()?;
         let mut teller = Teller::new(listen);
-        let compute = self.compute()?;
+        let device = self.device()?;
         let data = self.open(&mut teller)?;
         let bare = TrainConfig { weights: "none".into(), ..self.config.clone() };
         let (mut model, _) = job::build_model(&bare, &data)?;
         let cache = CacheSettings { memory: 0, folder: None, disk: DISK };
-        let trainer = Trainer::new(&mut model, &data, compute, self.config.settings(cache, None))?;
+        let trainer = Trainer::new(&mut model, &data, device, self.config.settings(cache, None))?;
         let batch = trainer.first_batch()?;
         let (height, width) = (model.card.height, model.card.width);
         Ok(FirstBatch { batch, height, width, classes: data.classes })
@@ -242,11 +240,11 @@ impl Job {
     /// [`Error::Stopped`] before there is anything to go on from, or that was not there before.
     fn run_to_its_end(mut self, teller: &mut Teller<'_>) -> Result<Ended> {
         let phases = self.check()?;
-        let compute = self.compute()?;
+        let device = self.device()?;
         let data = self.open(teller)?;
-        let (mut model, earlier) = self.model(&data, &compute, teller)?;
+        let (mut model, earlier) = self.model(&data, &device, teller)?;
         let settings = self.settings()?;
-        let mut trainer = Trainer::new(&mut model, &data, compute, settings)?;
+        let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training hears of a stop at its own first event, when there is something to go on from.
@@ -262,10 +260,10 @@ impl Job {
     }
 
     /// Starts threads and kernels, and puts what they compute in into the settings.
-    fn compute(&mut self) -> Result<Arc<Compute>> {
-        let compute = job::compute(self.config.threads, self.config.precision)?;
-        self.config.precision = Precision::exactly(compute.dtype);
-        Ok(compute)
+    fn device(&mut self) -> Result<Device> {
+        let device = job::device(self.config.threads, self.config.precision)?;
+        self.config.precision = Precision::exactly(device.dtype());
+        Ok(device)
     }
 
     fn open(&mut self, teller: &mut Teller<'_>) -> Result<Dataset> {
@@ -281,10 +279,10 @@ impl Job {
     fn model(
         &self,
         data: &Dataset,
-        compute: &Compute,
+        device: &Device,
         teller: &mut Teller<'_>,
     ) -> Result<(Model, Option<Earlier>)> {
-        let dtype = compute.dtype;
+        let dtype = device.dtype();
         if let Place::Earlier { folder, .. } = &self.place {
             let (model, earlier) = earlier::open(folder, data)?;
             teller.tell_first(&Event::Model { model: &model, weights: Weights::Earlier, dtype })?;

@@ -67,6 +67,7 @@ impl TrainConfig {
         Settings {
             batch_size: self.batch_size,
             accumulate: self.accumulate,
+            replicas: self.replicas,
             rule: self.rule(),
             weight_decay: self.weight_decay(),
             layer_decay: self.layer_decay,

@@ -1,12 +1,10 @@
 //! From what is asked of a recipe to its settings, with the images opened on the way.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use headstart_kernels::table::Compute;
 
 use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish, choose};
 use crate::data::dataset::Dataset;
+use crate::engine::device::Device;
 use crate::error::Result;
 use crate::hub::Watch;
 use crate::session::config::TrainConfig;
@@ -30,7 +28,7 @@ pub struct Opened {
     config: TrainConfig,
     data: Dataset,
     facts: Facts,
-    compute: Arc<Compute>,
+    device: Device,
 }
 
 /// A recipe's choice, and what it was made for.
@@ -52,10 +50,10 @@ impl Opened {
     /// As [`job::check`] and [`job::open_data_with`].
     pub fn new(config: TrainConfig, watch: &mut Watch<'_>) -> Result<Opened> {
         job::check(&config)?;
-        let compute = job::compute(config.threads, config.precision)?;
+        let device = job::device(config.threads, config.precision)?;
         let data = job::open_data_with(&config, watch)?;
         let facts = Facts::of(&data);
-        Ok(Opened { config, data, facts, compute })
+        Ok(Opened { config, data, facts, device })
     }
 
     /// How fast this machine is; made up for what a choice will refuse or does not depend on.
@@ -65,7 +63,7 @@ impl Opened {
     pub fn pace(&self, name: RecipeName, budget: Option<Duration>) -> Result<Pace> {
         match name {
             RecipeName::Article if budget.is_some() => Ok(Pace { forward: 1.0, training: 1.0 }),
-            _ => Pace::measure(&self.config.model, &self.compute),
+            _ => Pace::measure(&self.config.model, &self.device),
         }
     }
 
@@ -74,12 +72,12 @@ impl Opened {
     /// # Errors
     /// As [`choose`].
     pub fn choose(self, name: RecipeName, budget: Option<Duration>, pace: &Pace) -> Result<Chosen> {
-        let Opened { config, mut data, facts, compute } = self;
+        let Opened { config, mut data, facts, device } = self;
         let wish = Wish {
             name,
             budget,
             image_size: config.image_size,
-            dtype: compute.dtype,
+            dtype: device.dtype(),
             memory: config.cache_bytes(),
         };
         let mut recipe = choose(&config, &facts, pace, &wish)?;
