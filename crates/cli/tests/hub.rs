@@ -136,7 +136,7 @@ fn a_machine_without_any_network() {
     }
     let possible = Command::new("unshare").args(["-rn", "true"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: unshare cannot take the network away here");
+        support::skip::skipped("unshare cannot take the network away here");
         return;
     }
     let folder = place.path("cache/weights").display().to_string();
@@ -250,7 +250,7 @@ fn disks_that_are_full_or_cannot_be_written() {
         unshare.output()
     };
     if !inside("true").is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: a small disk cannot be mounted here");
+        support::skip::skipped("a small disk cannot be mounted here");
         return;
     }
     let script = format!(

@@ -61,7 +61,7 @@ fn every_instruction_set_agrees_with_the_reference() {
     let net = net(Stem::Imagenet, Block::Bottleneck, true);
     for isa in Isa::ALL {
         if !isa.available() {
-            println!("skipped {}: this machine has not got it", isa.name());
+            battery::skip::skipped(&format!("whole nets on {isa}: this CPU does not run it"));
             continue;
         }
         let device = Compute::with_isa(1, isa).unwrap().into();

@@ -7,7 +7,7 @@ use headstart::bootstrap::{self, intervals};
 use headstart::calibration::fit_temperature;
 use headstart::dataset::{Dataset, Subset};
 use headstart::gradcam::GradCam;
-use headstart::inference::{probabilities, values};
+use headstart::inference::{self, probabilities, values};
 use headstart::job::{labels_for, open_with};
 use headstart::metrics::Report;
 use headstart::model::Model;

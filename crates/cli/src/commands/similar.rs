@@ -5,7 +5,7 @@ use headstart::atomic::write_bytes;
 use headstart::dataset::DataOptions;
 use headstart::gradcam::enter;
 use headstart::image::decode;
-use headstart::inference::{executor, values};
+use headstart::inference::{executor, read_floats, values};
 use headstart::job::open_with;
 use headstart::report::{Captioned, neighbours};
 use headstart::similar::nearest;

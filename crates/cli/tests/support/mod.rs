@@ -1,6 +1,9 @@
 //! Running the real binary, and small data sets to run it on.
 #![allow(dead_code)]
 
+#[path = "../../../headstart/tests/support/skip.rs"]
+pub mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

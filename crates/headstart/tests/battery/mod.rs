@@ -7,6 +7,8 @@ pub mod learning;
 #[path = "../oracle/mod.rs"]
 pub mod oracle;
 pub mod replicas;
+#[path = "../support/skip.rs"]
+pub mod skip;
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Folders and archives of tiny images for tests.
 #![allow(dead_code)]
 
+pub mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +82,6 @@ pub fn shared(file: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: {} is not there", path.display());
+    skip::skipped(&format!("{file} is not in the shared data"));
     None
 }
