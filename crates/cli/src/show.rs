@@ -60,12 +60,12 @@ fn describe_data(data: &Dataset) {
 fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     match weights {
         Weights::Loaded { name, report } => eprintln!("weights {name}: {report}"),
-        Weights::Random { .. } => eprintln!("weights: none, the net starts from random numbers"),
+        Weights::Random { .. } => eprintln!("weights: none, the net is randomly initialised"),
         Weights::Earlier => {}
     }
     if let Weights::Random { from_scratch: true } = weights {
         eprintln!(
-            "a frozen net of random numbers is of little use: everything trains for --epochs; \
+            "a frozen, randomly initialised net is of little use: everything trains for --epochs; \
              --fine-tune-at has the head go first"
         );
     }
@@ -81,7 +81,7 @@ fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     );
     if factor > 1 && !matches!(weights, Weights::Earlier) {
         eprintln!(
-            "note: enlarged {factor} times by nearest neighbour, as the article does; --image-size {} \
+            "note: upsampled {factor} times by nearest neighbour, as the Keras tutorial does; --image-size {} \
              --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
              test accuracy 0.79 instead of 0.69)",
             height * factor

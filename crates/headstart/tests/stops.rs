@@ -81,7 +81,7 @@ impl Case {
                 assert!(told == stop + 1, "{told} events, {kept}");
                 assert_eq!(begun, kept.contains("last.safetensors"));
                 assert!(!begun || folder == Some(self.run()));
-                // What has begun can be gone on with.
+                // What has begun can be resumed.
                 assert!(!begun || self.run().join("weights/last.safetensors").exists());
                 Ok((told, true))
             }

@@ -40,7 +40,7 @@ pub fn run(args: &Train) -> Result<(), Failure> {
     match ended? {
         Ended::Finished(finished) => print(args, &finished),
         Ended::Stopped { folder, kept } => Err(Failure::Interrupted(match folder {
-            Some(run) => format!("{kept}; headstart train --resume {} goes on", run.display()),
+            Some(run) => format!("{kept}; headstart train --resume {} resumes it", run.display()),
             None => kept,
         })),
     }

@@ -49,7 +49,7 @@ fn freeze_point(config: &TrainConfig, net: &Net) -> Result<Option<FreezePoint>> 
     config.fine_tune_at.as_deref().map(|at| net.freeze_point(at)).transpose()
 }
 
-/// Tries step sizes over the head's phase, or over fine-tuning from the layer that `config` names, with the head solved
+/// Tries learning rates over the head's phase, or over fine-tuning from the layer that `config` names, with the head fitted with L-BFGS
 /// before; `None` if `listen` said to stop.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! From settings to a finished run, for every front end: opens the images, makes the model, chooses the phases, writes the
-//! folder, trains, evaluates, draws, reports, and goes on with a run that was stopped.
+//! folder, trains, evaluates, draws, reports, and resumes a run that was
+//! stopped.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -74,7 +75,7 @@ enum Place {
     Next,
     /// In a folder of its own, which may have files in it if `exist_ok`.
     Own { folder: PathBuf, exist_ok: bool },
-    /// In the folder of the run of these settings that is gone on with.
+    /// In the folder of the run of these settings that is resumed.
     Earlier { folder: PathBuf, config: Box<TrainConfig> },
 }
 
@@ -85,7 +86,7 @@ pub enum Ended {
     Finished(Box<Finished>),
     /// The caller said to stop.
     Stopped {
-        /// The run's folder, which [`Job::resume`] goes on with; none where there was nothing to write yet.
+        /// The run's folder, which [`Job::resume`] resumes; none where there was nothing to write yet.
         folder: Option<PathBuf>,
         /// What is left of the work.
         kept: String,
@@ -138,7 +139,7 @@ impl Job {
         Job { config, place: Place::Next, cache, save_every, data }
     }
 
-    /// The run that left `folder`, to be gone on with.
+    /// The run that left `folder`, to be resumed.
     ///
     /// # Errors
     /// If its settings cannot be read.
@@ -154,13 +155,13 @@ impl Job {
         &self.config
     }
 
-    /// The same with other settings; where a run is gone on with, only threads, memory and TensorBoard may be others.
+    /// The same with other settings; where a run is resumed, only threads, memory and TensorBoard may be others.
     #[must_use]
     pub fn with(self, config: TrainConfig) -> Job {
         Job { config, ..self }
     }
 
-    /// Writes to `folder`, which may have files in it if `exist_ok`. A run that is gone on with stays where it is.
+    /// Writes to `folder`, which may have files in it if `exist_ok`. A run that is resumed stays where it is.
     #[must_use]
     pub fn out(self, folder: impl Into<PathBuf>, exist_ok: bool) -> Job {
         let place = match self.place {
@@ -170,7 +171,7 @@ impl Job {
         Job { place, ..self }
     }
 
-    /// Keeps outputs of frozen layers for later runs there, not in the user's cache folder.
+    /// Caches features of the frozen layers for later runs there, not in the user's cache folder.
     #[must_use]
     pub fn cache(self, cache: DiskCache) -> Job {
         Job { cache, ..self }
@@ -191,7 +192,7 @@ impl Job {
     /// The phases. [`Job::run`] begins with this, before anything is read or written.
     ///
     /// # Errors
-    /// If settings contradict each other or cannot be meant, or are not those of the run that is gone on with.
+    /// If settings contradict each other or cannot be meant, or are not those of the run that is resumed.
     pub fn check(&self) -> Result<Vec<Phase>> {
         if let Place::Earlier { config, .. } = &self.place {
             earlier::check(config, &self.config)?;
@@ -221,7 +222,7 @@ impl Job {
     }
 
     /// Does all of it. `listen` hears what happens, and its answer stops it there, whatever the event was: the run can then be
-    /// gone on with by [`Job::resume`], to the same weights as without the stop, if it had a folder by then.
+    /// resumed by [`Job::resume`], to the same weights as without the stop, if it had a folder by then.
     ///
     /// # Errors
     /// As [`Job::check`]; if images or weights cannot be had or read or do not suit each other, the folder cannot be
@@ -237,7 +238,7 @@ impl Job {
         }
     }
 
-    /// [`Error::Stopped`] before there is anything to go on from, or that was not there before.
+    /// [`Error::Stopped`] before there is anything to resume from, or that was not there before.
     fn run_to_its_end(mut self, teller: &mut Teller<'_>) -> Result<Ended> {
         let phases = self.check()?;
         let device = self.device()?;
@@ -247,7 +248,7 @@ impl Job {
         let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
-        // Training hears of a stop at its own first event, when there is something to go on from.
+        // Training hears of a stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
         let Some((report, accuracies)) = train(&mut trainer, &phases, &folder, teller)? else {
             let last = folder.join("weights/last.safetensors");
@@ -275,7 +276,7 @@ impl Job {
         Ok(data)
     }
 
-    /// The model and, where a run is gone on with, what else that left.
+    /// The model and, where a run is resumed, what else that left.
     fn model(
         &self,
         data: &Dataset,
@@ -302,7 +303,7 @@ impl Job {
         Ok(self.config.settings(cache, self.save_every))
     }
 
-    /// Has `trainer` record in a folder of its own, or go on in that of the earlier run; the folder's path.
+    /// Has `trainer` record in a folder of its own, or in that of the run that is resumed; the folder's path.
     fn record(&self, trainer: &mut Trainer<'_>, earlier: Option<Earlier>) -> Result<PathBuf> {
         let (mut folder, going_on) = match (earlier, &self.place) {
             (Some(Earlier { folder, progress, optimizer }), _) => {

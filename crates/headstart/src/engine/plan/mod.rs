@@ -9,7 +9,7 @@
 //! use std::sync::Arc;
 //!
 //! use headstart::{Compute, DType};
-//! use headstart::execute::Executor;
+//! use headstart::execute::{Execute, Executor};
 //! use headstart::init;
 //! use headstart::plan::{Plan, Request};
 //! use headstart::resnet::{Net, Recipe, Surroundings};
@@ -27,7 +27,7 @@
 //! let parameters = init::initial(&graph, recipe.init, 42);
 //! let compute = Arc::new(Compute::new(0)?);
 //! let mut executor = Executor::new(graph, plan, compute, &parameters, 0)?;
-//! executor.forward(&[&vec![0.5; 2 * 32 * 32 * 3]], 2)?;
+//! executor.forward(&[(&vec![128u8; 2 * 32 * 32 * 3]).into()], 2)?;
 //! let probabilities = executor.output(0, 2);
 //! assert!((probabilities[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -57,7 +57,7 @@ impl TrainConfig {
         self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
     }
 
-    /// Bytes of memory for kept outputs of frozen layers.
+    /// Bytes of memory for cached features of the frozen layers.
     pub fn cache_bytes(&self) -> u64 {
         self.cache_memory.map_or_else(default_cache_memory, |mb| mb.saturating_mul(1 << 20))
     }

@@ -1,4 +1,4 @@
-//! Opening the run that is gone on with.
+//! Opening the run that is resumed.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ pub fn open(folder: &Path, data: &Dataset) -> Result<(Model, Earlier)> {
     if !last.exists() {
         let hint = "it was cut off before its first step; start it again with --exist-ok";
         let found = "no weights/last.safetensors";
-        return Err(Error::format(folder, "a run that can be gone on with", found, hint));
+        return Err(Error::format(folder, "a run that can be resumed", found, hint));
     }
     let mut file = weights::read(&last)?;
     let optimizer = std::mem::take(&mut file.optimizer);

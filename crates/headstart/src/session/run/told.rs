@@ -57,7 +57,7 @@ pub enum Weights<'e> {
         /// head.
         from_scratch: bool,
     },
-    /// The run that is gone on with.
+    /// The run that is resumed.
     Earlier,
 }
 
@@ -89,7 +89,7 @@ impl<'l> Teller<'l> {
         |event| self.tell(&Event::Download(event))
     }
 
-    /// Tells what happens where there is nothing yet to go on from.
+    /// Tells what happens where there is nothing yet to resume from.
     ///
     /// # Errors
     /// [`Error::Stopped`].
