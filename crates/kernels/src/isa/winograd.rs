@@ -2,7 +2,7 @@
 //!
 //! A 4x4 tile of outputs is `A^T [(G g G^T) . (B^T d B)] A` for the 6x6 tile `d` of inputs and the kernel
 //! `g` (Lavin and Gray 2016), here with the points 0, +-1/sqrt 2, +-sqrt 2 and infinity, whose errors in
-//! f32 are about twice those of the direct sum; with 0, +-1, +-2 they are four times.
+//! f32 are about twice those of the direct sum, product by product; with 0, +-1, +-2 they are four times.
 
 // Tiles are indexed by constants once the loops are unrolled; iterators hide that.
 #![allow(clippy::needless_range_loop)]
