@@ -73,6 +73,7 @@
 
 mod data;
 mod engine;
+mod guard;
 mod measure;
 mod net;
 mod session;
@@ -83,7 +84,9 @@ pub mod atomic;
 pub mod error;
 pub mod export;
 pub mod hub;
+pub mod memory;
 pub mod nearest;
+pub mod range;
 pub mod report;
 
 pub use data::{augment, batches, dataset, image, split};

@@ -28,10 +28,6 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 
 /// Looks a data set over and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
-    if args.threads > 1024 {
-        let found = args.threads.to_string();
-        return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
-    }
     let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headstart::Error;
 use headstart::config::TrainConfig;
-use headstart::hub::{Algorithm, Asset, Content, Hub, sources};
+use headstart::hub::{Asset, Content, Hub, sources};
 use headstart::inference::Control;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
@@ -26,6 +26,10 @@ struct Row {
     size: u64,
     /// `md5:` or `sha256:` and its digits, or the first of them.
     hash: String,
+    /// Bits of the hash that are known and checked.
+    hash_bits: usize,
+    /// Bits that the hash has: where they are more, the check guards against damage alone.
+    hash_bits_in_all: usize,
     /// Where it is on this machine, with the right hash.
     path: Option<PathBuf>,
 }
@@ -65,12 +69,20 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
         let url = hub.url(&asset);
         let Asset { file, digest, size, content, .. } = asset;
         let Content::Weights { model, variant, top } = content else { continue };
-        let algorithm = match digest.algorithm {
-            Algorithm::Md5 => "md5",
-            Algorithm::Sha256 => "sha256",
-        };
-        let hash = format!("{algorithm}:{}", digest.hex);
-        rows.push(Row { model, variant, top, file, url, size, hash, path });
+        let hash = format!("{}:{}", digest.algorithm.name(), digest.hex);
+        let (hash_bits, hash_bits_in_all) = (digest.known_bits(), digest.algorithm.bits());
+        rows.push(Row {
+            model,
+            variant,
+            top,
+            file,
+            url,
+            size,
+            hash,
+            hash_bits,
+            hash_bits_in_all,
+            path,
+        });
     }
     if args.json {
         output::json(&rows)?;
@@ -78,9 +90,14 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
     }
     output::line(format!("{:21}  {:11}  {:>6}  file and hash", "model", "variant", "MB"))?;
     for row in rows {
-        let Row { model, variant, file, size, hash, path, .. } = row;
+        let Row { model, variant, file, size, hash, path, hash_bits, hash_bits_in_all, .. } = row;
         output::line(format!("{model:21}  {variant:11}  {:>6}  {file}", size.div_ceil(1_000_000)))?;
         output::line(format!("{:44}{hash}", ""))?;
+        if hash_bits < hash_bits_in_all {
+            let known =
+                format!("only {hash_bits} of {hash_bits_in_all} bits are known and checked");
+            output::line(format!("{:44}{known}: {DAMAGE_ALONE}", ""))?;
+        }
         if let Some(path) = path {
             output::line(format!("{:44}in {}", "", path.display()))?;
         }
@@ -93,13 +110,21 @@ pub fn published(model: &str, variant: &str, top: bool) -> Result<Vec<Asset>, Fa
     sources::weights(model, variant, top).map_err(Failure::Usage)
 }
 
-/// The path of the first of `assets` that is on this machine, else of the first, downloaded.
+/// What a hash of which too little is known is worth.
+const DAMAGE_ALONE: &str = "that guards against damage, not against a file made on purpose";
+
+/// The path of the first of `assets` that is on this machine, else of the first, downloaded. Says so where its hash is known
+/// in part.
 pub fn fetch(assets: &[Asset]) -> Result<PathBuf, Failure> {
     let hub = Hub::from_env()?;
     let mut download = Download::new();
     let path = hub.fetch_any(assets, &mut |event| download.show(event));
     download.end();
     let path = path?;
+    let asset = assets.iter().find(|asset| path.ends_with(&asset.file));
+    if let Some(Asset { file, digest, .. }) = asset.filter(|asset| !asset.digest.is_whole()) {
+        eprintln!("warning: {file} was checked against {digest}: {DAMAGE_ALONE}");
+    }
     match interrupt::control() {
         Control::Continue => Ok(path),
         Control::Stop => Err(Failure::Interrupted("the file is in the cache".into())),

@@ -9,7 +9,7 @@ use headstart::job::{build_model, open_data};
 use headstart::lr_find::{LrCurve, LrFind};
 use headstart::report::lr_curve;
 use headstart::resnet::FreezePoint;
-use headstart::trainer::{Outcome, Phase, Solver, Trainer, default_cache_memory};
+use headstart::trainer::{Outcome, Phase, Solver, Trainer};
 use serde::Serialize;
 
 use super::{cache, compute, hub, train};
@@ -47,7 +47,7 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     let first = config.fine_tune_at.as_deref().map(|at| model.net.freeze_point(at));
     let first = first.transpose().map_err(Failure::Usage)?;
     let settings = CacheSettings {
-        memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
+        memory: config.cache_bytes(),
         folder: Some(cache::root(None)?),
         disk: DISK,
     };

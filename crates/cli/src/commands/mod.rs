@@ -31,6 +31,7 @@ use headstart::config::Precision;
 use headstart::dataset::{Dataset, Subset};
 use headstart::hub::sources;
 use headstart::model::Model;
+use headstart::range;
 use headstart::resnet::Recipe;
 use headstart::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 use headstart::weights::{self, Scope};
@@ -68,10 +69,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
 
 /// Threads, kernels and what they store; 0 threads are one per core.
 fn compute(threads: usize, precision: Precision) -> Result<Arc<Compute>, Failure> {
-    if threads > 1024 {
-        let found = threads.to_string();
-        return Err(Failure::Usage(Error::invalid("--threads", "at most 1024", found, "")));
-    }
+    range::THREADS.check(threads as u64).map_err(Failure::Usage)?;
     let compute = Compute::new(threads).map_err(|message| {
         let expected = "threads and kernels that can start";
         Failure::Failed(Error::invalid("compute", expected, message, "unset HEADSTART_ISA"))

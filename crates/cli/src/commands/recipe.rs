@@ -108,7 +108,7 @@ pub fn by_recipe(args: &args::Recipe) -> Result<ByRecipe, Failure> {
         budget: args.budget,
         image_size: args.image_size,
         dtype: compute.dtype,
-        memory: args.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
+        memory: args.cache_memory.map_or_else(default_cache_memory, headstart::range::bytes),
     };
     let pace = match args.recipe {
         RecipeName::Article if args.budget.is_some() => Pace { forward: 1.0, training: 1.0 },

@@ -4,7 +4,7 @@ use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::dataset::{self, DataOptions};
 use headstart::gradcam::enter;
-use headstart::image::decode;
+use headstart::image;
 use headstart::inference::{executor, values};
 use headstart::report::{Captioned, neighbours};
 use headstart::similar::nearest;
@@ -26,12 +26,8 @@ struct Found<'a> {
 
 /// Names the images of a data set whose features point the way an image's do.
 pub fn run(args: &Similar) -> Result<(), Failure> {
-    if args.top_k == 0 {
-        return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
-    }
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
-    let query = decode(&args.image, &bytes)?;
+    let query = image::open(&args.image)?;
     let compute = compute(args.threads, args.precision.into())?;
     let node = model.pooled();
     let mut one = executor(&model, &compute, 1, &[0], &[node])?;

@@ -18,7 +18,7 @@ use headstart::metrics::Report;
 use headstart::model::Model;
 use headstart::resnet::{Net, Recipe, Surroundings};
 use headstart::run_folder::RunFolder;
-use headstart::trainer::{Outcome, Phase, Settings, Trainer, default_cache_memory};
+use headstart::trainer::{Outcome, Phase, Settings, Trainer};
 use headstart::weights::Tensor;
 use headstart::weights::model_file;
 use headstart::{DType, Error};
@@ -263,9 +263,9 @@ fn cache_settings(args: &Train, config: &TrainConfig) -> Result<CacheSettings, F
         false => Some(super::cache::root(args.cache_dir.as_ref())?),
     };
     Ok(CacheSettings {
-        memory: config.cache_memory.map_or_else(default_cache_memory, |mb| mb << 20),
+        memory: config.cache_bytes(),
         folder,
-        disk: args.cache_disk.map_or(DISK, |mb| mb << 20),
+        disk: args.cache_disk.map_or(DISK, headstart::range::bytes),
     })
 }
 

@@ -213,7 +213,7 @@ impl Plan {
     ///
     /// # Errors
     /// If the batch is empty, a node does not exist, an output does not follow from the sources,
-    /// or a training plan's graph does not end in a softmax.
+    /// a training plan's graph does not end in a softmax, or its buffers are larger than addresses reach.
     pub fn new(graph: &Graph, request: Request) -> Result<Plan> {
         check(graph, &request)?;
         let groups = fold::groups(graph, &request)?;
@@ -244,6 +244,7 @@ impl Plan {
             backward::append(&mut plan, graph);
             sums::gather(&mut plan);
         }
+        memory::check(&plan, graph)?;
         memory::assign(&mut plan);
         Ok(plan)
     }

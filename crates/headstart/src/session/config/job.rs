@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::measure::history::PhaseName;
 use crate::measure::monitor::EarlyStopping;
 use crate::net::resnet::Net;
+use crate::range;
 use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};
-use crate::train::trainer::{Phase, Solver};
+use crate::train::trainer::{Phase, Solver, default_cache_memory};
 
 impl TrainConfig {
     /// The update rule.
@@ -51,6 +52,11 @@ impl TrainConfig {
     pub fn early_stopping(&self) -> Option<EarlyStopping> {
         let (monitor, min_delta) = (self.monitor, self.min_delta.unwrap_or(0.0));
         self.patience.map(|patience| EarlyStopping { monitor, patience, min_delta })
+    }
+
+    /// Bytes of memory for cached features.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_memory.map_or_else(default_cache_memory, range::bytes)
     }
 
     /// Whether everything trains from random numbers, in one phase: there are no weights, and no
