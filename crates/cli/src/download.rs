@@ -13,6 +13,9 @@ use crate::progress::bytes;
 /// How often a long download prints a line where there is no bar.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// What a hash of which too little is known is worth.
+pub const DAMAGE_ALONE: &str = "that guards against damage, not against a file made on purpose";
+
 /// Shows the events of one download.
 pub struct Download {
     bar: Option<ProgressBar>,
@@ -56,6 +59,9 @@ impl Download {
             }
             Event::Downloading { file, url, done, total } => {
                 self.downloading(file, url, done, total);
+            }
+            Event::PartlyChecked { file, digest } => {
+                self.say(format!("warning: {file} was checked against {digest}: {DAMAGE_ALONE}"));
             }
             Event::Arrived { .. } => self.end(),
         }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use server::{Server, send, serve, serve_part};
-use support::{Done, Place};
+use support::{Done, Place, skip};
 
 /// The file whose hash is known by its first 32 bits only, so that other bytes with such a hash could be found by
 /// trying: 256 KiB of a pattern, and a number.
@@ -60,7 +60,12 @@ fn weights_are_downloaded_once_listed_and_found_again() {
     );
     assert_eq!(fs::read(&path).unwrap(), bytes());
     let done = run(&place, &format!("{GET} --variant imagenet-v2 --top"), NOWHERE).ok();
-    assert_eq!((done.out, done.err.as_str()), (format!("{}\n", path.display()), ""));
+    assert_eq!(done.out, format!("{}\n", path.display()));
+    // What is known of its hash is said whenever it is used, and nothing else.
+    for part in [FILE, "the first 32 of 256 bits", "not against a file made on purpose"] {
+        assert!(done.err.contains(part), "no {part:?} in: {}", done.err);
+    }
+    assert_eq!(done.err.lines().count(), 1, "{}", done.err);
     assert_eq!(server.requests().len(), 1);
 
     let list = run(&place, "weights list --json", "").ok().json();
@@ -71,11 +76,19 @@ fn weights_are_downloaded_once_listed_and_found_again() {
         assert_eq!(row["path"].as_str().map(std::path::PathBuf::from), here.then(|| path.clone()));
         assert!(row["url"].as_str().unwrap().starts_with("https://"));
         assert!(row["size"].as_u64().unwrap() > 40_000_000);
+        let hash = row["hash"].as_str().unwrap().split_once(':').unwrap();
+        assert_eq!(row["hash_bits"], 4 * hash.1.len());
+        let all = if hash.0 == "md5" { 128 } else { 256 };
+        assert_eq!(row["hash_bits_in_all"], all);
+        assert_eq!(row["hash_bits"] == 32, here, "{row}");
     }
     assert_eq!(rows[0]["model"], "resnet50");
     assert_eq!(rows[1]["hash"], "md5:4d473c1dd8becc155b73f8504c6f6626");
     let text = run(&place, "weights list", "").ok().out;
     assert!(text.contains(&format!("in {}", path.display())), "{text}");
+    let partly: Vec<&str> = text.lines().filter(|line| line.contains("bits")).collect();
+    assert_eq!(partly.len(), 1, "{text}");
+    assert!(partly[0].contains("only 32 of 256 bits are known and checked"), "{text}");
     // What another program keeps is found as well.
     fs::create_dir_all(place.path("torch/hub/checkpoints")).unwrap();
     let other = place.path("torch/hub/checkpoints").join(FILE);
@@ -136,7 +149,7 @@ fn a_machine_without_any_network() {
     }
     let possible = Command::new("unshare").args(["-rn", "true"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|status| status.success()) {
-        support::skip::skipped("unshare cannot take the network away here");
+        skip::skipped("unshare cannot take the network away here");
         return;
     }
     let folder = place.path("cache/weights").display().to_string();
@@ -250,7 +263,7 @@ fn disks_that_are_full_or_cannot_be_written() {
         unshare.output()
     };
     if !inside("true").is_ok_and(|output| output.status.success()) {
-        support::skip::skipped("a small disk cannot be mounted here");
+        skip::skipped("a small disk cannot be mounted here");
         return;
     }
     let script = format!(

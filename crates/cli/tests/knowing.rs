@@ -127,7 +127,9 @@ fn explain_image_draws_a_map_of_any_class() {
     let line = format!("explain-image {MODEL} data/red/003.png --json");
     let own = place.run(&format!("{line} --out own.png")).ok().json();
     let blue = place.run(&format!("{line} --out blue.png --class blue")).ok().json();
-    assert_eq!(blue["class"], "blue");
+    assert_eq!((&blue["class"], &blue["index"]), (&"blue".into(), &0.into()));
+    let classes = ["blue", "green", "red"];
+    assert_eq!(own["class"], classes[own["index"].as_u64().unwrap() as usize]);
     assert!(number(&own["probability"]) >= number(&blue["probability"]));
     let map = own["map"].as_array().unwrap();
     assert_eq!((map.len(), map[0].as_array().unwrap().len()), (4, 4));
@@ -159,8 +161,26 @@ fn predict_writes_files_and_fails_where_an_image_cannot_be_read() {
     assert_eq!(array[0]["top"].as_array().unwrap().len(), 2);
     assert_eq!(read(&place, "p.jsonl").lines().count(), 60);
     let csv = read(&place, "p.csv");
-    assert!(csv.starts_with("image,class,probability,class2,probability2\n"));
+    assert!(csv.starts_with("image,class,index,probability,class2,index2,probability2\n"));
     assert_eq!(csv.lines().count(), 61);
+    // An index is the position in the model's own list, everywhere the same.
+    let model = place.run(&format!("weights inspect {MODEL} --json")).ok().json();
+    let index = |class: &Value| {
+        let names = model["class_names"].as_array().unwrap();
+        names.iter().position(|name| name == class).unwrap()
+    };
+    for (line, row) in lines.iter().zip(csv.lines().skip(1)) {
+        assert_eq!(line["index"], index(&line["class"]), "{line}");
+        for choice in line["top"].as_array().unwrap() {
+            assert_eq!(choice["index"], index(&choice["class"]), "{line}");
+        }
+        let cells: Vec<&str> = row.split(',').collect();
+        assert_eq!(cells[2], line["index"].to_string());
+        assert_eq!(cells[5], line["top"][1]["index"].to_string());
+    }
+    assert_eq!(array[7]["index"], lines[7]["index"]);
+    let unsure = place.run(&format!("predict {MODEL} data/red/000.png --json --threshold 1")).ok();
+    assert!(unsure.json()["index"].is_null() && unsure.json()["top"][0]["index"].is_u64());
     let parquet = fs::read(place.path("p.parquet")).unwrap();
     assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
 

@@ -72,6 +72,7 @@
 
 mod data;
 mod engine;
+mod guard;
 mod measure;
 mod net;
 mod session;
@@ -83,8 +84,10 @@ mod control;
 pub mod error;
 pub mod export;
 pub mod hub;
+pub mod memory;
 pub mod nearest;
 mod numbers;
+pub mod range;
 pub mod report;
 pub mod task;
 

@@ -4,6 +4,8 @@
 mod place;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::io::Write;

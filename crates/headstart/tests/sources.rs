@@ -359,7 +359,100 @@ fn a_path_of_many_folders_takes_no_memory() {
     let limits = Limits { encoded_bytes: 1 << 18, ..Limits::default() };
     let options = DataOptions { limits, ..DataOptions::default() };
     let text = words(open(dir.path().join("x.tar"), &options));
-    assert!(text.contains("of images and names"), "{text}");
+    assert!(text.contains("of images, names and labels"), "{text}");
+}
+
+/// What opening says with a megabyte for names, labels and encoded images.
+fn within_a_megabyte(path: &Path) -> headstart::Result<Dataset> {
+    let limits = Limits { encoded_bytes: 1 << 20, ..Limits::default() };
+    open(path, &DataOptions { validation_split: 0.0, limits, ..DataOptions::default() })
+}
+
+#[test]
+fn names_and_labels_count_as_memory_wherever_they_come_from() {
+    let dir = tempdir().unwrap();
+    let images = [png(4, 3, [1, 2, 3]), png(4, 3, [3, 2, 1])];
+    let good: [(&str, &[u8]); 4] =
+        [("0.png", &images[0]), ("0.cls", b"a"), ("1.png", &images[1]), ("1.cls", b"b")];
+    let refused = |path: &Path| {
+        let error = words(within_a_megabyte(path));
+        assert!(error.contains("more than 1 MiB of images, names and labels"), "{error}");
+        // It is the memory alone that is wrong.
+        assert_eq!(plain(path).unwrap().train.len(), 2, "{}", path.display());
+    };
+    let many: Vec<String> = (0..9000).map(|i| i.to_string()).collect();
+    let with = |name: &str, more: &mut dyn Iterator<Item = (String, &[u8])>| {
+        let more: Vec<(String, &[u8])> = more.collect();
+        let more = more.iter().map(|(name, bytes)| (name.as_str(), *bytes));
+        write(dir.path(), name, &shard(&good.into_iter().chain(more).collect::<Vec<_>>()));
+        dir.path().join(name)
+    };
+    // Labels without images: few of them and long, and many and short.
+    let long = "x".repeat(4000);
+    refused(&with("long.tar", &mut (0..300).map(|i| (format!("no{i}.cls"), long.as_bytes()))));
+    refused(&with("many.tar", &mut many.iter().map(|i| (format!("no{i}.cls"), &b"0"[..]))));
+    // Names of what is left out.
+    refused(&with("out.tar", &mut many.iter().map(|i| (format!("../{i}.png"), &b""[..]))));
+    let deep = "d/".repeat(40);
+    refused(&with("deep.tar", &mut many.iter().map(|i| (format!("{deep}{i}.png"), &b""[..]))));
+    // Names and labels of all shards together.
+    for i in 0..2 {
+        let name = format!("set/{i}.tar");
+        with(&name, &mut (0..150).map(|k| (format!("no{i}-{k}.cls"), long.as_bytes())));
+        assert!(within_a_megabyte(&dir.path().join(name)).is_ok());
+    }
+    let error = words(within_a_megabyte(&dir.path().join("set")));
+    assert!(error.contains("more than 1 MiB"), "{error}");
+    // Rows and files, most of which are no images.
+    let rows: String = many.iter().map(|i| format!("{i},x\n")).collect();
+    write(dir.path(), "m/0.png", &images[0]);
+    write(dir.path(), "m/1.png", &images[1]);
+    let text = format!("path,label\n0.png,a\n1.png,b\n{rows}");
+    write(dir.path(), "m/manifest.csv", text.as_bytes());
+    refused(&dir.path().join("m/manifest.csv"));
+    fill(dir.path(), "folder/a", 1);
+    fill(dir.path(), "folder/b", 1);
+    many.iter().take(4000).for_each(|i| write(dir.path(), &format!("folder/a/{i}.txt"), b""));
+    refused(&dir.path().join("folder"));
+    write(dir.path(), "named/0.tar", &shard(&good));
+    write(dir.path(), "named/classes.txt", &b"a\nb\n".repeat(20 << 20));
+    let error = words(plain(&dir.path().join("named")));
+    assert!(error.contains("classes.txt: expected at most 67108864 bytes"), "{error}");
+}
+
+#[test]
+fn what_is_no_image_does_not_stay_in_memory() {
+    let dir = tempdir().unwrap();
+    // Each is a third of the limit, and deflates to nothing.
+    let zeros = [&[0xff, 0xd8, 0xff][..], &vec![0; 350 << 10]].concat();
+    let names: Vec<String> = (0..9).map(|i| format!("a/{i}.jpg")).collect();
+    let images = [png(4, 3, [1, 2, 3]), png(4, 3, [3, 2, 1])];
+    let mut entries: Vec<(&str, &[u8])> = vec![("a/0.png", &images[0]), ("b/1.png", &images[1])];
+    entries.extend(names.iter().map(|name| (name.as_str(), &zeros[..])));
+    write(dir.path(), "x.tar.gz", &tar_gz(&entries));
+    let data = within_a_megabyte(&dir.path().join("x.tar.gz")).unwrap();
+    assert_eq!((data.train.len(), data.skipped.len()), (2, 9));
+    assert!(reasons(&data)[0].starts_with("a/0.jpg: a file that ends within its header"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_reach_one_folder_in_many_ways_end() {
+    let dir = tempdir().unwrap();
+    // Two links a level to the next level: 2^28 ways to the images at their end.
+    for level in 0..28 {
+        let folder = dir.path().join(format!("many/{level}"));
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["a", "b"] {
+            std::os::unix::fs::symlink(format!("../{}", level + 1), folder.join(name)).unwrap();
+        }
+    }
+    fill(dir.path(), "many/28", 1);
+    let error = words(plain(&dir.path().join("many/0")));
+    assert!(error.contains("more than 16 links"), "{error}");
+    // Some ways are followed.
+    let data = plain(&dir.path().join("many/27")).unwrap();
+    assert_eq!(names(&data.train), ["a/000.png", "b/000.png"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. Those of one row may not import each other.
 const WINGS: [&[&str]; 10] = [
-    &["atomic", "control", "error", "nearest", "numbers", "task"],
+    &["atomic", "control", "error", "guard", "memory", "nearest", "numbers", "range", "task"],
     &["data"],
     &["net"],
     &["measure"],

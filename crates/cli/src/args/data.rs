@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use headstart::range;
 
 use super::choices::{Interp, Prec};
+use super::values::within;
 
 /// What to do with a data set.
 #[derive(Debug, Args)]
@@ -48,16 +50,16 @@ pub struct DataCheck {
     #[arg(long, value_name = "imagenet|cifar10|FILE", requires = "labels")]
     pub weights: Option<String>,
     /// Resize images to this size, where --model names a net
-    #[arg(long, value_name = "PIXELS", requires = "labels")]
+    #[arg(long, value_name = "PIXELS", requires = "labels", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// How images are resized, where --model names a net
     #[arg(long, value_enum, requires = "labels")]
     pub interpolation: Option<Interp>,
     /// Folds of the cross-validation
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "labels")]
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "labels", value_parser = within::<usize>(range::FOLDS))]
     pub folds: usize,
     /// Seed of the folds
-    #[arg(long, value_name = "N", default_value_t = 42, requires = "labels")]
+    #[arg(long, value_name = "N", default_value_t = 42, requires = "labels", value_parser = within::<u32>(range::SEED))]
     pub seed: u32,
     /// Arithmetic of the net
     #[arg(long, value_enum, default_value_t = Prec::Auto, requires = "labels")]
@@ -72,6 +74,6 @@ pub struct DataCheck {
     #[arg(long)]
     pub json: bool,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use headstart::range;
 
 use super::use_model::Parts;
+use super::values::within;
 
 /// What to export, and as what.
 #[derive(Debug, Args)]
@@ -27,10 +29,10 @@ pub struct Export {
     #[arg(long, value_name = "PATH", requires = "int8")]
     pub data: Option<String>,
     /// For --int8: number of training images that the value ranges are measured on
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = within::<usize>(range::CALIBRATION_IMAGES))]
     pub calibration_images: usize,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Print the result as JSON
     #[arg(long)]

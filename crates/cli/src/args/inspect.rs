@@ -1,8 +1,10 @@
 //! Flags of the commands that show what a net is and does.
 
 use clap::Args;
+use headstart::range;
 
 use super::choices::{PhaseArg, Prec};
+use super::values::within;
 
 /// Settings of a listing.
 #[derive(Debug, Args)]
@@ -13,13 +15,13 @@ pub struct Summary {
     #[arg(long, value_name = "INDEX|NAME")]
     pub fine_tune_at: Option<String>,
     /// Add a head for this many classes [default with --fine-tune-at: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::CLASSES))]
     pub classes: Option<usize>,
     /// Height and width of the images that enter the net [default: what it was trained on]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// Upsample images by this factor before the net
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: Option<usize>,
     /// Print a JSON array of layers
     #[arg(long)]
@@ -45,7 +47,7 @@ pub struct Bench {
     #[command(flatten)]
     pub work: Work,
     /// Repetitions, of which the median counts
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = within::<usize>(range::REPEAT))]
     pub repeat: usize,
     /// Print as JSON
     #[arg(long)]
@@ -56,7 +58,7 @@ pub struct Bench {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Print as JSON
     #[arg(long)]
@@ -79,22 +81,22 @@ pub struct Work {
     #[arg(long)]
     pub cached: bool,
     /// Batch size
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: usize,
     /// Height and width of images before upsampling
-    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 32, value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: usize,
     /// Upsampling factor
-    #[arg(long, value_name = "FACTOR", default_value_t = 7)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 7, value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: usize,
     /// Classes of the head
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = within::<usize>(range::CLASSES))]
     pub classes: usize,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
 }
 

@@ -10,6 +10,7 @@ mod hub;
 mod inspect;
 mod train;
 mod use_model;
+mod values;
 
 use clap::{Parser, Subcommand};
 
@@ -78,4 +79,48 @@ pub enum Command {
     Completions(Completions),
     /// Write the manual pages
     Man(Man),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    /// What flags call a whole number or a time.
+    const NUMBERS: [&str; 9] =
+        ["N", "K", "MB", "SECONDS", "PIXELS", "FACTOR", "STEPS", "TIME", "COUNT"];
+
+    /// Tries every flag below `command` that takes a number with numbers that no setting has; the number of flags.
+    fn try_flags(command: &clap::Command, path: &[String]) -> usize {
+        let mut tried = 0;
+        for arg in command.get_arguments() {
+            let names = arg.get_value_names().unwrap_or_default();
+            let (Some(long), true) =
+                (arg.get_long(), names.iter().any(|name| NUMBERS.contains(&name.as_str())))
+            else {
+                continue;
+            };
+            tried += 1;
+            for bad in ["18446744073709551615", "18446744073709551616", "-1", "1e30", "1.5", ""] {
+                let flag = format!("--{long}={bad}");
+                let words = path.iter().cloned().chain([flag.clone()]);
+                let error = super::command().try_get_matches_from(words).unwrap_err();
+                let text = error.to_string();
+                assert_eq!(error.kind(), ErrorKind::ValueValidation, "{path:?} {flag}: {text}");
+                for part in [bad, &format!("--{long}"), "expected a "] {
+                    assert!(text.contains(part), "no {part:?} for {flag} in: {text}");
+                }
+            }
+        }
+        for inner in command.get_subcommands() {
+            let path = [path, &[inner.get_name().to_string()]].concat();
+            tried += try_flags(inner, &path);
+        }
+        tried
+    }
+
+    #[test]
+    fn every_number_has_a_range_that_its_message_says() {
+        let tried = try_flags(&super::command(), &["headstart".to_string()]);
+        assert!(tried > 60, "{tried}");
+    }
 }

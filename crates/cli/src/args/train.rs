@@ -6,9 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use headstart::augment::List;
 use headstart::config::Unfreeze;
+use headstart::range;
 use headstart::recipe::RecipeName;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
+use super::values::{budget, within};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
 /// --data and --model the defaults are made for the digits inside the program, which train in about
@@ -30,13 +32,13 @@ pub struct Train {
     pub weights: Option<String>,
     /// Epochs of the head over the frozen net, or of everything with --weights none and no
     /// --fine-tune-at [default: 5]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::EPOCHS))]
     pub epochs: Option<usize>,
     /// First layer to fine-tune, as `headstart summary` lists them [default: do not fine-tune]
     #[arg(long, value_name = "INDEX|NAME")]
     pub fine_tune_at: Option<String>,
     /// Epochs of fine-tuning [default: 5]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::FINE_TUNE_EPOCHS))]
     pub fine_tune_epochs: Option<usize>,
     /// List all phases instead: head or the first layer that trains (a layer, block or stage of
     /// `headstart summary`), with epochs; each phase starts at an earlier layer than the one before
@@ -47,14 +49,14 @@ pub struct Train {
     #[arg(long)]
     pub freeze_bn: bool,
     /// Batch size [default: 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: Option<usize>,
     /// Accumulate gradients over this many batches for one update, which takes their mean [default: 1]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = within::<usize>(range::ACCUMULATE))]
     pub accumulate: Option<usize>,
     /// Cut every batch into this many replicas, whose gradients are averaged; each has its own batch norm
     /// statistics, as in data-parallel training [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::REPLICAS))]
     pub replicas: Option<usize>,
     /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
@@ -105,10 +107,10 @@ pub struct Train {
     #[arg(long, value_name = "FACTOR")]
     pub schedule_factor: Option<f32>,
     /// Epochs between two drops of a step schedule [default: a third of each phase]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::STEP_EPOCHS))]
     pub step_epochs: Option<usize>,
     /// Epochs without a lower loss before a plateau schedule drops [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::PLATEAU_PATIENCE))]
     pub plateau_patience: Option<usize>,
     /// Smallest learning rate of a plateau schedule [default: 0]
     #[arg(long, value_name = "RATE")]
@@ -119,7 +121,7 @@ pub struct Train {
     pub monitor: Option<Watched>,
     /// End a phase after this many epochs without improvement, and restore the weights of its best epoch
     /// [default: train all epochs and continue from the last]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::PATIENCE))]
     pub patience: Option<usize>,
     /// By how much the metric must improve on the best to count [default: 0; for plateau 0.0001]
     #[arg(long, value_name = "D")]
@@ -170,10 +172,10 @@ pub struct Train {
     /// Upsample images by this factor inside the net, by nearest neighbour; all images must have one
     /// size. --image-size 224 --interpolation bicubic is slower to load and more accurate on small
     /// images (CIFAR-10, linear head on 4,000 images: 0.79 instead of 0.69)
-    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
+    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size", value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: Option<usize>,
     /// Resize images to this height and width [default: what the net was trained on]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
@@ -202,26 +204,26 @@ pub struct Train {
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
     /// Seed of every random choice [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
     /// Train on at most this many images, every class in proportion
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::LIMIT))]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
     /// Threads; results do not depend on it [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
     /// Most megabytes of memory for cached features of the frozen layers [default: half of the free memory]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = within::<u64>(range::CACHE_MEMORY))]
     pub cache_memory: Option<u64>,
     /// Folder of the features that are cached for later runs [default: features in headstart's cache
     /// folder, $HEADSTART_CACHE]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Most megabytes of that folder; the least recently used features are removed first [default: 32768]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = within::<u64>(range::CACHE_DISK))]
     pub cache_disk: Option<u64>,
     /// Neither write nor use cached features on disk
     #[arg(long, conflicts_with_all = ["cache_dir", "cache_disk"])]
@@ -240,7 +242,7 @@ pub struct Train {
     pub resume: Option<PathBuf>,
     /// Write a checkpoint for --resume every this many seconds, besides the one after each epoch
     /// [default: 60, or less often where that would take more than a fiftieth of the time]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(range::SAVE_EVERY))]
     pub save_every: Option<u64>,
     /// Read settings from a file, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
@@ -250,7 +252,7 @@ pub struct Train {
     #[arg(long, value_name = "auto|article|quick|best", conflicts_with_all = ["config", "resume", "upsample"])]
     pub recipe: Option<RecipeName>,
     /// How long a run by --recipe may take, such as 20m or 1h30m [default: 20m; for best 2h]
-    #[arg(long, value_name = "TIME", requires = "recipe", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", requires = "recipe", value_parser = budget)]
     pub budget: Option<Duration>,
     /// Print the result as JSON
     #[arg(long)]
@@ -277,28 +279,28 @@ pub struct LrFind {
     #[arg(long, value_name = "INDEX|NAME")]
     pub fine_tune_at: Option<String>,
     /// Batch size [default: 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: Option<usize>,
     /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
     /// Resize images to this height and width [default: what the net was trained on]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
     /// Seed of every random choice [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
     /// Train on at most this many images, every class in proportion
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::LIMIT))]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
     /// Learning rate of the first step
     #[arg(long, value_name = "RATE", default_value_t = 1e-7)]
@@ -307,7 +309,7 @@ pub struct LrFind {
     #[arg(long, value_name = "RATE", default_value_t = 10.0)]
     pub end: f32,
     /// Number of steps; the test ends earlier if the loss diverges
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = within::<usize>(range::TEST_STEPS))]
     pub steps: usize,
     /// Picture of the loss by learning rate
     #[arg(long, value_name = "FILE", default_value = "lr_find.png")]
@@ -329,7 +331,7 @@ pub struct Recipe {
     #[arg(long, value_name = "auto|article|quick|best", default_value_t)]
     pub recipe: RecipeName,
     /// How long training may take, such as 20m or 1h30m [default: 20m; for best 2h, for quick no limit]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = budget)]
     pub budget: Option<Duration>,
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
@@ -338,7 +340,7 @@ pub struct Recipe {
     #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Height and width of images before the net [default: chosen]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// Fraction of the training images held out for validation [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
@@ -347,19 +349,19 @@ pub struct Recipe {
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
     /// Seed of every random choice [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
     /// Train on at most this many images, every class in proportion
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::LIMIT))]
     pub limit: Option<usize>,
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
     /// Most megabytes of memory for cached features of the frozen layers [default: half of the free memory]
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = within::<u64>(range::CACHE_MEMORY))]
     pub cache_memory: Option<u64>,
     /// Print the result as JSON
     #[arg(long)]

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use headstart::dataset::DataOptions;
+use headstart::range;
 
 use super::choices::{Interp, Pre, Prec, Split};
+use super::values::within;
 
 /// Which images of a data set.
 #[derive(Debug, Args)]
@@ -20,7 +22,7 @@ pub struct Parts {
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     pub test_split: f64,
     /// Seed of those splits
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = within::<u32>(range::SEED))]
     pub seed: u32,
 }
 
@@ -54,30 +56,30 @@ pub struct Evaluate {
     #[command(flatten)]
     pub parts: Parts,
     /// Batch size
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: usize,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Fit a temperature on the validation images and store it in the model file, for calibrated
     /// probabilities
     #[arg(long)]
     pub calibrate: bool,
     /// Bootstrap resamples for the confidence intervals, 0 for none
-    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES)]
+    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES, value_parser = within::<usize>(range::BOOTSTRAP))]
     pub bootstrap: usize,
     /// Seed of the resamples
-    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::SEED)]
+    #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::SEED, value_parser = within::<u32>(range::SEED))]
     pub bootstrap_seed: u32,
     /// Write a web page with the worst mistakes and the most confused classes
     #[arg(long, value_name = "FILE.html")]
     pub gallery: Option<PathBuf>,
     /// Number of worst mistakes in the gallery; each of the most confused pairs of classes has a row
     /// besides
-    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = within::<usize>(range::GALLERY_SIZE))]
     pub gallery_size: usize,
     /// Folder for report.json, report.txt, the confusion matrix and the reliability diagram
     #[arg(long, value_name = "DIR")]
@@ -100,7 +102,7 @@ pub struct Predict {
     #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Classes to print for each image
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = within::<usize>(range::TOP_K))]
     pub top_k: usize,
     /// How images are resized [default: as in training]
     #[arg(long, value_enum)]
@@ -118,12 +120,13 @@ pub struct Predict {
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub output: Option<PathBuf>,
     /// Batch size
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: usize,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
-    /// Print one JSON object per image
+    /// Print one JSON object per image: class, index (its position in the model's list of classes, from 0), probability,
+    /// and the same of the --top-k most probable
     #[arg(long)]
     pub json: bool,
 }
@@ -149,10 +152,10 @@ pub struct Features {
     #[arg(long, value_enum, default_value_t = Split::All)]
     pub split: Split,
     /// Upsample images by this factor, where MODEL names a net
-    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size")]
+    #[arg(long, value_name = "FACTOR", conflicts_with = "image_size", value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: Option<usize>,
     /// Resize images to this size, where MODEL names a net
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// How images are resized, where MODEL names a net
     #[arg(long, value_enum)]
@@ -161,13 +164,13 @@ pub struct Features {
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
     /// At most this many images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::LIMIT))]
     pub limit: Option<usize>,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Print what was written as JSON
     #[arg(long)]
@@ -191,7 +194,7 @@ pub struct ExplainImage {
     #[arg(long, value_name = "imagenet|FILE")]
     pub weights: Option<String>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
@@ -212,7 +215,7 @@ pub struct Similar {
     #[arg(long, value_name = "PATH")]
     pub data: String,
     /// Number of nearest images to name
-    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = within::<usize>(range::TOP_K))]
     pub top_k: usize,
     /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
     #[arg(long, value_name = "imagenet|FILE")]
@@ -221,7 +224,7 @@ pub struct Similar {
     #[arg(long, value_name = "FILE.html")]
     pub html: Option<PathBuf>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
@@ -243,7 +246,7 @@ pub struct Probe {
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Resize images to this size, where MODEL names a net
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
     /// How images are resized, where MODEL names a net
     #[arg(long, value_enum)]
@@ -255,10 +258,10 @@ pub struct Probe {
     #[arg(long, value_name = "L2", default_value_t = 3e-4)]
     pub l2: f64,
     /// At most this many training images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::LIMIT))]
     pub limit: Option<usize>,
     /// Threads [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]

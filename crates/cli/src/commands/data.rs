@@ -5,7 +5,6 @@ use headstart::atomic::write_bytes;
 use headstart::config::TrainConfig;
 use headstart::dataset::{self, DataOptions, Dataset, Limits};
 use headstart::inspect::{self, Inspection, LabelCheck};
-use headstart::job::check_threads;
 use headstart::label_issues::LabelOptions;
 use headstart::run::DiskCache;
 use headstart::source::is_file;
@@ -26,7 +25,6 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 
 /// Checks a data set and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
-    check_threads(args.threads).map_err(Failure::Usage)?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {

@@ -49,7 +49,12 @@ fn print(d: &Doctor) -> Result<(), Error> {
     row("native bf16", bf16, if d.cpu.native_bf16 { "" } else { change })?;
     row(
         "memory",
-        &format!("{} free of {}", bytes(d.memory.available), bytes(d.memory.total)),
+        &format!(
+            "{} free of {}{}",
+            bytes(d.memory.available),
+            bytes(d.memory.total),
+            if d.memory.limited { ", the limit of this container" } else { "" }
+        ),
         &format!(
             "cached features take at most {}; --cache-memory changes it",
             bytes(d.memory.cache_memory)

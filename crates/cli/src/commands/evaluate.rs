@@ -24,9 +24,6 @@ use crate::{interrupt, output};
 
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
-    if args.batch_size == 0 {
-        return Err(Failure::Usage(Error::invalid("--batch-size", "at least 1", "0", "")));
-    }
     if args.calibrate && !is_file(&args.model) {
         let hint = "train a model, or give a model file";
         let found = args.model.clone();

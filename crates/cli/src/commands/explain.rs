@@ -33,18 +33,6 @@ pub fn run(args: &Explain) -> Result<(), Failure> {
 
 /// The net and phase that the flags describe, randomly initialised.
 pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
-    let usage = |what: &str, expected: &str, found: usize| {
-        Err(Failure::Usage(Error::invalid(what, expected, found.to_string(), "")))
-    };
-    if !(1..=4096).contains(&args.batch_size) {
-        return usage("--batch-size", "1 to 4096", args.batch_size);
-    }
-    if args.classes < 2 || args.classes > 100_000 {
-        return usage("--classes", "2 to 100000", args.classes);
-    }
-    if !(1..=4096).contains(&args.image_size) || !(1..=64).contains(&args.upsample) {
-        return usage("--image-size", "1 to 4096, upsampled at most 64 times", args.image_size);
-    }
     if args.cached && !matches!(args.phase, PhaseArg::Head | PhaseArg::FineTune) {
         return Err(Failure::Usage(Error::invalid(
             "--cached",

@@ -3,7 +3,7 @@
 use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::gradcam::{GradCam, enlarged, enter, overlay, png};
-use headstart::image::decode;
+use headstart::image;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ struct Explained<'a> {
     image: String,
     file: String,
     class: &'a str,
+    /// The class's position in the model's list of classes, from 0.
+    index: usize,
     probability: f32,
     /// Rows of the heat map, which covers the whole image.
     map: Vec<&'a [f32]>,
@@ -36,8 +38,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
         })
     });
     let class = class.transpose()?;
-    let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
-    let image = decode(&args.image, &bytes)?;
+    let image = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let heat = GradCam::new(&model, &device)?.heat(&enter(&model, &image)?, class)?;
     write_bytes(&args.out, &png(&overlay(&enlarged(&image, LEAST)?, &heat))?)?;
@@ -45,7 +46,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
     if args.json {
         let map = heat.values.chunks_exact(heat.width).collect();
-        output::json(&Explained { image, file, class, probability, map })?;
+        output::json(&Explained { image, file, class, index: heat.class, probability, map })?;
     } else {
         output::line(format!("{image}: {class} {probability:.4}"))?;
         output::line(file)?;

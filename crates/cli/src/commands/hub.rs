@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use headstart::Error;
-use headstart::hub::{Algorithm, Asset, Content, Hub, Watch, sources};
+use headstart::hub::{Asset, Content, Hub, Watch, sources};
 use headstart::inference::Control;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
 
 use crate::args::{DataGet, Weights, WeightsCommand, WeightsGet, WeightsList};
-use crate::download::Download;
+use crate::download::{DAMAGE_ALONE, Download};
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,6 +25,10 @@ struct Row {
     size: u64,
     /// `md5:` or `sha256:` and its digits, or the first of them.
     hash: String,
+    /// Bits of the hash that are known and checked.
+    hash_bits: usize,
+    /// Bits that the hash has: where they are more, the check guards against damage alone.
+    hash_bits_in_all: usize,
     /// Where it is on this machine, with the right hash.
     path: Option<PathBuf>,
 }
@@ -64,12 +68,20 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
         let url = hub.url(&asset);
         let Asset { file, digest, size, content, .. } = asset;
         let Content::Weights { model, variant, top } = content else { continue };
-        let algorithm = match digest.algorithm {
-            Algorithm::Md5 => "md5",
-            Algorithm::Sha256 => "sha256",
-        };
-        let hash = format!("{algorithm}:{}", digest.hex);
-        rows.push(Row { model, variant, top, file, url, size, hash, path });
+        let hash = format!("{}:{}", digest.algorithm.name(), digest.hex);
+        let (hash_bits, hash_bits_in_all) = (digest.known_bits(), digest.algorithm.bits());
+        rows.push(Row {
+            model,
+            variant,
+            top,
+            file,
+            url,
+            size,
+            hash,
+            hash_bits,
+            hash_bits_in_all,
+            path,
+        });
     }
     if args.json {
         output::json(&rows)?;
@@ -77,9 +89,14 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
     }
     output::line(format!("{:21}  {:11}  {:>6}  file and hash", "model", "variant", "MB"))?;
     for row in rows {
-        let Row { model, variant, file, size, hash, path, .. } = row;
+        let Row { model, variant, file, size, hash, path, hash_bits, hash_bits_in_all, .. } = row;
         output::line(format!("{model:21}  {variant:11}  {:>6}  {file}", size.div_ceil(1_000_000)))?;
         output::line(format!("{:44}{hash}", ""))?;
+        if hash_bits < hash_bits_in_all {
+            let known =
+                format!("only {hash_bits} of {hash_bits_in_all} bits are known and checked");
+            output::line(format!("{:44}{known}: {DAMAGE_ALONE}", ""))?;
+        }
         if let Some(path) = path {
             output::line(format!("{:44}in {}", "", path.display()))?;
         }

@@ -1,5 +1,6 @@
 //! `headstart predict`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use headstart::Error;
@@ -42,8 +43,9 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         match answer {
             Ok(p) => {
                 let ranked = model.card.task.ranked(p, args.top_k).into_iter();
-                let choice = |(k, probability): (usize, f32)| Choice {
-                    class: classes[k].clone(),
+                let choice = |(index, probability): (usize, f32)| Choice {
+                    class: classes[index].clone(),
+                    index,
                     probability,
                 };
                 let choices = ranked.map(choice).collect();
@@ -82,17 +84,9 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
 }
 
 fn check(args: &Predict) -> Result<(), Failure> {
-    let usage = |what: &str, expected: &str, found: String| {
-        Err(Failure::Usage(Error::invalid(what, expected, found, "")))
-    };
-    if args.top_k == 0 {
-        return usage("--top-k", "at least 1", "0".into());
-    }
-    if args.batch_size == 0 {
-        return usage("--batch-size", "at least 1", "0".into());
-    }
     if let Some(p) = args.threshold.filter(|p| !(0.0..=1.0).contains(p)) {
-        return usage("--threshold", "a probability from 0 to 1", p.to_string());
+        let error = Error::invalid("--threshold", "a probability from 0 to 1", p.to_string(), "");
+        return Err(Failure::Usage(error));
     }
     if let Some(path) = &args.output {
         check_predictions_ending(path).map_err(Failure::Usage)?;
@@ -108,7 +102,7 @@ fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     if args.threshold.is_some_and(|p| prediction.probability < p) {
         output::line(format!("  {}", prediction.class))?;
     }
-    for Choice { class, probability } in &prediction.top {
+    for Choice { class, probability, .. } in &prediction.top {
         output::line(format!("  {probability:.4}  {class}"))?;
     }
     Ok(())
@@ -119,7 +113,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            below(path, 0, &mut files)?;
+            below(path, 0, &mut HashSet::new(), &mut files)?;
         } else {
             files.push(path.clone());
         }
@@ -131,10 +125,16 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+/// Links may lead in circles, and to one folder in many ways: each folder is looked at once, under its first name.
+fn below(
+    folder: &Path,
+    depth: usize,
+    seen: &mut HashSet<PathBuf>,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
     const KNOWN: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
-    // Links may lead in circles.
-    if depth > 32 {
+    let real = folder.canonicalize().map_err(Error::io("read", folder))?;
+    if depth > 32 || !seen.insert(real) {
         return Ok(());
     }
     let mut entries = Vec::new();
@@ -145,7 +145,7 @@ fn below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Er
     for path in entries {
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         if path.is_dir() {
-            below(&path, depth + 1, files)?;
+            below(&path, depth + 1, seen, files)?;
         } else if ending.is_some_and(|e| KNOWN.contains(&e.as_str())) {
             files.push(path);
         }

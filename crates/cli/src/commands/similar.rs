@@ -4,7 +4,7 @@ use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::dataset::DataOptions;
 use headstart::gradcam::enter;
-use headstart::image::decode;
+use headstart::image;
 use headstart::inference::{executor, read_floats, values};
 use headstart::job::open_with;
 use headstart::report::{Captioned, neighbours};
@@ -27,12 +27,8 @@ struct Found<'a> {
 
 /// Names the images of a data set whose features are most similar to those of an image, by cosine.
 pub fn run(args: &Similar) -> Result<(), Failure> {
-    if args.top_k == 0 {
-        return Err(Failure::Usage(Error::invalid("--top-k", "at least 1", "0", "")));
-    }
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let bytes = std::fs::read(&args.image).map_err(Error::io("read", &args.image))?;
-    let query = decode(&args.image, &bytes)?;
+    let query = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let node = model.pooled();
     let mut one = executor(&model, &device, 1, &[0], &[node])?;

@@ -14,7 +14,7 @@ pub fn run(args: &Summary) -> Result<(), Failure> {
     // The Keras tutorial's images: 32 pixels, upsampled to the net's own size.
     let (size, upsample) = match (args.image_size, args.upsample, &args.fine_tune_at) {
         (None, None, Some(_)) if recipe.image_size % 32 == 0 => (32, recipe.image_size / 32),
-        (None, Some(factor), _) => (recipe.image_size.div_ceil(factor.max(1)), factor),
+        (None, Some(factor), _) => (recipe.image_size.div_ceil(factor), factor),
         (size, factor, _) => (size.unwrap_or(recipe.image_size), factor.unwrap_or(1)),
     };
     let around = Surroundings { height: size, width: size, preprocess: None, upsample, classes };

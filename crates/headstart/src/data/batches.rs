@@ -19,17 +19,17 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::data::augment::Augment;
 pub use crate::data::batch::{Batch, Mixed, Pixels};
 use crate::data::dataset::Subset;
-use crate::data::image::Resizer;
 pub use crate::data::image::Target;
+use crate::data::image::{MAX_PIXELS, MAX_SIDE, Resizer};
 use crate::data::split::{RandomState, split_mix_64};
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 
 /// How a [`Loader`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +139,10 @@ impl Shared {
             let spare = state.spare.pop().unwrap_or_default();
             drop(state);
             // A panic must reach the consumer as an error, or it would wait for ever.
-            let made = catch_unwind(AssertUnwindSafe(|| {
-                self.make(number, spare, &mut resizer, &mut scratch)
-            }))
-            .unwrap_or_else(|_| {
-                Err(Error::invalid("batch", "images that can be decoded", "a failed thread", ""))
+            let made = guarded(|| self.make(number, spare, &mut resizer, &mut scratch));
+            let made = made.unwrap_or_else(|panic| {
+                let found = format!("a failed thread ({panic})");
+                Err(Error::invalid("batch", "images that can be decoded", found, ""))
             });
             state = self.lock();
             state.ready.insert(number, made);
@@ -206,7 +205,7 @@ impl Loader {
         augment: Augment,
     ) -> Result<Loader> {
         let Target { height, width, .. } = options.target;
-        let fits = height.checked_mul(width).is_some_and(|n| n <= crate::data::image::MAX_PIXELS);
+        let fits = height.max(width) <= MAX_SIDE && height * width <= MAX_PIXELS;
         for (name, value) in [
             ("batch size", options.batch_size),
             ("image height", height),
@@ -220,7 +219,8 @@ impl Loader {
         }
         if !fits {
             let found = format!("{height}x{width}");
-            return Err(Error::invalid("image size", "at most 100 million pixels", found, ""));
+            let expected = format!("at most {MAX_PIXELS} pixels, {MAX_SIDE} on a side");
+            return Err(Error::invalid("image size", expected, found, ""));
         }
         if let Some(&past) = order.iter().find(|&&i| i >= subset.len()) {
             let expected = format!("positions below {}", subset.len());

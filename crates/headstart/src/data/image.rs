@@ -17,12 +17,14 @@ mod resize;
 mod target;
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 
-pub use header::{Format, Header, MAX_PIXELS};
+pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header};
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::Target;
@@ -62,7 +64,31 @@ impl<'a> Rgb8<'a> {
     }
 }
 
-/// Decodes a JPEG, PNG, WebP, GIF or BMP, recognised by content; `path` only names it in errors.
+/// Longest file that is read as an image.
+pub const MAX_FILE: u64 = 256 << 20;
+
+/// Reads an image file, as [`decode`] does its bytes.
+///
+/// # Errors
+/// If it cannot be read, is longer than [`MAX_FILE`] bytes, and as [`decode`].
+pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
+    let path = path.as_ref();
+    let read = || Error::io("read", path);
+    let file = File::open(path).map_err(read())?;
+    // What is no regular file has no length, so that both are looked at: the length and what comes.
+    let mut long = file.metadata().map_err(read())?.len() > MAX_FILE;
+    let mut bytes = Vec::new();
+    if !long {
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read())?;
+        long = bytes.len() as u64 > MAX_FILE;
+    }
+    if long {
+        return Err(unreadable(path, format!("a file of more than {} MiB", MAX_FILE >> 20)));
+    }
+    decode(path, &bytes)
+}
+
+/// Decodes a JPEG, PNG, WebP, GIF or BMP, told apart by content; `path` only names it in errors.
 ///
 /// The result is what Pillow's `ImageOps.exif_transpose(Image.open(..)).convert("RGB")` gives: the picture
 /// stands as its EXIF orientation says (in a PNG only an eXIf chunk before the pixels counts), grey is
@@ -74,7 +100,7 @@ impl<'a> Rgb8<'a> {
 /// Keras's `load_img` ignores the orientation; photos from telephones need it.
 ///
 /// # Errors
-/// On anything else, on more than [`MAX_PIXELS`] pixels, and on corrupt or truncated data.
+/// On anything else, on more than [`MAX_PIXELS`] pixels or [`MAX_SIDE`] on a side, and on corrupt or truncated data.
 pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
     decode_bytes(bytes).map_err(|reason| unreadable(path, reason))
 }
@@ -92,7 +118,7 @@ pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
 /// [`decode`], failing with only the reason.
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
     let header = read_header(&mut &bytes[..])?;
-    let pixels = guarded(header.format, || decode::pixels(bytes, &header))?;
+    let pixels = without_panic(header.format, || decode::pixels(bytes, &header))?;
     let Header { width, height, .. } = header;
     if pixels.len() != width * height * 3 {
         return Err(format!("{} bytes of pixels for {width}x{height}", pixels.len()));
@@ -101,11 +127,11 @@ pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
 }
 
 /// Runs a decoder. A defect in one must cost one image, not the process.
-fn guarded(
+fn without_panic(
     format: Format,
     decoder: impl FnOnce() -> Result<Vec<u8>, String>,
 ) -> Result<Vec<u8>, String> {
-    catch_unwind(AssertUnwindSafe(decoder))
+    guarded(decoder)
         .unwrap_or_else(|_| Err(format!("{format} data that the decoder cannot handle")))
 }
 
@@ -115,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_decoder_that_panics_costs_one_image() {
-        let reason = guarded(Format::Gif, || panic!("a defect")).unwrap_err();
+        let reason = without_panic(Format::Gif, || panic!("a defect")).unwrap_err();
         assert_eq!(reason, "GIF data that the decoder cannot handle");
-        assert_eq!(guarded(Format::Gif, || Ok(vec![1])), Ok(vec![1]));
+        assert_eq!(without_panic(Format::Gif, || Ok(vec![1])), Ok(vec![1]));
     }
 }

@@ -118,6 +118,7 @@ impl Executor {
         parameters: &Parameters,
         seed: u64,
     ) -> Result<Executor> {
+        plan.check_memory(&graph)?;
         let arena = Buffer::zeros(plan.arena);
         let states = plan.groups.iter().map(|_| State::default()).collect();
         let staged = vec![Vec::new(); plan.request.sources.len()];

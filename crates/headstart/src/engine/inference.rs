@@ -23,6 +23,7 @@ use crate::engine::plan::Request;
 use crate::error::{Error, Result};
 use crate::measure::metrics::Report;
 use crate::measure::rank::softmax;
+use crate::memory::room_for;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
 
@@ -99,6 +100,10 @@ pub fn features(
     let elements: Vec<usize> =
         nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
     let count = subset.len();
+    let all = elements.iter().fold(0u64, |sum, &n| sum.saturating_add(n as u64));
+    let bytes = all.saturating_mul(count as u64).saturating_mul(size_of::<f32>() as u64);
+    let hint = "take fewer images, or a later layer";
+    room_for(&format!("outputs of {count} images"), bytes, hint)?;
     let mut features = Features {
         tensors: nodes
             .iter()

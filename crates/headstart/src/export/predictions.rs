@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -25,6 +25,8 @@ pub struct Prediction {
     pub image: String,
     /// The most probable class, or [`UNKNOWN`].
     pub class: String,
+    /// Its position in the model's list of classes, from 0; none for [`UNKNOWN`].
+    pub index: Option<usize>,
     /// The greatest probability.
     pub probability: f32,
     /// The most probable classes, in falling order.
@@ -36,6 +38,8 @@ pub struct Prediction {
 pub struct Choice {
     /// Class name.
     pub class: String,
+    /// Its position in the model's list of classes, from 0.
+    pub index: usize,
     /// Its probability.
     pub probability: f32,
 }
@@ -44,11 +48,12 @@ impl Prediction {
     /// The prediction for an image; `choices` are its most probable classes, at least one. Where the first is
     /// less probable than `threshold`, the prediction is [`UNKNOWN`].
     pub fn new(image: String, choices: Vec<Choice>, threshold: f32) -> Prediction {
-        let (class, probability) = match choices.first() {
-            Some(c) if c.probability >= threshold => (c.class.clone(), c.probability),
-            other => (UNKNOWN.to_string(), other.map_or(0.0, |c| c.probability)),
+        let probability = choices.first().map_or(0.0, |c| c.probability);
+        let (class, index) = match choices.first() {
+            Some(c) if c.probability >= threshold => (c.class.clone(), Some(c.index)),
+            _ => (UNKNOWN.to_string(), None),
         };
-        Prediction { image, class, probability, top: choices }
+        Prediction { image, class, index, probability, top: choices }
     }
 }
 
@@ -86,7 +91,8 @@ pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
 /// Writes predictions in the format that the file's ending names, completely or not at all.
 ///
 /// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` and `.parquet` have the columns
-/// image, class, probability, and class and probability of the second to last choice (class2, probability2, ...).
+/// image, class, index, probability, and class, index and probability of the second to last choice (class2, index2,
+/// probability2, ...). An index is the position in the model's list of classes, from 0, and empty or null for [`UNKNOWN`].
 ///
 /// # Errors
 /// If the ending is unknown or the file cannot be written.
@@ -121,15 +127,16 @@ fn most_choices(predictions: &[Prediction]) -> usize {
 fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     let choices = most_choices(predictions);
-    let mut head = vec!["image".to_string(), "class".into(), "probability".into()];
+    let mut head: Vec<String> = ["image", "class", "index", "probability"].map(Into::into).into();
     for rank in 2..=choices {
-        head.extend([format!("class{rank}"), format!("probability{rank}")]);
+        head.extend(["class", "index", "probability"].map(|name| format!("{name}{rank}")));
     }
     writer.write_record(&head)?;
     for p in predictions {
-        let mut row = vec![p.image.clone(), p.class.clone(), p.probability.to_string()];
+        let index = p.index.map_or(String::new(), |index| index.to_string());
+        let mut row = vec![p.image.clone(), p.class.clone(), index, p.probability.to_string()];
         for c in p.top.iter().skip(1) {
-            row.extend([c.class.clone(), c.probability.to_string()]);
+            row.extend([c.class.clone(), c.index.to_string(), c.probability.to_string()]);
         }
         writer.write_record(&row)?;
     }
@@ -139,10 +146,15 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
 /// One row group, compressed with Snappy; ranks that an image lacks are null.
 fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
     let ranks = 2..=most_choices(predictions);
-    let optional = |k| format!("optional binary class{k} (UTF8); optional float probability{k};");
+    let optional = |k| {
+        format!(
+            "optional binary class{k} (UTF8); optional int32 index{k}; \
+             optional float probability{k};"
+        )
+    };
     let schema = parse_message_type(&format!(
         "message predictions {{ required binary image (UTF8); required binary class (UTF8); \
-         required float probability; {} }}",
+         optional int32 index; required float probability; {} }}",
         ranks.clone().map(optional).collect::<String>()
     ))?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
@@ -150,10 +162,13 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
     let mut rows = file.next_row_group()?;
     column::<ByteArrayType>(&mut rows, predictions, false, |p| Some(text(&p.image)))?;
     column::<ByteArrayType>(&mut rows, predictions, false, |p| Some(text(&p.class)))?;
+    column::<Int32Type>(&mut rows, predictions, true, |p| p.index.map(number))?;
     column::<FloatType>(&mut rows, predictions, false, |p| Some(p.probability))?;
     for k in ranks {
         let class = |p: &Prediction| p.top.get(k - 1).map(|c| text(&c.class));
         column::<ByteArrayType>(&mut rows, predictions, true, class)?;
+        let index = |p: &Prediction| p.top.get(k - 1).map(|c| number(c.index));
+        column::<Int32Type>(&mut rows, predictions, true, index)?;
         let probability = |p: &Prediction| p.top.get(k - 1).map(|c| c.probability);
         column::<FloatType>(&mut rows, predictions, true, probability)?;
     }
@@ -163,6 +178,11 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
 
 fn text(text: &str) -> ByteArray {
     ByteArray::from(text)
+}
+
+/// A class's index; a model has at most a million.
+fn number(index: usize) -> i32 {
+    i32::try_from(index).unwrap_or(i32::MAX)
 }
 
 /// Writes the next column.
@@ -188,8 +208,9 @@ mod tests {
     use super::*;
 
     fn predictions() -> Vec<Prediction> {
-        let choice = |class: &str, probability| Choice { class: class.into(), probability };
-        let top = vec![choice("a, \"b\"", 0.75), choice("c", 0.25)];
+        let choice =
+            |class: &str, index, probability| Choice { class: class.into(), index, probability };
+        let top = vec![choice("a, \"b\"", 7, 0.75), choice("c", 0, 0.25)];
         vec![
             Prediction::new("x.png".into(), top.clone(), 0.75),
             Prediction::new("y.png".into(), top, 0.8),
@@ -206,8 +227,8 @@ mod tests {
         };
         assert_eq!(
             text("p.csv"),
-            "image,class,probability,class2,probability2\n\
-             x.png,\"a, \"\"b\"\"\",0.75,c,0.25\ny.png,unknown,0.75,c,0.25\n"
+            "image,class,index,probability,class2,index2,probability2\n\
+             x.png,\"a, \"\"b\"\"\",7,0.75,c,0,0.25\ny.png,unknown,,0.75,c,0,0.25\n"
         );
         let json: serde_json::Value = serde_json::from_str(&text("p.json")).unwrap();
         let lines = text("p.jsonl");
@@ -216,6 +237,11 @@ mod tests {
         assert_eq!(json, serde_json::Value::Array(lines));
         assert_eq!((&json[0]["class"], &json[1]["class"]), (&"a, \"b\"".into(), &UNKNOWN.into()));
         assert_eq!(json[1]["top"][0]["probability"], 0.75);
+        assert_eq!((&json[0]["index"], &json[1]["index"]), (&7.into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&json[1]["top"][0]["index"], &json[1]["top"][1]["index"]),
+            (&7.into(), &0.into())
+        );
         assert!(write_predictions(folder.path().join("p.txt"), &predictions()).is_err());
     }
 
@@ -230,14 +256,18 @@ mod tests {
         let rows: Vec<Vec<(String, Field)>> =
             reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
         let text = |text: &str| Field::Str(text.into());
-        let row = |class: &str, second: [Field; 2], name: &str| {
-            let [class2, probability2] = second;
-            let fields = [text(name), text(class), Field::Float(0.75), class2, probability2];
-            let names = ["image", "class", "probability", "class2", "probability2"];
+        let row = |class: &str, index: Field, second: [Field; 3], name: &str| {
+            let [class2, index2, probability2] = second;
+            let first = [text(name), text(class), index, Field::Float(0.75)];
+            let fields = first.into_iter().chain([class2, index2, probability2]);
+            let names =
+                ["image", "class", "index", "probability", "class2", "index2", "probability2"];
             names.map(String::from).into_iter().zip(fields).collect::<Vec<_>>()
         };
-        assert_eq!(rows[0], row("a, \"b\"", [text("c"), Field::Float(0.25)], "x.png"));
-        assert_eq!(rows[1], row(UNKNOWN, [Field::Null, Field::Null], "y.png"));
+        let second = [text("c"), Field::Int(0), Field::Float(0.25)];
+        assert_eq!(rows[0], row("a, \"b\"", Field::Int(7), second, "x.png"));
+        let none = [Field::Null, Field::Null, Field::Null];
+        assert_eq!(rows[1], row(UNKNOWN, Field::Null, none, "y.png"));
         assert_eq!(rows.len(), 2);
         write_predictions(&path, &[]).unwrap();
         let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();

@@ -20,6 +20,24 @@ pub enum Algorithm {
     Sha256,
 }
 
+impl Algorithm {
+    /// `md5` or `sha256`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha256 => "sha256",
+        }
+    }
+
+    /// Bits of a hash.
+    pub fn bits(self) -> usize {
+        match self {
+            Algorithm::Md5 => 128,
+            Algorithm::Sha256 => 256,
+        }
+    }
+}
+
 /// A hash that a file must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
@@ -33,6 +51,17 @@ impl Digest {
     /// A hash by its digits, all of them or the first ones.
     pub fn new(algorithm: Algorithm, hex: impl Into<String>) -> Digest {
         Digest { algorithm, hex: hex.into().to_lowercase() }
+    }
+
+    /// Bits of the hash that are known. Fewer than [`Algorithm::bits`] guard against damage alone: with 32 of them somebody
+    /// finds another file in hours.
+    pub fn known_bits(&self) -> usize {
+        4 * self.hex.len()
+    }
+
+    /// Whether all of the hash is known.
+    pub fn is_whole(&self) -> bool {
+        self.known_bits() == self.algorithm.bits()
     }
 
     /// Whether `hex`, a whole hash, matches.
@@ -76,12 +105,18 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, digits) = match self.algorithm {
-            Algorithm::Md5 => ("md5", 32),
-            Algorithm::Sha256 => ("sha256", 64),
-        };
-        let dots = if self.hex.len() < digits { "..." } else { "" };
-        write!(f, "{name} {}{dots}", self.hex)
+        let (name, bits) = (self.algorithm.name(), self.algorithm.bits());
+        match self.is_whole() {
+            true => write!(f, "{name} {}", self.hex),
+            false => {
+                let known = self.known_bits();
+                write!(
+                    f,
+                    "{name} {}..., of which the first {known} of {bits} bits are known",
+                    self.hex
+                )
+            }
+        }
     }
 }
 
@@ -116,7 +151,11 @@ mod tests {
         assert!(Digest::new(Algorithm::Sha256, "BA7816BF").matches(&sha));
         assert!(!Digest::new(Algorithm::Sha256, "ba7816b0").matches(&sha));
         assert!(!Digest::new(Algorithm::Sha256, "").matches(&sha));
-        assert_eq!(Digest::new(Algorithm::Sha256, "ba78").to_string(), "sha256 ba78...");
+        let short = Digest::new(Algorithm::Sha256, "ba78");
+        let text = "sha256 ba78..., of which the first 16 of 256 bits are known";
+        assert_eq!((short.to_string().as_str(), short.is_whole()), (text, false));
+        let whole = Digest::new(Algorithm::Sha256, sha);
+        assert!(whole.is_whole() && !whole.to_string().contains("bits"), "{whole}");
         assert!(Digest::of_file(Algorithm::Md5, &path, &mut |_| false).unwrap().is_none());
     }
 }

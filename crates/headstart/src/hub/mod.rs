@@ -69,6 +69,13 @@ pub enum Event<'a> {
         /// How long this one waits first.
         pause: Duration,
     },
+    /// The file was checked against a part of its hash, as no more is known. That guards against damage alone.
+    PartlyChecked {
+        /// Name of the file.
+        file: &'a str,
+        /// What is known of the hash.
+        digest: &'a Digest,
+    },
     /// The file, which was not on this machine, is in the cache.
     Arrived {
         /// Where.
@@ -203,7 +210,7 @@ impl Hub {
     /// [`Error::Download`], whose hint says where to put the file by hand; [`Error::Stopped`].
     pub fn fetch(&self, asset: &Asset, watch: &mut Watch<'_>) -> Result<PathBuf> {
         if let Some(path) = self.locate(asset, watch)? {
-            return Ok(path);
+            return partly(asset, path, watch);
         }
         let path = self.path(asset);
         let folder = path.parent().unwrap_or(&self.folder);
@@ -226,13 +233,13 @@ impl Hub {
             std::thread::sleep(POLL);
         };
         if waited && let Some(path) = self.locate(asset, watch)? {
-            return arrived(path, watch);
+            return arrived(asset, path, watch);
         }
         let part = folder.join(format!("{}.part", asset.file));
         Transfer::new(self, asset, &part, watch)?.run()?;
         fs::rename(&part, &path).map_err(unwritable)?;
         sync_folder(folder);
-        arrived(path, watch)
+        arrived(asset, path, watch)
     }
 
     /// [`Hub::fetch`] of the first of `assets` that is on this machine, or else of the first.
@@ -242,7 +249,7 @@ impl Hub {
     pub fn fetch_any(&self, assets: &[Asset], watch: &mut Watch<'_>) -> Result<PathBuf> {
         for asset in assets {
             if let Some(path) = self.locate(asset, &mut |_| Control::Continue)? {
-                return Ok(path);
+                return partly(asset, path, watch);
             }
         }
         match assets.first() {
@@ -262,8 +269,21 @@ impl Hub {
     }
 }
 
-fn arrived(path: PathBuf, watch: &mut Watch<'_>) -> Result<PathBuf> {
+fn arrived(asset: &Asset, path: PathBuf, watch: &mut Watch<'_>) -> Result<PathBuf> {
     match watch(&Event::Arrived { path: &path }) {
+        Control::Continue => partly(asset, path, watch),
+        Control::Stop => Err(Error::Stopped("the file is in the cache".into())),
+    }
+}
+
+/// Tells where only a part of the hash was compared.
+fn partly(asset: &Asset, path: PathBuf, watch: &mut Watch<'_>) -> Result<PathBuf> {
+    let Asset { file, digest, .. } = asset;
+    let told = match digest.is_whole() {
+        true => Control::Continue,
+        false => watch(&Event::PartlyChecked { file, digest }),
+    };
+    match told {
         Control::Continue => Ok(path),
         Control::Stop => Err(Error::Stopped("the file is in the cache".into())),
     }

@@ -38,10 +38,12 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Elements per image.
+    /// Elements per image; the largest number where they are more, which no node of a [`Graph`] has.
     pub fn elements(self) -> usize {
         match self {
-            Shape::Map { height, width, channels } => height * width * channels,
+            Shape::Map { height, width, channels } => {
+                height.saturating_mul(width).saturating_mul(channels)
+            }
             Shape::Vector(n) => n,
         }
     }
@@ -174,6 +176,9 @@ pub struct Node {
     pub shape: Shape,
 }
 
+/// Most elements of a node's output for one image, and of its weights: operations and bytes of a step are counted in 64 bits.
+pub const MOST_ELEMENTS: u64 = 1 << 36;
+
 /// A net as a list of nodes, each after its inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
@@ -185,7 +190,8 @@ impl Graph {
     /// Appends a node and infers its shape.
     ///
     /// # Errors
-    /// If an input does not exist, has an unsuitable shape, or the name is taken.
+    /// If an input does not exist, has an unsuitable shape, the name is taken, or the output or the weights would have more
+    /// than [`MOST_ELEMENTS`] elements.
     pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> Result<NodeId> {
         let name = name.into();
         if self.find(&name).is_some() {
@@ -208,7 +214,18 @@ impl Graph {
             })?;
             shapes.push(node.shape);
         }
-        let shape = infer(op, &shapes).ok_or_else(|| {
+        let fits = |shape: &Shape| match weights(op, &shapes) {
+            Some(weights) => weights.max(shape.elements()) as u64 <= MOST_ELEMENTS,
+            None => false,
+        };
+        let inferred = infer(op, &shapes);
+        if let Some(shape) = inferred.filter(|shape| !fits(shape)) {
+            let expected = format!("at most {MOST_ELEMENTS} elements of output and of weights");
+            let found = format!("{shape} by {op:?}");
+            let hint = "lower --image-size or --upsample";
+            return Err(Error::invalid(format!("layer {name}"), expected, found, hint));
+        }
+        let shape = inferred.ok_or_else(|| {
             let found: Vec<String> = shapes.iter().map(Shape::to_string).collect();
             Error::invalid(
                 format!("layer {name}"),
@@ -232,20 +249,35 @@ impl Graph {
     }
 }
 
-/// Output shape of `op`, or `None` if the inputs do not suit it.
+/// Elements of the largest tensor of weights of `op`, if they can be counted.
+fn weights(op: Op, inputs: &[Shape]) -> Option<usize> {
+    let channels = inputs.first().map_or(1, |shape| shape.channels());
+    match op {
+        Op::Conv2D { filters, kernel, .. } => {
+            kernel.checked_mul(kernel)?.checked_mul(channels)?.checked_mul(filters)
+        }
+        Op::Dense { units } => channels.checked_mul(units),
+        _ => Some(channels),
+    }
+}
+
+/// Output shape of `op`, or `None` if the inputs do not suit it or a side would be longer than a number can say.
 fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
+    let padded = |size: usize, padding: usize| size.checked_add(padding.checked_mul(2)?);
     let window = |size: usize, kernel: usize, stride: usize, padding: usize| {
-        let padded = size + 2 * padding;
+        let padded = padded(size, padding)?;
         (kernel > 0 && stride > 0 && padded >= kernel).then(|| (padded - kernel) / stride + 1)
     };
     match (op, inputs) {
         (Op::Input(shape), []) => (shape.elements() > 0).then_some(shape),
         (Op::Normalize(_), &[shape @ Shape::Map { channels: 3, .. }]) => Some(shape),
         (Op::Upsample { factor }, &[Shape::Map { height, width, channels }]) if factor > 0 => {
-            Some(Shape::Map { height: height * factor, width: width * factor, channels })
+            let (height, width) = (height.checked_mul(factor)?, width.checked_mul(factor)?);
+            Some(Shape::Map { height, width, channels })
         }
         (Op::ZeroPadding { padding }, &[Shape::Map { height, width, channels }]) => {
-            Some(Shape::Map { height: height + 2 * padding, width: width + 2 * padding, channels })
+            let (height, width) = (padded(height, padding)?, padded(width, padding)?);
+            Some(Shape::Map { height, width, channels })
         }
         (
             Op::Conv2D { filters, kernel, stride, padding, .. },
@@ -268,5 +300,63 @@ fn infer(op: Op, inputs: &[Shape]) -> Option<Shape> {
         (Op::Dense { units }, &[Shape::Vector(_)]) => (units > 0).then_some(Shape::Vector(units)),
         (Op::Softmax, &[shape @ Shape::Vector(_)]) => Some(shape),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with `op` on a map of that height, 8 columns and 3 channels.
+    fn refused(height: usize, op: Op) -> String {
+        let mut graph = Graph::default();
+        let image = Op::Input(Shape::Map { height, width: 8, channels: 3 });
+        match graph.push("image", image, &[]).and_then(|id| graph.push("layer", op, &[id])) {
+            Ok(id) => format!("taken as {}", graph.nodes[id].shape),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_number_holds_are_errors() {
+        let conv = |filters, kernel, padding| Op::Conv2D {
+            filters,
+            kernel,
+            stride: 1,
+            padding,
+            bias: false,
+        };
+        for (height, op, part) in [
+            (usize::MAX, Op::Relu, "at most"),
+            (1 << 40, Op::Relu, "at most"),
+            (8, Op::Upsample { factor: usize::MAX }, "suit"),
+            (8, Op::Upsample { factor: 1 << 20 }, "at most"),
+            (8, Op::ZeroPadding { padding: usize::MAX }, "suit"),
+            (8, Op::ZeroPadding { padding: usize::MAX / 2 }, "suit"),
+            (8, conv(usize::MAX, 1, 0), "at most"),
+            (8, conv(1 << 33, 3, 1), "at most"),
+            (8, conv(4, usize::MAX, 0), "suit"),
+            (8, conv(4, 1 << 20, 1 << 20), "at most"),
+            (8, conv(4, 3, usize::MAX), "suit"),
+            (8, Op::MaxPool { pool: usize::MAX, stride: 1 }, "suit"),
+            (8, Op::MaxPool { pool: 1, stride: 0 }, "suit"),
+        ] {
+            let error = refused(height, op);
+            assert!(error.contains(part) && error.contains("expected"), "{height} {op:?}: {error}");
+        }
+        assert_eq!(refused(8, conv(4, 3, 1)), "taken as 8x8x4");
+        let huge = Shape::Map { height: usize::MAX, width: 2, channels: 2 };
+        assert_eq!(huge.elements(), usize::MAX);
+    }
+
+    #[test]
+    fn dense_layers_of_too_many_weights_are_errors() {
+        let mut graph = Graph::default();
+        let id = graph.push("vector", Op::Input(Shape::Vector(2048)), &[]).unwrap();
+        for units in [usize::MAX, 1 << 26] {
+            let error = graph.push("dense", Op::Dense { units }, &[id]).unwrap_err().to_string();
+            assert!(error.contains("at most 68719476736 elements"), "{error}");
+        }
+        assert!(graph.push("dense", Op::Dense { units: 1 << 20 }, &[id]).is_ok());
     }
 }

@@ -13,11 +13,12 @@ use std::path::Path;
 
 use crate::data::image::Target;
 use crate::error::{Error, Result};
+use crate::memory::room_for;
 use crate::net::graph::Op;
 use crate::net::imagenet;
 use crate::net::init::{self, HeadInit};
-use crate::net::parameters::{Parameters, Role};
-use crate::net::resnet::{Net, Recipe, Surroundings};
+use crate::net::parameters::{Parameters, Role, layer_shapes};
+use crate::net::resnet::{Net, Recipe};
 use crate::net::weights::model_file::{self, ModelCard, Progress};
 use crate::net::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
 use crate::task::Task;
@@ -49,14 +50,11 @@ impl Model {
     /// A model without its weights.
     fn blank(card: ModelCard) -> Result<Model> {
         let recipe = Recipe::named(&card.architecture)?;
-        let around = Surroundings {
-            height: card.height,
-            width: card.width,
-            preprocess: Some(card.preprocess),
-            upsample: card.upsample,
-            classes: Some(card.classes.len()),
-        };
-        let net = Net::for_task(&recipe, &around, card.task)?;
+        let net = Net::for_task(&recipe, &card.surroundings(), card.task)?;
+        let counts = (0..net.graph.nodes.len()).flat_map(|id| layer_shapes(&net.graph, id));
+        let count = counts.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>();
+        let what = format!("{} with {} classes", recipe.name, card.classes.len());
+        room_for(&what, count.saturating_mul(size_of::<f32>() as u64), "it has too many classes")?;
         let parameters = Parameters::zeros(&net.graph);
         Ok(Model { recipe, card, net, parameters })
     }

@@ -24,6 +24,7 @@ use crate::engine::inference::executor;
 use crate::engine::optimizer::{Optimizer, Rule};
 use crate::engine::plan::{Request, sources};
 use crate::error::Result;
+use crate::memory::room_for;
 use crate::net::model::Model;
 use crate::net::resnet::FreezePoint;
 use crate::study::explain::Explanation;
@@ -94,9 +95,12 @@ impl Work {
             Part::Head => Some(model.net.head_only()),
             Part::FineTune(point) => Some(model.net.trainable(point)),
         };
+        let image = graph.nodes[0].shape.elements();
+        let bytes = (batch as u64).saturating_mul(image as u64).saturating_mul(4);
+        room_for(&format!("a batch of {batch} images"), bytes, "lower --batch-size")?;
         let mut random = RandomState::new(1);
         let mut uniform = |n: usize| (0..n).map(|_| random.unit()).collect::<Vec<f32>>();
-        let images = uniform(batch * graph.nodes[0].shape.elements());
+        let images = uniform(batch * image);
         let images = images.into_iter().map(|v| (v * 255.0) as u8).collect();
         let classes = model.card.classes.len();
         let labels = (0..batch).map(|i| (i % classes) as u32).collect();
@@ -184,8 +188,8 @@ impl Work {
         seconds.sort_by(f64::total_cmp);
         let batch = self.labels.len() as f64;
         let images_per_second = batch / seconds[seconds.len() / 2];
-        let flops: u64 = self.explain().iter().map(|e| e.flops).sum();
-        let gflops_per_image = flops as f64 / 1e9 / batch;
+        let flops: f64 = self.explain().iter().map(|e| e.flops as f64).sum();
+        let gflops_per_image = flops / 1e9 / batch;
         let achieved_gflops = gflops_per_image * images_per_second;
         Ok(Measurement {
             images_per_second,

@@ -20,16 +20,15 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
-use crate::data::image::Target;
-use crate::data::image::{Resizer, decode};
+use crate::data::image::{self, Resizer, Target};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use crate::net::model::Model;
 
 /// How files are classified.
@@ -166,11 +165,11 @@ impl Queue {
             state.next += 1;
             drop(state);
             // A panic must reach the model as an error, or it would wait for ever.
-            let image = catch_unwind(AssertUnwindSafe(|| read(&files[i], target, &mut resizer)))
-                .unwrap_or_else(|_| {
-                    let found = "one that the decoder fails on";
-                    Err(Error::format(&files[i], "an image that can be decoded", found, ""))
-                });
+            let image = guarded(|| read(&files[i], target, &mut resizer));
+            let image = image.unwrap_or_else(|panic| {
+                let found = format!("one that the decoder fails on ({panic})");
+                Err(Error::format(&files[i], "an image that can be decoded", found, ""))
+            });
             state = self.lock();
             state.ready.insert(i, image);
             self.changed.notify_all();
@@ -203,7 +202,7 @@ impl Drop for Closing<'_> {
 /// The bytes of one image at the model's size.
 fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
     let Target { height, width, interpolation } = target;
-    let image = decode(path, &std::fs::read(path).map_err(Error::io("read", path))?)?;
+    let image = image::open(path)?;
     if (image.height, image.width) == (height, width) {
         return Ok(image.pixels.into_owned());
     }

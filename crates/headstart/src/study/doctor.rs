@@ -16,9 +16,10 @@ use headstart_kernels::element::DType;
 use headstart_kernels::isa::Isa;
 use headstart_kernels::table::Compute;
 use serde::Serialize;
-use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{CpuRefreshKind, Disks, RefreshKind, System};
 
 use crate::hub;
+use crate::memory;
 use crate::train::trainer::default_cache_memory;
 
 /// How long each instruction set is measured, in seconds.
@@ -86,6 +87,8 @@ pub struct Memory {
     pub total: u64,
     /// What is available without swapping.
     pub available: u64,
+    /// Whether the control group's limit is less than the machine's memory.
+    pub limited: bool,
     /// What cached features may take by default; `--cache-memory` changes it.
     pub cache_memory: u64,
 }
@@ -117,17 +120,14 @@ pub struct Disk {
 impl Doctor {
     /// Checks the machine; measures each instruction set for 0.2 s on `compute`'s threads.
     pub fn look(compute: &Compute) -> Doctor {
-        let system = System::new_with_specifics(
-            RefreshKind::nothing()
-                .with_cpu(CpuRefreshKind::nothing())
-                .with_memory(MemoryRefreshKind::nothing().with_ram()),
-        );
+        let system =
+            System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
         Doctor {
             version: env!("CARGO_PKG_VERSION"),
             cpu: cpu(&system),
             threads: compute.threads.count(),
             instruction_sets: instruction_sets(compute),
-            memory: memory(&system),
+            memory: memory(),
             cache: hub::cache_folder().ok().map(Folder::look),
             disk: std::env::current_dir().ok().and_then(|path| disk(&path)),
             devices: Vec::new(),
@@ -173,13 +173,14 @@ fn instruction_sets(compute: &Compute) -> Vec<InstructionSet> {
     list
 }
 
-fn memory(system: &System) -> Memory {
-    let (mut total, mut available) = (system.total_memory(), system.available_memory());
-    if let Some(group) = system.cgroup_limits() {
-        total = total.min(group.total_memory);
-        available = available.min(group.free_memory);
+fn memory() -> Memory {
+    let seen = memory::look();
+    Memory {
+        total: seen.map_or(0, |memory| memory.total),
+        available: seen.map_or(0, |memory| memory.available),
+        limited: seen.is_some_and(|memory| memory.limited),
+        cache_memory: default_cache_memory(),
     }
-    Memory { total, available, cache_memory: default_cache_memory() }
 }
 
 fn disk(path: &Path) -> Option<Disk> {

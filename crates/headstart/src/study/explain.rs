@@ -84,7 +84,7 @@ impl Explanation {
         let floats: usize = used.map(|b| b.floats(plan.request.batch)).sum();
         Explanation {
             batch: plan.request.batch,
-            flops: steps.iter().map(|s| s.flops).sum(),
+            flops: steps.iter().fold(0, |sum, s| sum.saturating_add(s.flops)),
             steps,
             arena_bytes: plan.arena_bytes() as u64,
             unshared_bytes: (floats * size_of::<f32>()) as u64,
@@ -186,8 +186,9 @@ fn flops(graph: &Graph, group: &Group, batch: u64) -> u64 {
         Op::Conv2D { kernel, .. } => kernel,
         _ => 1,
     };
-    let inner = kernel * kernel * graph.nodes[graph.nodes[node].inputs[0]].shape.channels();
-    2 * batch * (height * width * graph.nodes[node].shape.channels() * inner) as u64
+    let inputs = graph.nodes[graph.nodes[node].inputs[0]].shape.channels();
+    let factors = [2, height, width, graph.nodes[node].shape.channels(), kernel, kernel, inputs];
+    factors.iter().fold(batch, |product, &factor| product.saturating_mul(factor as u64))
 }
 
 fn label(graph: &Graph, group: &Group) -> String {

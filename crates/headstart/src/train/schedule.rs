@@ -92,7 +92,7 @@ impl Schedule {
     pub fn over(self, learning_rate: f32, epochs: usize, steps: usize) -> Result<Rates> {
         self.check(epochs)?;
         let warmup_steps = (f64::from(self.warmup_epochs) * steps as f64).round() as u64;
-        let (total, warm) = ((epochs * steps) as u64, warmup_steps > 0);
+        let (total, warm) = ((epochs as u64).saturating_mul(steps as u64), warmup_steps > 0);
         let form = match self.decay {
             Decay::Constant => Form::Constant(learning_rate),
             Decay::Cosine { alpha } => {

@@ -37,6 +37,7 @@ use crate::measure::events::Event;
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::measure::monitor::{EarlyStopping, Monitor};
+use crate::memory;
 use crate::net::model::Model;
 use crate::train::cache::{CacheSettings, DISK, Frozen, Part};
 use crate::train::class_weight::ClassWeight;
@@ -142,12 +143,9 @@ impl Settings {
     }
 }
 
-/// Half of the memory that is free now, or 2 GiB where the system does not say.
+/// Half of the memory that this process can have now, or 2 GiB where the system does not say.
 pub fn default_cache_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
-    kib.map_or(2 << 30, |kib| kib * 1024 / 2)
+    memory::look().map_or(2 << 30, |memory| memory.available / 2)
 }
 
 /// How a phase ended.

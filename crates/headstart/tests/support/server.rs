@@ -1,9 +1,6 @@
 //! A web server on loopback that does what a test tells it to, one request a connection.
 #![allow(dead_code)]
 
-#[path = "skip.rs"]
-mod skip;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -26,7 +23,7 @@ pub fn loopback() -> bool {
     let listener = TcpListener::bind("127.0.0.1:0");
     let reached = listener.and_then(|listener| TcpStream::connect(listener.local_addr()?));
     if let Err(error) = &reached {
-        skip::skipped(&format!("no loopback network ({error})"));
+        crate::skip::skipped(&format!("no loopback network ({error})"));
     }
     reached.is_ok()
 }

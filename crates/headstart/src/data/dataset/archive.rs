@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
+use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped, cifar};
-use crate::data::image::read_header;
+use crate::data::image::{NotRead, read_header};
 use crate::error::{Error, Result};
 
 /// Contents of an archive.
@@ -52,18 +53,19 @@ const MAX_HEADER: u64 = 64 << 10;
 /// Longest label that is read.
 const MAX_LABEL: u64 = 4 << 10;
 
-/// Reads all of the archive at `path`, gzip-compressed or not, which its content says.
-pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Contents> {
+/// Reads all of the archive at `path`, gzip-compressed or not, which its content says; what it keeps is taken from
+/// `room`.
+pub(crate) fn read(path: &Path, limits: &Limits, room: &mut Room) -> Result<Contents> {
     let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
     let mut start = Vec::new();
     (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
     if start.starts_with(&[0x1f, 0x8b]) {
-        entries(path, flate2::read::MultiGzDecoder::new(source), limits, false)
+        entries(path, flate2::read::MultiGzDecoder::new(source), limits, room, false)
     } else if let Some(error) = not_an_archive(path, &start) {
         Err(error)
     } else {
-        entries(path, source, limits, true)
+        entries(path, source, limits, room, true)
     }
 }
 
@@ -108,13 +110,14 @@ impl<R: Read> Read for Capped<'_, R> {
     }
 }
 
-/// Bytes that a path takes.
-fn memory(names: &[String]) -> u64 {
-    names.iter().map(|name| (size_of::<String>() + name.len()) as u64).sum()
-}
-
 /// `plain` says that positions in `source` are those in the file.
-fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Result<Contents> {
+fn entries(
+    path: &Path,
+    source: impl Read,
+    limits: &Limits,
+    room: &mut Room,
+    plain: bool,
+) -> Result<Contents> {
     let ended = Cell::new(false);
     let mut archive = tar::Archive::new(Capped {
         inner: source,
@@ -125,7 +128,7 @@ fn entries(path: &Path, source: impl Read, limits: &Limits, plain: bool) -> Resu
         path: Arc::from(path),
         limits,
         plain,
-        kept: 0,
+        room,
         long_name: None,
         folders: BTreeSet::new(),
         files: BTreeMap::new(),
@@ -165,8 +168,7 @@ struct Reading<'a> {
     path: Arc<Path>,
     limits: &'a Limits,
     plain: bool,
-    /// Bytes of images and names in memory.
-    kept: u64,
+    room: &'a mut Room,
     /// The name of the next entry, where it is too long for a header of its own.
     long_name: Option<Vec<u8>>,
     folders: BTreeSet<Vec<String>>,
@@ -185,17 +187,15 @@ impl Reading<'_> {
 
     /// Counts memory. Names count too: a path of many folders, or many paths, take more than space in the archive.
     fn keep(&mut self, bytes: u64) -> Result<()> {
-        self.kept = self.kept.saturating_add(bytes);
-        let most = self.limits.encoded_bytes;
-        if self.kept <= most {
-            return Ok(());
-        }
-        let found = format!("more than {} MiB of images and names", most / MIB);
-        Err(self.damaged(io::Error::other(found)))
+        let kept = self.room.take(bytes);
+        kept.map_err(|found| self.damaged(io::Error::other(found)))
     }
 
-    fn skip(&mut self, names: &[String], reason: impl Into<String>) {
-        self.skipped.push(Skipped { name: names.join("/"), reason: reason.into() });
+    fn skip(&mut self, names: &[String], reason: impl Into<String>) -> Result<()> {
+        let (name, reason) = (names.join("/"), reason.into());
+        self.keep(room::ENTRY + room::text(&name) + room::text(&reason))?;
+        self.skipped.push(Skipped { name, reason });
+        Ok(())
     }
 
     fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
@@ -214,26 +214,22 @@ impl Reading<'_> {
             return Ok(());
         }
         if names.iter().any(|n| n == "..") {
-            self.skip(&names, "a path that leads out of the archive");
-            return Ok(());
+            return self.skip(&names, "a path that leads out of the archive");
         }
         let parents = if kind == EntryType::Directory { names.len() } else { names.len() - 1 };
         if parents > MAX_DEPTH {
-            self.skip(&names, format!("nested more than {MAX_DEPTH} folders deep"));
-            return Ok(());
+            return self.skip(&names, format!("nested more than {MAX_DEPTH} folders deep"));
         }
-        self.keep(memory(&names))?;
         for depth in 1..=parents {
             if !self.folders.contains(&names[..depth]) {
-                self.keep(memory(&names[..depth]))?;
+                self.keep(room::path(&names[..depth]))?;
                 self.folders.insert(names[..depth].to_vec());
             }
         }
         match kind {
             EntryType::Regular | EntryType::Continuous => self.file(&mut entry, names),
             EntryType::Link | EntryType::Symlink if has_image_extension(name) => {
-                self.skip(&names, "a link inside an archive");
-                Ok(())
+                self.skip(&names, "a link inside an archive")
             }
             _ => Ok(()),
         }
@@ -264,7 +260,8 @@ impl Reading<'_> {
     fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, names: Vec<String>) -> Result<()> {
         let size = entry.header().entry_size().map_err(damaged(&self.path))?;
         let Some(name) = names.last() else { return Ok(()) };
-        if cifar::is_python_part(name) {
+        if cifar::is_python_part(name) && !self.python.contains(name) {
+            self.keep(room::ENTRY + room::text(name))?;
             self.python.insert(name.clone());
         }
         if name.ends_with(".cls") && size <= MAX_LABEL {
@@ -272,8 +269,9 @@ impl Reading<'_> {
             if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));
             }
-            let label = String::from_utf8_lossy(&text).trim().to_string();
-            self.labels.insert(key(&names), label);
+            let (key, label) = (key(&names), String::from_utf8_lossy(&text).trim().to_string());
+            self.keep(room::path(&key) + room::text(&label))?;
+            self.labels.insert(key, label);
             return Ok(());
         }
         let offset = entry.raw_file_position();
@@ -286,9 +284,9 @@ impl Reading<'_> {
             return Ok(());
         }
         if size > self.limits.file_bytes {
-            self.skip(&names, format!("a file of {} MiB", size / MIB));
-            return Ok(());
+            return self.skip(&names, format!("a file of {} MiB", size / MIB));
         }
+        self.keep(room::path(&names))?;
         if self.plain && !is_cifar {
             let rest = io::copy(entry, &mut io::sink()).map_err(damaged(&self.path))?;
             if rest + (bytes.len() as u64) < size {
@@ -308,7 +306,18 @@ impl Reading<'_> {
         if is_cifar {
             self.cifar.insert(name.clone(), bytes);
         } else {
-            self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
+            match read_header(&mut &bytes[..]) {
+                Ok(_) => {
+                    self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
+                }
+                // No image, and nothing to be kept in memory until all is read.
+                Err(NotRead { reason, alien }) => {
+                    self.room.give_back(size);
+                    if !alien || has_image_extension(name) {
+                        return self.skip(&names, reason);
+                    }
+                }
+            }
         }
         Ok(())
     }

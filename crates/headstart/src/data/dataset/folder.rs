@@ -1,66 +1,100 @@
 //! Listing an image folder on disk.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Skipped;
+use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Tree, has_image_extension, is_hidden};
+use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 
+/// As many ways lead to one folder, by links, as are followed.
+const MOST_WAYS: usize = 16;
+
 /// Every file and folder under `root` that is not hidden. Symbolic links are followed, except
-/// to a folder that contains the link.
-pub(crate) fn list(root: &Path) -> Result<Tree> {
-    let mut tree = Tree { root: root.to_path_buf(), ..Tree::default() };
+/// to a folder that contains the link, and to one that [`MOST_WAYS`] others lead to: links to links make more paths than
+/// there are files.
+pub(crate) fn list(root: &Path, limits: &Limits) -> Result<Tree> {
     let real = fs::canonicalize(root).map_err(Error::io("open folder", root))?;
-    walk(root, &mut vec![real], &mut Vec::new(), &mut tree)?;
-    Ok(tree)
+    let mut walk = Walk {
+        tree: Tree { root: root.to_path_buf(), ..Tree::default() },
+        room: Room::new(limits),
+        above: vec![real],
+        names: Vec::new(),
+        ways: HashMap::new(),
+    };
+    walk.folder(root)?;
+    Ok(walk.tree)
 }
 
-/// `above` holds the real paths of the folders from the root to this one.
-fn walk(
-    folder: &Path,
-    above: &mut Vec<PathBuf>,
-    names: &mut Vec<String>,
-    tree: &mut Tree,
-) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
-        let entry = entry.map_err(Error::io("list folder", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if is_hidden(&name) {
-            continue;
+struct Walk {
+    tree: Tree,
+    room: Room,
+    /// The real paths of the folders from the root to the one at hand, and the names of those below the root.
+    above: Vec<PathBuf>,
+    names: Vec<String>,
+    /// How often each folder, by its real path, was come to.
+    ways: HashMap<PathBuf, usize>,
+}
+
+impl Walk {
+    fn folder(&mut self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
+            let entry = entry.map_err(Error::io("list folder", folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_hidden(&name) {
+                continue;
+            }
+            self.names.push(name);
+            self.entry(entry.path())?;
+            self.names.pop();
         }
-        let path = entry.path();
-        names.push(name);
+        Ok(())
+    }
+
+    fn entry(&mut self, path: PathBuf) -> Result<()> {
+        let bytes = room::path(&self.names) + path.as_os_str().len() as u64;
+        self.room.take(bytes).map_err(|found| {
+            let hint = "give a part of it, or a manifest (.csv) of its files";
+            Error::format(&self.tree.root, "a folder of images", found, hint)
+        })?;
         // `metadata` follows links; a link to nothing, or in a circle of links, fails here.
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
                 let real = fs::canonicalize(&path).map_err(Error::io("open folder", &path))?;
-                if above.contains(&real) || names.len() > MAX_DEPTH {
-                    let reason = if names.len() > MAX_DEPTH {
-                        format!("nested more than {MAX_DEPTH} folders deep")
-                    } else {
-                        "a link to a folder that contains it".to_string()
-                    };
-                    tree.skipped.push(Skipped { name: names.join("/"), reason });
+                let ways = self.ways.entry(real.clone()).or_default();
+                *ways += 1;
+                let reason = if self.names.len() > MAX_DEPTH {
+                    format!("nested more than {MAX_DEPTH} folders deep")
+                } else if self.above.contains(&real) {
+                    "a link to a folder that contains it".to_string()
+                } else if *ways > MOST_WAYS {
+                    format!("a folder that more than {MOST_WAYS} links lead to")
                 } else {
-                    tree.folders.push(names.clone());
-                    above.push(real);
-                    walk(&path, above, names, tree)?;
-                    above.pop();
-                }
+                    self.tree.folders.push(self.names.clone());
+                    self.above.push(real);
+                    self.folder(&path)?;
+                    self.above.pop();
+                    return Ok(());
+                };
+                self.skip(reason);
             }
             Ok(meta) if meta.is_file() => {
-                tree.files.push(File { path: names.clone(), origin: Origin::Disk(path) });
+                let file = File { path: self.names.clone(), origin: Origin::Disk(path) };
+                self.tree.files.push(file);
             }
             Ok(_) => {}
             Err(error) => {
-                if names.last().is_some_and(|name| has_image_extension(name)) {
-                    let reason = format!("a file that cannot be read ({error})");
-                    tree.skipped.push(Skipped { name: names.join("/"), reason });
+                if self.names.last().is_some_and(|name| has_image_extension(name)) {
+                    self.skip(format!("a file that cannot be read ({error})"));
                 }
             }
         }
-        names.pop();
+        Ok(())
     }
-    Ok(())
+
+    fn skip(&mut self, reason: String) {
+        self.tree.skipped.push(Skipped { name: self.names.join("/"), reason });
+    }
 }

@@ -138,26 +138,33 @@ fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
         Origin::Disk(path) => {
             let file = fs::File::open(path).map_err(unreadable)?;
             let meta = file.metadata().map_err(unreadable)?;
+            small(meta.len(), limits)?;
             Ok((look_at(file, 0, meta.len())?, time_of(&meta)))
         }
         Origin::Slice(Slice { path, offset, bytes }) => {
+            small(*bytes, limits)?;
             let file = fs::File::open(path).map_err(unreadable)?;
             let meta = file.metadata().map_err(unreadable)?;
             Ok((look_at(file, *offset, *bytes)?, time_of(&meta)))
         }
     };
     match look() {
-        Ok((Seen { header, bytes, doubtful }, modified)) if bytes <= limits.file_bytes => {
+        Ok((Seen { header, bytes, doubtful }, modified)) => {
             let Header { width, height, .. } = header;
             Ok(Found { width, height, bytes, modified, item, doubtful })
-        }
-        Ok((Seen { bytes, .. }, _)) => {
-            Err(Some(Skipped { name: item.name, reason: format!("a file of {} MiB", bytes >> 20) }))
         }
         Err(NotRead { alien: true, .. }) if !item.listed && !has_image_extension(&item.name) => {
             Err(None)
         }
         Err(NotRead { reason, .. }) => Err(Some(Skipped { name: item.name, reason })),
+    }
+}
+
+/// Fails on a file that is longer than images are, before it is searched for what it is.
+fn small(bytes: u64, limits: &Limits) -> Result<(), NotRead> {
+    match bytes <= limits.file_bytes {
+        true => Ok(()),
+        false => Err(NotRead { reason: format!("a file of {} MiB", bytes >> 20), alien: true }),
     }
 }
 

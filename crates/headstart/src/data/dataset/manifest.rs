@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
 use super::labelled::{self, Labelled};
+use super::room::{self, Room};
 use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use crate::task::Task;
 
 /// Names that each column may have; the first is used in messages.
@@ -54,10 +55,11 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
     }
     let rows = if is_parquet(path) {
         // A defect in the reader must not end the process.
-        catch_unwind(AssertUnwindSafe(|| parquet_rows(path, limits.file_bytes)))
+        guarded(|| parquet_rows(path, limits))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
     } else {
-        csv_rows(path, &fs::read(path).map_err(Error::io("read", path))?)?
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        csv_rows(path, &bytes, &mut Room::new(limits))?
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut seen: BTreeMap<String, (String, Part)> = BTreeMap::new();
@@ -131,25 +133,35 @@ fn columns(path: &Path, names: &[String]) -> Result<(usize, usize, Option<usize>
     }
 }
 
-fn csv_rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>> {
+/// Counts a row and what is made of it. Short rows take far more memory than space in their file.
+fn count(path: &Path, row: &Row, folder: &Path, room: &mut Room) -> Result<()> {
+    let text = 3 * row.path.len() + 2 * row.label.len() + folder.as_os_str().len();
+    room.take(2 * room::ENTRY + text as u64).map_err(|found| bad(path, found))
+}
+
+fn csv_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Vec<Row>> {
     // Spreadsheets put a byte order mark first.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let failed = |e: csv::Error| bad(path, format!("a CSV that cannot be read ({e})"));
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let names: Vec<String> = reader.headers().map_err(failed)?.iter().map(String::from).collect();
     let (image, label, split) = columns(path, &names)?;
-    let mut rows = Vec::new();
+    let (mut rows, folder) = (Vec::new(), path.parent().unwrap_or(Path::new("")));
     for record in reader.records() {
         let record = record.map_err(failed)?;
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
         let split = split.map(cell).filter(|text| !text.is_empty());
-        rows.push(Row { path: cell(image), label: cell(label), split });
+        let row = Row { path: cell(image), label: cell(label), split };
+        count(path, &row, folder, room)?;
+        rows.push(row);
     }
     Ok(rows)
 }
 
-/// Rows of a Parquet file, of at most `most` bytes as a CSV. A short file can claim any number of equal rows.
-fn parquet_rows(path: &Path, most: u64) -> Result<Vec<Row>> {
+/// Rows of a Parquet file, of at most [`Limits::file_bytes`] as a CSV. A short file can claim any number of equal rows.
+fn parquet_rows(path: &Path, limits: &Limits) -> Result<Vec<Row>> {
+    let (most, mut room) = (limits.file_bytes, Room::new(limits));
+    let folder = path.parent().unwrap_or(Path::new(""));
     let failed = |e: parquet::errors::ParquetError| {
         Error::format(
             path,
@@ -184,6 +196,7 @@ fn parquet_rows(path: &Path, most: u64) -> Result<Vec<Row>> {
             let expected = format!("at most {} MiB of text", most >> 20);
             return Err(Error::format(path, expected, format!("more in {} rows", out.len()), HINT));
         }
+        count(path, &row, folder, &mut room)?;
         out.push(row);
     }
     Ok(out)

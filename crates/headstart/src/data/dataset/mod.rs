@@ -23,6 +23,7 @@ mod folder;
 mod labelled;
 mod load;
 mod manifest;
+mod room;
 mod sample;
 mod shards;
 mod subset;
@@ -35,13 +36,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::data::image::MAX_FILE;
 use crate::data::split::train_test_split;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::nearest::did_you_mean;
 use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
 use load::Loaded;
+use room::Room;
 pub use sample::NAME as SAMPLE;
 pub use subset::Subset;
 pub use synthetic::Synthetic;
@@ -118,7 +122,8 @@ pub struct Limits {
     /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
     /// decodes those that seem cut short, to leave them out.
     pub decoded_bytes: u64,
-    /// Names in an archive and, of a compressed one, image files, which are held in memory; more is an error (4 GiB).
+    /// Names and labels of files, rows and archives and, of a compressed archive, image files, which are held in memory; more is
+    /// an error (4 GiB, or half of the memory of this machine or container where that is less).
     pub encoded_bytes: u64,
     /// Everything in a compressed archive, unpacked; more is an error (16 GiB).
     pub unpacked_bytes: u64,
@@ -130,9 +135,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             decoded_bytes: 1 << 30,
-            encoded_bytes: 4 << 30,
+            encoded_bytes: memory::look().map_or(4 << 30, |m| (m.total / 2).min(4 << 30)),
             unpacked_bytes: 16 << 30,
-            file_bytes: 256 << 20,
+            file_bytes: MAX_FILE,
         }
     }
 }
@@ -221,13 +226,13 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             return Err(error);
         }
         match shards::find(path)? {
-            found if found.is_empty() => tree::arrange(folder::list(path)?)?,
+            found if found.is_empty() => tree::arrange(folder::list(path, limits)?)?,
             found => shards::read(path, &found, limits)?,
         }
     } else if manifest::is_manifest(path) {
         manifest::read(path, limits)?
     } else {
-        let mut contents = archive::read(path, limits)?;
+        let mut contents = archive::read(path, limits, &mut Room::new(limits))?;
         let mut warnings = contents.warnings();
         if contents.cifar.keys().any(|file| cifar::is_batch(file)) {
             let (classes, loaded) = cifar::load(path, |file| Ok(contents.cifar.remove(file)))?;
@@ -239,7 +244,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             warnings.extend(layout.warnings);
             Layout { warnings, ..layout }
         } else {
-            shards::arrange(path, vec![(contents, Part::Train)])?
+            shards::arrange(path, vec![(contents, Part::Train)], limits)?
         }
     };
     from_layout(name, layout, options)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::{self, Contents};
 use super::labelled::{self, Labelled};
+use super::room::Room;
 use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
@@ -72,7 +73,8 @@ pub(crate) fn expand(text: &str) -> Option<Result<Vec<Shard>>> {
     let (before, rest) = text.split_once('{')?;
     let (range, after) = rest.split_once('}')?;
     let (first, last) = range.split_once("..")?;
-    let width = first.len();
+    // Longer numbers are no numbers of shards.
+    let width = Some(first.len()).filter(|&width| width <= 20)?;
     let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
     if last < first || last - first >= MAX_SHARDS {
         let expected = format!("a range of 1 to {MAX_SHARDS} shards");
@@ -91,16 +93,22 @@ pub(crate) fn expand(text: &str) -> Option<Result<Vec<Shard>>> {
 /// Reads all of `shards`, found at `root`.
 pub(crate) fn read(root: &Path, shards: &[Shard], limits: &Limits) -> Result<Layout> {
     let mut contents = Vec::with_capacity(shards.len());
+    // All of them are in memory together.
+    let mut room = Room::new(limits);
     for (path, part) in shards {
-        contents.push((archive::read(path, limits)?, *part));
+        contents.push((archive::read(path, limits, &mut room)?, *part));
     }
-    arrange(root, contents)
+    arrange(root, contents, limits)
 }
 
 /// Joins images and labels. `root` is a folder, or the only shard; class names are beside it.
-pub(crate) fn arrange(root: &Path, shards: Vec<(Contents, Part)>) -> Result<Layout> {
+pub(crate) fn arrange(
+    root: &Path,
+    shards: Vec<(Contents, Part)>,
+    limits: &Limits,
+) -> Result<Layout> {
     let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
-    let names = class_names(&folder.join(CLASS_FILE))?;
+    let names = class_names(&folder.join(CLASS_FILE), limits)?;
     let several = shards.len() > 1;
     let (mut rows, mut skipped, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, part) in shards {
@@ -151,9 +159,15 @@ fn resolve(label: &str, names: &Option<Vec<String>>) -> std::result::Result<Stri
     found.cloned().ok_or_else(unknown)
 }
 
-fn class_names(path: &Path) -> Result<Option<Vec<String>>> {
+fn class_names(path: &Path, limits: &Limits) -> Result<Option<Vec<String>>> {
     if !path.is_file() {
         return Ok(None);
+    }
+    let size = fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let most = limits.file_bytes.min(64 << 20);
+    if size > most {
+        let (expected, found) = (format!("at most {most} bytes"), size.to_string());
+        return Err(Error::format(path, expected, found, HINT));
     }
     let text = fs::read(path).map_err(Error::io("read", path))?;
     let text = String::from_utf8_lossy(&text);

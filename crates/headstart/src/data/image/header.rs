@@ -8,6 +8,9 @@ use ::image::metadata::Orientation;
 /// Images with more pixels than this are refused before any memory is taken for them.
 pub const MAX_PIXELS: usize = 100_000_000;
 
+/// Images that are wider or higher than this are refused, too, as none of JPEG are: what resizing needs grows with each side.
+pub const MAX_SIDE: usize = 65_535;
+
 /// The encodings that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -125,6 +128,9 @@ pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, NotRead> {
     let Header { format, width, height, .. } = header;
     match width.checked_mul(height) {
         Some(0) => Err(bad(format!("a {format} of {width}x{height} pixels"))),
+        _ if width.max(height) > MAX_SIDE => Err(bad(format!(
+            "a {format} of {width}x{height} pixels (the limit is {MAX_SIDE} on each side)"
+        ))),
         Some(pixels) if pixels <= MAX_PIXELS => Ok(header),
         _ => Err(bad(format!(
             "a {format} of {width}x{height} pixels (the limit is {} million)",

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use headstart_kernels::isa::Isa;
 use headstart_kernels::resample::{self, PLACES, Span};
 
-use super::Rgb8;
+use super::{MAX_PIXELS, MAX_SIDE, Rgb8};
 use crate::error::{Error, Result};
 
 /// How values between pixels are computed.
@@ -66,7 +66,8 @@ impl Resizer {
         Resizer::default()
     }
 
-    /// Writes `image` at `width` x `height` to `out`, which must hold `height * width * 3` bytes.
+    /// Writes `image` at `width` x `height` to `out`, which must hold `height * width * 3` bytes. No side may be longer than
+    /// [`MAX_SIDE`], and what is between the two passes, `width` times the image's height, no more than [`MAX_PIXELS`].
     pub fn resize_into(
         &mut self,
         image: &Rgb8<'_>,
@@ -75,8 +76,21 @@ impl Resizer {
         interpolation: Interpolation,
         out: &mut [u8],
     ) -> Result<()> {
-        let wanted = width.checked_mul(height).and_then(|n| n.checked_mul(3));
-        if wanted != Some(out.len()) || out.is_empty() || image.pixels.is_empty() {
+        let bytes = |width: usize, height: usize| width.checked_mul(height)?.checked_mul(3);
+        let sides = [width, height, image.width, image.height];
+        let large = sides.iter().any(|&side| side > MAX_SIDE)
+            || bytes(width, image.height).is_none_or(|n| n > 3 * MAX_PIXELS);
+        if large {
+            let expected = format!("sides of at most {MAX_SIDE} pixels, {MAX_PIXELS} in all");
+            let found = format!("{}x{} to {width}x{height}", image.width, image.height);
+            return Err(Error::invalid("resize", expected, found, ""));
+        }
+        let whole = bytes(image.width, image.height) == Some(image.pixels.len());
+        if bytes(width, height) != Some(out.len())
+            || out.is_empty()
+            || !whole
+            || image.pixels.is_empty()
+        {
             return Err(Error::invalid(
                 "resize",
                 format!("{width} x {height} x 3 bytes, at least one pixel"),
@@ -220,7 +234,7 @@ pub fn resize(
     interpolation: Interpolation,
 ) -> Result<Rgb8<'static>> {
     let size = width.checked_mul(height).and_then(|n| n.checked_mul(3));
-    let mut out = vec![0; size.filter(|&n| n <= 3 * super::MAX_PIXELS).unwrap_or(0)];
+    let mut out = vec![0; size.filter(|&n| n <= 3 * MAX_PIXELS).unwrap_or(0)];
     Resizer::new().resize_into(image, width, height, interpolation, &mut out)?;
     Ok(Rgb8 { width, height, pixels: Cow::Owned(out) })
 }

@@ -1,6 +1,42 @@
 //! Lifetimes to offsets: buffers that are never alive at the same time share memory.
 
-use super::{BufferSpec, Place, Plan, Step};
+use super::{BufferSpec, Place, Plan, Request, Step};
+use crate::error::{Error, Result};
+use crate::memory::room_for;
+use crate::net::graph::Graph;
+
+/// Fails where images, feature maps and gradients of a batch, none of them sharing memory, are more than a slice can hold.
+pub(super) fn check(plan: &Plan, graph: &Graph) -> Result<()> {
+    let batch = plan.request.batch;
+    let sources = plan.request.sources.iter().map(|&node| graph.nodes[node].shape.elements());
+    let mut each = plan.buffers.iter().map(|buffer| buffer.elements).chain(sources);
+    let bytes = each.try_fold(0usize, |sum, elements| {
+        let floats = elements.checked_mul(batch)?.checked_add(plan.alignment / size_of::<f32>())?;
+        sum.checked_add(floats.checked_mul(size_of::<f32>())?)
+    });
+    if bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()) {
+        return Ok(());
+    }
+    let expected = "images and feature maps of at most 2^63 bytes";
+    let found = format!("more, for a batch of {batch}");
+    Err(Error::invalid("plan", expected, found, LOWER))
+}
+
+/// What makes a plan smaller.
+const LOWER: &str = "lower --batch-size or --image-size";
+
+impl Plan {
+    /// Fails where images and arena are more than all memory of this process.
+    ///
+    /// # Errors
+    /// In that case alone; it names what they take and what there is.
+    pub fn check_memory(&self, graph: &Graph) -> Result<()> {
+        let Request { batch, sources, .. } = &self.request;
+        let elements: usize = sources.iter().map(|&node| graph.nodes[node].shape.elements()).sum();
+        let bytes = (elements * batch * size_of::<f32>() + self.arena_bytes()) as u64;
+        room_for(&format!("a batch of {batch} images in the net"), bytes, LOWER)
+    }
+}
 
 /// Fills in when each buffer is used, and its offset.
 pub(super) fn assign(plan: &mut Plan) {

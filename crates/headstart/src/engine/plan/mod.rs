@@ -225,8 +225,8 @@ impl Plan {
     /// Plans `request` on `graph`, for buffers in this machine's memory.
     ///
     /// # Errors
-    /// If the batch is empty, a node does not exist, an output does not follow from the sources, a size
-    /// cannot be addressed, or a training plan's graph does not end in a softmax.
+    /// If the batch is empty, a node does not exist, an output does not follow from the sources, a training plan's
+    /// graph does not end in a softmax, or a size is larger than addresses reach.
     pub fn new(graph: &Graph, request: Request) -> Result<Plan> {
         Plan::aligned(graph, request, HOST_ALIGNMENT)
     }
@@ -272,6 +272,7 @@ impl Plan {
             backward::append(&mut plan, graph);
             sums::gather(&mut plan);
         }
+        memory::check(&plan, graph)?;
         memory::assign(&mut plan);
         Ok(plan)
     }

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::net::graph::{Graph, Node, NodeId, Op, Shape};
 use crate::net::preprocess::Preprocess;
+use crate::range;
 use crate::task::Task;
 
 pub use table::{Activation, Block, Naming, Recipe, Stage, Stem, Stride};
@@ -49,6 +50,23 @@ pub struct Surroundings {
     pub classes: Option<usize>,
 }
 
+impl Surroundings {
+    /// Fails on sizes that no net here has been made for: [`range::IMAGE_SIZE`] before upsampling, [`range::NET_SIZE`] after
+    /// it, [`range::UPSAMPLE`] and [`range::CLASSES`].
+    ///
+    /// # Errors
+    /// Names the size, its range and what was found.
+    pub fn check(&self) -> Result<()> {
+        let Surroundings { height, width, upsample, classes, .. } = *self;
+        for side in [height, width] {
+            range::IMAGE_SIZE.check(side as u64)?;
+            range::UPSAMPLE.check(upsample as u64)?;
+            range::NET_SIZE.check(side as u64 * upsample as u64)?;
+        }
+        classes.map_or(Ok(()), |classes| range::CLASSES.check(classes as u64))
+    }
+}
+
 /// A graph, and which of its nodes are the net's own layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Net {
@@ -62,7 +80,7 @@ impl Net {
     /// Builds `recipe` with what surrounds it.
     ///
     /// # Errors
-    /// If the image is too small for the net, or the surroundings have a zero in them.
+    /// If the image is too small for the net, or the surroundings are out of range, as [`Surroundings::check`] says.
     pub fn new(recipe: &Recipe, around: &Surroundings) -> Result<Net> {
         Net::for_task(recipe, around, Task::default())
     }
@@ -72,6 +90,7 @@ impl Net {
     /// # Errors
     /// As [`Net::new`].
     pub fn for_task(recipe: &Recipe, around: &Surroundings, task: Task) -> Result<Net> {
+        around.check()?;
         let mut graph = Graph::default();
         let channels = 3;
         let image = Shape::Map { height: around.height, width: around.width, channels };

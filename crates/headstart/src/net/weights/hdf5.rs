@@ -9,13 +9,30 @@ use crate::error::{Error, Result};
 
 /// What deflate can make of a byte, at most.
 const DEFLATE: u64 = 1032;
+/// How many times larger than the file its chunked data sets may be together, from [`SMALL`] up to [`LARGEST`] bytes:
+/// zeros shrink to nothing, weights do not.
+const LARGER: u64 = 64;
+const SMALL: u64 = 16 << 20;
+const LARGEST: u64 = 8 << 30;
+/// Longest attribute of names that is put together of pieces.
+const MANY: usize = 10_000;
 
-/// An open file and how many bytes of values may still be read from it.
+/// An open file and what may still be read from it. Time is bounded by the same: no byte of the file is counted twice, and
+/// who walks the groups bounds their number.
 pub(super) struct Source<'a> {
     path: &'a Path,
     file: File,
-    /// Bytes of values that plain data sets may still take, and compressed ones.
-    left: (u64, u64),
+    left: Left,
+}
+
+/// Bytes that may still be read.
+struct Left {
+    /// Of the values of data sets that lie in the file as they are.
+    plain: u64,
+    /// Of the file, by the chunks of the others.
+    stored: u64,
+    /// Of those others' values.
+    chunked: u64,
 }
 
 /// A tensor as the file has it.
@@ -35,7 +52,8 @@ impl<'a> Source<'a> {
     pub fn from_bytes(path: &'a Path, bytes: Vec<u8>) -> Result<Source<'a>> {
         let length = bytes.len() as u64;
         let file = File::from_bytes(bytes).map_err(damaged(path))?;
-        Ok(Source { path, file, left: (length, length.saturating_mul(DEFLATE).min(8 << 30)) })
+        let chunked = length.saturating_mul(LARGER).clamp(SMALL, LARGEST.max(length));
+        Ok(Source { path, file, left: Left { plain: length, stored: length, chunked } })
     }
 
     /// The outermost group.
@@ -64,14 +82,15 @@ impl<'a> Source<'a> {
             }
         };
         let claimed = set.shape().map_err(&damaged)?;
-        let bytes = claimed.iter().try_fold(size, |product, &d| product.checked_mul(d));
-        let left = if set.is_chunked() { &mut self.left.1 } else { &mut self.left.0 };
-        let Some(rest) = bytes.and_then(|b| left.checked_sub(b)) else {
+        let room = match set.is_chunked() {
+            true => self.chunks(set, &claimed, size).map_err(&damaged)?,
+            false => product(size, &claimed).and_then(|bytes| take(&mut self.left.plain, bytes)),
+        };
+        if room.is_none() {
             let expected = format!("a shape of {name} that the file has room for");
             let hint = "the file is damaged, or made to look larger than it is";
             return Err(Error::format(self.path, expected, format!("{claimed:?}"), hint));
-        };
-        *left = rest;
+        }
         let values = match stored {
             Stored::Bf16 => Stored::Bf16.read(&set.read_raw().map_err(&damaged)?),
             _ => set.read_f32().map_err(&damaged)?,
@@ -83,6 +102,40 @@ impl<'a> Source<'a> {
         }
         Ok(Values { shape, stored: stored.name(), values })
     }
+
+    /// Counts a chunked data set of elements of `size` bytes; `None` if the chunks that are there cannot be its values.
+    fn chunks(&mut self, set: &Dataset, shape: &[u64], size: u64) -> Result<Option<()>, H5Error> {
+        let Some(chunk) = set.chunk_shape()?.filter(|c| c.len() == shape.len() && !c.contains(&0))
+        else {
+            return Ok(None);
+        };
+        // Chunks at the edges reach beyond the data set, and are inflated whole.
+        let grid: Vec<u64> = shape.iter().zip(&chunk).map(|(&d, &c)| d.div_ceil(c)).collect();
+        let (each, number) = (product(size, &chunk), product(1, &grid));
+        let Some((each, number)) = each.zip(number).filter(|(_, n)| *n <= self.left.stored) else {
+            return Ok(None);
+        };
+        let chunks = set.chunks()?;
+        let stored = chunks.iter().try_fold(0u64, |sum, c| sum.checked_add(c.storage_size));
+        let most = if set.filters().is_empty() { 1 } else { DEFLATE };
+        let bytes = number.checked_mul(each);
+        let claimed = bytes.filter(|&b| stored.is_some_and(|s| b <= s.saturating_mul(most)));
+        let room = claimed.zip(stored).and_then(|(claimed, stored)| {
+            take(&mut self.left.stored, stored)?;
+            take(&mut self.left.chunked, claimed)
+        });
+        Ok(room)
+    }
+}
+
+/// `factor` times all of `sizes`, where that is a number of 64 bits.
+fn product(factor: u64, sizes: &[u64]) -> Option<u64> {
+    sizes.iter().try_fold(factor, |product, &size| product.checked_mul(size))
+}
+
+fn take(left: &mut u64, bytes: u64) -> Option<()> {
+    *left = left.checked_sub(bytes)?;
+    Some(())
 }
 
 /// What a failure of the library means for the user.
@@ -112,7 +165,8 @@ pub(super) fn strings(group: &Group, name: &str) -> Result<Option<Vec<String>>, 
     if let Some(names) = list(name) {
         return Ok(Some(names));
     }
-    let parts: Vec<String> = (0..).map_while(|i| list(&format!("{name}{i}"))).flatten().collect();
+    let parts: Vec<String> =
+        (0..MANY).map_while(|i| list(&format!("{name}{i}"))).flatten().collect();
     let present = attributes.contains_key(name) || !parts.is_empty();
     Ok(present.then_some(parts))
 }

@@ -21,8 +21,10 @@ const CONFIG: &str = "config.json";
 const MANY: usize = 50_000;
 const DEPTH: usize = 8;
 /// Longest description, and how many times its archive larger its weights may be.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: u64 = 8 << 20;
 const LARGER: u64 = 64;
+/// Most bytes of weights in an archive that is smaller than they.
+const LARGEST: u64 = 8 << 30;
 
 /// Whether the root looks like this layout.
 pub(super) fn is(source: &Source<'_>) -> bool {
@@ -57,7 +59,7 @@ pub(super) fn read_archive(path: &Path) -> Result<WeightFile> {
         Ok(bytes)
     };
     let config = entry(CONFIG, LONGEST).ok().and_then(|b| String::from_utf8(b).ok());
-    let weights = entry(WEIGHTS, length.saturating_mul(LARGER))?;
+    let weights = entry(WEIGHTS, length.saturating_mul(LARGER).min(LARGEST.max(length)))?;
     let source = Source::from_bytes(path, weights)?;
     let mut out = read(path, source, config.as_deref())?;
     out.format = Format::KerasArchive;

@@ -7,8 +7,8 @@ use super::hdf5::{Source, damaged, strings, text};
 use super::{Format, Listed, Tensor, WeightFile, keras_config, old_names};
 use crate::error::{Error, Result};
 
-/// Most layers and weights that a file may list.
-const MANY: usize = 100_000;
+/// Most layers and weights that a file may list; each is looked for among all of them.
+const MANY: usize = 10_000;
 
 /// Reads every weight of the file.
 ///
@@ -30,6 +30,9 @@ pub(super) fn read(path: &Path, mut source: Source<'_>) -> Result<WeightFile> {
         ));
     };
     let mut out = WeightFile::bare(path, Format::KerasH5);
+    if layers.len() > MANY {
+        return Err(Error::format(path, format!("at most {MANY} layers"), "more", ""));
+    }
     for layer in &layers {
         let group = root.group(layer).map_err(&damaged)?;
         for weight in strings(&group, "weight_names").map_err(&damaged)?.unwrap_or_default() {

@@ -21,6 +21,7 @@ mod keras_h5;
 pub(crate) mod kinds;
 pub mod model_file;
 mod old_names;
+mod pickle;
 mod tfjs;
 mod torch;
 
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use model_file::ModelCard;
 
 pub use apply::{LoadReport, Scope, apply};
@@ -158,6 +160,18 @@ pub fn open(name: &str) -> Result<WeightFile> {
 /// If it cannot be read, is of no known kind, or is damaged.
 pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
     let path = path.as_ref();
+    without_panic(path, || read_as_it_is(path))
+}
+
+/// Runs a reader of the file at `path`, most of which is other crates' code; a panic in it is an error.
+fn without_panic<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(read).unwrap_or_else(|panic| {
+        let found = format!("one that the reader fails on ({panic})");
+        Err(Error::format(path, "a whole weight file", found, "fetch it again, or save it anew"))
+    })
+}
+
+fn read_as_it_is(path: &Path) -> Result<WeightFile> {
     let io = || Error::io("read", path);
     if path.is_dir() {
         return Err(Error::format(path, "a weight file", "a folder", ""));
@@ -206,4 +220,20 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
         found,
         "a file cut short by a broken download looks like this too",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_panics_is_an_error_that_names_the_file() {
+        let none: Vec<u8> = Vec::new();
+        let error = without_panic(Path::new("x.h5"), || Ok(none[none.len()])).unwrap_err();
+        let text = error.to_string();
+        for part in ["x.h5: expected a whole weight file", "reader fails on", "out of bounds"] {
+            assert!(text.contains(part), "no {part:?} in: {text}");
+        }
+        assert_eq!(without_panic(Path::new("x.h5"), || Ok(1)).unwrap(), 1);
+    }
 }

@@ -14,6 +14,7 @@ use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
+use crate::net::resnet::Surroundings;
 use crate::task::Task;
 
 /// The metadata key of the card.
@@ -54,6 +55,19 @@ pub struct ModelCard {
     /// State of the training when the file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+}
+
+impl ModelCard {
+    /// What surrounds the net.
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            height: self.height,
+            width: self.width,
+            preprocess: Some(self.preprocess),
+            upsample: self.upsample,
+            classes: Some(self.classes.len()),
+        }
+    }
 }
 
 /// State of a run.
@@ -267,11 +281,7 @@ fn card(path: &Path, text: &str) -> Result<ModelCard> {
     }
     let card: ModelCard = serde_json::from_str(text).map_err(bad)?;
     // Bounds that keep a hostile card from asking for absurd amounts of memory.
-    let sane = (1..=4096).contains(&card.height)
-        && (1..=4096).contains(&card.width)
-        && (1..=64).contains(&card.upsample)
-        && card.height.max(card.width) * card.upsample <= 8192
-        && (1..=1_000_000).contains(&card.classes.len())
+    let sane = card.surroundings().check().is_ok()
         && card.temperature.is_none_or(|t| t.is_finite() && t > 0.0);
     if !sane {
         return Err(Error::format(

@@ -13,7 +13,7 @@ use super::{Format, Listed, Tensor, WeightFile, keras_config, old_names};
 use crate::error::{Error, Result};
 
 /// Longest model.json.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: u64 = 16 << 20;
 /// Most bytes of weights.
 const LARGEST: u64 = 8 << 30;
 

@@ -7,11 +7,14 @@ use std::path::Path;
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 
 use super::floats::Stored;
+use super::pickle;
 use super::{Format, Listed, Tensor, WeightFile};
 use crate::error::{Error, Result};
 
-/// How many times larger than the file its tensors may be; compressed ones are smaller than they.
+/// How many times larger than the file its tensors may be, up to [`LARGEST`]; compressed ones are smaller than they.
 const LARGER: u64 = 64;
+/// Most bytes of tensors in a file that is smaller than they.
+const LARGEST: u64 = 8 << 30;
 
 /// A tensor as PyTorch names and lays it out.
 pub(super) struct Raw {
@@ -33,21 +36,23 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
             "save the weights alone: torch.save(net.state_dict(), path)",
         )
     };
-    if let Ok(value) = PytorchReader::read_pickle_data(path, None)
-        && let Some(stranger) = stranger(&value)
-    {
+    pickle::check(path)?;
+    let value = PytorchReader::read_pickle_data(path, None).map_err(|e| damaged(&e))?;
+    if let Some(stranger) = stranger(&value) {
         let hint =
             "do not open it in other programs unless you trust it; nothing in it was run here";
         let expected = "tensors and plain containers";
         return Err(Error::format(path, expected, format!("an object of {stranger}"), hint));
     }
+    pickle::check_names(path, &value)?;
+    drop(value);
     let reader = PytorchReader::new(path).map_err(|e| damaged(&e))?;
     let mut names = reader.keys();
     names.sort();
     let (mut raw, mut listing) = (Vec::with_capacity(names.len()), Vec::new());
     // A tensor's shape can claim more than its storage holds, by steps of zero.
-    let mut left =
-        fs::metadata(path).map_err(Error::io("read", path))?.len().saturating_mul(LARGER);
+    let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let mut left = length.saturating_mul(LARGER).min(LARGEST.max(length));
     for name in names {
         let Some(tensor) = reader.get(&name) else { continue };
         if is_counter(&name) {

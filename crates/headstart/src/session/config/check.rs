@@ -4,6 +4,7 @@ use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::data::image::Interpolation;
 use crate::engine::optimizer::Optimizer;
 use crate::error::{Error, Result};
+use crate::range;
 use crate::train::class_weight::ClassWeight;
 
 impl TrainConfig {
@@ -12,6 +13,7 @@ impl TrainConfig {
     /// # Errors
     /// If there are any.
     pub fn check(&self) -> Result<()> {
+        self.check_ranges()?;
         let against = |what: &str, expected: &str, found: String, hint: &str| {
             Err(Error::invalid(what, expected, found, hint))
         };
@@ -51,20 +53,6 @@ impl TrainConfig {
                 "give --fine-tune-at with --epochs 0 to train without a frozen phase",
             );
         }
-        for (what, value, expected) in [
-            ("upsample", self.upsample, "1 to 64"),
-            ("image-size", self.image_size, "1 to 4096"),
-            ("limit", self.limit, "1 or more"),
-        ] {
-            let most = match what {
-                "upsample" => 64,
-                "image-size" => 4096,
-                _ => usize::MAX,
-            };
-            if value.is_some_and(|v| v == 0 || v > most) {
-                return against(what, expected, value.unwrap_or(0).to_string(), "");
-            }
-        }
         self.check_schedule()?;
         if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
             let hint = "0.999 is usual";
@@ -78,6 +66,29 @@ impl TrainConfig {
             Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
         }
         Ok(())
+    }
+
+    /// Whole numbers out of range.
+    fn check_ranges(&self) -> Result<()> {
+        let listed = self.unfreeze.iter().map(|u| (range::UNFREEZE_EPOCHS, Some(u.epochs)));
+        let numbers = [
+            (range::EPOCHS, Some(self.epochs)),
+            (range::FINE_TUNE_EPOCHS, Some(self.fine_tune_epochs)),
+            (range::BATCH_SIZE, Some(self.batch_size)),
+            (range::ACCUMULATE, Some(self.accumulate)),
+            (range::REPLICAS, Some(self.replicas)),
+            (range::STEP_EPOCHS, self.step_epochs),
+            (range::PLATEAU_PATIENCE, Some(self.plateau_patience)),
+            (range::PATIENCE, self.patience),
+            (range::UPSAMPLE, self.upsample),
+            (range::IMAGE_SIZE, self.image_size),
+            (range::LIMIT, self.limit),
+            (range::THREADS, Some(self.threads)),
+        ];
+        for (range, value) in numbers.into_iter().chain(listed) {
+            value.map_or(Ok(()), |value| range.check(value as u64))?;
+        }
+        self.cache_memory.map_or(Ok(()), |megabytes| range::CACHE_MEMORY.check(megabytes))
     }
 
     /// What fitting the head with L-BFGS excludes.
@@ -151,13 +162,10 @@ impl TrainConfig {
                 return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
             }
         }
-        if self.replicas == 0 || self.replicas > self.batch_size {
+        if self.replicas > self.batch_size {
             let expected = format!("1 to {}, the batch size", self.batch_size);
             let hint = "every replica needs images of its own";
             return Err(Error::invalid("replicas", expected, self.replicas.to_string(), hint));
-        }
-        if self.accumulate == 0 {
-            return Err(Error::invalid("accumulate", "1 or more steps", "0", ""));
         }
         if let Some(decay) = self.layer_decay.filter(|d| !(*d > 0.0 && *d <= 1.0)) {
             let (expected, hint) = ("a number above 0, up to 1", "0.75 is usual");
@@ -216,6 +224,7 @@ impl TrainConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unfreeze;
     use super::*;
 
     #[test]
@@ -285,6 +294,21 @@ mod tests {
             TrainConfig { cutmix: Some(f32::INFINITY), ..base.clone() },
             TrainConfig { cutmix: Some(1.0), batch_size: 1, ..base.clone() },
             TrainConfig { upsample: Some(0), ..base.clone() },
+            TrainConfig { upsample: Some(65), ..base.clone() },
+            TrainConfig { image_size: Some(usize::MAX), ..base.clone() },
+            TrainConfig { batch_size: 0, ..base.clone() },
+            TrainConfig { batch_size: usize::MAX, ..base.clone() },
+            TrainConfig { accumulate: usize::MAX, ..base.clone() },
+            TrainConfig { epochs: usize::MAX, ..base.clone() },
+            TrainConfig { fine_tune_epochs: usize::MAX, ..base.clone() },
+            TrainConfig { patience: Some(usize::MAX), ..base.clone() },
+            TrainConfig { threads: 1025, ..base.clone() },
+            TrainConfig { limit: Some(0), ..base.clone() },
+            TrainConfig { cache_memory: Some(1 << 44), ..base.clone() },
+            TrainConfig {
+                unfreeze: vec![Unfreeze { at: "head".into(), epochs: usize::MAX }],
+                ..base.clone()
+            },
             TrainConfig { learning_rate: f32::NAN, ..base.clone() },
             TrainConfig { optimizer: OptimizerName::Sgd, nesterov: true, ..base.clone() },
         ] {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::measure::epoch::PhaseName;
 use crate::measure::monitor::EarlyStopping;
 use crate::net::resnet::Net;
+use crate::range;
 use crate::train::cache::CacheSettings;
 use crate::train::schedule::{Decay, ReduceOnPlateau, Schedule};
 use crate::train::trainer::{Phase, Settings, Solver, default_cache_memory};
@@ -59,7 +60,7 @@ impl TrainConfig {
 
     /// Bytes of memory for cached features of the frozen layers.
     pub fn cache_bytes(&self) -> u64 {
-        self.cache_memory.map_or_else(default_cache_memory, |mb| mb.saturating_mul(1 << 20))
+        self.cache_memory.map_or_else(default_cache_memory, range::bytes)
     }
 
     /// What the trainer is told.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::range::UNFREEZE_EPOCHS;
 
 /// The name of the phase that trains the head only.
 pub const HEAD: &str = "head";
@@ -27,11 +28,11 @@ impl FromStr for Unfreeze {
         let parts = text.rsplit_once(':');
         let read = parts.and_then(|(at, epochs)| Some((at.trim(), epochs.parse().ok()?)));
         match read {
-            Some((at, epochs)) if !at.is_empty() && epochs > 0 => {
+            Some((at, epochs)) if !at.is_empty() && UNFREEZE_EPOCHS.contains(epochs as u64) => {
                 Ok(Unfreeze { at: at.into(), epochs })
             }
             _ => {
-                let expected = "head or a layer, and 1 or more epochs, such as conv5:3";
+                let expected = "head or a layer, and 1 to 1000000 epochs, such as conv5:3";
                 Err(Error::invalid("unfreeze", expected, text, ""))
             }
         }

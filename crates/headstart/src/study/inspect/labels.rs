@@ -45,6 +45,8 @@ pub struct Mislabelled {
     pub image: Member,
     /// The most probable class.
     pub suggested: String,
+    /// Its position in the data set's list of classes, from 0.
+    pub suggested_index: usize,
     /// Probability of the label.
     pub label_probability: f32,
     /// Probability of the most probable class.
@@ -104,6 +106,7 @@ pub fn check_labels(
         Mislabelled {
             image,
             suggested: data.classes[issue.suggested].clone(),
+            suggested_index: issue.suggested,
             label_probability: issue.label_probability,
             probability: issue.probability,
             margin: issue.margin(),

@@ -64,7 +64,8 @@ pub(super) struct Run<'t, 'a> {
 /// When last.safetensors is written next.
 pub(super) struct Saves {
     every: Option<Duration>,
-    next: Instant,
+    /// None where that is later than clocks go.
+    next: Option<Instant>,
 }
 
 impl Saves {
@@ -74,18 +75,19 @@ impl Saves {
     const SHARE: u32 = 50;
 
     fn new(every: Option<Duration>) -> Saves {
-        Saves { every, next: Instant::now() + every.unwrap_or(Saves::EVERY) }
+        Saves { every, next: Instant::now().checked_add(every.unwrap_or(Saves::EVERY)) }
     }
 
     fn due(&self) -> bool {
-        Instant::now() >= self.next
+        self.next.is_some_and(|next| Instant::now() >= next)
     }
 
     /// Notes that writing took from `start` until now.
     pub fn done(&mut self, start: Instant) {
         let now = Instant::now();
-        let pause = self.every.unwrap_or(Saves::EVERY.max((now - start) * Saves::SHARE));
-        self.next = now + pause;
+        let pause =
+            self.every.unwrap_or(Saves::EVERY.max((now - start).saturating_mul(Saves::SHARE)));
+        self.next = now.checked_add(pause);
     }
 }
 

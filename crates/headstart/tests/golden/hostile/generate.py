@@ -35,6 +35,20 @@ with weights("external.h5") as f:
 with weights("chunked.h5") as f:  # 4 TB that were never written
     f["layers/conv2d_1/vars"] = f.create_group("v")
     f["v"].create_dataset("0", (1 << 40,), "float32", chunks=(1 << 20,))
+with weights("unwritten.h5") as f:  # as little, within what a whole file of chunks could be inflated to
+    f.create_group("layers/conv2d_1/vars").create_dataset("0", (1 << 21,), "float32", chunks=(1 << 10,))
+with weights("swollen.h5") as f:  # zeros, a thousandth of their size
+    data = np.zeros((1 << 24,), "float32")
+    f.create_group("layers/conv2d_1/vars").create_dataset("0", data=data, chunks=(1 << 20,), compression=9)
+with weights("large_chunk.h5") as f:  # one number in a chunk of 64 MiB
+    one = np.zeros((1,), "float32")
+    group = f.create_group("layers/conv2d_1/vars")
+    group.create_dataset("0", data=one, maxshape=(None,), chunks=(1 << 24,), compression=9)
+with weights("small_chunks.h5") as f:  # as many chunks as numbers, none of them there
+    f.create_group("layers/conv2d_1/vars").create_dataset("0", (1 << 40,), "float32", chunks=(1,))
+with weights("compressed.h5") as f:  # nothing wrong with it
+    data = np.arange(1000, dtype="float32")
+    f.create_group("layers/conv2d_1/vars").create_dataset("0", data=data, chunks=(300,), compression=9)
 with weights("contiguous.h5") as f:
     f.create_group("layers/conv2d_1/vars").create_dataset("0", (1 << 33,), "float32")
 with weights("same.h5") as f:  # one data set under many names: more bytes than the file has
