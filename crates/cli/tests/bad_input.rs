@@ -158,7 +158,7 @@ fn numbers_that_do_not_fit() {
     place.run(&format!("{TRAIN} --batch-size 8")).fails(2, &["--batch-size"]);
     let line = |flags: &str| TRAIN.replace("--batch-size 8", flags);
     place.run(&line("--batch-size 12")).fails(1, &["batch size", "1 to 10", "found 12"]);
-    place.run(&line("--batch-size 0")).fails(1, &["batch size", "found 0"]);
+    place.run(&line("--batch-size 0")).fails(2, &["--batch-size", "1 to 65536"]);
     place.run(&line("--learning-rate 0")).fails(2, &["learning rate", "positive"]);
     place.run(&line("--learning-rate NaN")).fails(2, &["learning rate"]);
     place.run(&line("--weight-decay=-1")).fails(2, &["weight decay", "0 or more", "found -1"]);

@@ -268,7 +268,7 @@ fn labels_are_judged_by_a_model_file_and_small_classes_left_out() {
     assert_eq!(place.kept().len(), 0);
 
     place.run(&format!("{line} --image-size 32")).fails(2, &["a model file", "--image-size"]);
-    place.run("data check data --labels --folds 1").fails(2, &["--folds", "at least 2"]);
+    place.run("data check data --labels --folds 1").fails(2, &["--folds", "2 to 1000"]);
     place.run("data check data --labels --model resnet5").fails(2, &["resnet5", "resnet50"]);
     place.run("data check data --folds 3").fails(2, &["--labels"]);
     let line = "data check data --labels --model resnet20 --no-cache --folds 100 --html page.html";

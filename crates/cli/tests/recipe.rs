@@ -114,7 +114,7 @@ fn lr_find_draws_the_loss_and_suggests_a_rate_that_trains() {
     assert!(place.path("ft.png").exists());
     for (flags, parts) in [
         ("--start 1 --end 0.1", &["learning rates", "start < end"][..]),
-        ("--steps 3", &["steps", "10 or more"]),
+        ("--steps 3", &["--steps", "10 to 10000"]),
         ("--fine-tune-at nowhere", &["nowhere"]),
     ] {
         place.run(&format!("{line} {flags} --out bad.png")).fails(2, parts);

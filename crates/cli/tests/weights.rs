@@ -72,7 +72,7 @@ fn onnx_is_written_in_floats_and_in_bytes() {
     place.run(&line.replace("b.onnx", "x.pb")).fails(2, &["x.pb", ".onnx"]);
     place.run(&line.replace("--data data", "--data gone")).fails(1, &["gone"]);
     let none = format!("{line} --calibration-images 0").replace("b.onnx", "x.onnx");
-    place.run(&none).fails(1, &["calibration images", "at least 1"]);
+    place.run(&none).fails(2, &["--calibration-images", "1 to 1000000"]);
     assert!(!place.path("x.onnx").exists());
 }
 

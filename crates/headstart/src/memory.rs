@@ -30,44 +30,55 @@ pub struct Memory {
 
 /// The memory of this process; `None` where the system does not say.
 pub fn look() -> Option<Memory> {
-    look_below(Path::new("/")).or_else(|| {
-        let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-        let system = System::new_with_specifics(kind);
-        let (total, available) = (system.total_memory(), system.available_memory());
-        (total > 0).then_some(Memory { total, available: available.min(total), limited: false })
-    })
+    look_at(Path::new("/")).map(|(memory, _)| memory)
 }
 
-/// Fails if `bytes` are more than all memory of this process, before they are asked for: systems promise more than they
-/// have, and end the process when it is used.
+/// Fails if `bytes` are more than all memory of this process, with what it can swap out, before they are asked for: systems
+/// promise more than they have, and end the process when it is used.
 ///
 /// # Errors
 /// Names `what`, the memory there is and what it would take.
 pub(crate) fn room_for(what: &str, bytes: u64, hint: &str) -> Result<()> {
-    match look() {
-        Some(Memory { total, limited, .. }) if bytes > total => {
+    match look_at(Path::new("/")) {
+        Some((Memory { limited, .. }, most)) if bytes > most => {
             let of = if limited { "this container" } else { "this machine" };
-            let expected = format!("at most {} MiB, the memory of {of}", total >> 20);
+            let expected = format!("at most {} MiB, the memory of {of}", most >> 20);
             Err(Error::invalid(what, expected, format!("{} MiB", bytes >> 20), hint))
         }
         _ => Ok(()),
     }
 }
 
-/// As the files below `root` say, which is `/` but in tests.
-fn look_below(root: &Path) -> Option<Memory> {
+/// The memory of this process, and the most that it can have, with what it can swap out; by the system's files below `root`,
+/// which is `/` but in tests, or as the system says otherwise.
+fn look_at(root: &Path) -> Option<(Memory, u64)> {
+    look_below(root).or_else(|| {
+        let system = System::new_with_specifics(
+            RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()),
+        );
+        let (total, available) = (system.total_memory(), system.available_memory());
+        let memory = Memory { total, available: available.min(total), limited: false };
+        (total > 0).then_some((memory, total.saturating_add(system.total_swap())))
+    })
+}
+
+/// [`look_at`] on Linux.
+fn look_below(root: &Path) -> Option<(Memory, u64)> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let machine = |name| Some(field(&text, name)?.saturating_mul(1024));
     let total = machine("MemTotal:")?;
     let mut memory = Memory { total, available: machine("MemAvailable:")?, limited: false };
+    let mut most = total;
     for folder in groups(root) {
-        let Some((limit, used)) = limit(&folder) else { continue };
+        let Some(Limit { hard, slow, used }) = limit(&folder) else { continue };
+        let limit = hard.min(slow);
         memory.limited |= limit < total;
         memory.total = memory.total.min(limit);
         memory.available = memory.available.min(limit.saturating_sub(used));
+        most = most.min(hard);
     }
     memory.available = memory.available.min(memory.total);
-    Some(memory)
+    Some((memory, most.saturating_add(machine("SwapTotal:").unwrap_or(0))))
 }
 
 /// The number after `name` at the start of a line.
@@ -104,16 +115,27 @@ fn groups(root: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A group's limit and what of it is in use and cannot be given back; `None` without a limit.
-fn limit(folder: &Path) -> Option<(u64, u64)> {
+/// A group's limits in bytes, the largest number for none.
+struct Limit {
+    /// Beyond which a process of the group is ended.
+    hard: u64,
+    /// Beyond which they are slowed down.
+    slow: u64,
+    /// What is in use and cannot be given back.
+    used: u64,
+}
+
+/// A group's limits; `None` without one.
+fn limit(folder: &Path) -> Option<Limit> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     // "max" is no number.
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    let second = number("memory.max").into_iter().chain(number("memory.high")).min();
-    let (limit, used, inactive) = match second {
-        Some(limit) => (limit, number("memory.current"), "inactive_file "),
+    let (hard, slow) = (number("memory.max"), number("memory.high"));
+    let second = hard.is_some() || slow.is_some();
+    let (hard, used, inactive) = match second {
+        true => (hard.unwrap_or(u64::MAX), number("memory.current"), "inactive_file "),
         // No limit is a number near 2^63 there.
-        None => (
+        false => (
             number("memory.limit_in_bytes").filter(|&limit| limit < 1 << 60)?,
             number("memory.usage_in_bytes"),
             "total_inactive_file ",
@@ -121,7 +143,8 @@ fn limit(folder: &Path) -> Option<(u64, u64)> {
     };
     // Files that were read and are kept in memory in case they are read again.
     let kept = read("memory.stat").and_then(|text| field(&text, inactive)).unwrap_or(0);
-    Some((limit, used.unwrap_or(0).saturating_sub(kept)))
+    let used = used.unwrap_or(0).saturating_sub(kept);
+    Some(Limit { hard, slow: slow.unwrap_or(u64::MAX), used })
 }
 
 #[cfg(test)]
@@ -143,7 +166,7 @@ mod tests {
     }
 
     fn seen(files: &[(&str, &str)]) -> (u64, u64, bool) {
-        let memory = look_below(place(files).path()).unwrap();
+        let (memory, _) = look_below(place(files).path()).unwrap();
         (memory.total, memory.available, memory.limited)
     }
 
@@ -186,6 +209,21 @@ mod tests {
         // A limit above what the machine has.
         let large = [group, ("sys/fs/cgroup/a.slice/b.scope/memory.max", "1099511627776\n")];
         assert_eq!(seen(&large), (16 * GIB, 8 * GIB, false));
+    }
+
+    #[test]
+    fn the_most_there_can_be_is_up_to_the_hard_limit_and_swap() {
+        let most = |files: &[(&str, &str)]| look_below(place(files).path()).unwrap().1;
+        assert_eq!(most(&[]), 16 * GIB);
+        let swap = "MemTotal: 1048576 kB\nMemAvailable: 524288 kB\nSwapTotal: 524288 kB\n";
+        assert_eq!(most(&[("proc/meminfo", swap)]), GIB + GIB / 2);
+        let group = [
+            ("proc/self/cgroup", "0::/a\n"),
+            ("sys/fs/cgroup/a/memory.high", "1073741824\n"),
+            ("sys/fs/cgroup/a/memory.max", "2147483648\n"),
+        ];
+        assert_eq!((most(&group), seen(&group)), (2 * GIB, (GIB, GIB, true)));
+        assert_eq!((most(&group[..2]), seen(&group[..2])), (16 * GIB, (GIB, GIB, true)));
     }
 
     #[test]

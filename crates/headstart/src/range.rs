@@ -92,7 +92,7 @@ pub const BUDGET: Range = Range::new("budget", 1, 365 * 24 * 3600);
 /// Classes or images to name.
 pub const TOP_K: Range = Range::new("top-k", 1, 1_000_000);
 /// Steps of a learning rate test; choosing among them takes the square of their number.
-pub const TEST_STEPS: Range = Range::new("steps", 1, 10_000);
+pub const TEST_STEPS: Range = Range::new("steps", 10, 10_000);
 /// Repetitions of a measurement.
 pub const REPEAT: Range = Range::new("repeat", 1, 100_000);
 /// Parts of the images that are judged in turn.

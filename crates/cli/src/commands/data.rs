@@ -59,18 +59,13 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
 
 /// The settings of the net for --labels, and of the cross-validation.
 fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
-    let usage = |what: &str, expected: &str, found: String, hint: &str| {
-        Err(Failure::Usage(Error::invalid(what, expected, found, hint)))
-    };
-    if args.folds < 2 {
-        return usage("--folds", "at least 2", args.folds.to_string(), "");
-    }
     let file = args.model.as_deref().filter(|model| is_file(model));
     let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
     if let Some(file) = file.filter(|_| given) {
-        let found = "a model file, which has these settings inside".to_string();
+        let expected = "the name of a net with these flags";
+        let found = "a model file, which has these settings inside";
         let hint = "leave --weights, --image-size and --interpolation out";
-        return usage(file, "the name of a net with these flags", found, hint);
+        return Err(Failure::Usage(Error::invalid(file, expected, found, hint)));
     }
     let defaults =
         TrainConfig::defaults(Some(&args.data), args.model.as_deref().filter(|_| file.is_none()));

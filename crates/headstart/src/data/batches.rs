@@ -130,7 +130,7 @@ impl Shared {
             if state.stopped || state.next >= self.batches() {
                 return;
             }
-            if state.next >= state.wanted + self.options.prefetch {
+            if state.next >= state.wanted.saturating_add(self.options.prefetch) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -219,7 +219,7 @@ impl Loader {
         }
         if !fits {
             let found = format!("{height}x{width}");
-            let expected = format!("at most {MAX_PIXELS} pixels, {MAX_SIDE} on a side");
+            let expected = format!("at most 100 million pixels, {MAX_SIDE} on a side");
             return Err(Error::invalid("image size", expected, found, ""));
         }
         if let Some(&past) = order.iter().find(|&&i| i >= subset.len()) {

@@ -15,6 +15,7 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::range;
 
 /// Weight of the old mean in the smoothed loss, as fastai's recorder has it.
 const SMOOTH: f64 = 0.98;
@@ -28,7 +29,7 @@ pub struct LrFind {
     pub start: f32,
     /// Learning rate of the last step, if the loss does not diverge before.
     pub end: f32,
-    /// Steps, 10 or more; from each to the next the learning rate rises by the same factor.
+    /// Steps, 10 to 10,000; from each to the next the learning rate rises by the same factor.
     pub steps: usize,
 }
 
@@ -50,10 +51,7 @@ impl LrFind {
             let found = format!("{start} to {end}");
             return Err(Error::invalid("learning rates", "0 < start < end", found, ""));
         }
-        if steps < 10 {
-            return Err(Error::invalid("steps", "10 or more", steps.to_string(), "100 is usual"));
-        }
-        Ok(())
+        range::TEST_STEPS.check(steps as u64)
     }
 
     /// The learning rate of a step, counted from 0.

@@ -7,7 +7,7 @@ use headstart_kernels::pool::{self, PoolShape, PoolSizes};
 use headstart_kernels::table::Compute;
 use proptest::prelude::*;
 
-use crate::kernel::{Kernel, Want, gamma, nan, stored, wide};
+use crate::kernel::{Kernel, Once, Want, gamma, nan, stored, wide};
 use crate::support::{elements, noise};
 use crate::{pooling, roundoff};
 
@@ -73,8 +73,8 @@ pub fn winograd() -> Vec<ConvShape> {
         [2, 8, 11, 64, 128],
         [2, 14, 12, 64, 128],
         [40, 7, 8, 64, 64],
-        // Many small blocks of tiles; gradients in tasks of rows and columns; several blocks, with sums kept between them.
-        [4, 25, 26, 64, 64],
+        [1, 9, 10, 64, 64],
+        // Gradients in tasks of rows and columns; many small blocks of tiles, several blocks with sums kept between them.
         [2, 4, 5, 128, 256],
         [690, 3, 3, 64, 64],
     ]
@@ -141,6 +141,16 @@ pub fn absolute(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| v.abs()).collect()
 }
 
+/// Whether the reference takes long.
+fn large(s: &ConvShape) -> bool {
+    s.flops() > 1 << 24
+}
+
+/// The ways, of so many, that a shape is tried in: the first and the last where it is large.
+fn modes(s: &ConvShape, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(if large(s) { count - 1 } else { 1 })
+}
+
 /// Whether Winograd's way suits a shape.
 fn tiled<E: Element>(s: &ConvShape) -> bool {
     let full = |channels: usize| channels.is_multiple_of(64);
@@ -158,8 +168,11 @@ fn errors<E: Element>(s: &ConvShape, terms: usize, sizes: Vec<f64>) -> Vec<f64> 
     sizes.into_iter().map(|size| size * gamma(terms)).collect()
 }
 
+static EXACT: Once<Exact> = Once::new();
+
 /// A convolution by its definition, and the error each element may have before it is stored: sums of `terms` products,
 /// `weights` as the kernel was given, as elements where nothing is summed before they are.
+#[derive(Clone)]
 pub struct Exact {
     pub values: Vec<f64>,
     pub errors: Vec<f64>,
@@ -195,6 +208,15 @@ impl Exact {
         let sizes = oracle::conv_backward_kernel(s, &absolute(x), &absolute(dy));
         // A tap sums fewer pixels at the border, and no fewer rounded transforms.
         Exact { values, errors: errors::<E>(s, terms, sizes) }
+    }
+
+    /// What `make` makes for this shape, kept if that takes long.
+    fn kept<E: Element>(direction: &str, s: &ConvShape, make: impl FnOnce() -> Exact) -> Exact {
+        if !large(s) {
+            return make();
+        }
+        let kept = EXACT.of(format!("{direction} {} {s:?}", E::DTYPE.name()), make);
+        kept.get().expect("made").clone()
     }
 
     /// With what an epilogue adds; sums of rounded values add no more than the two terms counted.
@@ -245,11 +267,12 @@ impl Kernel for Forward {
             );
             y
         };
-        let outputs: Vec<Vec<E>> = (0..8).map(|mode| run(s, mode, 0)).collect();
+        let outputs: Vec<Vec<E>> = modes(s, 8).map(|mode| run(s, mode, 0)).collect();
+        let last = outputs.last().expect("an output");
         // A pixel's value must not depend on where in a tile it falls.
         for image in 0..s.batch().min(3) {
             let (one, len) = (s.first(1), s.first(1).out_len());
-            let alone = run(&one, 7, image) == outputs[7][image * len..][..len];
+            let alone = run(&one, 7, image) == last[image * len..][..len];
             assert!(alone, "{s:?}: image {image} has other bits alone than in the batch");
         }
         outputs.iter().map(|y| wide(y)).collect()
@@ -261,9 +284,10 @@ impl Kernel for Forward {
         let (bias, rv) = (noise(s.out_channels(), 4), elements::<E>(s.out_len(), 5).1);
         let n = s.out_channels();
         let scaled: Vec<f32> = w.iter().enumerate().map(|(i, w)| w * scale[i % n]).collect();
-        let exact = Exact::forward::<E>(s, &xv, &scaled, 2);
+        let make = || Exact::forward::<E>(s, &xv, &scaled, 2);
+        let exact = Exact::kept::<E>("forward", s, make);
         let of = |mode: usize| {
-            let mut exact = Exact { values: exact.values.clone(), errors: exact.errors.clone() };
+            let mut exact = exact.clone();
             if mode & 1 > 0 {
                 exact.add(|i| f64::from(bias[i % n]));
             }
@@ -274,7 +298,7 @@ impl Kernel for Forward {
             let values = exact.values.iter().map(|y| y.max(floor)).collect();
             Want::stored::<E>("output", values, |i| exact.errors[i])
         };
-        (0..8).map(of).collect()
+        modes(s, 8).map(of).collect()
     }
 }
 
@@ -378,15 +402,16 @@ impl Kernel for BackwardInput {
             });
             assert!(same == any, "{s:?}: other bits onto the same grid");
         }
-        (0..4).map(|mode| wide(&run(mode))).collect()
+        modes(s, 4).map(|mode| wide(&run(mode))).collect()
     }
 
     fn want<E: Element>(s: &ConvShape) -> Vec<Want> {
         let (dyv, w) = (elements::<E>(s.out_len(), 1).1, elements::<E>(s.kernel_len(), 2).1);
         let (hv, mv) = (elements::<E>(s.in_len(), 3).1, elements::<E>(s.in_len(), 4).1);
-        let exact = Exact::backward_input::<E>(s, &dyv, &w, 1);
+        let make = || Exact::backward_input::<E>(s, &dyv, &w, 1);
+        let exact = Exact::kept::<E>("to the input", s, make);
         let of = |mode: usize| {
-            let mut exact = Exact { values: exact.values.clone(), errors: exact.errors.clone() };
+            let mut exact = exact.clone();
             if mode & 1 > 0 {
                 exact.add(|i| f64::from(hv[i]));
             }
@@ -395,7 +420,7 @@ impl Kernel for BackwardInput {
             let values = exact.values.iter().enumerate().map(value).collect();
             Want::stored::<E>("gradient", values, |i| if kept(i) { exact.errors[i] } else { 0.0 })
         };
-        (0..4).map(of).collect()
+        modes(s, 4).map(of).collect()
     }
 }
 
@@ -422,7 +447,8 @@ impl Kernel for BackwardKernel {
 
     fn want<E: Element>(s: &ConvShape) -> Vec<Want> {
         let (xv, dyv) = (elements::<E>(s.in_len(), 1).1, elements::<E>(s.out_len(), 2).1);
-        let Exact { values, errors } = Exact::backward_kernel::<E>(s, &xv, &dyv);
+        let make = || Exact::backward_kernel::<E>(s, &xv, &dyv);
+        let Exact { values, errors } = Exact::kept::<E>("to the kernel", s, make);
         vec![Want::floats("gradient", values, |i| errors[i])]
     }
 }

@@ -1,7 +1,9 @@
 //! What the battery asks of a kernel, how it is tried, and how far from the reference it may be.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use headstart_kernels::element::Element;
 use headstart_kernels::table::Compute;
@@ -81,6 +83,25 @@ pub trait Kernel {
 
     /// The reference's outputs.
     fn want<E: Element>(s: &Self::Shape) -> Vec<Want>;
+}
+
+/// What a reference found for a shape and a type of element, once for all instruction sets: references in f64 take longer
+/// than kernels.
+pub struct Once<V>(Mutex<BTreeMap<String, Arc<OnceLock<V>>>>);
+
+impl<V> Once<V> {
+    pub const fn new() -> Once<V> {
+        Once(Mutex::new(BTreeMap::new()))
+    }
+
+    /// The value of `key`, made if it is not there.
+    pub fn of(&self, key: String, make: impl FnOnce() -> V) -> Arc<OnceLock<V>> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = Arc::clone(values.entry(key).or_default());
+        drop(values);
+        value.get_or_init(make);
+        value
+    }
 }
 
 /// Tries a kernel on its edge shapes.

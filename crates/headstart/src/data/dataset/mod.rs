@@ -41,6 +41,7 @@ use crate::data::split::train_test_split;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::nearest::did_you_mean;
+use crate::range;
 use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
@@ -156,10 +157,8 @@ impl DataOptions {
                 ));
             }
         }
-        if self.limit == Some(0) {
-            return Err(Error::invalid("limit", "at least 1 training image", "0", ""));
-        }
-        Ok(())
+        range::THREADS.check(self.threads as u64)?;
+        self.limit.map_or(Ok(()), |limit| range::LIMIT.check(limit as u64))
     }
 }
 

@@ -128,10 +128,10 @@ pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, NotRead> {
     let Header { format, width, height, .. } = header;
     match width.checked_mul(height) {
         Some(0) => Err(bad(format!("a {format} of {width}x{height} pixels"))),
-        _ if width.max(height) > MAX_SIDE => Err(bad(format!(
+        Some(pixels) if pixels <= MAX_PIXELS && width.max(height) <= MAX_SIDE => Ok(header),
+        Some(pixels) if pixels <= MAX_PIXELS => Err(bad(format!(
             "a {format} of {width}x{height} pixels (the limit is {MAX_SIDE} on each side)"
         ))),
-        Some(pixels) if pixels <= MAX_PIXELS => Ok(header),
         _ => Err(bad(format!(
             "a {format} of {width}x{height} pixels (the limit is {} million)",
             MAX_PIXELS / 1_000_000

@@ -8,6 +8,7 @@ use super::apply::{Match, only_dense};
 use super::{Format, Listed, Scope, WeightFile, read};
 use crate::error::Result;
 use crate::net::resnet::{Net, Recipe, Surroundings};
+use crate::range;
 
 /// A net that a file's weights fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +79,7 @@ fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
         let name = format!("{layer}/kernel");
         file.tensors.iter().find(|t| t.name == name && t.shape.len() == 2)
     });
-    let classes = kernels.next().map(|t| t.shape[1]).filter(|&c| c > 0);
+    let classes = kernels.next().map(|t| t.shape[1]).filter(|&c| range::CLASSES.contains(c as u64));
     let head = match classes {
         Some(_) => Match::new(file, &net(classes)?, Scope::All).is_ok(),
         None => false,
