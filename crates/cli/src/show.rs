@@ -1,4 +1,4 @@
-//! What is seen of a run on stderr.
+//! A run's events on stderr.
 
 use headstart::dataset::Dataset;
 use headstart::inference::Control;
@@ -10,7 +10,7 @@ use crate::download::Download;
 use crate::interrupt;
 use crate::progress::Progress;
 
-/// Shows what a run tells.
+/// Shows the events of a run.
 pub struct Show {
     download: Download,
     progress: Progress,
@@ -21,7 +21,7 @@ impl Show {
         Show { download: Download::new(), progress: Progress::new(0) }
     }
 
-    /// Shows one event and says whether to go on.
+    /// Shows one event; `Stop` after Ctrl-C.
     pub fn show(&mut self, event: &Event<'_>) -> Control {
         match event {
             Event::Download(event) => return self.download.show(event),
@@ -38,7 +38,7 @@ impl Show {
         interrupt::control()
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub fn clear(&mut self) {
         self.download.end();
         self.progress.clear();
@@ -56,7 +56,7 @@ fn describe_data(data: &Dataset) {
     }
 }
 
-/// Says what the weights are, how images enter the net, and what there is to choose where the run begins.
+/// Prints what the weights are, how images enter the net, and, for a new run, what else can be chosen.
 fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     match weights {
         Weights::Loaded { name, report } => eprintln!("weights {name}: {report}"),
@@ -66,7 +66,7 @@ fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     if let Weights::Random { from_scratch: true } = weights {
         eprintln!(
             "a frozen, randomly initialised net is of little use: everything trains for --epochs; \
-             --fine-tune-at has the head go first"
+             --fine-tune-at trains the head first"
         );
     }
     let card = &model.card;

@@ -157,7 +157,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     let best = place.path("run/weights/best.safetensors");
     let before = fs::read(&last).unwrap();
     fs::copy(&best, &last).unwrap();
-    place.run("train --resume run").fails(1, &["where the run stood"]);
+    place.run("train --resume run").fails(1, &["a record of the run's progress"]);
     fs::write(&last, &before[..before.len() / 2]).unwrap();
     place.run("train --resume run").fails(1, &["last.safetensors"]);
     let mut flipped = before.clone();

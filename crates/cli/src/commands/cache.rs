@@ -26,7 +26,7 @@ struct Line<'a> {
     seconds: f64,
 }
 
-/// What --no-cache and --cache-dir mean.
+/// The folder by --no-cache and --cache-dir.
 pub fn folder(off: bool, named: Option<&PathBuf>) -> CacheFolder {
     match named {
         _ if off => CacheFolder::Off,

@@ -5,7 +5,7 @@ use headstart::history::PhaseName;
 use headstart::run::Finished;
 use headstart::summary::grouped;
 
-/// Says on stderr what was done and how to go on from here, unless the data was the user's own.
+/// Prints on stderr what was done and what to do next, unless the data was the user's own.
 pub fn print(finished: &Finished) {
     let Finished { config, data, accuracies, folder, .. } = finished;
     if config.data != SAMPLE {

@@ -1,4 +1,4 @@
-//! From settings to data and model: what every training run, and much else, starts with.
+//! From settings to data and model, the start of every training run and of other commands.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -33,8 +33,8 @@ use crate::session::config::{Precision, TrainConfig};
 /// Most threads.
 const THREADS: usize = 1024;
 
-/// Fails for settings that cannot be meant, before anything is read or downloaded: those that contradict each other, too
-/// many threads, published weights that there are none of.
+/// Fails for impossible settings, before anything is read or downloaded: those that contradict each other, too many
+/// threads, published weights that do not exist.
 ///
 /// # Errors
 /// In these cases.
@@ -47,7 +47,7 @@ pub fn check(config: &TrainConfig) -> Result<()> {
     }
 }
 
-/// Fails for more threads than any machine has.
+/// Fails for more than 1024 threads.
 ///
 /// # Errors
 /// In that case.
@@ -73,7 +73,7 @@ pub fn bare_net(config: &TrainConfig) -> Result<Net> {
     Net::new(&recipe, &around)
 }
 
-/// Threads, kernels and what they store; 0 threads are one per core.
+/// Threads, kernels and their element type; 0 threads means one per core.
 ///
 /// # Errors
 /// If they cannot start.
@@ -187,7 +187,7 @@ fn is_nearest(interpolation: Interpolation) -> bool {
 /// this machine.
 ///
 /// # Errors
-/// If it cannot be had or read; [`Error::Stopped`].
+/// If it cannot be downloaded or read; [`Error::Stopped`].
 pub fn open_weights(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Option<WeightFile>> {
     match config.weights.as_str() {
         "none" => Ok(None),

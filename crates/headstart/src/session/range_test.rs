@@ -10,10 +10,10 @@ use crate::session::run::{DiskCache, Event, Listen, Teller};
 use crate::train::lr_find::{LrCurve, LrFind};
 use crate::train::trainer::{Outcome, Phase, Solver, Trainer};
 
-/// Least steps that a suggestion can follow from.
+/// Least number of steps for a suggestion.
 const LEAST: usize = 3;
 
-/// What a range test found.
+/// Result of a range test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tested {
     /// The phase that was tried.
@@ -24,8 +24,8 @@ pub struct Tested {
     pub curve: LrCurve,
 }
 
-/// `config` for a test of one phase, whatever phases it lists: fine-tuning from a layer, or the head by steps along the
-/// gradient.
+/// `config` for a test of one phase, whatever phases it lists: fine-tuning from a layer, or the head by gradient
+/// steps.
 pub fn of_one_phase(config: TrainConfig, fine_tune_at: Option<String>) -> TrainConfig {
     let config = TrainConfig { unfreeze: Vec::new(), fine_tune_at, ..config };
     match config.fine_tune_at {
@@ -34,7 +34,7 @@ pub fn of_one_phase(config: TrainConfig, fine_tune_at: Option<String>) -> TrainC
     }
 }
 
-/// Fails for settings that cannot be meant, before anything is read.
+/// Fails for impossible settings, before anything is read.
 ///
 /// # Errors
 /// In that case.
@@ -50,10 +50,10 @@ fn freeze_point(config: &TrainConfig, net: &Net) -> Result<Option<FreezePoint>> 
 }
 
 /// Tries learning rates over the head's phase, or over fine-tuning from the layer that `config` names, with the head fitted with L-BFGS
-/// before; `None` if `listen` said to stop.
+/// before; `None` if `listen` stopped it.
 ///
 /// # Errors
-/// As [`check`]; if data or weights cannot be had, the loss ran away at once, or as [`Trainer::fit`].
+/// As [`check`]; if data or weights cannot be downloaded or read, the loss diverged at once, or as [`Trainer::fit`].
 pub fn range_test(
     config: &TrainConfig,
     range: &LrFind,
@@ -86,7 +86,7 @@ pub fn range_test(
         return Ok(None);
     };
     if curve.points.len() < LEAST {
-        let found = format!("{} before it ran away", curve.points.len());
+        let found = format!("{} before the loss diverged", curve.points.len());
         let (expected, hint) = (format!("at least {LEAST} steps"), "lower --start");
         return Err(Error::invalid("range test", expected, found, hint));
     }

@@ -1,6 +1,5 @@
 //! From settings to a finished run, for every front end: opens the images, makes the model, chooses the phases, writes the
-//! folder, trains, evaluates, draws, reports, and resumes a run that was
-//! stopped.
+//! folder, trains, evaluates, draws and reports, and resumes a run that was stopped.
 //!
 //! ```
 //! use headstart::config::TrainConfig;
@@ -12,7 +11,7 @@
 //! let run = folder.path().join("run");
 //! let few = TrainConfig { epochs: 1, fine_tune_at: None, limit: Some(64), ..TrainConfig::sample() };
 //!
-//! // Stop at the first step; any other event would do as well.
+//! // Stop at the first step; any other event would do too.
 //! let mut first_step = |event: &Event<'_>| match event {
 //!     Event::Training(events::Event::Step { .. }) => Control::Stop,
 //!     _ => Control::Continue,
@@ -20,7 +19,7 @@
 //! let ended = Job::new(few).out(&run, false).run(&mut first_step)?;
 //! assert!(matches!(ended, Ended::Stopped { .. }));
 //!
-//! // Go on, to what it would have reached.
+//! // Resume it, to the same weights.
 //! match Job::resume(&run)?.run(&mut |_| Control::Continue)? {
 //!     Ended::Finished(finished) => println!("{}", finished.report.unwrap()),
 //!     Ended::Stopped { kept, .. } => println!("{kept}"),
@@ -55,10 +54,10 @@ use earlier::Earlier;
 pub(crate) use told::Teller;
 pub use told::{Event, Listen, Weights};
 
-/// Where runs go that are given no folder: this, then the same with a 2, and so on.
+/// Default run folder: this, then the same with a 2, and so on.
 pub const RUNS: &str = "runs/train";
 
-/// A run to be.
+/// A run that is to be done.
 #[derive(Debug)]
 pub struct Job {
     config: TrainConfig,
@@ -71,9 +70,9 @@ pub struct Job {
 /// Where a run writes.
 #[derive(Debug)]
 enum Place {
-    /// In the first of [`RUNS`] that there is not.
+    /// In the first of [`RUNS`] that does not exist.
     Next,
-    /// In a folder of its own, which may have files in it if `exist_ok`.
+    /// In this folder, which may have files in it if `exist_ok`.
     Own { folder: PathBuf, exist_ok: bool },
     /// In the folder of the run of these settings that is resumed.
     Earlier { folder: PathBuf, config: Box<TrainConfig> },
@@ -84,19 +83,19 @@ enum Place {
 pub enum Ended {
     /// All phases are done, evaluated, reported and drawn.
     Finished(Box<Finished>),
-    /// The caller said to stop.
+    /// The caller stopped it.
     Stopped {
         /// The run's folder, which [`Job::resume`] resumes; none where there was nothing to write yet.
         folder: Option<PathBuf>,
-        /// What is left of the work.
+        /// What was saved.
         kept: String,
     },
 }
 
-/// What a run led to.
+/// Results of a run.
 #[derive(Debug)]
 pub struct Finished {
-    /// Where its files are.
+    /// Its run folder.
     pub folder: PathBuf,
     /// Its settings, as config.toml has them.
     pub config: TrainConfig,
@@ -106,23 +105,24 @@ pub struct Finished {
     pub model: Model,
     /// All epochs.
     pub history: History,
-    /// What the last phase was evaluated to; none where the data has neither test nor validation images.
+    /// The evaluation of the last phase; none where the data has neither test nor validation images.
     pub report: Option<Report>,
-    /// Accuracies of the phases that were evaluated here: not of those that an earlier run had done.
+    /// Accuracies of the phases that were evaluated here, not of those that an earlier run had done.
     pub accuracies: Vec<(PhaseName, f64)>,
 }
 
 impl Finished {
-    /// The best epoch by what is monitored, whose weights weights/best.safetensors has; none where no epoch was recorded.
+    /// The best epoch by the monitored metric, whose weights are in weights/best.safetensors; none where no epoch was
+    /// recorded.
     pub fn best_epoch(&self) -> Option<usize> {
         self.history.best(self.config.monitor).map(|epoch| epoch.epoch)
     }
 }
 
-/// The first batch that training would read.
+/// The first training batch.
 #[derive(Debug)]
 pub struct FirstBatch {
-    /// Its images, changed as the settings say.
+    /// Its images, augmented as the settings say.
     pub batch: Batch,
     /// Their height in pixels.
     pub height: usize,
@@ -133,13 +133,13 @@ pub struct FirstBatch {
 }
 
 impl Job {
-    /// A run with these settings, in the first of [`RUNS`] that there is not.
+    /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
         let (cache, save_every, data) = Default::default();
         Job { config, place: Place::Next, cache, save_every, data }
     }
 
-    /// The run that left `folder`, to be resumed.
+    /// The run of `folder`, to be resumed.
     ///
     /// # Errors
     /// If its settings cannot be read.
@@ -155,7 +155,7 @@ impl Job {
         &self.config
     }
 
-    /// The same with other settings; where a run is resumed, only threads, memory and TensorBoard may be others.
+    /// The same with other settings; where a run is resumed, only threads, memory and TensorBoard may differ.
     #[must_use]
     pub fn with(self, config: TrainConfig) -> Job {
         Job { config, ..self }
@@ -192,7 +192,7 @@ impl Job {
     /// The phases. [`Job::run`] begins with this, before anything is read or written.
     ///
     /// # Errors
-    /// If settings contradict each other or cannot be meant, or are not those of the run that is resumed.
+    /// If settings contradict each other or are out of range, or are not those of the run that is resumed.
     pub fn check(&self) -> Result<Vec<Phase>> {
         if let Place::Earlier { config, .. } = &self.place {
             earlier::check(config, &self.config)?;
@@ -203,7 +203,7 @@ impl Job {
         Ok(phases)
     }
 
-    /// The first batch that training would read, with its images changed as they would be; no weights are needed for it.
+    /// The first training batch, augmented as in training; no weights are needed for it.
     ///
     /// # Errors
     /// As [`Job::run`]; [`Error::Stopped`].
@@ -221,11 +221,11 @@ impl Job {
         Ok(FirstBatch { batch, height, width, classes: data.classes })
     }
 
-    /// Does all of it. `listen` hears what happens, and its answer stops it there, whatever the event was: the run can then be
-    /// resumed by [`Job::resume`], to the same weights as without the stop, if it had a folder by then.
+    /// Does the whole run. `listen` gets every event and can stop the run at any of them: the run can then be resumed by
+    /// [`Job::resume`], to the same weights as without the stop, if it had a folder by then.
     ///
     /// # Errors
-    /// As [`Job::check`]; if images or weights cannot be had or read or do not suit each other, the folder cannot be
+    /// As [`Job::check`]; if images or weights cannot be downloaded or read or do not suit each other, the folder cannot be
     /// written, or as [`Trainer::fit`].
     pub fn run(self, listen: &mut Listen<'_>) -> Result<Ended> {
         let earlier = match &self.place {
@@ -248,7 +248,7 @@ impl Job {
         let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
-        // Training hears of a stop at its own first event, when there is something to resume from.
+        // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
         let Some((report, accuracies)) = train(&mut trainer, &phases, &folder, teller)? else {
             let last = folder.join("weights/last.safetensors");
@@ -260,7 +260,7 @@ impl Job {
         Ok(Ended::Finished(Box::new(finished)))
     }
 
-    /// Starts threads and kernels, and puts what they compute in into the settings.
+    /// Starts threads and kernels, and writes their element type into the settings.
     fn device(&mut self) -> Result<Device> {
         let device = job::device(self.config.threads, self.config.precision)?;
         self.config.precision = Precision::exactly(device.dtype());
@@ -276,7 +276,7 @@ impl Job {
         Ok(data)
     }
 
-    /// The model and, where a run is resumed, what else that left.
+    /// The model and, where a run is resumed, its other state.
     fn model(
         &self,
         data: &Dataset,
@@ -303,7 +303,7 @@ impl Job {
         Ok(self.config.settings(cache, self.save_every))
     }
 
-    /// Has `trainer` record in a folder of its own, or in that of the run that is resumed; the folder's path.
+    /// Makes `trainer` record in a new folder, or in that of the run that is resumed; the folder's path.
     fn record(&self, trainer: &mut Trainer<'_>, earlier: Option<Earlier>) -> Result<PathBuf> {
         let (mut folder, going_on) = match (earlier, &self.place) {
             (Some(Earlier { folder, progress, optimizer }), _) => {
@@ -332,7 +332,7 @@ impl Job {
 /// The report of the last phase, and accuracies of all.
 type Results = (Option<Report>, Vec<(PhaseName, f64)>);
 
-/// All phases, each evaluated and drawn; `None` if the caller said to stop.
+/// All phases, each evaluated and drawn; `None` if the caller stopped it.
 fn train(
     trainer: &mut Trainer<'_>,
     phases: &[Phase],

@@ -1,4 +1,4 @@
-//! A classifier by what people call it: a model file, or a net by name with weights that have their head.
+//! A classifier by name: a model file, or the name of a net, with weights that have their head.
 //!
 //! ```
 //! use headstart::Control;
@@ -30,27 +30,27 @@ enum Source {
     Weights { model: String, name: String },
 }
 
-/// What was loaded into a net that brought no card of its own.
+/// What was loaded into a net without a card of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The file.
     pub path: PathBuf,
-    /// What of it was used.
+    /// What was used from it.
     pub report: LoadReport,
 }
 
-/// Whether the name of a model means a file: it is one, or has a folder or a model file's ending in it.
+/// Whether the name of a model means a file: it is one, or contains a folder or an extension.
 pub fn is_file(model: &str) -> bool {
     let path = Path::new(model);
     path.is_file() || path.components().count() > 1 || path.extension().is_some()
 }
 
 impl ModelSource {
-    /// The file, or the net of that name with `weights`: published ones, those inside the library, or a file's. A net's own are
-    /// ImageNet's, or those inside the library.
+    /// The file, or the net of that name with `weights`: published ones, those inside the library, or those of a file. The
+    /// default is ImageNet's, or those inside the library.
     ///
     /// # Errors
-    /// If weights are given beside a model file, there is no such net, or it has no such published weights.
+    /// If weights are given for a model file, there is no such net, or it has no such published weights.
     pub fn new(model: &str, weights: Option<&str>) -> Result<ModelSource> {
         if is_file(model) {
             if weights.is_none() {
@@ -76,7 +76,7 @@ impl ModelSource {
     /// Opens it; published weights are downloaded, unless they are on this machine.
     ///
     /// # Errors
-    /// If weights cannot be had or read, or are of another net; [`Error::Stopped`].
+    /// If weights cannot be downloaded or read, or are of another net; [`Error::Stopped`].
     pub fn open(&self, watch: &mut Watch<'_>) -> Result<(Model, Option<Loaded>)> {
         let (model, name, file) = match &self.0 {
             Source::File(path) => return Ok((Model::open(path)?, None)),

@@ -104,7 +104,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
 fn sizes_and_layers(args: &Train, c: &mut TrainConfig) {
     if let Some(factor) = args.upsample {
         (c.upsample, c.image_size) = (Some(factor), None);
-        // What the default data is resized by says nothing about enlargement.
+        // The interpolation of the default data is not for upsampling.
         if args.config.is_none() && args.interpolation.is_none() {
             c.interpolation = None;
         }

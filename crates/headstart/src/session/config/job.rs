@@ -63,7 +63,7 @@ impl TrainConfig {
         self.cache_memory.map_or_else(default_cache_memory, range::bytes)
     }
 
-    /// What the trainer is told.
+    /// The trainer's settings.
     pub fn settings(&self, cache: CacheSettings, save_every: Option<Duration>) -> Settings {
         Settings {
             batch_size: self.batch_size,
@@ -91,8 +91,8 @@ impl TrainConfig {
         }
     }
 
-    /// Whether everything trains from random numbers, in one phase: there are no weights, and no
-    /// layer is named from which on to fine-tune.
+    /// Whether everything trains from a random initialisation, in one phase: there are no weights, and no
+    /// layer to fine-tune from is named.
     pub fn from_scratch(&self) -> bool {
         self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
     }

@@ -1,4 +1,4 @@
-//! From what is asked of a recipe to its settings, with the images opened on the way.
+//! From a recipe's name to its settings, for which the images are opened.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::hub::Watch;
 use crate::session::config::TrainConfig;
 use crate::session::job;
 
-/// What a recipe starts from: its images and net, with shares held out for validation and testing.
+/// What a recipe starts from: images and net, with fractions held out for validation and testing.
 pub fn start(data: &str, model: Option<&str>) -> TrainConfig {
     let usual = TrainConfig::defaults(Some(data), model);
     TrainConfig {
@@ -22,7 +22,7 @@ pub fn start(data: &str, model: Option<&str>) -> TrainConfig {
     }
 }
 
-/// Images with all that a choice depends on.
+/// Images with everything that a choice depends on.
 #[derive(Debug)]
 pub struct Opened {
     config: TrainConfig,
@@ -34,7 +34,7 @@ pub struct Opened {
 /// A recipe's choice, and what it was made for.
 #[derive(Debug)]
 pub struct Chosen {
-    /// The settings, and why.
+    /// The settings, and their reasons.
     pub recipe: Recipe,
     /// What they depend on.
     pub facts: Facts,
@@ -43,8 +43,8 @@ pub struct Chosen {
 }
 
 impl Opened {
-    /// Opens the images of `config`, which is as [`start`] has it but for what is wanted otherwise: image size, splits, seed,
-    /// limit, weights, arithmetic, threads, memory.
+    /// Opens the images of `config`, which is that of [`start`] with other values for image size, splits, seed, limit,
+    /// weights, arithmetic, threads or memory, if given.
     ///
     /// # Errors
     /// As [`job::check`] and [`job::open_data_with`].
@@ -56,7 +56,7 @@ impl Opened {
         Ok(Opened { config, data, facts, device })
     }
 
-    /// How fast this machine is; made up for what a choice will refuse or does not depend on.
+    /// How fast this machine is; arbitrary numbers where the choice does not depend on it.
     ///
     /// # Errors
     /// As [`Pace::measure`].

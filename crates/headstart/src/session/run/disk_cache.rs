@@ -1,4 +1,4 @@
-//! Where a run keeps what frozen layers make of images.
+//! Where a run caches features.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use crate::error::Result;
 use crate::train::cache::folder::default_root;
 use crate::train::cache::{CacheSettings, DISK};
 
-/// Where outputs of frozen layers are kept for later runs.
+/// Where features of frozen layers are cached for later runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCache {
     /// The folder.
     pub folder: CacheFolder,
-    /// Most bytes of it. What was not used for longest makes room.
+    /// Most bytes of it. The least recently used features are removed first.
     pub bytes: u64,
 }
 
@@ -23,7 +23,7 @@ pub enum CacheFolder {
     User,
     /// Another.
     At(PathBuf),
-    /// None: nothing is kept on disk, and nothing that is there is used.
+    /// None: features on disk are neither written nor used.
     Off,
 }
 
@@ -35,7 +35,7 @@ impl Default for DiskCache {
 }
 
 impl DiskCache {
-    /// The same with so many bytes of memory beside it.
+    /// The same, with this many bytes of memory.
     ///
     /// # Errors
     /// If the user has no cache folder.

@@ -10,14 +10,14 @@ use crate::net::weights::{self, Tensor};
 use crate::session::config::TrainConfig;
 use crate::train::run_folder::RunFolder;
 
-/// What a run left, beside its model.
+/// State of a run, besides its model.
 pub struct Earlier {
     pub folder: RunFolder,
     pub progress: Progress,
     pub optimizer: Vec<Tensor>,
 }
 
-/// Fails if `given` differs from a run's own settings in more than what its results do not depend on.
+/// Fails if `given` differs from a run's own settings in anything that its results depend on.
 pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
     let TrainConfig { threads, cache_memory, tensorboard, .. } = *given;
     if *given == (TrainConfig { threads, cache_memory, tensorboard, ..own.clone() }) {
@@ -25,7 +25,7 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
     }
     Err(Error::invalid(
         "--resume",
-        "the settings of the run alone",
+        "the settings of the run only",
         "flags that change them",
         "leave them out, or start a run with --config RUN/config.toml",
     ))
@@ -35,7 +35,7 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
 pub fn open(folder: &Path, data: &Dataset) -> Result<(Model, Earlier)> {
     let last = folder.join("weights/last.safetensors");
     if !last.exists() {
-        let hint = "it was cut off before its first step; start it again with --exist-ok";
+        let hint = "it was interrupted before its first step; start it again with --exist-ok";
         let found = "no weights/last.safetensors";
         return Err(Error::format(folder, "a run that can be resumed", found, hint));
     }
@@ -43,8 +43,8 @@ pub fn open(folder: &Path, data: &Dataset) -> Result<(Model, Earlier)> {
     let optimizer = std::mem::take(&mut file.optimizer);
     let progress = file.card.as_mut().and_then(|card| card.progress.take());
     let Some(progress) = progress else {
-        let found = "a model without it";
-        return Err(Error::format(&last, "a record of where the run stood", found, ""));
+        let found = "a model without one";
+        return Err(Error::format(&last, "a record of the run's progress", found, ""));
     };
     let model = Model::from_file(file)?;
     if model.card.classes != data.classes {

@@ -1,4 +1,4 @@
-//! What a run tells.
+//! Events of a run.
 
 use std::path::Path;
 
@@ -12,29 +12,29 @@ use crate::measure::events;
 use crate::net::model::Model;
 use crate::net::weights::LoadReport;
 
-/// One thing that happened: of the first four kinds in this order, then training's own.
+/// One event: the first four kinds come in this order, then training's own.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'e> {
     /// A published file that is not on this machine is being downloaded.
     Download(&'e hub::Event<'e>),
-    /// The images are at hand. [`Dataset::skipped`] lists what could not be read,
-    /// [`warnings`](crate::study::inspect::warnings) says what is likely not meant.
+    /// The images are open. [`Dataset::skipped`] lists what could not be read,
+    /// [`warnings`](crate::study::inspect::warnings) lists probable mistakes.
     Data(&'e Dataset),
-    /// The model is at hand.
+    /// The model is ready.
     Model {
-        /// It; its card says how images enter.
+        /// The model; its card says how images enter.
         model: &'e Model,
-        /// What its weights are.
+        /// Its weights.
         weights: Weights<'e>,
-        /// What it computes in.
+        /// Its element type.
         dtype: DType,
     },
     /// Training begins.
     Begins {
-        /// Where all that it leaves is written.
+        /// The run folder.
         folder: &'e Path,
-        /// Epochs of all phases, those included that an earlier run had done.
+        /// Epochs of all phases, including those that an earlier run had done.
         epochs: usize,
     },
     /// Something happened in training or evaluation.
@@ -46,25 +46,24 @@ pub enum Event<'e> {
 pub enum Weights<'e> {
     /// From the file or the name in the settings; the head is new.
     Loaded {
-        /// The settings' words for them.
+        /// Their name in the settings.
         name: &'e str,
         /// What was loaded.
         report: &'e LoadReport,
     },
-    /// Random numbers.
+    /// Random initialisation.
     Random {
-        /// Whether everything trains in one phase, as nothing says from which layer on the net is to be fine-tuned after the
-        /// head.
+        /// Whether everything trains in one phase, because no layer to fine-tune from is named.
         from_scratch: bool,
     },
     /// The run that is resumed.
     Earlier,
 }
 
-/// Hears what happens, and says whether to go on. After it has said to stop, it hears no more.
+/// Gets events, and says whether to continue. After it has stopped, it gets no more events.
 pub type Listen<'l> = dyn FnMut(&Event<'_>) -> Control + 'l;
 
-/// Tells what happens until it is told to stop.
+/// Sends events until the listener stops.
 pub(crate) struct Teller<'l> {
     listen: &'l mut Listen<'l>,
     told: UntilStop,
@@ -79,17 +78,17 @@ impl<'l> Teller<'l> {
         self.told.ask(|| (self.listen)(event))
     }
 
-    /// Tells what happens in training.
+    /// Sends an event of training.
     pub fn training(&mut self) -> impl FnMut(&events::Event) -> Control {
         |event| self.tell(&Event::Training(event))
     }
 
-    /// Tells what happens to a download.
+    /// Sends an event of a download.
     pub fn download(&mut self) -> impl FnMut(&hub::Event<'_>) -> Control {
         |event| self.tell(&Event::Download(event))
     }
 
-    /// Tells what happens where there is nothing yet to resume from.
+    /// Sends an event when there is nothing to resume from yet.
     ///
     /// # Errors
     /// [`Error::Stopped`].
@@ -100,7 +99,7 @@ impl<'l> Teller<'l> {
         }
     }
 
-    /// Whether it was told to stop.
+    /// Whether the listener stopped.
     pub fn stopped(&self) -> bool {
         self.told.answer() == Control::Stop
     }
