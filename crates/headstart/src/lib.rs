@@ -59,8 +59,9 @@
 //! | open images: folders, archives, shards, manifests | [`dataset`] |
 //! | make a model, read and write weights | [`builder`], [`model`], [`weights`], [`export`] |
 //! | train: phases, optimizers, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
-//! | use a model: probabilities, files, features, similar images | [`inference`], [`classify`], [`similar`] |
-//! | measure how good it is | [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`report`] |
+//! | do a whole run from settings, which can be stopped and resumed | [`config`], [`recipe`], [`run`] |
+//! | use a model: probabilities, files, features, similar images | [`source`], [`inference`], [`classify`], [`similar`] |
+//! | measure how good it is | [`mod@evaluate`], [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`report`] |
 //! | look inside: layers, steps, speed | [`summary`], [`explain`], [`mod@bench`], [`doctor`] |
 //! | download what is published | [`hub`] |
 //! | write one's own loop over a net | [`graph`], [`plan`], [`execute`] |
@@ -101,7 +102,7 @@ pub mod execute {
 }
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
-pub use session::{builder, config, job, recipe, run, source};
+pub use session::{builder, config, evaluate, job, recipe, run, source};
 pub use study::{
     bench, classify, compare, doctor, explain, gradcam, label_issues, probe, similar, summary,
 };

@@ -2,26 +2,12 @@
 
 use clap::ValueEnum;
 use headstart::config::{HeadSolver, OptimizerName, Precision, ScheduleName};
+use headstart::dataset;
 use headstart::image::Interpolation;
 use headstart::init::HeadInit;
 use headstart::monitor::Monitor;
 use headstart::optimizer::DecayOf;
 use headstart::preprocess::Preprocess;
-
-/// Which images of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Split {
-    /// The test images, or all where there are none.
-    Auto,
-    /// Training images.
-    Train,
-    /// Validation images.
-    Validation,
-    /// Test images.
-    Test,
-    /// All of them.
-    All,
-}
 
 /// What runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +49,21 @@ macro_rules! choices {
     };
 }
 
+choices! {
+    /// Which images of a data set.
+    Split => dataset::Split {
+        /// The test images, or all where there are none.
+        Auto => dataset::Split::Auto,
+        /// Training images.
+        Train => dataset::Split::Train,
+        /// Validation images.
+        Validation => dataset::Split::Validation,
+        /// Test images.
+        Test => dataset::Split::Test,
+        /// All of them.
+        All => dataset::Split::All,
+    }
+}
 choices! {
     /// Optimizers.
     Optimizer => OptimizerName {

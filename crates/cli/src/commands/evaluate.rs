@@ -4,19 +4,16 @@ use std::path::Path;
 
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
-use headstart::calibration::fit_temperature;
 use headstart::dataset::{Dataset, Subset};
+use headstart::evaluate::{self, Evaluated, evaluate};
 use headstart::gradcam::GradCam;
-use headstart::inference::{self, probabilities, values};
-use headstart::job::{labels_for, open_with};
-use headstart::metrics::Report;
+use headstart::job::open_with;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};
 use headstart::source::is_file;
-use headstart::weights;
 use headstart::{Device, Error};
 
-use super::{device, hub, open_model, parts};
+use super::{device, hub, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -45,8 +42,19 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         Split::Auto if args.calibrate && data.test.is_none() => Split::Validation,
         split => split,
     };
-    let list = parts(&data, split)?;
-    let Predictions { report, p, labels } = evaluate(args, &model, &data, &list, &device)?;
+    let list = data.parts(split.into())?;
+    let mut progress = Progress::new(0);
+    let mut show =
+        |name: &str, done, total| progress.images(&format!("evaluating, {name}"), done, total);
+    let evaluated = evaluate(&model, &data, &list, &device, args.batch_size, &mut show)?;
+    let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
+        return Err(Failure::Interrupted("nothing was written".into()));
+    };
+    if (args.bootstrap, args.bootstrap_seed) != (bootstrap::RESAMPLES, bootstrap::SEED) {
+        let (classes, resamples, seed) =
+            (report.classes.len(), args.bootstrap, args.bootstrap_seed);
+        report.confidence_intervals = intervals(classes, &p, &labels, resamples, seed);
+    }
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         report::write(folder, &report)?;
@@ -84,75 +92,25 @@ fn locate<'a>(list: &[(&'static str, &'a Subset)], i: usize) -> (&'static str, &
     unreachable!("positions come from these parts")
 }
 
-struct Predictions {
-    report: Report,
-    p: Vec<f32>,
-    labels: Vec<usize>,
-}
-
-fn evaluate(
-    args: &Evaluate,
-    model: &Model,
-    data: &Dataset,
-    list: &[(&'static str, &Subset)],
-    device: &Device,
-) -> Result<Predictions, Failure> {
-    let mut progress = Progress::new(0);
-    let name = if list.len() == 1 { list[0].0 } else { "all" };
-    let (mut p, mut labels) = (Vec::new(), Vec::new());
-    for &(split, subset) in list {
-        labels.extend(labels_for(model, data, subset)?);
-        let total = subset.len();
-        let mut show = |done| progress.images(&format!("evaluating, {split}"), done, total);
-        match probabilities(model, subset, device, args.batch_size, &mut show)? {
-            Some(some) => p.extend(some),
-            None => return Err(Failure::Interrupted("nothing was written".into())),
-        }
-    }
-    let classes = &model.card.classes;
-    let mut report = inference::report(model, name, &p, &labels)?;
-    if (args.bootstrap, args.bootstrap_seed) != (bootstrap::RESAMPLES, bootstrap::SEED) {
-        let (resamples, seed) = (args.bootstrap, args.bootstrap_seed);
-        report.confidence_intervals = intervals(classes.len(), &p, &labels, resamples, seed);
-    }
-    if let Some(calibration) = &mut report.calibration {
-        calibration.temperature = model.card.temperature;
-    }
-    Ok(Predictions { report, p, labels })
-}
-
-/// Fits a temperature on the validation images and stores it in the model and its file.
+/// Fits a temperature on the validation images.
 fn calibrate(
     args: &Evaluate,
     model: &mut Model,
     data: &Dataset,
     device: &Device,
 ) -> Result<(), Failure> {
-    let subset = parts(data, Split::Validation)?[0].1;
-    let labels = labels_for(model, data, subset)?;
+    let (path, batch) = (Path::new(&args.model), args.batch_size);
     let mut progress = Progress::new(0);
-    let mut show = |done| progress.images("calibrating, validation", done, subset.len());
-    let batch = args.batch_size;
-    let Some(logits) = values(model, subset, model.logits(), device, batch, &mut show)? else {
+    let mut show =
+        |name: &str, done, total| progress.images(&format!("calibrating, {name}"), done, total);
+    let fitted = evaluate::calibrate(model, path, data, device, batch, &mut show)?;
+    let Some(temperature) = fitted else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };
-    let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
-    store(Path::new(&args.model), temperature)?;
-    model.card.temperature = Some(temperature);
     eprintln!(
         "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
-        labels.len(),
+        data.validation.as_ref().map_or(0, Subset::len),
         args.model
     );
     Ok(())
-}
-
-/// Stores a temperature in a model file and changes nothing else in it.
-fn store(path: &Path, temperature: f64) -> Result<(), Error> {
-    let file = weights::read(path)?;
-    let optimizer = file.optimizer.clone();
-    let mut model = Model::from_file(file)?;
-    model.card.temperature = Some(temperature);
-    let progress = model.card.progress.clone();
-    model.save(path, progress, &optimizer)
 }

@@ -11,7 +11,7 @@ use headstart::model::Model;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{device, hub, open_model, parts};
+use super::{device, hub, open_model};
 use crate::args::{Export, ExportFormat};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -95,7 +95,7 @@ fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Fa
     let mut show = |done| progress.images("calibrating", done, total);
     let int8 = Int8::calibrate(model, &some, &device, &mut show)?.ok_or_else(stopped)?;
 
-    let list = parts(&data, args.parts.split)?;
+    let list = data.parts(args.parts.split.into())?;
     let split = if list.len() == 1 { list[0].0 } else { "all" };
     let (mut floats, mut bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     for (name, subset) in list {

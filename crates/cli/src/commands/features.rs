@@ -11,7 +11,7 @@ use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{check, device, hub, model_for, parts};
+use super::{check, device, hub, model_for};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -41,7 +41,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut columns = Columns { classes: data.classes.clone(), ..Columns::default() };
-    for (split, subset) in parts(&data, args.split)? {
+    for (split, subset) in data.parts(args.split.into())? {
         let total = subset.len();
         let mut show = |done| progress.images(&format!("features, {split}"), done, total);
         let batch = INFERENCE_BATCH;

@@ -23,14 +23,14 @@ mod similar;
 mod summary;
 mod train;
 
+use headstart::Device;
 use headstart::config::{Precision, TrainConfig};
-use headstart::dataset::{Dataset, Subset};
+use headstart::dataset::Dataset;
 use headstart::job::{self, build_model_with};
 use headstart::model::Model;
 use headstart::source::ModelSource;
-use headstart::{Device, Error};
 
-use crate::args::{Command, Split};
+use crate::args::Command;
 use crate::failure::Failure;
 
 /// Runs a command.
@@ -92,33 +92,4 @@ fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
         eprintln!("weights {}: {}", loaded.path.display(), loaded.report);
     }
     Ok(model)
-}
-
-/// The parts of a data set that `--split` means, with their names.
-fn parts(data: &Dataset, split: Split) -> Result<Vec<(&'static str, &Subset)>, Error> {
-    let (validation, test) = (data.validation.as_ref(), data.test.as_ref());
-    let one = |name: &'static str, subset: Option<&'static str>| {
-        Error::invalid(
-            format!("{name} images of {}", data.name),
-            "some",
-            "none",
-            subset.unwrap_or("choose others with --split"),
-        )
-    };
-    match split {
-        Split::Train => Ok(vec![("train", &data.train)]),
-        Split::Validation => {
-            let hint = "hold some out with --validation-split";
-            let part = validation.ok_or_else(|| one("validation", Some(hint)))?;
-            Ok(vec![("validation", part)])
-        }
-        Split::Test => Ok(vec![("test", test.ok_or_else(|| one("test", None))?)]),
-        Split::Auto if test.is_some() => parts(data, Split::Test),
-        Split::Auto | Split::All => {
-            let mut list = vec![("train", &data.train)];
-            list.extend(validation.map(|s| ("validation", s)));
-            list.extend(test.map(|s| ("test", s)));
-            Ok(list)
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::dataset::DataOptions;
+use headstart::dataset::{DataOptions, Split};
 use headstart::gradcam::enter;
 use headstart::image;
 use headstart::inference::{executor, read_floats, values};
@@ -12,8 +12,8 @@ use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{device, hub, open_model, parts};
-use crate::args::{Similar, Split};
+use super::{device, hub, open_model};
+use crate::args::Similar;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -40,7 +40,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     interrupt::watch();
     let mut progress = Progress::new(0);
     let (mut features, mut places) = (Vec::new(), Vec::new());
-    for (split, subset) in parts(&data, Split::All)? {
+    for (split, subset) in data.parts(Split::All)? {
         let mut show = |done| progress.images(&format!("features, {split}"), done, subset.len());
         let batch = INFERENCE_BATCH;
         let Some(part) = values(&model, subset, node, &device, batch, &mut show)? else {

@@ -53,7 +53,7 @@ fn freeze_point(config: &TrainConfig, net: &Net) -> Result<Option<FreezePoint>> 
 /// before; `None` if `listen` stopped it.
 ///
 /// # Errors
-/// As [`check`]; if data or weights cannot be downloaded or read, the loss diverged at once, or as [`Trainer::fit`].
+/// As [`check`]; if data or weights cannot be downloaded or read, the loss diverges at once, or as [`Trainer::fit`].
 pub fn range_test(
     config: &TrainConfig,
     range: &LrFind,

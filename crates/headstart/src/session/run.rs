@@ -64,6 +64,7 @@ pub struct Job {
     place: Place,
     cache: DiskCache,
     save_every: Option<Duration>,
+    pictures: bool,
     data: Option<Dataset>,
 }
 
@@ -136,7 +137,7 @@ impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
         let (cache, save_every, data) = Default::default();
-        Job { config, place: Place::Next, cache, save_every, data }
+        Job { config, place: Place::Next, cache, save_every, pictures: true, data }
     }
 
     /// The run of `folder`, to be resumed.
@@ -181,6 +182,12 @@ impl Job {
     #[must_use]
     pub fn save_every(self, pause: Duration) -> Job {
         Job { save_every: Some(pause), ..self }
+    }
+
+    /// Whether curves and reports are drawn; [`report::redraw`] can draw them later from the run's other files.
+    #[must_use]
+    pub fn pictures(self, pictures: bool) -> Job {
+        Job { pictures, ..self }
     }
 
     /// Takes `data`, which was opened as the settings say, and does not open it again.
@@ -250,7 +257,7 @@ impl Job {
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
-        let Some((report, accuracies)) = train(&mut trainer, &phases, &folder, teller)? else {
+        let Some((report, accuracies)) = self.train(&mut trainer, &phases, &folder, teller)? else {
             let last = folder.join("weights/last.safetensors");
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
@@ -327,38 +334,40 @@ impl Job {
         }
         Ok(path)
     }
-}
 
-/// The report of the last phase, and accuracies of all.
-type Results = (Option<Report>, Vec<(PhaseName, f64)>);
-
-/// All phases, each evaluated and drawn; `None` if the caller stopped it.
-fn train(
-    trainer: &mut Trainer<'_>,
-    phases: &[Phase],
-    folder: &Path,
-    teller: &mut Teller<'_>,
-) -> Result<Option<Results>> {
-    let (mut report, mut accuracies) = (None, Vec::new());
-    for phase in phases {
-        let outcome = trainer.fit(phase, &mut teller.training());
-        if matches!(outcome, Ok(Outcome::DoneBefore)) {
-            continue;
+    /// All phases, each evaluated and drawn: the report of the last, and accuracies of all; `None` if the caller said to stop.
+    fn train(
+        &self,
+        trainer: &mut Trainer<'_>,
+        phases: &[Phase],
+        folder: &Path,
+        teller: &mut Teller<'_>,
+    ) -> Result<Option<(Option<Report>, Vec<(PhaseName, f64)>)>> {
+        let draw = |history: &History, report: Option<&Report>| match self.pictures {
+            true => report::draw(folder, history, report),
+            false => Ok(()),
+        };
+        let (mut report, mut accuracies) = (None, Vec::new());
+        for phase in phases {
+            let outcome = trainer.fit(phase, &mut teller.training());
+            if matches!(outcome, Ok(Outcome::DoneBefore)) {
+                continue;
+            }
+            draw(&trainer.history, None)?;
+            if outcome? == Outcome::Stopped {
+                return Ok(None);
+            }
+            report = trainer.evaluate(&mut teller.training())?;
+            if let Some(report) = &report {
+                accuracies.push((phase.name, report.accuracy));
+                report::write(folder, report)?;
+                draw(&trainer.history, Some(report))?;
+            }
+            if teller.stopped() {
+                return Ok(None);
+            }
         }
-        report::draw(folder, &trainer.history, None)?;
-        if outcome? == Outcome::Stopped {
-            return Ok(None);
-        }
-        report = trainer.evaluate(&mut teller.training())?;
-        if let Some(report) = &report {
-            accuracies.push((phase.name, report.accuracy));
-            report::write(folder, report)?;
-            report::draw(folder, &trainer.history, Some(report))?;
-        }
-        if teller.stopped() {
-            return Ok(None);
-        }
+        trainer.check_resumed()?;
+        Ok(Some((report, accuracies)))
     }
-    trainer.check_resumed()?;
-    Ok(Some((report, accuracies)))
 }

@@ -23,6 +23,7 @@ mod folder;
 mod labelled;
 mod load;
 mod manifest;
+mod parts;
 mod room;
 mod sample;
 mod shards;
@@ -46,6 +47,7 @@ use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
 use load::Loaded;
+pub use parts::Split;
 use room::Room;
 pub use sample::NAME as SAMPLE;
 pub use subset::Subset;

@@ -1,0 +1,100 @@
+//! A classifier evaluated on the images of a data set, and calibrated on some of them.
+//!
+//! ```
+//! use headstart::dataset::Split;
+//! use headstart::{Control, Dataset, Device, Model, evaluate};
+//!
+//! let data = Dataset::load("synthetic:2x20x32")?;
+//! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+//! let parts = data.parts(Split::Auto)?;
+//! let mut watch = |_part: &str, _done: usize, _images: usize| Control::Continue;
+//! let evaluated = evaluate::evaluate(&model, &data, &parts, &Device::cpu(0)?, 32, &mut watch)?;
+//! println!("{}", evaluated.unwrap().report);
+//! # Ok::<(), headstart::Error>(())
+//! ```
+
+use std::path::Path;
+
+use crate::control::Control;
+use crate::data::dataset::{Dataset, Split, Subset};
+use crate::engine::device::Device;
+use crate::engine::inference::{self, probabilities, values};
+use crate::error::Result;
+use crate::measure::calibration::fit_temperature;
+use crate::measure::metrics::Report;
+use crate::net::model::Model;
+use crate::net::weights;
+use crate::session::job::labels_for;
+
+/// Gets the name of a part, how many of its images are done, and how many it has; returns whether to continue.
+pub type Watch<'w> = dyn FnMut(&'static str, usize, usize) -> Control + 'w;
+
+/// The result of an evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// The metrics.
+    pub report: Report,
+    /// Class probabilities, `[images, classes]` row-major, part after part.
+    pub probabilities: Vec<f32>,
+    /// Labels of the same images, as indices of the model's classes.
+    pub labels: Vec<usize>,
+}
+
+/// Classifies the images of `parts` of `data`, `batch` of them at a time; `None` if `watch` said to stop.
+///
+/// # Errors
+/// If the data has classes that the model does not have, an image cannot be decoded, or probabilities are not numbers.
+pub fn evaluate(
+    model: &Model,
+    data: &Dataset,
+    parts: &[(&'static str, &Subset)],
+    device: &Device,
+    batch: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Evaluated>> {
+    let (mut all, mut labels) = (Vec::new(), Vec::new());
+    for &(name, subset) in parts {
+        labels.extend(labels_for(model, data, subset)?);
+        let mut progress = |done| watch(name, done, subset.len());
+        match probabilities(model, subset, device, batch, &mut progress)? {
+            Some(some) => all.extend(some),
+            None => return Ok(None),
+        }
+    }
+    let name = if let [(name, _)] = parts { *name } else { "all" };
+    let mut report = inference::report(model, name, &all, &labels)?;
+    if let Some(calibration) = &mut report.calibration {
+        calibration.temperature = model.card.temperature;
+    }
+    Ok(Some(Evaluated { report, probabilities: all, labels }))
+}
+
+/// Fits a temperature on the validation images of `data`, and stores it in the model's card and in that of its file at
+/// `path`, where it changes nothing else; `None` if `watch` said to stop. Images are classified `batch` at a time.
+///
+/// # Errors
+/// If there are no validation images, as [`evaluate`], or if the file cannot be read or written.
+pub fn calibrate(
+    model: &mut Model,
+    path: &Path,
+    data: &Dataset,
+    device: &Device,
+    batch: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Option<f64>> {
+    let (name, subset) = data.parts(Split::Validation)?[0];
+    let labels = labels_for(model, data, subset)?;
+    let mut progress = |done| watch(name, done, subset.len());
+    let Some(logits) = values(model, subset, model.logits(), device, batch, &mut progress)? else {
+        return Ok(None);
+    };
+    let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
+    let file = weights::read(path)?;
+    let optimizer = file.optimizer.clone();
+    let mut stored = Model::from_file(file)?;
+    stored.card.temperature = Some(temperature);
+    let progress = stored.card.progress.clone();
+    stored.save(path, progress, &optimizer)?;
+    model.card.temperature = Some(temperature);
+    Ok(Some(temperature))
+}
