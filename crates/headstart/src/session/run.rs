@@ -133,6 +133,9 @@ pub struct FirstBatch {
     pub classes: Vec<String>,
 }
 
+/// The report of the last phase, and accuracies of all.
+type Results = (Option<Report>, Vec<(PhaseName, f64)>);
+
 impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
@@ -342,7 +345,7 @@ impl Job {
         phases: &[Phase],
         folder: &Path,
         teller: &mut Teller<'_>,
-    ) -> Result<Option<(Option<Report>, Vec<(PhaseName, f64)>)>> {
+    ) -> Result<Option<Results>> {
         let draw = |history: &History, report: Option<&Report>| match self.pictures {
             true => report::draw(folder, history, report),
             false => Ok(()),
