@@ -5,7 +5,7 @@
     python bench/loading.py [--headstart target/release/headstart] [--rounds 3]
 
 ResNet-50 at 224 pixels: the fastest phase, in which loading costs the largest part. "memory" is
-synthetic images of 224 pixels, with nothing to read, decode or resize. The others are JPEG files of
+synthetic images of 224 pixels: nothing to read, decode or resize. The others are JPEG files of
 smooth noise of the size named, made with Pillow's bicubic filter. They have more than the 1 GiB of
 pixels that headstart would decode before it starts. Rounds are interleaved. Prints medians of
 images a second and their share of the first row's. Run it on an idle machine.

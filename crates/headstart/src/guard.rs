@@ -1,4 +1,4 @@
-//! A guard around code of other crates that reads foreign bytes: a panic in it is an answer, not the end of the
+//! A guard around code of other crates that reads foreign bytes: a panic in it is an error, not the end of the
 //! process, and prints nothing. What such code may take in memory and time is bounded before it is called.
 
 use std::cell::Cell;

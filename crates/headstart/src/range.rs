@@ -107,7 +107,7 @@ pub const GALLERY_SIZE: Range = Range::new("gallery-size", 0, 10_000);
 /// More epochs and steps than any run has.
 const MANY: u64 = 1_000_000;
 
-/// Bytes of so many megabytes; the largest number where they are more.
+/// Bytes of this many megabytes; the largest number where they are more.
 pub fn bytes(megabytes: u64) -> u64 {
     megabytes.saturating_mul(1 << 20)
 }

@@ -160,7 +160,7 @@ pub fn pack_backward_input<E: Element>(
 ) {
     let (columns, depth) = (shape.in_channels(), shape.out_channels());
     assert_eq!(kernel.len(), shape.kernel_len(), "kernel length");
-    assert!(!enlarged::suits(shape), "the gradient of an image that is enlarged");
+    assert!(!enlarged::suits(shape), "the gradient of an image that is upsampled");
     let matrices = |taps: &mut dyn Iterator<Item = usize>| Matrices {
         values: kernel,
         starts: taps.map(|tap| tap * depth * columns).collect(),
@@ -217,7 +217,7 @@ pub fn forward_pooled<E: Element>(
     epilogue: Epilogue<'_, E>,
     output: &mut [E],
 ) {
-    assert!(enlarged::suits(shape), "a pooled convolution of an input that is not enlarged");
+    assert!(enlarged::suits(shape), "a pooled convolution of an input that is not upsampled");
     let packed = packed.check::<E>(compute, shape, false);
     let Epilogue { bias, residual, relu } = epilogue;
     let finish = Finish { bias, residual, relu, ..Finish::nothing() };

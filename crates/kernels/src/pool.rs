@@ -174,7 +174,7 @@ fn highest_of<'r, E: Element>(
     }
 }
 
-/// What a maximum over so many of the window's rows or columns begins with: the padding's zero, if it reaches there.
+/// Start of a maximum over this many of the window's rows or columns: the padding's zero, if it reaches there.
 #[inline(always)]
 fn lowest<E: Element>(s: &PoolShape, inside: &Range<usize>) -> E {
     if inside.len() < s.pool() { E::default() } else { E::from_f32(f32::NEG_INFINITY) }

@@ -63,7 +63,7 @@ pub fn horizontal(
     }
 }
 
-/// Spans that follow one another through the weights and lie within so many positions.
+/// Spans that follow one another through the weights and are within this many positions.
 fn check(spans: &[Span], weights: &[i32], positions: usize) {
     let mut start = 0;
     for &(first, end) in spans {

@@ -106,7 +106,7 @@ impl<'a, E: Element> Part<'a, E> {
     fn image(&mut self, padded: &[E], grad_output: &[E], sums: &mut [f32]) {
         let kernels = self.compute.kernels::<E>();
         let (unit, columns) = (kernels.depth, &self.folded.columns);
-        // Steps of the reduction in an output row, of which one block takes so many rows or only a part of one.
+        // Steps of the reduction in an output row, of which one block takes this many rows or only a part of one.
         let most = PIXELS / unit;
         let steps = columns.count(0).div_ceil(unit);
         let rows = (most / steps.max(1)).max(1);
@@ -173,7 +173,7 @@ impl<'a, E: Element> Part<'a, E> {
         });
     }
 
-    /// Adds the products of so many packed steps.
+    /// Adds the products of this many packed steps.
     fn multiply(&self, steps: usize, sums: &mut [f32]) {
         let kernels = self.compute.kernels::<E>();
         let (tiles, unit) = (kernels.gradient(self.folded.shape.out_channels()), kernels.depth);

@@ -16,7 +16,7 @@ use crate::threads::Shared;
 
 /// Terms of a pair.
 const PAIR: usize = 2;
-/// Steps multiplied at a time: so many of a panel stay in the first-level cache.
+/// Steps multiplied at a time: this many of a panel stay in the first-level cache.
 const STEPS: usize = PIXELS / PAIR;
 /// Bytes of packed operands that are made at a time, of as many images: they stay in the last-level cache.
 const MOST: usize = 8 << 20;

@@ -16,7 +16,7 @@ impl Room {
         Room { most: limits.encoded_bytes, left: limits.encoded_bytes }
     }
 
-    /// Counts so many bytes; what is too much, in words, where there is no room for them.
+    /// Counts this many bytes; if there is no room for them, the text that says what is too much.
     pub fn take(&mut self, bytes: u64) -> Result<(), String> {
         let rest = self.left.checked_sub(bytes);
         self.left = rest.ok_or_else(|| {

@@ -167,7 +167,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
 fn without_panic<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     guarded(read).unwrap_or_else(|panic| {
         let found = format!("one that the reader fails on ({panic})");
-        Err(Error::format(path, "a whole weight file", found, "fetch it again, or save it anew"))
+        Err(Error::format(path, "a whole weight file", found, "fetch it again, or save it again"))
     })
 }
 
