@@ -83,22 +83,32 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
+    use std::any::TypeId;
+    use std::time::Duration;
+
     use clap::error::ErrorKind;
 
-    /// What flags call a whole number or a time.
-    const NUMBERS: [&str; 9] =
-        ["N", "K", "MB", "SECONDS", "PIXELS", "FACTOR", "STEPS", "TIME", "COUNT"];
+    /// Whether a flag's value is a whole number or a time, whatever help calls it.
+    fn is_number(arg: &clap::Arg) -> bool {
+        let numbers = [
+            TypeId::of::<usize>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u8>(),
+            TypeId::of::<i64>(),
+            TypeId::of::<i32>(),
+            TypeId::of::<Duration>(),
+        ];
+        let own = arg.get_value_parser().type_id();
+        numbers.into_iter().any(|number| own == number)
+    }
 
     /// Tries every flag below `command` that takes a number with numbers that no setting has; the number of flags.
     fn try_flags(command: &clap::Command, path: &[String]) -> usize {
         let mut tried = 0;
         for arg in command.get_arguments() {
-            let names = arg.get_value_names().unwrap_or_default();
-            let (Some(long), true) =
-                (arg.get_long(), names.iter().any(|name| NUMBERS.contains(&name.as_str())))
-            else {
-                continue;
-            };
+            let Some(long) = arg.get_long().filter(|_| is_number(arg)) else { continue };
             tried += 1;
             for bad in ["18446744073709551615", "18446744073709551616", "-1", "1e30", "1.5", ""] {
                 let flag = format!("--{long}={bad}");

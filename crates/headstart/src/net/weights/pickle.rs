@@ -183,7 +183,7 @@ mod tests {
             (whole, steps)
         };
         let all = b"\x80\x02(I12\nccollections\nOrderedDict\nX\x03\0\0\0abcU\x01.q\x00h\x00j\0\0\0\0J\x01\0\0\0N\x88t.rest";
-        assert_eq!(count(all), (true, 13));
+        assert_eq!(count(all), (true, 14));
         // Cut short, of a length that is not there, and no instruction.
         for bad in [&b"\x80"[..], b"I12", b"X\xff\xff\xff\x7fabc", b"\x8d\xff", b"\xff."] {
             assert!(!count(bad).0, "{bad:?}");
