@@ -162,7 +162,7 @@ fn bar(scene: &mut Scene, left: f64, height: f64) {
     }
     scene.add(rect(left, HEAD, BAR[1], height, Color::from("none"), Some("#8a9099")));
     for (share, content) in
-        [(0.0, "0"), (0.01, "1"), (0.05, "5"), (0.2, "20"), (0.5, "50"), (1.0, "100")]
+        [(0.0, "0"), (0.01, "1"), (0.05, "5"), (0.2, "20"), (0.5, "50"), (1.0, "100%")]
     {
         scene.add(Primitive::Text {
             x: left + BAR[1] + 7.0,

@@ -149,7 +149,7 @@ mod tests {
         let sections = choose(&report, &p, &labels, 2);
         assert_eq!(sections[0].images, [2, 3]);
         assert_eq!(sections[0].title, "Worst mistakes (2 of 3)");
-        assert_eq!(sections[1].title, "b taken for a (2)");
+        assert_eq!(sections[1].title, "b predicted as a (2)");
         assert_eq!((&sections[1].images[..], &sections[2].images[..]), (&[2, 1][..], &[3][..]));
     }
 

@@ -125,7 +125,7 @@ mod tests {
         let error = TrainConfig::read(&path).unwrap_err();
         assert!(error.hint().unwrap().contains("did you mean epochs"), "{error:?}");
         let error = error.to_string();
-        assert!(error.contains("the setting epoch,") && error.contains("line 2"), "{error}");
+        assert!(error.contains("the unknown setting epoch") && error.contains("line 2"), "{error}");
         std::fs::write(&path, "quantum-entanglement = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err();
         assert!(error.to_string().contains("quantum-entanglement"), "{error}");
