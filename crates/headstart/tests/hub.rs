@@ -77,7 +77,7 @@ fn after_so_many_tries_the_part_is_kept_and_the_message_says_how_much() {
     }
     let mut place = place();
     let server = place.serve(|request, out, file| serve_part(request, out, file, 10));
-    let error = place.fails("30 bytes have arrived and are kept", &["net.bin.part"]);
+    let error = place.fails("30 bytes have arrived and are saved", &["net.bin.part"]);
     let hint = error.hint().unwrap();
     assert!(hint.contains(&place.asset.digest.hex), "{hint}");
     assert!(hint.contains(&*place.hub.path(&place.asset).to_string_lossy()), "{hint}");
@@ -177,7 +177,7 @@ fn lengths_that_are_lies() {
         head(out, "200 OK", &["Content-Length: 1000".into()]);
         let _ = out.write_all(file);
     });
-    place.fails("(1000 bytes); it was not kept", &[]);
+    place.fails("(1000 bytes); the file was deleted", &[]);
 
     // None: the end is where the connection closes.
     let mut place = place::place();
@@ -353,7 +353,7 @@ fn a_server_that_stalls_is_given_up() {
         serve_part(request, out, file, 5);
         wait();
     });
-    place.fails("(10 bytes have arrived and are kept)", &["net.bin.part"]);
+    place.fails("(10 bytes have arrived and are saved)", &["net.bin.part"]);
     // One that only stalled once is forgiven.
     place.serve(move |request, out, file| match request.number {
         0 => wait(),
