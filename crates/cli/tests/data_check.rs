@@ -262,7 +262,7 @@ fn labels_are_judged_by_a_model_file_and_small_classes_left_out() {
     let issues = check["issues"].as_array().unwrap();
     assert!(issues[0]["name"].as_str().unwrap().ends_with("blue/wrong.png"), "{check}");
     assert_eq!((&issues[0]["class"], &issues[0]["suggested"]), (&"blue".into(), &"red".into()));
-    assert_eq!(issues[0]["suggested_index"], 2);
+    assert_eq!(issues[0]["suggested_index"], 3);
     let text = place.run(&line).ok().out;
     assert!(text.contains("fewer than 4 images: grey"), "{text}");
     assert_eq!(place.kept().len(), 0);

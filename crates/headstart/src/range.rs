@@ -87,7 +87,7 @@ pub const CACHE_MEMORY: Range = Range::new("cache-memory", 0, 1 << 30);
 pub const CACHE_DISK: Range = Range::new("cache-disk", 0, 1 << 30);
 /// Seconds between two savings of a run, up to 31 years.
 pub const SAVE_EVERY: Range = Range::new("save-every", 0, 1_000_000_000);
-/// Seconds that a run by a recipe may take, up to a year.
+/// Seconds that a run by a recipe may take, up to a year; flags may say parts of a second.
 pub const BUDGET: Range = Range::new("budget", 1, 365 * 24 * 3600);
 /// Classes or images to name.
 pub const TOP_K: Range = Range::new("top-k", 1, 1_000_000);

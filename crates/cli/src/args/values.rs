@@ -17,11 +17,11 @@ pub fn within<T: TryFrom<u64>>(
 
 /// Reads a time such as `20m` or `1h30m`.
 pub fn budget(text: &str) -> Result<Duration, String> {
-    let Range { least, most, .. } = range::BUDGET;
+    let most = range::BUDGET.most;
     let days = most / (24 * 3600);
-    let expected = format!("expected a time from {least}s to {days}days, such as 20m or 1h30m");
+    let expected = format!("expected a time from 1ms to {days}days, such as 20m or 1h30m");
     let time = humantime::parse_duration(text).map_err(|e| format!("{expected}: {e}"))?;
-    match (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&time) {
+    match (Duration::from_millis(1)..=Duration::from_secs(most)).contains(&time) {
         true => Ok(time),
         false => Err(expected),
     }
@@ -44,7 +44,7 @@ mod tests {
     fn times_have_an_end() {
         assert_eq!(budget("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["0s", "366days", "584542046090years", "99999999999999999999h", "soon", ""] {
-            assert!(budget(bad).unwrap_err().contains("1s to 365days"), "{bad}");
+            assert!(budget(bad).unwrap_err().contains("1ms to 365days"), "{bad}");
         }
     }
 }
