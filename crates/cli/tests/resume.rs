@@ -177,8 +177,8 @@ fn what_cannot_be_gone_on_with_is_refused() {
     fs::write(&last, &before).unwrap();
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
     for (from, to, part) in [
-        ("batch-size = 8", "batch-size = 4", "a place in"),
-        ("fine-tune-epochs = 4", "fine-tune-epochs = 1", "a place in"),
+        ("batch-size = 8", "batch-size = 4", "a position in"),
+        ("fine-tune-epochs = 4", "fine-tune-epochs = 1", "a position in"),
         ("fine-tune-at = \"12\"", "", "phases of the run"),
     ] {
         let changed = config.replace(from, to);
