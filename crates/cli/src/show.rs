@@ -29,7 +29,7 @@ impl Show {
             Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
             Event::Begins { folder, epochs } => {
                 eprintln!("run folder: {}", folder.display());
-                self.progress.epochs = *epochs;
+                self.progress = Progress::new(*epochs);
                 interrupt::watch();
             }
             Event::Training(event) => return self.progress.show(event),

@@ -28,15 +28,22 @@ fn a_file_is_downloaded_once() {
     }
     let mut place = place();
     let server = place.serve(serve);
-    let mut seen = Vec::new();
+    let (mut seen, mut arrived) = (Vec::new(), None);
     let path = place.hub.fetch(&place.asset, &mut |event| {
-        if let Event::Downloading { done, total, url, .. } = event {
-            seen.push((*done, *total));
-            assert!(url.ends_with("/net.bin"));
+        assert!(arrived.is_none(), "{event:?} after the file arrived");
+        match event {
+            Event::Downloading { done, total, url, .. } => {
+                seen.push((*done, *total));
+                assert!(url.ends_with("/net.bin"));
+            }
+            Event::Arrived { path } => arrived = Some(path.to_path_buf()),
+            _ => {}
         }
         Control::Continue
     });
-    assert!(fs::read(path.unwrap()).unwrap() == place.file);
+    let path = path.unwrap();
+    assert!(fs::read(&path).unwrap() == place.file);
+    assert_eq!(arrived, Some(path));
     assert_eq!(seen.last(), Some(&(300_007, Some(300_007))));
     assert!(seen.is_sorted());
     place.arrives();
@@ -385,9 +392,16 @@ fn the_caller_can_stop_it_at_any_time() {
     );
     assert!(start.elapsed() < Duration::from_secs(30));
     assert!(fs::read(place.part()).unwrap() == place.file[..100_000]);
-    // The lock is free again.
-    place.serve(serve);
+    // The lock is free again. A stop when the file is whole does not lose it.
+    let server = place.serve(serve);
+    let mut at_the_end = |event: &Event<'_>| match event {
+        Event::Arrived { .. } => Control::Stop,
+        _ => Control::Continue,
+    };
+    let error = place.hub.fetch(&place.asset, &mut at_the_end).unwrap_err();
+    assert!(matches!(error, Error::Stopped(_)) && error.to_string().contains("in the cache"));
     place.arrives();
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
