@@ -53,9 +53,11 @@ impl Executor {
     /// packed by the steps that use them.
     pub(super) fn refresh(&mut self) -> Result<()> {
         let parameters = std::mem::take(&mut self.parameters);
-        let mut trained = (0..self.states.len()).filter(|&group| self.plan.trains_group(group));
-        let trained: Vec<usize> = trained.by_ref().collect();
-        let done = trained.into_iter().try_for_each(|group| self.load_group(group, &parameters));
+        let mut groups = 0..self.states.len();
+        let done = groups.try_for_each(|group| match self.plan.trains_group(group) {
+            true => self.load_group(group, &parameters),
+            false => Ok(()),
+        });
         self.parameters = parameters;
         done
     }

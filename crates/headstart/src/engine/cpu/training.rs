@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_kernels::loss::{BatchLoss, Labels, Targets};
+use headstart_kernels::loss::{BatchLoss, Labels};
 
 use super::{Executor, not_prepared};
 use crate::engine::execute::{
@@ -43,8 +43,8 @@ impl Executor {
         let output = self.graph.output();
         let classes = self.graph.nodes[output].shape.elements();
         check_labels(labels, classes)?;
-        let Some(training) = &mut self.training else { return Err(not_prepared()) };
-        let targets = std::mem::take(&mut training.targets);
+        let Some(training) = self.training.take() else { return Err(not_prepared()) };
+        let targets = &training.targets;
         self.turn = turn;
         let mut parameters = std::mem::take(&mut self.parameters);
         let mut gradients = std::mem::take(&mut self.gradients);
@@ -66,7 +66,7 @@ impl Executor {
                         }
                     }
                     Step::Loss { group, output } => {
-                        self.loss_gradient(group, output, &sources, labels, &targets);
+                        self.loss_gradient(group, output, &sources, labels, targets);
                     }
                     step => {
                         self.run_backward(step, &sources, count, &parameters, &mut gradients);
@@ -77,16 +77,10 @@ impl Executor {
         });
         self.staged = staged;
         (self.parameters, self.gradients) = (parameters, gradients);
-        self.put_targets(targets);
+        self.training = Some(training);
         self.count = count;
         let loss = (total.loss / count as f64) as f32;
         Ok(StepResult { loss, correct: total.correct, count })
-    }
-
-    fn put_targets(&mut self, targets: Targets) {
-        if let Some(training) = &mut self.training {
-            training.targets = targets;
-        }
     }
 
     /// Makes room for the gradients of what trains.
