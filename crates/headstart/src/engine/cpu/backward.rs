@@ -12,6 +12,7 @@ use crate::engine::gradients::Gradients;
 use crate::engine::plan::{Main, Step};
 use crate::net::graph::NodeId;
 use crate::net::parameters::{Parameters, Role};
+use crate::task::Loss;
 
 impl Executor {
     /// Runs a step of the backward pass.
@@ -52,8 +53,12 @@ impl Executor {
         let (node, count) = (self.plan.groups[group].output, labels.first.len());
         let classes = self.graph.nodes[node].shape.elements();
         let write = self.at(output, count);
+        let loss = self.plan.loss;
         let (p, d) = self.read_write(node, inputs, count, write);
-        targets.gradient(classes, p, labels, d);
+        match loss {
+            Some(Loss::CategoricalCrossentropy) => targets.gradient(classes, p, labels, d),
+            None => {}
+        }
     }
 
     fn backward_on<E: Element>(

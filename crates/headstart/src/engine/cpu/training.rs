@@ -13,6 +13,7 @@ use crate::engine::gradients::{Accumulated, Gradients, StepResult};
 use crate::engine::plan::Step;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
+use crate::task::Loss;
 
 impl Executor {
     pub(super) fn prepare_training(&mut self, training: Training) -> Result<()> {
@@ -62,7 +63,12 @@ impl Executor {
                         self.run_forward(group, &sources, count, Some(&mut parameters));
                         if self.plan.groups[group].output == output {
                             let p = self.value::<f32>(output, &sources, count);
-                            total = targets.loss(classes, p, labels);
+                            total = match self.plan.loss {
+                                Some(Loss::CategoricalCrossentropy) => {
+                                    targets.loss(classes, p, labels)
+                                }
+                                None => BatchLoss::default(),
+                            };
                         }
                     }
                     Step::Loss { group, output } => {

@@ -48,7 +48,7 @@ pub use shapes::Shapes;
 
 use crate::error::{Error, Result};
 use crate::net::graph::{Graph, NodeId, Op, Shape};
-use crate::task::Task;
+use crate::task::{Loss, Task};
 use headstart_kernels::buffer::LINE;
 use headstart_kernels::conv::Onto;
 use headstart_kernels::element::DType;
@@ -216,6 +216,8 @@ pub struct Plan {
     pub arena: usize,
     /// Alignment: every buffer's offset is a multiple of this many bytes.
     pub alignment: usize,
+    /// What a plan for training minimises; none for inference.
+    pub loss: Option<Loss>,
 }
 
 /// Bytes to which buffers are aligned in memory: a cache line.
@@ -236,7 +238,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`]; if there is no such alignment.
     pub fn aligned(graph: &Graph, request: Request, alignment: usize) -> Result<Plan> {
-        check(graph, &request)?;
+        let loss = check(graph, &request)?;
         if !alignment.is_power_of_two() || alignment < size_of::<f32>() {
             let expected = "a power of two, 4 or more";
             return Err(Error::invalid("alignment", expected, alignment.to_string(), ""));
@@ -256,6 +258,7 @@ impl Plan {
             buffers: Vec::new(),
             arena: 0,
             alignment,
+            loss,
             shapes: shapes.collect::<Result<_>>()?,
             groups,
             request,
@@ -327,7 +330,7 @@ impl Plan {
     }
 }
 
-fn check(graph: &Graph, request: &Request) -> Result<()> {
+fn check(graph: &Graph, request: &Request) -> Result<Option<Loss>> {
     let count = graph.nodes.len();
     if request.batch == 0 {
         return Err(Error::invalid("batch size", "at least 1", "0", ""));
@@ -338,15 +341,16 @@ fn check(graph: &Graph, request: &Request) -> Result<()> {
             return Err(Error::invalid("plan", expected, node.to_string(), ""));
         }
     }
+    let mut loss = None;
     if let Some(trainable) = &request.trainable {
         if trainable.len() != count {
             let expected = format!("one trainable flag for each of {count} nodes");
             return Err(Error::invalid("plan", expected, trainable.len().to_string(), ""));
         }
         let last = graph.nodes.last().map(|n| n.op);
-        // Of an activation, the loss of its task is computed with its gradient.
-        let ends = |task: &Task| last == Some(Op::of(task.activation()));
-        if !Task::ALL.iter().any(ends) {
+        let ends = |task: &&Task| last == Some(Op::of(task.activation()));
+        loss = Task::ALL.iter().find(ends).map(|task| task.loss());
+        if loss.is_none() {
             let found = last.map_or("no nodes".into(), |op| format!("{op:?}"));
             return Err(Error::invalid(
                 "plan for training",
@@ -356,5 +360,5 @@ fn check(graph: &Graph, request: &Request) -> Result<()> {
             ));
         }
     }
-    Ok(())
+    Ok(loss)
 }
