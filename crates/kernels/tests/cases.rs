@@ -122,7 +122,7 @@ fn what_is_not_positive_definite_has_no_factor() {
 }
 
 #[test]
-#[should_panic(expected = "enlarged")]
+#[should_panic(expected = "upsampled")]
 fn an_enlarged_image_takes_no_gradient() {
     let sizes = ConvSizes { height: 4, width: 4, kernel: 3, upsample: 2, ..ConvSizes::default() };
     let (c, s) = (Compute::new(1).unwrap(), ConvShape::new(sizes).unwrap());
