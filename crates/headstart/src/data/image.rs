@@ -12,6 +12,7 @@
 
 mod decode;
 mod header;
+mod jpeg;
 pub mod picture;
 mod resize;
 mod target;
