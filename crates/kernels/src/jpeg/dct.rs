@@ -46,14 +46,22 @@ pub fn inverse_dct(isa: Isa, blocks: &[Blocks], quantisation: &[u16; 64], out: &
 #[inline(always)]
 fn transform(block: &Blocks, steps: &[i16; 64], out: &mut [[[u8; LANES]; 8]; 8]) {
     let mut half = [[[0_i16; LANES]; 8]; 8];
+    // Whether a block has coefficients below its first row.
+    let mut below = [0; LANES];
+    for row in &block[8..] {
+        for lane in 0..LANES {
+            below[lane] |= row[lane];
+        }
+    }
     for c in 0..8 {
         // Eight lanes are a vector: loops over them stay the inner ones.
         let mut to = [[0_i16; LANES]; 8];
         for lane in 0..LANES {
             let column = |r: usize| block[8 * r + c][lane].wrapping_mul(steps[8 * r + c]);
-            let sums = butterflies([0, 1, 2, 3, 4, 5, 6, 7].map(column));
+            let sums = butterflies(column);
             for r in 0..8 {
-                to[r][lane] = saturated(descaled::<{ PLACES - KEPT }>(sums[r]));
+                let sum = saturated(descaled::<{ PLACES - KEPT }>(sums[r]));
+                to[r][lane] = if below[lane] == 0 { column(0) << KEPT } else { sum };
             }
         }
         for r in 0..8 {
@@ -63,7 +71,7 @@ fn transform(block: &Blocks, steps: &[i16; 64], out: &mut [[[u8; LANES]; 8]; 8])
     for (r, row) in half.iter().enumerate() {
         let mut to = [[0_u8; LANES]; 8];
         for lane in 0..LANES {
-            let sums = butterflies([0, 1, 2, 3, 4, 5, 6, 7].map(|c| row[c][lane]));
+            let sums = butterflies(|c| row[c][lane]);
             for c in 0..8 {
                 let sample = descaled::<{ PLACES + KEPT + 3 }>(sums[c]);
                 to[c][lane] = (sample.clamp(-MIDDLE, MIDDLE - 1) + MIDDLE) as u8;
@@ -93,7 +101,8 @@ const fn fixed(factor: f64) -> i32 {
 
 /// One dimension, with [`PLACES`] more fractional bits.
 #[inline(always)]
-fn butterflies(x: [i16; 8]) -> [i32; 8] {
+fn butterflies(at: impl Fn(usize) -> i16) -> [i32; 8] {
+    let x = [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)];
     let wide = |i: usize| i32::from(x[i]);
     let add = |a: usize, b: usize| i32::from(x[a].wrapping_add(x[b]));
     let times = |a: i32, factor: f64| a.wrapping_mul(fixed(factor));
@@ -134,7 +143,12 @@ fn butterflies(x: [i16; 8]) -> [i32; 8] {
 /// those of eight lanes in three steps, for all rows at once.
 #[inline(always)]
 fn turn(samples: &[[[u8; LANES]; 8]; 8]) -> [[u64; 8]; LANES] {
-    let mut words = samples.map(|column| column.map(u64::from_le_bytes));
+    let mut words = [[0; 8]; LANES];
+    for (words, column) in words.iter_mut().zip(samples) {
+        for (word, bytes) in words.iter_mut().zip(column) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+    }
     for (apart, mask) in [(1, 0x00ff_00ff_00ff_00ff), (2, 0x0000_ffff_0000_ffff), (4, 0xffff_ffff)]
     {
         for i in (0..8).filter(|i| i & apart == 0) {

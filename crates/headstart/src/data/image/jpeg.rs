@@ -103,7 +103,14 @@ impl<'a> File<'a> {
             return Err(Fault::Bad("no start of an image"));
         }
         let mut frame = None;
-        while !file.segment(&mut frame)? {}
+        loop {
+            match (file.segment(&mut frame), &file.content) {
+                (Ok(false), _) => {}
+                // Behind an image that is whole nothing is missed.
+                (Ok(true), _) | (Err(Fault::End), Content::Planes(_)) => break,
+                (Err(fault), _) => return Err(fault),
+            }
+        }
         let frame = frame.ok_or(Fault::Bad("no frame header"))?;
         let planes = match file.content {
             Content::Nothing => return Err(Fault::Bad("no scan")),
@@ -139,19 +146,22 @@ impl<'a> File<'a> {
                 }
                 *frame = Some(new);
             }
-            0xc4 => self.tables.huffman(self.source.segment()?)?,
+            0xc4 => self.source.read(|body, _| self.tables.huffman(body))?,
             0xc9 | 0xca => return Err(Fault::Foreign("arithmetic coding")),
             // DAC and DNL are passed over, as comments are.
             0xcc | 0xdc | 0xfe => drop(self.source.segment()?),
             0xc3 | 0xc5..=0xcf => {
                 return Err(Fault::Foreign("lossless or hierarchical coding"));
             }
+            0xda if matches!(self.content, Content::Planes(_)) => {
+                return Err(Fault::Bad("a scan after the whole image"));
+            }
             0xda => {
                 let frame = frame.as_mut().ok_or(Fault::Bad("a scan before the frame header"))?;
                 self.scan(frame)?;
             }
-            0xdb => self.tables.quantisation(self.source.segment()?)?,
-            0xdd => self.tables.restart_interval(self.source.segment()?)?,
+            0xdb => self.source.read(|body, _| self.tables.quantisation(body))?,
+            0xdd => self.source.read(|body, length| self.tables.restart_interval(body, length))?,
             0xe0..=0xef => self.tables.application(marker, self.source.segment()?),
             0xd8 => return Err(Fault::Bad("a second start of an image")),
             _ => return Err(Fault::Bad("an unknown marker")),
@@ -180,7 +190,6 @@ impl<'a> File<'a> {
         }
         self.source.drop_bits();
         match &mut self.content {
-            Content::Planes(_) => return Err(Fault::Bad("a scan after the whole image")),
             Content::Nothing if whole => {
                 let planes = planes(&mut self.source, &mut walk, &scan, frame, &self.tables)?;
                 self.content = Content::Planes(planes);

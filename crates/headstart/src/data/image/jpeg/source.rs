@@ -35,12 +35,31 @@ impl<'a> Source<'a> {
         Ok(usize::from(self.byte()?) << 8 | usize::from(self.byte()?))
     }
 
-    /// The body of a marker segment, whose length comes first.
+    /// The body of a marker segment, whose length comes first. Segments that mean nothing here may say that they are
+    /// shorter than their length itself.
     pub fn segment(&mut self) -> Result<&'a [u8], Fault> {
-        let length = self.word()?.checked_sub(2).ok_or(Fault::Bad("a segment of wrong length"))?;
+        let length = self.word()?.saturating_sub(2);
         let body = self.data.get(self.at..self.at + length).ok_or(Fault::End)?;
         self.at += length;
         Ok(body)
+    }
+
+    /// The body of a marker segment and its length for `read`, which returns [`Fault::End`] if the body is too short for what it
+    /// announces. If the file ends in it, what is there is read, so that a fault in it comes before the end.
+    pub fn read(
+        &mut self,
+        read: impl FnOnce(&[u8], usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let bad = Fault::Bad("a segment of wrong length");
+        let length = self.word()?.checked_sub(2).ok_or(bad)?;
+        let end = self.data.len().min(self.at + length);
+        let body = &self.data[self.at..end];
+        self.at = end;
+        match read(body, length) {
+            Err(Fault::End) if body.len() == length => Err(bad),
+            Ok(()) if body.len() < length => Err(Fault::End),
+            other => other,
+        }
     }
 
     /// The unread marker, or the next one; what stands before it is passed over.

@@ -46,14 +46,11 @@ pub(super) struct Tables {
 impl Tables {
     /// Reads a DQT segment's body.
     pub fn quantisation(&mut self, mut body: &[u8]) -> Result<(), Fault> {
-        let bad = Fault::Bad("a bad quantisation table");
         while let Some((&kind, rest)) = body.split_first() {
-            let bytes = if kind >> 4 == 0 { 1 } else { 2 };
             let table = self.steps.get_mut(usize::from(kind & 15));
-            let (Some(table), Some((values, rest))) = (table, rest.split_at_checked(64 * bytes))
-            else {
-                return Err(bad);
-            };
+            let table = table.ok_or(Fault::Bad("a bad quantisation table"))?;
+            let bytes = if kind >> 4 == 0 { 1 } else { 2 };
+            let (values, rest) = rest.split_at_checked(64 * bytes).ok_or(Fault::End)?;
             let mut steps = [0; 64];
             for (value, &place) in values.chunks_exact(bytes).zip(&ZIGZAG) {
                 let number = value.iter().fold(0, |n, &byte| n << 8 | u16::from(byte));
@@ -69,24 +66,25 @@ impl Tables {
     pub fn huffman(&mut self, mut body: &[u8]) -> Result<(), Fault> {
         let bad = Fault::Bad("a bad Huffman table");
         while let Some((&kind, rest)) = body.split_first() {
-            let Some((&counts, rest)) = rest.split_first_chunk::<16>() else { return Err(bad) };
+            let (&counts, rest) = rest.split_first_chunk::<16>().ok_or(Fault::End)?;
             let count: usize = counts.iter().map(|&n| usize::from(n)).sum();
-            let kinds = if kind & 0x10 == 0 { &mut self.dc } else { &mut self.ac };
-            let table = kinds.get_mut(usize::from(kind & !0x10));
-            let (Some(table), Some((listed, rest))) = (table, rest.split_at_checked(count)) else {
-                return Err(bad);
-            };
             let mut symbols = [0; 256];
-            symbols.get_mut(..count).ok_or(bad)?.copy_from_slice(listed);
-            *table = Some(Codes { counts, symbols });
+            let listed = symbols.get_mut(..count).ok_or(bad)?;
+            let (given, rest) = rest.split_at_checked(count).ok_or(Fault::End)?;
+            listed.copy_from_slice(given);
+            let kinds = if kind & 0x10 == 0 { &mut self.dc } else { &mut self.ac };
+            *kinds.get_mut(usize::from(kind & !0x10)).ok_or(bad)? = Some(Codes { counts, symbols });
             body = rest;
         }
         Ok(())
     }
 
-    /// Reads a DRI segment's body.
-    pub fn restart_interval(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let &[high, low] = body else { return Err(Fault::Bad("a bad restart interval")) };
+    /// Reads a DRI segment's body of this length.
+    pub fn restart_interval(&mut self, body: &[u8], length: usize) -> Result<(), Fault> {
+        if length != 2 {
+            return Err(Fault::Bad("a bad restart interval"));
+        }
+        let &[high, low] = body else { return Err(Fault::End) };
         self.interval = usize::from(u16::from_be_bytes([high, low]));
         Ok(())
     }

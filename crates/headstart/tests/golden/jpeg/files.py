@@ -1,6 +1,6 @@
 """Makes JPEG files of every kind, to compare decoders on.
 
-    python tools/jpeg/generate.py FOLDER
+    python files.py FOLDER
 
 Pillow writes some, libjpeg-turbo's cjpeg (package libjpeg-turbo-progs) those that Pillow cannot write.
 The rest are changes of these: markers, damage, missing ends. The same files each time.
@@ -11,6 +11,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -140,11 +141,11 @@ def qualities():
 
 def coded():
     image = picture(77, 58, 3)
+    path = pathlib.Path(tempfile.gettempdir()) / "headstart-scan-script"
     for sampling in ["1x1", "2x2", "2x1"]:
         yield f"arithmetic-{sampling}", cjpeg(image, "-arithmetic", "-sample", sampling)
         yield f"arithmetic-progressive-{sampling}", cjpeg(image, "-arithmetic", "-progressive", "-sample", sampling)
         for name, script in SCRIPTS.items():
-            path = pathlib.Path("/tmp/headstart-scan-script")
             path.write_text(script)
             yield f"scans-{name}-{sampling}", cjpeg(image, "-sample", sampling, "-scans", str(path))
         path.write_text("0; 1; 2;")
@@ -276,16 +277,14 @@ def damaged():
     yield "restart-wrong", data[: marks[2] + 1] + b"\xd6" + data[marks[2] + 2 :]
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
+def all_files():
+    """Name and bytes of each, the same every time."""
     for kind in [sampled, sized, qualities, coded, coloured, marked, damaged]:
-        for name, data in kind():
-            (folder / f"{name}.jpg").write_bytes(data)
-            count += 1
-    print(f"{count} files in {folder}")
+        yield from kind()
 
 
 if __name__ == "__main__":
-    main()
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in all_files():
+        (folder / f"{name}.jpg").write_bytes(data)
