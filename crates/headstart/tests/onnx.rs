@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use headstart::classify::{ClassifyOptions, classify};
 use headstart::export::onnx::{INPUT, Int8, OUTPUT, write};
 use headstart::graph::Op;
 use headstart::image::{Interpolation, Resizer};
@@ -20,13 +21,23 @@ const COUNT: usize = 6;
 
 /// A net of some size with weights that make every layer matter: batch norms that shift and scale, all unlike.
 fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preprocess) -> Model {
+    sized(architecture, (size, size + 5), upsample, preprocess)
+}
+
+/// The same, of this height and width.
+fn sized(
+    architecture: &str,
+    (height, width): (usize, usize),
+    upsample: usize,
+    preprocess: Preprocess,
+) -> Model {
     let card = ModelCard {
         task: headstart::Task::default(),
         version: VERSION,
         architecture: architecture.into(),
         classes: ["plain", "two words", "Größe", "\"quoted\""].map(String::from).to_vec(),
-        height: size,
-        width: size + 5,
+        height,
+        width,
         interpolation: Interpolation::Bicubic,
         upsample,
         preprocess,
@@ -82,6 +93,16 @@ fn answers(model: &Model, bytes: Vec<u8>, data: &Dataset) -> Vec<f32> {
     p.to_vec()
 }
 
+/// What rten makes of the bytes of one image of the model's size.
+fn answer(model: &Model, pixels: Vec<u8>) -> Vec<f32> {
+    let net = rten::Model::load(exported(model, None)).unwrap();
+    let input = NdTensor::from_data([1, model.card.height, model.card.width, 3], pixels);
+    let inputs = vec![(net.node_id(INPUT).unwrap(), input.view().into())];
+    let outputs = net.run(inputs, &[net.node_id(OUTPUT).unwrap()], None).unwrap();
+    let p: Tensor<f32> = outputs.into_iter().next().unwrap().try_into().unwrap();
+    p.to_vec()
+}
+
 fn exported(model: &Model, int8: Option<&Int8>) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.onnx");
@@ -119,6 +140,41 @@ fn every_family_predicts_in_another_engine_what_it_predicts_here() {
             assert!(far < 1e-4, "{net}, temperature {temperature:?}: {far}");
         }
     }
+}
+
+#[test]
+fn a_jpeg_file_gets_the_same_prediction_here_and_from_pillows_pixels_in_another_engine() {
+    let path = format!("{}/tests/golden/image/images.json", env!("CARGO_MANIFEST_DIR"));
+    let golden: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let unhex = |value: &serde_json::Value| -> Vec<u8> {
+        let digits = value.as_str().unwrap().as_bytes().chunks(2);
+        digits
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
+    };
+    let model = sized("resnet20", (32, 32), 1, Preprocess::Torch);
+    let folder = tempfile::tempdir().unwrap();
+    let mut tried = 0;
+    for case in golden["images"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        if !name.starts_with("jpeg") || case["width"] != 32 || case["height"] != 32 {
+            continue;
+        }
+        let file = folder.path().join(format!("{tried}.jpg"));
+        std::fs::write(&file, unhex(&case["file"])).unwrap();
+        let options = ClassifyOptions { batch: 1, tta: false, decoders: 1 };
+        let mut ours = Vec::new();
+        classify(&model, &[file], &device(), options, &mut |_, prediction| {
+            ours = prediction.unwrap().to_vec();
+            Ok::<_, headstart::Error>(Control::Continue)
+        })
+        .unwrap();
+        let far = distance(&answer(&model, unhex(&case["rgb"])), &ours);
+        assert!(far < 1e-5, "{name}: {far}");
+        tried += 1;
+    }
+    assert!(tried >= 7, "only {tried} files");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 mod decode;
 mod header;
+mod jpeg;
 pub mod picture;
 mod resize;
 mod target;
@@ -94,8 +95,9 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
 /// stands as its EXIF orientation says (in a PNG only an eXIf chunk before the pixels counts), grey is
 /// repeated, alpha is dropped (not composited), palettes and CMYK are converted, colour profiles
 /// are ignored, animations yield their first picture. 16-bit samples keep their high byte, also in
-/// grey images (where Pillow clips at 255 instead). PNG, GIF, BMP and lossless WebP are exact; JPEG and lossy
-/// WebP stay within a few counts of libjpeg and libwebp (see `tests/images.rs` for the measured bounds).
+/// grey images (where Pillow clips at 255 instead). JPEG is exact, also where it is damaged, and what Pillow
+/// refuses of it is refused (all but arithmetic coding is read). PNG, GIF, BMP and lossless WebP are exact; lossy WebP stays
+/// within a few counts of libwebp (see `tests/images.rs` for the measured bounds).
 ///
 /// Keras's `load_img` ignores the orientation; photos from telephones need it.
 ///

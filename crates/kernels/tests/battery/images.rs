@@ -1,9 +1,9 @@
-//! Resizing and colours of images, in whole numbers: exact on every instruction set.
+//! Resizing of images and decoding of JPEG, in whole numbers: the same on every instruction set.
 
 use headstart_kernels::element::Element;
+use headstart_kernels::jpeg::{self, Blocks, LANES};
 use headstart_kernels::resample::{self, PLACES, Span};
 use headstart_kernels::table::Compute;
-use headstart_kernels::ycbcr;
 use proptest::prelude::*;
 
 use crate::kernel::{Kernel, Want};
@@ -84,7 +84,7 @@ impl Kernel for Resample {
     }
 }
 
-/// `ycbcr::to_rgb`: rounded sums, and nothing of what is left of a last pixel.
+/// `jpeg::ycc_to_rgb`: rounded sums.
 pub struct Colours;
 
 impl Kernel for Colours {
@@ -102,11 +102,10 @@ impl Kernel for Colours {
     }
 
     fn run<E: Element>(c: &Compute, &(first, count): &(usize, usize)) -> Vec<Vec<f64>> {
-        let mut pixels: Vec<u8> = (first..first + count).flat_map(colour).collect();
-        pixels.extend([7, 128]);
-        ycbcr::to_rgb(c.isa(), &mut pixels);
-        assert_eq!(pixels[3 * count..], [7, 128], "what is left of a pixel");
-        pixels.truncate(3 * count);
+        let plane = |k: usize| (first..first + count).map(|i| colour(i)[k]).collect::<Vec<u8>>();
+        let [y, cb, cr] = [0, 1, 2].map(plane);
+        let mut pixels = vec![7; 3 * count];
+        jpeg::ycc_to_rgb(c.isa(), [&y, &cb, &cr], &mut pixels);
         vec![numbers(pixels)]
     }
 
@@ -117,12 +116,136 @@ impl Kernel for Colours {
             [y + 1.402 * cr, y - 0.34414 * cb - 0.71414 * cr, y + 1.772 * cb]
         });
         let values: Vec<f64> = sums.map(|sum| sum.clamp(0.0, 255.0)).collect();
-        // Rounded, with factors of 20 bits.
-        let bounds = vec![0.501; values.len()];
+        // Rounded, with factors of 16 bits.
+        let bounds = vec![0.503; values.len()];
         vec![Want { what: "colours", values, bounds }]
     }
 }
 
 fn colour(i: usize) -> [u8; 3] {
     [(i >> 16) as u8, (i >> 8) as u8, i as u8]
+}
+
+/// `jpeg::double_across`, `jpeg::double_down` and `jpeg::double_both`: exact.
+pub struct Upsample;
+
+/// The sample nearest to a position that may be beyond either end.
+fn near(row: &[u8], i: isize) -> f64 {
+    f64::from(row[i.clamp(0, row.len() as isize - 1) as usize])
+}
+
+impl Kernel for Upsample {
+    type Shape = usize;
+
+    fn edges() -> Vec<usize> {
+        vec![1, 2, 3, 15, 16, 17, 31, 64, 65, 1000]
+    }
+
+    fn small() -> BoxedStrategy<usize> {
+        (1..300usize).boxed()
+    }
+
+    fn run<E: Element>(c: &Compute, &width: &usize) -> Vec<Vec<f64>> {
+        let (isa, row, far) = (c.isa(), bytes(width), bytes(2 * width).split_off(width));
+        let mut across = vec![0; 2 * width];
+        jpeg::double_across(isa, &row, &mut across);
+        let (mut upper, mut lower) = (vec![0; width], vec![0; width]);
+        jpeg::double_down(isa, &row, &far, true, &mut upper);
+        jpeg::double_down(isa, &row, &far, false, &mut lower);
+        let (mut sums, mut both) = (vec![0; width], vec![0; 2 * width]);
+        jpeg::double_both(isa, &row, &far, &mut sums, &mut both);
+        [across, upper, lower, both].map(numbers).to_vec()
+    }
+
+    fn want<E: Element>(&width: &usize) -> Vec<Want> {
+        let (row, far) = (bytes(width), bytes(2 * width).split_off(width));
+        // The sample at half of `i`, and its neighbour on the side on which the new one lies.
+        let pair = |row: &[u8], i: usize| {
+            let at = i as isize / 2;
+            let beside = if i.is_multiple_of(2) { at - 1 } else { at + 1 };
+            3.0 * near(row, at) + near(row, beside)
+        };
+        let across = |i: usize| {
+            let bias = if i.is_multiple_of(2) { 1.0 } else { 2.0 };
+            ((pair(&row, i) + bias) / 4.0).floor()
+        };
+        let down = |bias: f64| {
+            let pairs = row.iter().zip(&far).map(|(a, b)| 3.0 * f64::from(*a) + f64::from(*b));
+            pairs.map(|sum| ((sum + bias) / 4.0).floor()).collect::<Vec<_>>()
+        };
+        let both = |i: usize| {
+            let bias = if i.is_multiple_of(2) { 8.0 } else { 7.0 };
+            ((3.0 * pair(&row, i) + pair(&far, i) + bias) / 16.0).floor()
+        };
+        vec![
+            Want::exact("twice as wide", (0..2 * width).map(across).collect()),
+            Want::exact("the row above", down(1.0)),
+            Want::exact("the row below", down(2.0)),
+            Want::exact("twice as wide between rows", (0..2 * width).map(both).collect()),
+        ]
+    }
+}
+
+/// `jpeg::inverse_dct`: within one of the cosine sums.
+pub struct InverseDct;
+
+/// Groups of blocks, and how many coefficients of a block are other than zero.
+type Groups = (usize, usize);
+
+/// A coefficient of a block and its step; fewer and smaller ones at higher frequencies, as photos have them.
+fn coefficient(block: usize, place: usize, filled: usize) -> (i16, u16) {
+    let (row, column) = (place / 8, place % 8);
+    let step = 2 + 3 * (row + column) as u16;
+    if (place * 29 + block) % 64 >= filled && place > 0 {
+        return (0, step);
+    }
+    let size = if place == 0 { 400 } else { 90 / (1 + row + column) };
+    let value = (block * 37 + place * 101 + block * place * 13) % (2 * size + 1);
+    (value as i16 - size as i16, step)
+}
+
+impl Kernel for InverseDct {
+    type Shape = Groups;
+
+    fn edges() -> Vec<Groups> {
+        vec![(0, 1), (1, 1), (1, 64), (2, 5), (3, 20)]
+    }
+
+    fn small() -> BoxedStrategy<Groups> {
+        (1..4usize, 1..65usize).boxed()
+    }
+
+    fn run<E: Element>(c: &Compute, &(groups, filled): &Groups) -> Vec<Vec<f64>> {
+        let group = |g: usize| {
+            let lanes =
+                |place| std::array::from_fn(|l| coefficient(g * LANES + l, place, filled).0);
+            std::array::from_fn(lanes)
+        };
+        let blocks: Vec<Blocks> = (0..groups).map(group).collect();
+        let steps = std::array::from_fn(|place| coefficient(0, place, filled).1);
+        let mut samples = vec![0; groups * LANES * 64];
+        jpeg::inverse_dct(c.isa(), &blocks, &steps, &mut samples);
+        vec![numbers(samples)]
+    }
+
+    fn want<E: Element>(&(groups, filled): &Groups) -> Vec<Want> {
+        let width = groups * LANES * 8;
+        let cosine = |x: usize, u: usize| {
+            let scale = if u == 0 { 0.5_f64.sqrt() } else { 1.0 };
+            scale * ((2 * x + 1) as f64 * u as f64 * std::f64::consts::PI / 16.0).cos() / 2.0
+        };
+        let sample = |i: usize| {
+            let (x, y) = (i % width, i / width);
+            let terms = (0..64).map(|place| {
+                let (value, step) = coefficient(x / 8, place, filled);
+                let (row, column) = (place / 8, place % 8);
+                f64::from(value) * f64::from(step) * cosine(x % 8, column) * cosine(y, row)
+            });
+            (terms.sum::<f64>() + 128.0).clamp(0.0, 255.0)
+        };
+        let values: Vec<f64> = (0..width * 8).map(sample).collect();
+        // Rounded, after factors of 13 bits.
+        let bounds = vec![0.6; values.len()];
+        vec![Want { what: "samples", values, bounds }]
+    }
 }

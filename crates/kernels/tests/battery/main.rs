@@ -78,6 +78,8 @@ fn trials() -> Vec<Trial> {
         solvers::Cholesky,
         images::Resample,
         images::Colours,
+        images::Upsample,
+        images::InverseDct,
         winograd::Errors,
     }
     stamp! {

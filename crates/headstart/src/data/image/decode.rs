@@ -1,19 +1,16 @@
 //! From an encoded image to upright RGB bytes, one function per encoding.
 
 use std::io::Cursor;
-use std::sync::OnceLock;
 
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
-use headstart_kernels::isa::Isa;
-use headstart_kernels::ycbcr;
 
-use super::{Format, Header};
+use super::{Format, Header, jpeg};
 
 /// Decodes `bytes`, whose header is `header`, to `height * width * 3` bytes.
 pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
     let stored = match header.format {
-        Format::Jpeg => decode_jpeg(bytes, header),
+        Format::Jpeg => jpeg::decode(bytes, header.stored()),
         Format::Png => decode_png(bytes, header),
         Format::WebP => decode_other(bytes, header, ImageFormat::WebP),
         Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
@@ -48,55 +45,6 @@ fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Ve
         return Err(format!("a {name} of {}x{} pixels in a larger frame", size.0, size.1));
     }
     Ok(image.into_rgb8().into_raw())
-}
-
-fn decode_jpeg(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
-    use jpeg_decoder::PixelFormat;
-    let failed = |error| match error {
-        jpeg_decoder::Error::Io(_) => "a JPEG that ends too early".to_string(),
-        other => format!("a corrupt JPEG ({other})"),
-    };
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    decoder.set_max_decoding_buffer_size(header.pixels() * 4);
-    if header.ycbcr {
-        // As they are, to be converted here: the decoder does so pixel by pixel.
-        decoder.set_color_transform(jpeg_decoder::ColorTransform::RGB);
-    }
-    let mut data = decoder.decode().map_err(failed)?;
-    let info = decoder.info().ok_or("a JPEG without a frame")?;
-    if (usize::from(info.width), usize::from(info.height)) != header.stored() {
-        return Err("a JPEG whose frames differ in size".to_string());
-    }
-    if header.ycbcr && info.pixel_format == PixelFormat::RGB24 {
-        static ISA: OnceLock<Isa> = OnceLock::new();
-        let isa = ISA.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()));
-        ycbcr::to_rgb(*isa, &mut data);
-    }
-    Ok(match info.pixel_format {
-        PixelFormat::RGB24 => data,
-        PixelFormat::L8 => data.iter().flat_map(|&v| [v; 3]).collect(),
-        // Samples are native-endian; their depth is the frame's precision.
-        PixelFormat::L16 => {
-            let shift = header.precision.saturating_sub(8);
-            data.as_chunks::<2>()
-                .0
-                .iter()
-                .flat_map(|&s| [(u16::from_ne_bytes(s) >> shift).min(255) as u8; 3])
-                .collect()
-        }
-        PixelFormat::CMYK32 => {
-            data.as_chunks::<4>().0.iter().flat_map(|&ink| cmyk_to_rgb(ink)).collect()
-        }
-    })
-}
-
-/// Pillow's `cmyk2rgb` (`Convert.c`): 255 - K - C (255 - K) / 255, per colour.
-fn cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
-    let light = 255 - u32::from(k);
-    [c, m, y].map(|ink| {
-        let t = u32::from(ink) * light + 128;
-        light.saturating_sub(((t >> 8) + t) >> 8) as u8
-    })
 }
 
 fn decode_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {

@@ -51,15 +51,13 @@ pub struct Header {
     pub precision: u8,
     /// How the stored image is turned to stand upright.
     pub(super) orientation: Orientation,
-    /// Whether it is a JPEG of components 1, 2 and 3, which are Y, Cb and Cr whatever else the file says.
-    pub(super) ycbcr: bool,
 }
 
 impl Header {
     fn new(format: Format, width: u32, height: u32) -> Header {
         let (width, height) = (width as usize, height as usize);
         let orientation = Orientation::NoTransforms;
-        Header { format, width, height, precision: 8, orientation, ycbcr: false }
+        Header { format, width, height, precision: 8, orientation }
     }
 
     /// Takes over an orientation, once.
@@ -320,11 +318,7 @@ fn jpeg_header(source: &mut impl Read) -> Result<Header, Reason> {
                 let [width, height] =
                     [[w1, w0], [h1, h0]].map(|b| u32::from(u16::from_be_bytes(b)));
                 let header = Header::new(Format::Jpeg, width, height).turned(orientation);
-                // Sequential and progressive frames; each component has three bytes, the first its number.
-                let ycbcr = components == 3
-                    && matches!(byte, 0xc0..=0xc2)
-                    && matches!(bytes::<9>(source), Ok([1, _, _, 2, _, _, 3, _, _]));
-                return Ok(Header { precision, ycbcr, ..header });
+                return Ok(Header { precision, ..header });
             }
             // APP1; the first with an orientation counts.
             0xe1 if orientation == Orientation::NoTransforms => {
@@ -339,26 +333,5 @@ fn jpeg_header(source: &mut impl Read) -> Result<Header, Reason> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_components_1_2_and_3_of_dct_frames_are_known_to_be_ycbcr() {
-        let of = |frame: u8, ids: [u8; 3], end: usize| {
-            let mut bytes = vec![0xff, frame, 0, 17, 8, 0, 2, 0, 3, 3];
-            ids.iter().for_each(|&id| bytes.extend([id, 0x11, 0]));
-            let header = jpeg_header(&mut &bytes[..end]).map_err(|_| "no header").unwrap();
-            assert_eq!((header.width, header.height), (3, 2));
-            header.ycbcr
-        };
-        assert!(of(0xc0, [1, 2, 3], 19) && of(0xc2, [1, 2, 3], 19));
-        // Named R, G and B; lossless; cut off.
-        assert!(!of(0xc0, *b"RGB", 19));
-        assert!(!of(0xc3, [1, 2, 3], 19));
-        assert!(!of(0xc0, [1, 2, 3], 18));
     }
 }

@@ -16,7 +16,7 @@ use crate::net::model::Model;
 /// Values that are hashed together.
 const PART: usize = 1024;
 /// Raised when image files decode to other pixels than before.
-const DECODING: u32 = 1;
+const DECODING: u32 = 2;
 
 /// Hash of everything, except the image, that an image's values at `nodes` depend on: weights, layers, sizes,
 /// normalisation, resizing, instruction set, precision, this program's version. `executor` computes

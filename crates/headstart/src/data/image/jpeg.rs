@@ -1,0 +1,279 @@
+//! JPEG (ITU-T T.81) to the very bytes of libjpeg-turbo with its usual settings: exact inverse DCT (`islow`), fancy
+//! upsampling, block smoothing. Pillow, OpenCV, TensorFlow and PyTorch decode with it.
+//!
+//! Read are baseline, extended and progressive frames with Huffman codes, 8 bits a sample, 1, 3 or 4 components and any
+//! sampling. What is damaged is decoded as libjpeg does: what it refuses is refused, what it only warns of becomes the same
+//! bytes.
+//!
+//! Memory is 3 bytes a pixel for the result, up to 4 for samples and, for files of several scans, up to 8 for
+//! coefficients. Time is bounded: [`MAX_SCANS`] and [`MAX_VISITS`].
+
+mod frame;
+mod huffman;
+mod output;
+mod progressive;
+mod scan;
+mod smooth;
+mod source;
+mod tables;
+
+use std::sync::OnceLock;
+
+use headstart_kernels::isa::Isa;
+use headstart_kernels::jpeg::{Blocks, LANES, inverse_dct};
+
+use frame::{BLOCK, Component, Frame, Scan};
+use output::Plane;
+use progressive::{Coefficients, Progressive};
+use scan::{Sequential, Walk};
+use source::Source;
+use tables::Tables;
+
+/// Most scans of a file. Programs write about ten; one for each coefficient of each colour makes 192.
+const MAX_SCANS: usize = 500;
+/// Most times that a file's scans may pass through all its blocks, where these are many.
+const MAX_VISITS: usize = 60;
+/// Visits of blocks that every file is allowed.
+const FREE_VISITS: usize = 20_000_000;
+
+/// Why a file cannot be decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// It ends before its end marker.
+    End,
+    /// It is not a JPEG that can be.
+    Bad(&'static str),
+    /// It is a kind that is not read.
+    Foreign(&'static str),
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> String {
+        match fault {
+            Fault::End => "a JPEG that ends too early".into(),
+            Fault::Bad(why) => format!("a corrupt JPEG ({why})"),
+            Fault::Foreign(what) => format!("a JPEG of a kind that is not supported ({what})"),
+        }
+    }
+}
+
+/// Decodes a file whose frame is `width` x `height` to `height * width * 3` bytes. It is turned as it is stored.
+pub(super) fn decode(bytes: &[u8], (width, height): (usize, usize)) -> Result<Vec<u8>, String> {
+    let image = File::read(bytes, (width, height))?;
+    Ok(output::pixels(isa(), &image.0, &image.1, &image.2)?)
+}
+
+fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()))
+}
+
+/// How far a file has been read.
+struct File<'a> {
+    source: Source<'a>,
+    tables: Tables,
+    /// Width and height as they were announced.
+    size: (usize, usize),
+    scans: usize,
+    visits: usize,
+    content: Content,
+}
+
+/// What scans have brought.
+enum Content {
+    Nothing,
+    /// All samples, of a single scan.
+    Planes(Vec<Plane>),
+    /// Coefficients, of scans of which there can be more.
+    Coefficients(Vec<Coefficients>, smooth::Known),
+}
+
+impl<'a> File<'a> {
+    /// Reads to the end marker; returns the frame, the samples of its components and what tells their colours.
+    fn read(bytes: &'a [u8], size: (usize, usize)) -> Result<(Frame, Vec<Plane>, Tables), Fault> {
+        let mut file = File {
+            source: Source::new(bytes),
+            tables: Tables::default(),
+            size,
+            scans: 0,
+            visits: 0,
+            content: Content::Nothing,
+        };
+        if file.source.word()? != 0xffd8 {
+            return Err(Fault::Bad("no start of an image"));
+        }
+        let mut frame = None;
+        loop {
+            match (file.segment(&mut frame), &file.content) {
+                (Ok(false), _) => {}
+                // Behind an image that is whole nothing is missed.
+                (Ok(true), _) | (Err(Fault::End), Content::Planes(_)) => break,
+                (Err(fault), _) => return Err(fault),
+            }
+        }
+        let frame = frame.ok_or(Fault::Bad("no frame header"))?;
+        let planes = match file.content {
+            Content::Nothing => return Err(Fault::Bad("no scan")),
+            Content::Planes(planes) => planes,
+            Content::Coefficients(coefficients, known) => {
+                let smoothing = known.smoothing(&frame);
+                let all = coefficients.into_iter().zip(&frame.components).enumerate();
+                all.map(|(i, (coefficients, component))| {
+                    let smoothed = smoothing.as_ref().map(|s| s.of(i, &frame));
+                    Plane::of(isa(), component, &coefficients, smoothed)
+                })
+                .collect()
+            }
+        };
+        Ok((frame, planes, file.tables))
+    }
+
+    /// Reads a marker and what belongs to it. True at the end marker.
+    fn segment(&mut self, frame: &mut Option<Frame>) -> Result<bool, Fault> {
+        let marker = self.source.marker()?;
+        self.source.unread = None;
+        match marker {
+            0xd9 => return Ok(true),
+            // Restart markers and TEM stand alone.
+            0x01 | 0xd0..=0xd7 => {}
+            0xc0..=0xc2 => {
+                if frame.is_some() {
+                    return Err(Fault::Bad("two frame headers"));
+                }
+                let new = Frame::new(self.source.segment()?, marker == 0xc2)?;
+                if (new.width, new.height) != self.size {
+                    return Err(Fault::Bad("frames that differ in size"));
+                }
+                *frame = Some(new);
+            }
+            0xc4 => self.source.read(|body, _| self.tables.huffman(body))?,
+            0xc9 | 0xca => return Err(Fault::Foreign("arithmetic coding")),
+            // DAC and DNL are passed over, as comments are.
+            0xcc | 0xdc | 0xfe => drop(self.source.segment()?),
+            0xc3 | 0xc5..=0xcf => {
+                return Err(Fault::Foreign("lossless or hierarchical coding"));
+            }
+            0xda if matches!(self.content, Content::Planes(_)) => {
+                return Err(Fault::Bad("a scan after the whole image"));
+            }
+            0xda => {
+                let frame = frame.as_mut().ok_or(Fault::Bad("a scan before the frame header"))?;
+                self.scan(frame)?;
+            }
+            0xdb => self.source.read(|body, _| self.tables.quantisation(body))?,
+            0xdd => self.source.read(|body, length| self.tables.restart_interval(body, length))?,
+            0xe0..=0xef => self.tables.application(marker, self.source.segment()?),
+            0xd8 => return Err(Fault::Bad("a second start of an image")),
+            _ => return Err(Fault::Bad("an unknown marker")),
+        }
+        Ok(false)
+    }
+
+    /// Reads a scan: its header and its data.
+    fn scan(&mut self, frame: &mut Frame) -> Result<(), Fault> {
+        let scan = Scan::new(self.source.segment()?, frame)?;
+        let whole = scan.components.len() == frame.components.len() && !frame.progressive;
+        for &(place, ..) in &scan.components {
+            let component = &mut frame.components[place];
+            if component.steps.is_none() {
+                component.steps = Some(self.tables.steps(component.table)?);
+            }
+        }
+        if !frame.progressive {
+            self.tables.complete();
+        }
+        let mut walk = Walk::new(&scan, frame, self.tables.interval)?;
+        self.scans += 1;
+        self.visits += walk.visits();
+        if self.scans > MAX_SCANS || self.visits > FREE_VISITS.max(MAX_VISITS * frame.blocks()) {
+            return Err(Fault::Bad("too many scans"));
+        }
+        self.source.drop_bits();
+        match &mut self.content {
+            Content::Nothing if whole => {
+                let planes = planes(&mut self.source, &mut walk, &scan, frame, &self.tables)?;
+                self.content = Content::Planes(planes);
+            }
+            content => {
+                if let Content::Nothing = content {
+                    let known = smooth::Known::new(frame.components.len());
+                    *content = Content::Coefficients(Coefficients::of(frame), known);
+                }
+                if let Content::Coefficients(stored, known) = content {
+                    let source = &mut self.source;
+                    known.begin(&scan, self.scans);
+                    let good = if frame.progressive {
+                        let mut decode = Progressive::new(&scan, &self.tables, stored)?;
+                        rows(source, &mut walk, &mut decode)?
+                    } else {
+                        let put = |[part, x, y]: [usize; 3], place: usize, value| {
+                            let to = &mut stored[scan.components[part].0];
+                            to.blocks[y * to.across + x][place] = value;
+                        };
+                        let mut decode = Sequential::new(&scan, &self.tables)?;
+                        rows(source, &mut walk, &mut decode.putting(put))?
+                    };
+                    known.end(good);
+                }
+            }
+        }
+        self.source.drop_bits();
+        Ok(())
+    }
+}
+
+/// Reads all rows of a scan and returns the last unit of the frame down for which it has data.
+fn rows(
+    source: &mut Source<'_>,
+    walk: &mut Walk,
+    decode: &mut impl scan::Decode,
+) -> Result<usize, Fault> {
+    let mut good = 0;
+    for y in 0..walk.units.1 {
+        if walk.row(source, decode, y)? {
+            good = y / walk.down;
+        }
+    }
+    Ok(good)
+}
+
+/// Reads the only scan of an image, row by row, to samples.
+fn planes(
+    source: &mut Source<'_>,
+    walk: &mut Walk,
+    scan: &Scan,
+    frame: &Frame,
+    tables: &Tables,
+) -> Result<Vec<Plane>, Fault> {
+    let alone = frame.components.len() == 1;
+    let rows_of = |c: &Component| if alone { 1 } else { c.sampling.1 };
+    let mut planes: Vec<Plane> = frame.components.iter().map(Plane::new).collect();
+    // A row of units: of each component in the scan, rows of groups of blocks.
+    let zero: Blocks = [[0; LANES]; 64];
+    let components = || scan.components.iter().map(|c| &frame.components[c.0]);
+    let across: Vec<usize> = components().map(|c| c.padded.0.div_ceil(LANES)).collect();
+    let down: Vec<usize> = components().map(rows_of).collect();
+    let mut row: Vec<Vec<Blocks>> =
+        across.iter().zip(&down).map(|(across, down)| vec![zero; across * down]).collect();
+    let mut decode = Sequential::new(scan, tables)?;
+    for y in 0..walk.units.1 {
+        row.iter_mut().for_each(|groups| groups.fill(zero));
+        let put = |[part, x, block_y]: [usize; 3], place: usize, value| {
+            let group = (block_y - y * down[part]) * across[part] + x / LANES;
+            row[part][group][place][x % LANES] = value;
+        };
+        walk.row(source, &mut decode.putting(put), y)?;
+        for (part, &(place, ..)) in scan.components.iter().enumerate() {
+            let steps = frame.components[place].steps.unwrap_or([0; 64]);
+            for (i, groups) in row[part].chunks(across[part]).enumerate() {
+                let plane = &mut planes[place];
+                let bytes = plane.stride * BLOCK;
+                let at = (y * down[part] + i) * bytes;
+                if let Some(to) = plane.samples.get_mut(at..at + bytes) {
+                    inverse_dct(isa(), groups, &steps, to);
+                }
+            }
+        }
+    }
+    Ok(planes)
+}
