@@ -120,6 +120,10 @@ fn describe(entry: &Entry, images: usize) -> String {
             "{model} {layers}: being built, {done} of {total} images, {data} now, {size} so far"
         );
     }
+    if model.is_empty() {
+        let (path, images) = (entry.path.display(), grouped(images));
+        return format!("{path}: {images} images, {size}, not described yet");
+    }
     let age = SystemTime::now().duration_since(entry.used).unwrap_or_default();
     format!(
         "{model} {layers}: {} images of {data}, {size}, {seconds:.0} s to compute, used {} days ago",

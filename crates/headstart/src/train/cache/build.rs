@@ -57,7 +57,7 @@ impl Frozen {
         let split = part.name();
         let wanted = Wanted { data, split, subset, sink, means: false, wider: false };
         let Some(filled) = self.fill(model, wanted, emit)? else { return Ok(Control::Stop) };
-        let Filled { store, images, event } = filled;
+        let Filled { store, images, control } = filled;
         let rows = match (features, store) {
             (Some(features), _) => {
                 self.used += self.bytes(count);
@@ -69,7 +69,7 @@ impl Frozen {
             (None, _) => None,
         };
         *self.slot(part) = rows;
-        emit(event)
+        Ok(control)
     }
 
     /// Copies the features of the images at `indices` of a part that is cached, one tensor per layer.

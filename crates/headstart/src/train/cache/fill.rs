@@ -42,8 +42,8 @@ pub(super) struct Filled {
     pub store: Option<Store>,
     /// Hash of each image; empty without a cache on disk.
     pub images: Vec<Hash>,
-    /// What the caller is told when all is in place.
-    pub event: Event,
+    /// What the caller answered when it was told that all is in place.
+    pub control: Control,
 }
 
 /// A pass while it is made.
@@ -135,9 +135,6 @@ impl Frozen {
         if !missing.is_empty() {
             self.make_room(&mut pass, missing.len(), emit)?;
             let control = self.compute(model, &mut pass, &missing, emit)?;
-            if let Some(store) = &mut pass.store {
-                store.unlock();
-            }
             if control == Control::Stop {
                 return Ok(None);
             }
@@ -147,10 +144,10 @@ impl Frozen {
             store.unlock();
         }
         let folder = store.as_ref().map(|s| s.folder().display().to_string());
-        let Reused { images: known, bytes, seconds } = reused;
-        let (bytes, images_) = (bytes as u64, images);
-        let event = Event::Cache { split, images: count, reused: known, bytes, seconds, folder };
-        Ok(Some(Filled { store, images: images_, event }))
+        let Reused { images: reused, bytes, seconds } = reused;
+        let bytes = bytes as u64;
+        let event = Event::Cache { split, images: count, reused, bytes, seconds, folder };
+        Ok(Some(Filled { control: emit(event)?, store, images }))
     }
 
     /// Opens the entry on disk, where there is to be one.

@@ -2,7 +2,7 @@
 
 use headstart_kernels::element::{Slice, Values};
 
-use super::fill::{Filled, Sink, Wanted};
+use super::fill::{Sink, Wanted};
 use super::{CacheSettings, Emit, Frozen};
 use crate::control::Control;
 use crate::data::dataset::Subset;
@@ -158,10 +158,7 @@ impl<'a> Whole<'a> {
         let wanted = Wanted { data, split, subset, sink, means, wider: !means };
         let filled = frozen.fill(model, wanted, emit)?;
         self.frozen = Some(frozen);
-        match filled {
-            Some(Filled { event, .. }) => emit(event),
-            None => Ok(Control::Stop),
-        }
+        Ok(filled.map_or(Control::Stop, |filled| filled.control))
     }
 }
 
