@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -175,7 +176,8 @@ fn processes_share_the_cache_and_one_that_is_killed_leaves_it_whole() {
     assert!(reused(&place, "later").iter().all(|(_, images, reused)| images == reused));
     let entries = place.kept();
     assert_eq!(entries.len(), 1);
-    assert_eq!(fs::metadata(entries[0].join("rows")).unwrap().len(), 30 * 64 * 4);
+    // What the head reads, 64 numbers, and the means of the stages before.
+    assert_eq!(fs::metadata(entries[0].join("rows")).unwrap().len(), 30 * (64 + 16 + 32) * 4);
 }
 
 #[cfg(unix)]
@@ -217,4 +219,199 @@ fn a_disk_that_fills_up_costs_time_and_nothing_else() {
     let done = place.run(&format!("{line} --cache-dir file/below --out bad")).ok();
     assert!(done.err.contains("no features are cached on disk"), "{}", done.err);
     assert!(last(&place, "plain") == last(&place, "bad"));
+}
+
+/// Images that a command read from the cache, of how many, as it says for each part of the data.
+fn read(err: &str) -> (u64, u64) {
+    let parts = err.lines().filter(|line| line.contains("are cached from before"));
+    let numbers = parts.map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = words.iter().position(|w| *w == "features").unwrap();
+        (words[at + 2].parse::<u64>().unwrap(), words[at + 4].parse::<u64>().unwrap())
+    });
+    numbers.fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+}
+
+const MODEL: &str = "model/weights/last.safetensors";
+
+/// A head over the net inside the program, without a word in the cache.
+fn head_only(place: &Place) {
+    place.run("train --data data --model resnet20 --image-size 16 --epochs 1 --batch-size 8 --no-cache --out model").ok();
+}
+
+#[test]
+fn whichever_command_is_first_fills_the_cache_for_all_others() {
+    let place = Place::new();
+    place.data(10);
+    head_only(&place);
+    let train = "train --data data --model resnet20 --image-size 16 --epochs 1 --batch-size 8 \
+                 --validation-split 0.3 --seed 7 --exist-ok --out run";
+    let commands = [
+        ("data check data --labels --model resnet20 --image-size 16 --json", 30),
+        (train, 30),
+        ("probe resnet20 --image-size 16 --data data --limit 12 --json", 18),
+        (&format!("evaluate {MODEL} --data data --test-split 0.2 --split all --json"), 30),
+        (&format!("similar {MODEL} data/red/003.png --data data --json"), 30),
+    ];
+    let without: Vec<String> = commands
+        .iter()
+        .map(|(line, _)| place.run(&format!("{line} --no-cache")).ok().out)
+        .collect();
+    let head = last(&place, "run");
+    assert!(place.kept().is_empty());
+    for (first, (line, images)) in commands.iter().enumerate() {
+        let done = place.run(line).ok();
+        assert_eq!((read(&done.err), place.kept().len()), ((0, 0), 1), "{line}");
+        assert_eq!(place.images(), [*images], "{line}");
+        for (k, (line, images)) in commands.iter().enumerate() {
+            let done = place.run(line).ok();
+            assert!(line.starts_with("train") || done.out == without[k], "{line}: {}", done.out);
+            let (reused, of) = read(&done.err);
+            assert_eq!(of, *images, "{line}: {}", done.err);
+            let known = if k == 0 { commands[first].1 } else { of };
+            assert_eq!(reused, known, "{line}: {}", done.err);
+        }
+        assert_eq!((place.images(), place.kept().len()), (vec![30], 1));
+        assert!(last(&place, "run") == head);
+        place.run("cache clear").ok();
+    }
+    // The same photos in another folder, under other names and in other classes.
+    place.run(train).ok();
+    for (i, name) in support::list(&place.path("data/red")).iter().enumerate() {
+        let class = if i < 5 { "few" } else { "many" };
+        fs::create_dir_all(place.path(&format!("moved/{class}"))).unwrap();
+        let to = place.path(&format!("moved/{class}/photo {i}.png"));
+        fs::copy(place.path(&format!("data/red/{name}")), to).unwrap();
+    }
+    let line = "data check moved --labels --model resnet20 --image-size 16 --folds 2";
+    assert_eq!(read(&place.run(line).ok().err), (10, 10));
+}
+
+#[test]
+fn a_fine_tuned_net_is_evaluated_over_what_training_cached_below_it() {
+    let place = Place::new();
+    place.data(10);
+    // From a block on; and within a group of layers that run as one, where the bits would be others.
+    for (precision, from, cut) in
+        [("f32", "conv4", true), ("bf16", "conv4", true), ("f32", "conv4_block2_2_bn", false)]
+    {
+        place.run(&format!(
+            "train --data data --model resnet20 --image-size 32 --epochs 0 --batch-size 8 --test-split 0.2 \
+             --fine-tune-at {from} --fine-tune-epochs 1 --precision {precision} --out model --exist-ok"
+        )).ok();
+        let entries = place.kept();
+        let line = format!(
+            "evaluate {MODEL} --data data --test-split 0.2 --split all --json --precision {precision}"
+        );
+        let plain = place.run(&format!("{line} --no-cache")).ok();
+        let first = place.run(&line).ok();
+        assert!(plain.out == first.out, "{from} {precision}: {}", first.out);
+        assert_eq!(read(&first.err), if cut { (30, 30) } else { (0, 0) }, "{from}: {}", first.err);
+        // Nothing is written where the rest of the net ran over what was there.
+        assert_eq!(place.kept().len(), entries.len() + usize::from(!cut));
+        let again = place.run(&line).ok();
+        assert_eq!((read(&again.err), again.out), ((30, 30), plain.out));
+        place.run("cache clear").ok();
+    }
+    // Images that training did not see go through the whole net, the others through its end.
+    place.run("train --data data --model resnet20 --image-size 32 --epochs 0 --batch-size 8 --fine-tune-at conv4 \
+               --fine-tune-epochs 1 --out model --exist-ok").ok();
+    for i in 0..4 {
+        place.image(&format!("data/blue/new{i}.png"), 16, [9, 40, 90], i + 70);
+    }
+    let line = format!("evaluate {MODEL} --data data --json --calibrate --validation-split 0.5");
+    let path = place.path(MODEL);
+    let (model, mut outs) = (fs::read(&path).unwrap(), Vec::new());
+    for flag in ["--no-cache", "", ""] {
+        fs::write(&path, &model).unwrap();
+        let done = place.run(&format!("{line} {flag}")).ok();
+        outs.push((done.out, fs::read(&path).unwrap()));
+    }
+    assert!(outs.iter().all(|out| *out == outs[0]));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_read_and_the_command_goes_on() {
+    let place = Place::new();
+    place.data(10);
+    head_only(&place);
+    let evaluate = format!("evaluate {MODEL} --data data --json");
+    let plain = place.run(&format!("{evaluate} --no-cache")).ok().out;
+    place.run("probe resnet20 --image-size 16 --data data --limit 12").ok();
+    let before = place.images();
+    // No lock can be had: a file is where the folder of locks would be.
+    let locks = place.kept()[0].parent().unwrap().join(".locks");
+    fs::remove_dir_all(&locks).unwrap();
+    fs::write(&locks, "").unwrap();
+    let done = place.run(&evaluate).ok();
+    assert_eq!((done.out, read(&done.err)), (plain.clone(), (18, 30)), "{}", done.err);
+    assert!(done.err.contains("none are added"), "{}", done.err);
+    let train = "train --data data --model resnet20 --image-size 16 --epochs 1 --batch-size 8";
+    place.run(&format!("{train} --no-cache --out plain")).ok();
+    for (flag, run) in [("", "memory"), ("--cache-memory 0", "disk")] {
+        let done = place.run(&format!("{train} {flag} --out {run}")).ok();
+        assert!(read(&done.err).0 > 0, "{}", done.err);
+        assert!(last(&place, "plain") == last(&place, run), "{run}");
+    }
+    assert_eq!(place.images(), before);
+    fs::remove_file(&locks).unwrap();
+    assert_eq!(read(&place.run(&evaluate).ok().err), (18, 30));
+    assert_eq!(place.images(), [30]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
+    let place = Place::new();
+    place.data(40);
+    let line = "probe resnet20 --image-size 128 --threads 1 --data data --json";
+    let plain = place.run(&format!("{line} --no-cache")).ok().out;
+    let list = || place.run("cache list --json").ok();
+    for _ in 0..2 {
+        let mut command = place.command(line);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        // A header, and what says of one row where it is.
+        let begun = |e: &PathBuf| fs::metadata(e.join("index")).is_ok_and(|f| f.len() >= 64 + 40);
+        while !place.kept().iter().any(begun) {
+            assert!(start.elapsed() < Duration::from_secs(60), "nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stop = ["-STOP", &child.id().to_string()];
+        assert!(std::process::Command::new("kill").args(stop).status().unwrap().success());
+        let json = list().json();
+        let images = json["images"].as_u64().unwrap();
+        assert!((1..96).contains(&images), "{json}");
+        assert_eq!((&json["building"], &json["model"]), (&96.into(), &"resnet20".into()));
+        let text = place.run("cache list").ok();
+        let expected = format!(
+            "resnet20 global_average_pooling2d: being built, {images} of 96 images, data now"
+        );
+        assert!(text.out.contains(&expected), "{}", text.out);
+        place.run("cache clear").fails(1, &["1 in use by a run"]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let json = list().json();
+        assert_eq!(
+            (json["images"].as_u64(), &json["building"]),
+            (Some(images), &().into()),
+            "{json}"
+        );
+        let done = place.run(line).ok();
+        assert_eq!(done.out, plain);
+        assert_eq!(read(&done.err).0, images, "{}", done.err);
+        assert_eq!(list().json()["images"], 120);
+        place.run("cache clear").ok();
+    }
+    // Killed at any time, from before there is an entry to after all is done.
+    for moment in 0..12 {
+        let mut command = place.command(line);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(40 * moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        list();
+    }
+    assert_eq!(place.run(line).ok().out, plain);
+    assert_eq!(list().json()["images"], 120);
 }

@@ -62,12 +62,15 @@ const STEPS: [(&str, &[&str]); 9] = [
         "{train} --epochs 1 --exist-ok --head-solver lbfgs --fine-tune-at 12 --fine-tune-epochs 0",
         &["L-BFGS, L2", "evaluating, test"],
     ),
-    ("evaluate run/weights/last.safetensors --data data", &["evaluating, "]),
+    ("evaluate run/weights/last.safetensors --data data --no-cache", &["evaluating, "]),
     ("predict run/weights/last.safetensors data --output answers.csv", &["predicting"]),
     ("data check data", &["checking images"]),
     ("lr-find --data data --model resnet20 --weights none --image-size 16", &["range test"]),
-    ("similar run/weights/last.safetensors data/red/000.png --data data", &["features, "]),
-    ("probe run/weights/last.safetensors --data data", &["stages, "]),
+    (
+        "similar run/weights/last.safetensors data/red/000.png --data data --no-cache",
+        &["features, "],
+    ),
+    ("probe run/weights/last.safetensors --data data --no-cache", &["stages, "]),
     (
         "export run/weights/last.safetensors --format onnx --int8 --data data --out int8.onnx",
         &["calibrating", "int8, "],

@@ -15,6 +15,17 @@ pub struct Cache {
     pub cache_dir: Option<PathBuf>,
 }
 
+/// Which cache of frozen layers' features a command reads and adds to.
+#[derive(Debug, Args)]
+pub struct CacheFlags {
+    /// Folder of cached features, as for train
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Neither write nor use cached features on disk
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+}
+
 /// What to do with the cache.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum CacheAction {

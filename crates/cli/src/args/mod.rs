@@ -14,7 +14,7 @@ mod values;
 
 use clap::{Parser, Subcommand};
 
-pub use cache::{Cache, CacheAction};
+pub use cache::{Cache, CacheAction, CacheFlags};
 pub use choices::{PhaseArg, Split};
 pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, ExportFormat, WeightsInspect};

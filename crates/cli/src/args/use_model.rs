@@ -6,6 +6,7 @@ use clap::Args;
 use headstart::dataset::DataOptions;
 use headstart::range;
 
+use super::cache::CacheFlags;
 use super::choices::{Interp, Pre, Prec, Split};
 use super::values::within;
 
@@ -84,6 +85,8 @@ pub struct Evaluate {
     /// Folder for report.json, report.txt, the confusion matrix and the reliability diagram
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheFlags,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -229,6 +232,8 @@ pub struct Similar {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    #[command(flatten)]
+    pub cache: CacheFlags,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -266,6 +271,8 @@ pub struct Probe {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    #[command(flatten)]
+    pub cache: CacheFlags,
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,

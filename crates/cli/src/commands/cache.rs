@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use headstart::Error;
-use headstart::cache::folder::{default_root, entries, remove};
-use headstart::run::CacheFolder;
+use headstart::cache::CacheSettings;
+use headstart::cache::folder::{About, Entry, default_root, entries, remove};
+use headstart::events::Event;
+use headstart::run::{CacheFolder, DiskCache};
 use headstart::summary::grouped;
+use headstart::{Control, Error};
 use serde::Serialize;
 
-use crate::args::{Cache, CacheAction};
+use crate::args::{Cache, CacheAction, CacheFlags};
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::bytes;
+use crate::progress::{Progress, bytes};
 
 /// One entry, for `--json`.
 #[derive(Serialize)]
@@ -21,7 +23,10 @@ struct Line<'a> {
     model: &'a str,
     layers: &'a [String],
     data: &'a str,
+    /// Images whose features it has.
     images: usize,
+    /// While a process adds to it: the images that it will have then.
+    building: Option<usize>,
     bytes: u64,
     seconds: f64,
 }
@@ -35,6 +40,28 @@ pub fn folder(off: bool, named: Option<&PathBuf>) -> CacheFolder {
     }
 }
 
+/// The cache that these flags mean; none where the user has no folder for it.
+pub fn settings(flags: &CacheFlags) -> CacheSettings {
+    let folder = folder(flags.no_cache, flags.cache_dir.as_ref());
+    let disk = DiskCache { folder, ..DiskCache::default() };
+    disk.with_memory(0).unwrap_or_else(|_| CacheSettings::none())
+}
+
+/// Shows a pass over images: how many are done of those that have to be computed, under `title`, and what else happens.
+pub fn show<'p>(
+    progress: &'p mut Progress,
+    title: &'static str,
+) -> impl FnMut(Event) -> Result<Control, Error> + 'p {
+    move |event| {
+        Ok(match event {
+            Event::Features { split, done, total, .. } => {
+                progress.images(&format!("{title}, {split}"), done, total)
+            }
+            event => progress.show(&event),
+        })
+    }
+}
+
 /// Lists or clears.
 pub fn run(args: &Cache) -> Result<(), Failure> {
     let root = match &args.cache_dir {
@@ -45,30 +72,21 @@ pub fn run(args: &Cache) -> Result<(), Failure> {
     match args.action {
         CacheAction::List { json } => {
             for entry in &list {
-                let about = &entry.about;
+                let (about, images) = (&entry.about, entry.images());
                 if json {
                     output::json(&Line {
                         path: entry.path.display().to_string(),
                         model: &about.model,
                         layers: &about.layers,
                         data: &about.data,
-                        images: about.images,
+                        images,
+                        building: entry.building,
                         bytes: entry.bytes,
                         seconds: about.seconds,
                     })?;
                     continue;
                 }
-                let age = SystemTime::now().duration_since(entry.used).unwrap_or_default();
-                output::line(format!(
-                    "{} {}: {} images of {}, {}, {:.0} s to compute, used {} days ago",
-                    about.model,
-                    about.layers.join(", "),
-                    grouped(about.images),
-                    about.data,
-                    bytes(entry.bytes),
-                    about.seconds,
-                    age.as_secs() / 86_400,
-                ))?;
+                output::line(describe(entry, images))?;
             }
             let total = list.iter().map(|e| e.bytes).sum();
             eprintln!("{}: {} in all", root.display(), bytes(total));
@@ -90,4 +108,26 @@ pub fn run(args: &Cache) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// An entry for people.
+fn describe(entry: &Entry, images: usize) -> String {
+    let About { model, layers, data, seconds, .. } = &entry.about;
+    let (layers, size) = (layers.join(", "), bytes(entry.bytes));
+    if let Some(total) = entry.building {
+        let (done, total) = (grouped(images), grouped(total));
+        return format!(
+            "{model} {layers}: being built, {done} of {total} images, {data} now, {size} so far"
+        );
+    }
+    if model.is_empty() {
+        let (path, images) = (entry.path.display(), grouped(images));
+        return format!("{path}: {images} images, {size}, not described yet");
+    }
+    let age = SystemTime::now().duration_since(entry.used).unwrap_or_default();
+    format!(
+        "{model} {layers}: {} images of {data}, {size}, {seconds:.0} s to compute, used {} days ago",
+        grouped(images),
+        age.as_secs() / 86_400,
+    )
 }

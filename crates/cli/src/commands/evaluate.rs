@@ -5,7 +5,7 @@ use std::path::Path;
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{Dataset, Subset};
-use headstart::evaluate::{self, Evaluated, evaluate};
+use headstart::evaluate::{Evaluated, calibrate_with, evaluate_with};
 use headstart::gradcam::GradCam;
 use headstart::job::open_with;
 use headstart::model::Model;
@@ -13,7 +13,7 @@ use headstart::report::{self, Shown, choose, gallery};
 use headstart::source::is_file;
 use headstart::{Device, Error};
 
-use super::{device, hub, open_model};
+use super::{cache, device, hub, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -44,9 +44,10 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     };
     let list = data.parts(split.into())?;
     let mut progress = Progress::new(0);
-    let mut show =
-        |name: &str, done, total| progress.images(&format!("evaluating, {name}"), done, total);
-    let evaluated = evaluate(&model, &data, &list, &device, args.batch_size, &mut show)?;
+    let (cache, batch) = (cache::settings(&args.cache), args.batch_size);
+    let mut show = cache::show(&mut progress, "evaluating");
+    let evaluated = evaluate_with(&model, &data, &list, &device, batch, &cache, &mut show)?;
+    drop(show);
     let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
         return Err(Failure::Interrupted("nothing was written".into()));
     };
@@ -101,9 +102,9 @@ fn calibrate(
 ) -> Result<(), Failure> {
     let (path, batch) = (Path::new(&args.model), args.batch_size);
     let mut progress = Progress::new(0);
-    let mut show =
-        |name: &str, done, total| progress.images(&format!("calibrating, {name}"), done, total);
-    let fitted = evaluate::calibrate(model, path, data, device, batch, &mut show)?;
+    let (cache, mut show) =
+        (cache::settings(&args.cache), cache::show(&mut progress, "calibrating"));
+    let fitted = calibrate_with(model, path, data, device, batch, &cache, &mut show)?;
     let Some(temperature) = fitted else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };

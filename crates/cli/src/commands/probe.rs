@@ -1,12 +1,14 @@
 //! `headstart probe`.
 
 use headstart::Error;
+use headstart::cache::Whole;
 use headstart::config::TrainConfig;
 use headstart::job::open_data_with;
-use headstart::probe::{pooled, probe, stages};
+use headstart::probe::probe;
 use headstart::source::is_file;
+use headstart::trainer::INFERENCE_BATCH;
 
-use super::{check, device, hub, model_for};
+use super::{cache, check, device, hub, model_for};
 use crate::args::Probe;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -50,12 +52,11 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     };
     let model = model_for(file, &config, &data)?;
     interrupt::watch();
-    let nodes = stages(&model.recipe, &model.net);
-    let mut progress = Progress::new(0);
-    let mut run = |name: &str, subset: &headstart::dataset::Subset| {
-        let title = format!("stages, {name}");
-        let mut show = |done| progress.images(&title, done, subset.len());
-        let tensors = pooled(&model, subset, &nodes, &device, &mut show)?;
+    let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
+    let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);
+    let mut show = cache::show(&mut progress, "stages");
+    let mut run = |name, subset| {
+        let tensors = whole.stages((name, subset), &mut show)?;
         tensors.ok_or_else(|| Failure::Interrupted("nothing was measured".into()))
     };
     let (train, other) = (run("train", &data.train)?, run("validation", validation)?);

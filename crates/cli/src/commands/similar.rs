@@ -2,17 +2,18 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
+use headstart::cache::Whole;
 use headstart::dataset::{DataOptions, Split};
 use headstart::gradcam::enter;
 use headstart::image;
-use headstart::inference::{executor, read_floats, values};
+use headstart::inference::{executor, read_floats};
 use headstart::job::open_with;
 use headstart::report::{Captioned, neighbours};
 use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{device, hub, open_model};
+use super::{cache, device, hub, open_model};
 use crate::args::Similar;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -40,10 +41,11 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     interrupt::watch();
     let mut progress = Progress::new(0);
     let (mut features, mut places) = (Vec::new(), Vec::new());
+    let cache = cache::settings(&args.cache);
+    let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);
+    let mut show = cache::show(&mut progress, "features");
     for (split, subset) in data.parts(Split::All)? {
-        let mut show = |done| progress.images(&format!("features, {split}"), done, subset.len());
-        let batch = INFERENCE_BATCH;
-        let Some(part) = values(&model, subset, node, &device, batch, &mut show)? else {
+        let Some(part) = whole.pooled((split, subset), &mut show)? else {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         features.extend(part);

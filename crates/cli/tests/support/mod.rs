@@ -70,6 +70,13 @@ impl Place {
         paths.filter(|p| p.join("index").exists()).collect()
     }
 
+    /// Images in each entry of the feature cache.
+    pub fn images(&self) -> Vec<u64> {
+        let list = self.run("cache list --json").ok().out;
+        let lines = list.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        lines.map(|line| line["images"].as_u64().unwrap()).collect()
+    }
+
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headstart"));
         command.args(line.split_whitespace()).current_dir(self.folder.path());

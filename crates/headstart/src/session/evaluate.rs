@@ -18,13 +18,15 @@ use std::path::Path;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
-use crate::engine::inference::{self, probabilities, values};
+use crate::engine::inference;
 use crate::error::Result;
 use crate::measure::calibration::fit_temperature;
+use crate::measure::events::Event;
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights;
 use crate::session::job::labels_for;
+use crate::train::cache::{CacheSettings, Emit, Whole};
 
 /// Gets the name of a part, how many of its images are done, and how many it has; returns whether to continue.
 pub type Watch<'w> = dyn FnMut(&'static str, usize, usize) -> Control + 'w;
@@ -40,6 +42,16 @@ pub struct Evaluated {
     pub labels: Vec<usize>,
 }
 
+/// Tells `watch` of the images that are done.
+fn progress(watch: &mut Watch<'_>) -> impl FnMut(Event) -> Result<Control> {
+    |event| {
+        Ok(match event {
+            Event::Features { split, done, total, .. } => watch(split, done, total),
+            _ => Control::Continue,
+        })
+    }
+}
+
 /// Classifies the images of `parts` of `data`, `batch` of them at a time; `None` if `watch` said to stop.
 ///
 /// # Errors
@@ -52,11 +64,29 @@ pub fn evaluate(
     batch: usize,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluated>> {
+    let (cache, emit) = (CacheSettings::none(), &mut progress(watch));
+    evaluate_with(model, data, parts, device, batch, &cache, emit)
+}
+
+/// The same through cached features, as [`Whole`] reads and writes them: the same result, bit for bit. `emit` gets
+/// [`Event::Features`] of the images that have to be computed, and what there is to say of the cache.
+///
+/// # Errors
+/// As [`fn@evaluate`]; the errors of `emit`.
+pub fn evaluate_with(
+    model: &Model,
+    data: &Dataset,
+    parts: &[(&'static str, &Subset)],
+    device: &Device,
+    batch: usize,
+    cache: &CacheSettings,
+    emit: &mut Emit<'_>,
+) -> Result<Option<Evaluated>> {
     let (mut all, mut labels) = (Vec::new(), Vec::new());
+    let mut whole = Whole::new(model, &data.name, device, batch, cache);
     for &(name, subset) in parts {
         labels.extend(labels_for(model, data, subset)?);
-        let mut progress = |done| watch(name, done, subset.len());
-        match probabilities(model, subset, device, batch, &mut progress)? {
+        match whole.probabilities((name, subset), emit)? {
             Some(some) => all.extend(some),
             None => return Ok(None),
         }
@@ -82,10 +112,27 @@ pub fn calibrate(
     batch: usize,
     watch: &mut Watch<'_>,
 ) -> Result<Option<f64>> {
+    let (cache, emit) = (CacheSettings::none(), &mut progress(watch));
+    calibrate_with(model, path, data, device, batch, &cache, emit)
+}
+
+/// The same through cached features, as [`evaluate_with`].
+///
+/// # Errors
+/// As [`calibrate`]; the errors of `emit`.
+pub fn calibrate_with(
+    model: &mut Model,
+    path: &Path,
+    data: &Dataset,
+    device: &Device,
+    batch: usize,
+    cache: &CacheSettings,
+    emit: &mut Emit<'_>,
+) -> Result<Option<f64>> {
     let (name, subset) = data.parts(Split::Validation)?[0];
     let labels = labels_for(model, data, subset)?;
-    let mut progress = |done| watch(name, done, subset.len());
-    let Some(logits) = values(model, subset, model.logits(), device, batch, &mut progress)? else {
+    let mut whole = Whole::new(model, &data.name, device, batch, cache);
+    let Some(logits) = whole.values((name, subset), model.logits(), emit)? else {
         return Ok(None);
     };
     let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;

@@ -2,16 +2,18 @@
 //! 2016, "Understanding intermediate layers using linear classifier probes").
 //!
 //! ```
+//! use headstart::cache::{CacheSettings, Whole};
 //! use headstart::{Control, Dataset, Device, Model, probe};
 //!
 //! let data = Dataset::load("synthetic:3x40x32")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //! let device = Device::cpu(0)?;
-//! let stages = probe::stages(&model.recipe, &model.net);
-//! let mut go_on = |_done: usize| Control::Continue;
-//! let mut of = |subset| probe::pooled(&model, subset, &stages, &device, &mut go_on);
+//! let cache = CacheSettings::none();
+//! let mut whole = Whole::new(&model, &data.name, &device, 32, &cache);
+//! let mut stages = |part, subset| whole.stages((part, subset), &mut |_event| Ok(Control::Continue));
 //! let validation = data.validation.unwrap();
-//! let (fitted, held_out) = (of(&data.train)?.unwrap(), of(&validation)?.unwrap());
+//! let fitted = stages("train", &data.train)?.unwrap();
+//! let held_out = stages("validation", &validation)?.unwrap();
 //! let (train, test) = ((&fitted[..], &data.train.labels()[..]), (&held_out[..], &validation.labels()[..]));
 //! let probed = probe::probe(&model, &device, train, test, 3, 1e-3)?;
 //! assert_eq!(probed.stages.len(), 3);
@@ -20,20 +22,11 @@
 
 use serde::Serialize;
 
-use crate::control::Control;
-use crate::data::batches::{Loader, LoaderOptions};
-use crate::data::dataset::Subset;
 use crate::engine::device::Device;
-use crate::engine::inference::{executor, read_floats};
 use crate::engine::logistic::{Examples, Scaler, SolveOptions, solve};
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
-use crate::net::graph::NodeId;
 use crate::net::model::Model;
-use crate::net::resnet::{Naming, Net, Recipe};
-
-/// Batch size.
-const BATCH: usize = 32;
 
 /// A stage's head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,69 +62,13 @@ pub struct Probed {
     pub suggested: String,
 }
 
-/// The last node of each stage.
-pub fn stages(recipe: &Recipe, net: &Net) -> Vec<NodeId> {
-    let names = recipe.stages.iter().enumerate().map(|(i, stage)| match recipe.naming {
-        Naming::Keras => format!("conv{}_block{}_out", i + 2, stage.blocks),
-        Naming::Torchvision => format!("layer{}.{}.out", i + 1, stage.blocks - 1),
-    });
-    let mut nodes: Vec<NodeId> = names.filter_map(|name| net.graph.find(&name)).collect();
-    // What follows the last stage (batch norm and ReLU, in v2) belongs to it.
-    if let Some(last) = nodes.last_mut() {
-        *last = net.base_output();
-    }
-    nodes
-}
-
-/// Means over height and width of `nodes`, one tensor `[images, channels]` each, in one pass over the images;
-/// `None` if `progress` stopped it.
-///
-/// # Errors
-/// If an image cannot be decoded or the plan cannot be made.
-pub fn pooled(
-    model: &Model,
-    subset: &Subset,
-    nodes: &[NodeId],
-    device: &Device,
-    progress: &mut dyn FnMut(usize) -> Control,
-) -> Result<Option<Vec<Vec<f32>>>> {
-    let graph = &model.net.graph;
-    let batch = BATCH.min(subset.len()).max(1);
-    let mut executor = executor(model, device, batch, &[0], nodes)?;
-    let mut tensors = vec![Vec::new(); nodes.len()];
-    let options = LoaderOptions::new(batch, model.target());
-    let mut loader = Loader::new(subset, (0..subset.len()).collect(), options)?;
-    let mut done = 0;
-    while let Some(batch) = loader.next() {
-        let batch = batch?;
-        executor.forward(&[(&batch.images).into()], batch.count)?;
-        for (i, (tensor, &node)) in tensors.iter_mut().zip(nodes).enumerate() {
-            let shape = graph.nodes[node].shape;
-            let (channels, pixels) = (shape.channels(), shape.elements() / shape.channels());
-            let maps = read_floats(&mut *executor, i)?;
-            for map in maps.chunks_exact(shape.elements()) {
-                let start = tensor.len();
-                tensor.resize(start + channels, 0.0);
-                for pixel in map.chunks_exact(channels) {
-                    tensor[start..].iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
-                }
-                tensor[start..].iter_mut().for_each(|sum| *sum /= pixels as f32);
-            }
-        }
-        done += batch.count;
-        loader.recycle(batch);
-        if progress(done) == Control::Stop {
-            return Ok(None);
-        }
-    }
-    Ok(Some(tensors))
-}
-
 /// Fits a linear head on the standardised pooled outputs of each stage on `train` and compares the heads on
-/// `validation`, both `[stage][images * channels]` as [`pooled`] gives them, with their labels.
+/// `validation`, both `[stage][images * channels]` as [`Whole::stages`] gives them, with their labels.
 ///
 /// # Errors
 /// If there are no images, and as [`solve`].
+///
+/// [`Whole::stages`]: crate::train::cache::Whole::stages
 pub fn probe(
     model: &Model,
     device: &Device,
@@ -140,7 +77,7 @@ pub fn probe(
     classes: usize,
     l2: f64,
 ) -> Result<Probed> {
-    let (samples, nodes) = (validation.1.len(), stages(&model.recipe, &model.net));
+    let (samples, nodes) = (validation.1.len(), model.net.stages(&model.recipe));
     if samples == 0 || nodes.is_empty() {
         return Err(Error::invalid("probe", "stages and images to compare them on", "none", ""));
     }
@@ -211,7 +148,7 @@ mod tests {
         for name in ["resnet20", "resnet50", "resnet50v2", "torchvision-resnet18"] {
             let mut model = Model::imagenet(name).unwrap();
             model.card.classes.truncate(10);
-            let nodes = stages(&model.recipe, &model.net);
+            let nodes = model.net.stages(&model.recipe);
             assert_eq!(nodes.len(), model.recipe.stages.len(), "{name}");
             assert_eq!(nodes.last(), Some(&model.net.base_output()));
             assert!(nodes.is_sorted());

@@ -3,6 +3,7 @@
 //! and `test_batch.bin`; class names in `batches.meta.txt`.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::load::Loaded;
 use super::subset::{Samples, Store};
@@ -75,6 +76,7 @@ pub(crate) fn load(
         names: Vec::new(),
         labels: Vec::new(),
         sizes: Vec::new(),
+        hashes: Vec::new(),
         store: Store::Encoded(Vec::new()),
     };
     let mut pixels = Vec::new();
@@ -117,6 +119,7 @@ pub(crate) fn load(
         *counter += 1;
     }
     samples.sizes = vec![(SIDE, SIDE); parts.len()];
+    samples.hashes = vec![OnceLock::new(); parts.len()];
     let offsets = (0..parts.len()).map(|i| i * 3 * PLANE).collect();
     samples.store = Store::Packed { pixels, offsets };
     Ok((classes, Loaded { samples, parts, skipped: Vec::new() }))

@@ -1,6 +1,7 @@
 //! From found files to samples: headers and ends are read in parallel, then images are decoded once and
 //! packed where they fit in memory. Otherwise they are decoded on access, except those that seem cut short.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
-use super::subset::{Encoded, FileRef, Samples, Store};
+use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::{Limits, Skipped};
 use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_header};
@@ -33,23 +34,25 @@ struct Found {
 }
 
 impl Found {
-    fn decode(&self) -> Result<Rgb8<'static>, String> {
-        let image = match &self.item.origin {
-            Origin::Memory(bytes) => decode_bytes(bytes),
-            Origin::Disk(path) => decode_bytes(&fs::read(path).map_err(unread)?),
+    /// The image and its hash.
+    fn decode(&self) -> Result<(Rgb8<'static>, ImageHash), String> {
+        let bytes = match &self.item.origin {
+            Origin::Memory(bytes) => Cow::Borrowed(&bytes[..]),
+            Origin::Disk(path) => Cow::Owned(fs::read(path).map_err(unread)?),
             Origin::Slice(slice) => {
                 let bytes = self.file_ref(slice.path.clone(), Some(slice.offset)).read();
-                decode_bytes(&bytes.map_err(unread)?)
+                Cow::Owned(bytes.map_err(unread)?)
             }
-        }?;
+        };
+        let image = decode_bytes(&bytes)?;
         if (image.width, image.height) != (self.width, self.height) {
             return Err("a file that changed while it was read".to_string());
         }
-        Ok(image)
+        Ok((image, file_hash(&bytes)))
     }
 
     fn file_ref(&self, path: Arc<Path>, offset: Option<u64>) -> FileRef {
-        FileRef { path, offset, bytes: self.bytes, modified: self.modified, hash: OnceLock::new() }
+        FileRef { path, offset, bytes: self.bytes, modified: self.modified }
     }
 
     fn decoded_bytes(&self) -> usize {
@@ -74,7 +77,8 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
 
     let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
     let mut packed = None;
-    let verdicts: Vec<Result<(), String>> = if decoded <= limits.decoded_bytes {
+    // The hash of an image that was decoded.
+    let verdicts: Vec<Result<Option<ImageHash>, String>> = if decoded <= limits.decoded_bytes {
         let mut pixels = vec![0; decoded as usize];
         let mut slices = Vec::with_capacity(found.len());
         let mut offsets = Vec::with_capacity(found.len());
@@ -86,23 +90,29 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
             (rest, offset) = (after, offset + one.decoded_bytes());
         }
         let pack = |(one, slice): (&Found, &mut [u8])| {
-            one.decode().map(|image| slice.copy_from_slice(&image.pixels))
+            let (image, hash) = one.decode()?;
+            slice.copy_from_slice(&image.pixels);
+            Ok(Some(hash))
         };
         let verdicts = found.par_iter().zip(slices).map(pack).collect();
         packed = Some((pixels, offsets));
         verdicts
     } else {
-        let check = |one: &Found| if one.doubtful { one.decode().map(drop) } else { Ok(()) };
+        // Of files that are read again later, the hash then counts.
+        let check = |one: &Found| if one.doubtful { one.decode().map(|_| None) } else { Ok(None) };
         found.par_iter().map(check).collect()
     };
 
     let mut parts = Vec::new();
     let (mut names, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut kept_offsets, mut files) = (Vec::new(), Vec::new());
+    let (mut kept_offsets, mut files, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (one, verdict)) in found.into_iter().zip(verdicts).enumerate() {
-        if let Err(reason) = verdict {
-            skipped.push(Skipped { name: one.item.name, reason });
-            continue;
+        match verdict {
+            Ok(hash) => hashes.push(hash.map_or_else(OnceLock::new, OnceLock::from)),
+            Err(reason) => {
+                skipped.push(Skipped { name: one.item.name, reason });
+                continue;
+            }
         }
         let file = match &one.item.origin {
             Origin::Disk(path) => Some(one.file_ref(Arc::from(path.as_path()), None)),
@@ -124,7 +134,7 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
         Some((pixels, _)) => Store::Packed { pixels, offsets: kept_offsets },
         None => Store::Encoded(files),
     };
-    Loaded { samples: Samples { classes, names, labels, sizes, store }, parts, skipped }
+    Loaded { samples: Samples { classes, names, labels, sizes, hashes, store }, parts, skipped }
 }
 
 /// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as

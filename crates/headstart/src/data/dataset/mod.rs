@@ -50,7 +50,8 @@ use load::Loaded;
 pub use parts::Split;
 use room::Room;
 pub use sample::NAME as SAMPLE;
-pub use subset::Subset;
+pub(crate) use subset::ImageFile;
+pub use subset::{ImageHash, Subset};
 pub use synthetic::Synthetic;
 use tree::{Layout, Part};
 

@@ -5,6 +5,7 @@
 //! (`tools/sample/digits.py`). Ink is white on black, of 17 shades.
 
 use std::io::Read;
+use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
@@ -54,6 +55,7 @@ pub(super) fn load() -> Result<Loaded> {
         names: rows.iter().map(|row| format!("{row:04}").into()).collect(),
         labels: rows.iter().map(|&row| usize::from(labels[row].min(9))).collect(),
         sizes: vec![(SIDE, SIDE); COUNT],
+        hashes: vec![OnceLock::new(); COUNT],
         store: Store::Packed { pixels, offsets: (0..COUNT).map(|i| i * each).collect() },
     };
     let part = |i| if i < split.train.len() { Part::Train } else { Part::Test };

@@ -19,7 +19,21 @@ pub(crate) struct Samples {
     pub labels: Vec<usize>,
     /// Height and width as the headers state them.
     pub sizes: Vec<(usize, usize)>,
+    /// Hash of each image, once it is known: of images on disk, other content is an error from then on.
+    pub hashes: Vec<OnceLock<ImageHash>>,
     pub store: Store,
+}
+
+/// What an image is known by, wherever it is stored: the SHA-256 of its file's bytes, or, where there is no file, of its
+/// pixels ([`Subset::image_hashes`]).
+pub type ImageHash = [u8; 32];
+
+/// An image with the file that it is in, read once.
+pub(crate) struct ImageFile<'a> {
+    pub image: Rgb8<'a>,
+    /// `None` where only its pixels are in memory.
+    pub file: Option<Cow<'a, [u8]>>,
+    pub hash: ImageHash,
 }
 
 pub(crate) enum Store {
@@ -45,8 +59,6 @@ pub(crate) struct FileRef {
     pub bytes: u64,
     /// Nanoseconds since 1970 of the last change, as far as the file system records it.
     pub modified: u128,
-    /// SHA-256 of the content, once it was asked for; from then on other content is an error.
-    pub hash: OnceLock<[u8; 32]>,
 }
 
 impl Encoded {
@@ -141,20 +153,54 @@ impl Subset {
                 Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
             }
             Store::Encoded(files) => {
-                let path = match &files[row] {
-                    Encoded::Disk(FileRef { path, offset: None, .. }) => path,
-                    _ => Path::new(self.name(i)),
-                };
                 let bytes = files[row].bytes()?;
-                if let Encoded::Disk(FileRef { hash, .. }) = &files[row]
-                    && hash.get().is_some_and(|hash| *hash != file_hash(&bytes))
+                if let Encoded::Disk(_) = &files[row]
+                    && let Some(hash) = self.samples.hashes[row].get()
                 {
-                    let hint = "start again, so that the file as it is now is used";
-                    return Err(Error::format(path, "the image it was before", "another", hint));
+                    self.unchanged(i, hash, &file_hash(&bytes))?;
                 }
-                decode_bytes(&bytes).map_err(|reason| unreadable(path, reason))
+                self.decode(i, &bytes)
             }
         }
+    }
+
+    /// The file that image `i` is in, or its name in an archive.
+    fn path(&self, i: usize) -> &Path {
+        match &self.samples.store {
+            Store::Encoded(files) => match &files[self.rows[i]] {
+                Encoded::Disk(FileRef { path, offset: None, .. }) => path,
+                _ => Path::new(self.name(i)),
+            },
+            Store::Packed { .. } => Path::new(self.name(i)),
+        }
+    }
+
+    fn decode(&self, i: usize, bytes: &[u8]) -> Result<Rgb8<'static>> {
+        decode_bytes(bytes).map_err(|reason| unreadable(self.path(i), reason))
+    }
+
+    /// Fails if the file of image `i` has changed since its hash was `before`.
+    fn unchanged(&self, i: usize, before: &ImageHash, now: &ImageHash) -> Result<()> {
+        let hint = "start again, so that the file as it is now is used";
+        match before == now {
+            true => Ok(()),
+            false => Err(Error::format(self.path(i), "the image it was before", "another", hint)),
+        }
+    }
+
+    /// Image `i` with its file and its hash, from one read.
+    ///
+    /// # Errors
+    /// As [`Subset::image`].
+    pub(crate) fn read(&self, i: usize) -> Result<ImageFile<'_>> {
+        let Some(bytes) = self.encoded(i)? else {
+            let hash = self.image_hash(self.rows[i])?;
+            return Ok(ImageFile { image: self.image(i)?, file: None, hash });
+        };
+        let image = self.decode(i, &bytes)?;
+        let hash = file_hash(&bytes);
+        self.unchanged(i, self.samples.hashes[self.rows[i]].get_or_init(|| hash), &hash)?;
+        Ok(ImageFile { image, file: Some(bytes), hash })
     }
 
     /// The file of image `i` as it was found; `None` where only its pixels are in memory.
@@ -168,23 +214,43 @@ impl Subset {
         }
     }
 
-    /// SHA-256 of what each image is decoded from: its pixels, or the bytes of its file. Images on disk
-    /// are read for it; should one of them change later, [`Self::image`] fails.
+    /// What each image is known by, in order: the SHA-256 of the bytes of its file, as `sha256sum` prints it, or of height,
+    /// width and RGB bytes where there never was a file of its own (CIFAR-10's binary files, digits inside the program,
+    /// synthetic images). It is computed once for each image of a data set, whatever subset asks.
+    ///
+    /// It does not depend on name, label, split, position, folder or archive. It cannot see that two files show the same
+    /// picture: an image that was saved again, resized, rotated or had its metadata changed is another one. Images on disk
+    /// are read for it, unless they were decoded on opening; should one of them change later, [`Self::image`] fails.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn content_hashes(&self, threads: &Threads) -> Result<Vec<[u8; 32]>> {
-        let mut hashes: Vec<Result<[u8; 32]>> = self.rows.iter().map(|_| Ok([0; 32])).collect();
+    pub fn image_hashes(&self, threads: &Threads) -> Result<Vec<ImageHash>> {
+        let mut hashes: Vec<Result<ImageHash>> = self.rows.iter().map(|_| Ok([0; 32])).collect();
         threads.chunks(&mut hashes, 64, |chunk, out| {
             for (k, hash) in out.iter_mut().enumerate() {
-                *hash = self.content_hash(self.rows[chunk * 64 + k]);
+                *hash = self.image_hash(self.rows[chunk * 64 + k]);
             }
         });
         hashes.into_iter().collect()
     }
 
-    fn content_hash(&self, row: usize) -> Result<[u8; 32]> {
-        match &self.samples.store {
+    /// The first 128 bits of each of [`Self::image_hashes`]: the first 32 hexadecimal digits. Two images of a million
+    /// share them with a probability of 1e-27.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn image_ids(&self, threads: &Threads) -> Result<Vec<u128>> {
+        let hashes = self.image_hashes(threads)?;
+        let id = |hash: &ImageHash| hash.iter().take(16).fold(0, |id, &b| id << 8 | u128::from(b));
+        Ok(hashes.iter().map(id).collect())
+    }
+
+    fn image_hash(&self, row: usize) -> Result<ImageHash> {
+        let known = &self.samples.hashes[row];
+        if let Some(hash) = known.get() {
+            return Ok(*hash);
+        }
+        let hash = match &self.samples.store {
             Store::Packed { pixels, offsets } => {
                 let (height, width) = self.samples.sizes[row];
                 let mut hash = Sha256::new();
@@ -192,20 +258,11 @@ impl Subset {
                 hash.update((height as u64).to_le_bytes());
                 hash.update((width as u64).to_le_bytes());
                 hash.update(&pixels[offsets[row]..][..height * width * 3]);
-                Ok(hash.finalize().into())
+                hash.finalize().into()
             }
-            Store::Encoded(files) => {
-                let hash = match &files[row] {
-                    Encoded::Memory(bytes) => return Ok(file_hash(bytes)),
-                    Encoded::Disk(file) => &file.hash,
-                };
-                if let Some(hash) = hash.get() {
-                    return Ok(*hash);
-                }
-                let bytes = files[row].bytes()?;
-                Ok(*hash.get_or_init(|| file_hash(&bytes)))
-            }
-        }
+            Store::Encoded(files) => file_hash(&files[row].bytes()?),
+        };
+        Ok(*known.get_or_init(|| hash))
     }
 
     /// The images at `positions` (of this subset), in that order.
@@ -228,7 +285,8 @@ impl Subset {
         counts
     }
 
-    /// A SHA-256 in hex that changes when an image, its name, its label or their order does.
+    /// A SHA-256 in hex that changes when an image, its name, its label or their order does: whether a run sees what it
+    /// saw before. Which images these are, wherever they are stored, [`Self::image_hashes`] says.
     ///
     /// It covers pixels of decoded and bytes of in-memory files; of images read from disk on
     /// every access it covers size and time of change instead.
@@ -270,9 +328,7 @@ impl Subset {
     }
 }
 
-fn file_hash(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(b"file");
-    hash.update(bytes);
-    hash.finalize().into()
+/// What an image is known by that is in a file of these bytes.
+pub(super) fn file_hash(bytes: &[u8]) -> ImageHash {
+    Sha256::digest(bytes).into()
 }

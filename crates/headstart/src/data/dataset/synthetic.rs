@@ -1,6 +1,8 @@
 //! Synthetic images that can be learned: each class has a hue and a shape, drawn at random positions
 //! and sizes over a noisy grey background. For tests, benchmarks and trying the program out.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use super::Limits;
@@ -102,6 +104,7 @@ impl Synthetic {
             names: (0..count).map(|i| name(i).into()).collect(),
             labels: (0..count).map(|i| i % self.classes).collect(),
             sizes: vec![(self.size, self.size); count],
+            hashes: vec![OnceLock::new(); count],
             store: Store::Packed { pixels, offsets: (0..count).map(|i| i * each).collect() },
         };
         let part = |i| if is_test(i) { Part::Test } else { Part::Train };

@@ -95,16 +95,18 @@ pub(super) fn groups(graph: &Graph, request: &Request) -> Result<Vec<Group>> {
     request.sources.iter().for_each(|&s| fuser.done[s] = true);
     let mut groups = Vec::new();
     for id in 0..graph.nodes.len() {
-        if !needed[id] || fuser.done[id] {
-            continue;
-        }
-        if let Some(mut group) = fuser.group(id) {
+        // A mean that is asked for follows at once, so that the map it is of need not stay in memory.
+        let mut next = Some(id);
+        while let Some(id) = next.take().filter(|&id| needed[id] && !fuser.done[id]) {
+            let Some(mut group) = fuser.group(id) else {
+                alias[id] = alias[graph.nodes[id].inputs[0]];
+                continue;
+            };
             let resolve = |n: &mut NodeId| *n = alias[*n];
             group.inputs.iter_mut().for_each(resolve);
             group.residual.iter_mut().for_each(resolve);
+            next = fuser.mean_of(group.output);
             groups.push(group);
-        } else {
-            alias[id] = alias[graph.nodes[id].inputs[0]];
         }
     }
     Ok(groups)
@@ -150,6 +152,14 @@ impl Fuser<'_> {
             [next] if !self.request.outputs.contains(&id) => Some(next),
             _ => None,
         }
+    }
+
+    /// The mean of a node's map, if it is asked for and not there yet.
+    fn mean_of(&self, map: NodeId) -> Option<NodeId> {
+        let mean = |&&id: &&NodeId| {
+            self.op(id) == Op::GlobalAveragePool && self.graph.nodes[id].inputs == [map]
+        };
+        self.request.outputs.iter().find(mean).copied().filter(|&id| !self.done[id])
     }
 
     fn op(&self, id: NodeId) -> Op {

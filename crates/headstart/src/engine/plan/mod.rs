@@ -43,7 +43,7 @@ mod sums;
 
 pub use fold::{Group, Main, Pool};
 pub use folded::{Folded, tensor};
-pub use frontier::{frontier, prefix, sources};
+pub use frontier::{frontier, is_cut, prefix, sources};
 pub use shapes::Shapes;
 
 use crate::error::{Error, Result};

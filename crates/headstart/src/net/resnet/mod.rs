@@ -155,6 +155,20 @@ impl Net {
         self.base_index.iter().rposition(Option::is_some).unwrap_or(0)
     }
 
+    /// The last node of each stage of `recipe`, of which this is a net; what follows the last stage (batch norm and ReLU,
+    /// in v2) belongs to it.
+    pub fn stages(&self, recipe: &Recipe) -> Vec<NodeId> {
+        let names = recipe.stages.iter().enumerate().map(|(i, stage)| match recipe.naming {
+            Naming::Keras => format!("conv{}_block{}_out", i + 2, stage.blocks),
+            Naming::Torchvision => format!("layer{}.{}.out", i + 1, stage.blocks - 1),
+        });
+        let mut nodes: Vec<NodeId> = names.filter_map(|name| self.graph.find(&name)).collect();
+        if let Some(last) = nodes.last_mut() {
+            *last = self.base_output();
+        }
+        nodes
+    }
+
     /// Which nodes are trained when the net's layers before `from` are frozen; the head always is.
     pub fn trainable(&self, from: FreezePoint) -> Vec<bool> {
         let last = self.base_output();

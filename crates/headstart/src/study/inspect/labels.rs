@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{Inspection, Member};
-use crate::control::Control;
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
 use crate::study::label_issues::{LabelOptions, find, out_of_fold};
-use crate::train::cache::{CacheSettings, Emit, Frozen, Keeping, Part, Rows};
+use crate::train::cache::{CacheSettings, Emit, Part, Whole};
 use crate::train::trainer::INFERENCE_BATCH;
 
 /// Suspected label errors, and how they were found.
@@ -56,8 +55,8 @@ pub struct Mislabelled {
 }
 
 /// Checks the labels of the training images that `found` does not list as unreadable; `None` if `emit` stopped it. The
-/// images go through `model`'s frozen layers up to the pooling. These features are cached as `cache` says: they are those
-/// of training's first phase.
+/// images go through `model`'s frozen layers up to the pooling. These features are cached on disk as `cache` says: they are
+/// those of training's first phase ([`Whole`]).
 ///
 /// # Errors
 /// If fewer than two classes have an image a fold, an image cannot be read, or as [`out_of_fold`].
@@ -83,16 +82,12 @@ pub fn check_labels(
     }
     let subset = data.train.select(&positions);
     let node = model.pooled();
-    let mut frozen = Frozen::new(model, &[node], device, INFERENCE_BATCH, cache)?;
-    let part = (Part::Train, &subset);
-    if frozen.keep(model, &data.name, part, Keeping::Memory, emit)? == Control::Stop {
+    let mut whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, cache);
+    let Some(values) = whole.pooled((Part::Train.name(), &subset), emit)? else {
         return Ok(None);
-    }
-    let Some(Rows::Memory(features)) = frozen.rows(Part::Train) else {
-        return Err(Error::invalid("features", "in memory", "elsewhere", ""));
     };
-    let (values, labels) = (features.tensors[0].as_slice().to_f32(), subset.labels());
-    let (width, classes) = (features.elements[0], data.classes.len());
+    let (labels, classes) = (subset.labels(), data.classes.len());
+    let width = values.len() / labels.len();
     let examples = Examples { features: &values, width, labels: &labels, classes };
     let held_out = out_of_fold(device.compute(), examples, options)?;
     let issues = find(&held_out.probabilities, &labels, classes).into_iter().map(|issue| {

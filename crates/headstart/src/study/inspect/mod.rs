@@ -22,9 +22,8 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use crate::data::dataset::{Dataset, PartSummary, Skipped, Subset};
+use crate::data::dataset::{Dataset, ImageFile, ImageHash, PartSummary, Skipped, Subset};
 use crate::data::image::{Format, Rgb8, read_header};
 use crate::error::{Error, Result};
 use thumb::Thumb;
@@ -54,7 +53,7 @@ pub struct Inspection {
     pub unreadable: Vec<Skipped>,
     /// Files whose name claims another format.
     pub wrong_extensions: Vec<WrongExtension>,
-    /// Images with the same bytes (the same pixels where no files are kept).
+    /// Images with the same bytes (the same pixels where there are no files).
     pub exact_duplicates: Vec<Group>,
     /// Images that look the same: re-encoded, resized, slightly changed. One of each exact group is
     /// compared.
@@ -157,7 +156,7 @@ pub(crate) fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
 /// What is known of one image after it was checked.
 struct Facts {
     member: Member,
-    content: [u8; 32],
+    content: ImageHash,
     thumb: Thumb,
     hash: u64,
     blank: bool,
@@ -241,19 +240,9 @@ fn look_at(
 ) -> std::result::Result<Facts, Skipped> {
     let name = subset.name(i).to_string();
     let look = || -> Result<Facts> {
-        let image = subset.image(i)?;
-        let (content, wrong) = match subset.encoded(i)? {
-            Some(bytes) => {
-                let format = read_header(&mut &bytes[..]).ok().map(|header| header.format);
-                (Sha256::digest(&bytes), format.filter(|f| !suits(&name, *f)))
-            }
-            None => {
-                let mut hash = Sha256::new();
-                hash.update((image.width as u64).to_le_bytes());
-                hash.update(&image.pixels);
-                (hash.finalize(), None)
-            }
-        };
+        let ImageFile { image, file, hash: content } = subset.read(i)?;
+        let header = file.and_then(|bytes| read_header(&mut &bytes[..]).ok());
+        let wrong = header.map(|header| header.format).filter(|f| !suits(&name, *f));
         let thumb = Thumb::of(&image)?;
         let member = Member {
             name: name.clone(),
@@ -263,7 +252,7 @@ fn look_at(
             position: i,
         };
         let hash = thumb.difference_hash();
-        Ok(Facts { member, content: content.into(), hash, thumb, blank: is_blank(&image), wrong })
+        Ok(Facts { member, content, hash, thumb, blank: is_blank(&image), wrong })
     };
     look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
 }
@@ -298,7 +287,7 @@ fn suits(name: &str, format: Format) -> bool {
 
 /// Rows with the same content, in order of the first.
 fn exact_groups(facts: &[Facts]) -> Vec<Vec<usize>> {
-    let mut rows: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+    let mut rows: BTreeMap<ImageHash, Vec<usize>> = BTreeMap::new();
     for (i, one) in facts.iter().enumerate() {
         rows.entry(one.content).or_default().push(i);
     }

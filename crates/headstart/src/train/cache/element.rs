@@ -82,8 +82,23 @@ pub fn copy(values: Slice<'_>, out: &mut Values, start: usize) {
     }
 }
 
+/// Types and elements per image of some tensors.
+pub trait Tensors {
+    /// Makes room for the values of `count` images; their contents are undefined.
+    fn fit(&self, count: usize, values: &mut Vec<Values>);
+}
+
+impl Tensors for [(DType, usize)] {
+    fn fit(&self, count: usize, values: &mut Vec<Values>) {
+        values.resize(self.len(), Values::default());
+        for (values, &(dtype, n)) in values.iter_mut().zip(self) {
+            fit(values, dtype, n * count);
+        }
+    }
+}
+
 /// Makes `values` this many values of that type; their contents are undefined.
-pub fn fit(values: &mut Values, dtype: DType, count: usize) {
+fn fit(values: &mut Values, dtype: DType, count: usize) {
     match (values, dtype) {
         (Values::F32(v), DType::F32) => v.resize(count, 0.0),
         (Values::Bf16(v), DType::Bf16) => v.resize(count, Bf16::default()),

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
+use super::store;
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 use crate::hub::cache_folder;
@@ -32,6 +33,10 @@ pub struct About {
     pub images: usize,
     /// Seconds that this took.
     pub seconds: f64,
+    /// Images that it will have once the process that adds to it is done; none where there is no such process. One that
+    /// was killed leaves it as it was.
+    #[serde(default)]
+    pub building: Option<usize>,
 }
 
 impl About {
@@ -61,6 +66,15 @@ pub struct Entry {
     pub bytes: u64,
     /// When it was last used.
     pub used: SystemTime,
+    /// While a process adds to it: the images that it will have then.
+    pub building: Option<usize>,
+}
+
+impl Entry {
+    /// Images whose features it has. Reads its index.
+    pub fn images(&self) -> usize {
+        store::count(&self.path)
+    }
 }
 
 /// The entries of the cache `root`, the last used first; none where there is no such folder.
@@ -77,8 +91,11 @@ pub fn entries(root: &Path) -> Result<Vec<Entry>> {
         let path = folder.map_err(Error::io("list", root))?.path();
         let Ok(index) = fs::metadata(path.join("index")) else { continue };
         let size = |file: &str| fs::metadata(path.join(file)).map_or(0, |m| m.len());
+        let about = About::read(&path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         list.push(Entry {
-            about: About::read(&path),
+            building: about.building.filter(|_| Lock::is_held(root, &name)),
+            about,
             bytes: index.len() + size("rows") + size("about.json"),
             used: index.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             path,

@@ -15,14 +15,15 @@ use std::time::{Duration, SystemTime};
 use super::element::Layout;
 use super::lock::Lock;
 use crate::control::Control;
+use crate::data::dataset::ImageHash;
 use crate::error::{Error, Result};
 
-/// SHA-256 of an image.
-pub type Hash = [u8; 32];
+/// Hash of an image, or of all else that its row depends on.
+pub type Hash = ImageHash;
 
 const MAGIC: [u8; 8] = *b"HSFEAT\r\n";
 /// Layout of the files; other versions are built again.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const HEADER: usize = 64;
 const ENTRY: usize = 40;
 /// How often a lock that another process holds is tried.
@@ -43,6 +44,8 @@ pub struct Store {
     slots: u64,
     /// What was found wrong on opening, if anything.
     pub rejected: Option<String>,
+    /// Why nothing can be added, where that is not another process's turn.
+    pub unwritable: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,47 +59,87 @@ impl Store {
     /// `waiting` is asked repeatedly whether to continue; `None` if it stopped.
     ///
     /// Files that are damaged, cut short, of another version or of another key are not used, and
-    /// [`Store::rejected`] says why.
+    /// [`Store::rejected`] says why. An entry that cannot be written is read, and [`Store::unwritable`] says why.
     ///
     /// # Errors
-    /// If the files cannot be made, read or locked.
+    /// If there is no entry and none can be made, or its files cannot be read.
     pub fn open(
         root: &Path,
         key: &Hash,
         layout: &Layout,
         waiting: &mut dyn FnMut() -> Control,
     ) -> Result<Option<Store>> {
-        let name = name(key);
-        let lock = loop {
-            match Lock::take(root, &name).map_err(Error::io("lock", root))? {
-                Some(lock) => break lock,
-                None if waiting() == Control::Stop => return Ok(None),
-                None => std::thread::sleep(POLL),
+        let mut first = true;
+        let unwritable = loop {
+            match Store::try_open(root, key, layout) {
+                Ok(Some(store)) => return Ok(Some(store)),
+                Err(error) => break error,
+                // A lock may be held for a moment by one who looks whether it is held.
+                Ok(None) if !std::mem::take(&mut first) && waiting() == Control::Stop => {
+                    return Ok(None);
+                }
+                Ok(None) => std::thread::sleep(POLL),
             }
         };
+        match Store::open_to_read(root, key, layout) {
+            Ok(Some(store)) => {
+                Ok(Some(Store { unwritable: Some(unwritable.to_string()), ..store }))
+            }
+            _ => Err(unwritable),
+        }
+    }
+
+    /// Opens or makes an entry to add to it; `None` while another process does.
+    fn try_open(root: &Path, key: &Hash, layout: &Layout) -> Result<Option<Store>> {
+        let name = name(key);
+        let lock = Lock::take(root, &name).map_err(Error::io("lock", root))?;
+        let Some(lock) = lock else { return Ok(None) };
         let folder = root.join(name);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        Store::with(folder, key, layout, &options, Some(lock)).map(Some)
+    }
+
+    /// Opens an entry to read it, whether or not a process adds to it; `None` if there is none.
+    ///
+    /// # Errors
+    /// If its files cannot be read.
+    pub fn open_to_read(root: &Path, key: &Hash, layout: &Layout) -> Result<Option<Store>> {
+        let folder = root.join(name(key));
+        match folder.join("index").exists() {
+            true => Store::with(folder, key, layout, OpenOptions::new().read(true), None).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn with(
+        folder: PathBuf,
+        key: &Hash,
+        layout: &Layout,
+        options: &OpenOptions,
+        lock: Option<Lock>,
+    ) -> Result<Store> {
         let open = |name: &str| {
             let path = folder.join(name);
-            let mut options = OpenOptions::new();
-            let options = options.read(true).write(true).create(true).truncate(false);
             options.open(&path).map_err(Error::io("open", path))
         };
         let mut store = Store {
             layout: layout.clone(),
             index: open("index")?,
             rows: open("rows")?,
-            lock: Some(lock),
+            lock,
             places: HashMap::new(),
             free: Vec::new(),
             slots: 0,
             rejected: None,
+            unwritable: None,
             folder,
         };
         store.load(key).map_err(Error::io("read", &store.folder))?;
         // The time of the last use, by which entries are removed when room is needed.
         let _ = store.index.set_modified(SystemTime::now());
-        Ok(Some(store))
+        Ok(store)
     }
 
     /// Reads the index, or creates the files again if it is not of this key.
@@ -109,6 +152,9 @@ impl Store {
         if bytes.get(..HEADER) != Some(&header[..]) {
             if !bytes.is_empty() || have > 0 {
                 self.rejected = Some(reason(&bytes, &header));
+            }
+            if self.lock.is_none() {
+                return Ok(());
             }
             self.index.set_len(0)?;
             self.rows.set_len(0)?;
@@ -133,9 +179,16 @@ impl Store {
             }
         }
         // Once the file has grown again these would look like whole ones.
-        for slot in self.free.clone() {
-            self.write_entry(slot, &[0; ENTRY])?;
+        let free = std::mem::take(&mut self.free);
+        if self.lock.is_some()
+            && let Err(error) =
+                free.iter().try_for_each(|&slot| self.write_entry(slot, &[0; ENTRY]))
+        {
+            self.unlock();
+            self.unwritable =
+                Some(Error::io("write", self.folder.join("index"))(error).to_string());
         }
+        self.free = free;
         if missing + damaged > 0 {
             self.rejected = Some(format!(
                 "{missing} of {} rows cut off, {damaged} damaged in the index",
@@ -244,9 +297,28 @@ impl Store {
     }
 }
 
-/// Name of the folder of an entry.
+/// Name of the folder of an entry: a piece of both halves of its key.
 pub(super) fn name(key: &Hash) -> String {
-    key[..16].iter().map(|b| format!("{b:02x}")).collect()
+    half(key) + &half(&key[16..])
+}
+
+/// The piece of the first half.
+pub(super) fn half(key: &[u8]) -> String {
+    key.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Rows of an entry that its files have, whether or not they are damaged; 0 if its index cannot be read.
+pub(super) fn count(folder: &Path) -> usize {
+    let bytes = fs::read(folder.join("index")).unwrap_or_default();
+    let Some((header, entries)) = bytes.split_at_checked(HEADER) else { return 0 };
+    let row_bytes = u64::from(number(&header[16..20])) | u64::from(number(&header[20..24])) << 32;
+    let rows = fs::metadata(folder.join("rows")).map_or(0, |file| file.len());
+    let have = rows.checked_div(row_bytes).unwrap_or(0);
+    let good = |(slot, entry): &(u64, &[u8])| {
+        let (content, sum) = entry.split_at(ENTRY - 4);
+        *slot < have && number(sum) == entry_checksum(content, *slot)
+    };
+    (0u64..).zip(entries.chunks_exact(ENTRY)).filter(good).count()
 }
 
 fn header(key: &Hash, layout: &Layout) -> [u8; HEADER] {
