@@ -31,6 +31,7 @@ fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preproces
         upsample,
         preprocess,
         temperature: None,
+        trained: None,
         progress: None,
     };
     let mut model = Model::new(card, 7).unwrap();

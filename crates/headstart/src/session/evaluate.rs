@@ -18,13 +18,14 @@ use std::path::Path;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
-use crate::engine::inference::{self, probabilities, values};
+use crate::engine::inference::{answer_node, assess, values};
 use crate::error::Result;
 use crate::measure::calibration::fit_temperature;
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights;
 use crate::session::job::labels_for;
+pub use crate::session::known::{Given, Opened, Seen, open_for, seen};
 
 /// Gets the name of a part, how many of its images are done, and how many it has; returns whether to continue.
 pub type Watch<'w> = dyn FnMut(&'static str, usize, usize) -> Control + 'w;
@@ -53,20 +54,19 @@ pub fn evaluate(
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluated>> {
     let (mut all, mut labels) = (Vec::new(), Vec::new());
+    let node = answer_node(model);
     for &(name, subset) in parts {
         labels.extend(labels_for(model, data, subset)?);
         let mut progress = |done| watch(name, done, subset.len());
-        match probabilities(model, subset, device, batch, &mut progress)? {
+        match values(model, subset, node, device, batch, &mut progress)? {
             Some(some) => all.extend(some),
             None => return Ok(None),
         }
     }
     let name = if let [(name, _)] = parts { *name } else { "all" };
-    let mut report = inference::report(model, name, &all, &labels)?;
-    if let Some(calibration) = &mut report.calibration {
-        calibration.temperature = model.card.temperature;
-    }
-    Ok(Some(Evaluated { report, probabilities: all, labels }))
+    let (mut report, probabilities) = assess(model, name, all, &labels)?;
+    report.trained_on = seen(model, parts, &device.compute().threads)?.map(|seen| seen.count);
+    Ok(Some(Evaluated { report, probabilities, labels }))
 }
 
 /// Fits a temperature on the validation images of `data`, and stores it in the model's card and in that of its file at
