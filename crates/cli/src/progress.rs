@@ -113,12 +113,18 @@ impl Progress {
                 eprintln!("{} {early}; the weights are those of epoch {best}", phase.name());
                 self.epochs -= skipped;
             }
-            Event::Evaluation { phase, split, loss, accuracy, top5, samples, seconds } => {
+            Event::Calibrated { temperature, samples } => {
                 self.clear();
-                let after = phase.map_or(String::new(), |p| format!(" after {}", p.name()));
                 eprintln!(
-                    "{split}{after}: loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}  \
-                     ({} images in {seconds:.1} s)",
+                    "calibrated: temperature {temperature:.4}, fitted on {} validation images",
+                    grouped(*samples)
+                );
+            }
+            Event::Evaluation { epoch, split, loss, accuracy, samples, seconds, .. } => {
+                self.clear();
+                let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
+                eprintln!(
+                    "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}  ({} images in {seconds:.1} s)",
                     grouped(*samples)
                 );
             }

@@ -92,7 +92,7 @@ pub mod range;
 pub mod report;
 pub mod task;
 
-pub use data::{augment, batches, dataset, image, split};
+pub use data::{augment, batches, dataset, image, prints, split};
 pub use engine::{inference, logistic, optimizer, plan};
 /// Plans with memory and weights on a device, ready to run.
 pub mod execute {

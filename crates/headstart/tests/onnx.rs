@@ -42,6 +42,7 @@ fn sized(
         upsample,
         preprocess,
         temperature: None,
+        trained: None,
         progress: None,
     };
     let mut model = Model::new(card, 7).unwrap();

@@ -75,7 +75,7 @@ impl Case {
         match ended {
             Ended::Finished(finished) => {
                 assert!(told <= stop && finished.folder == self.run());
-                for tensor in self.left().weights {
+                for tensor in self.left().best {
                     let own = finished.model.parameters.find(&tensor.name).unwrap();
                     assert!(own.values == tensor.values, "{}", tensor.name);
                 }
@@ -205,7 +205,7 @@ fn a_run_that_is_stopped_in_its_last_evaluation_does_not_train_again() {
         Control::Continue
     });
     let Ended::Finished(finished) = ended.unwrap() else { panic!("stopped") };
-    assert!(finished.report.is_some() && finished.accuracies.len() == 1);
+    assert!(finished.report.is_some());
     assert_eq!(finished.history.epochs.len(), 2);
     let trained = |name: &String| ["step", "epoch"].contains(&name.as_str());
     assert!(!told.iter().any(trained) && told.contains(&"evaluation".into()), "{told:?}");

@@ -105,6 +105,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
             ("monitor", ""),
             ("patience", "End a phase after this many epochs without improvement"),
             ("min_delta", ""),
+            ("no_calibrate", ""),
         ],
     ),
     (

@@ -183,6 +183,9 @@ pub struct Train {
     /// Pixel normalisation [default: auto, what the weights expect]
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
+    /// Do not fit the temperature of the model's probabilities on the validation images at the end
+    #[arg(long)]
+    pub no_calibrate: bool,
     /// Do not shuffle: use the images in the same order in every epoch
     #[arg(long)]
     pub no_shuffle: bool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use headstart::dataset::DataOptions;
+use headstart::evaluate::Given;
 use headstart::range;
 
 use super::cache::CacheFlags;
@@ -13,32 +13,30 @@ use super::values::within;
 /// Which images of a data set.
 #[derive(Debug, Args)]
 pub struct Parts {
-    /// Which images
+    /// Which images; auto: those held out when the model was trained, test before validation
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
-    /// Fraction that --split validation holds out, as in training
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
-    pub validation_split: f64,
-    /// Fraction that was split off for testing
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
-    pub test_split: f64,
-    /// Seed of those splits
-    #[arg(long, value_name = "N", default_value_t = 42, value_parser = within::<u32>(range::SEED))]
-    pub seed: u32,
+    /// Fraction held out for validation [default: as in the model's training, else 0.1 where needed]
+    #[arg(long, value_name = "FRACTION")]
+    pub validation_split: Option<f64>,
+    /// Fraction split off for testing [default: as in the model's training, else 0]
+    #[arg(long, value_name = "FRACTION")]
+    pub test_split: Option<f64>,
+    /// Seed of those splits [default: as in the model's training, else 42]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
+    pub seed: Option<u32>,
 }
 
 impl Parts {
-    /// How the data set is opened; `validation` says that validation images are needed whatever --split
-    /// says.
-    pub fn options(&self, validation: bool, threads: usize) -> DataOptions {
-        let holds_out = validation || matches!(self.split, Split::Validation | Split::Train);
-        DataOptions {
-            validation_split: if holds_out { self.validation_split } else { 0.0 },
-            test_split: self.test_split,
-            seed: self.seed,
-            threads,
-            ..DataOptions::default()
-        }
+    /// How the caller wants images split.
+    pub fn given(&self) -> Given {
+        let Parts { validation_split, test_split, seed, .. } = *self;
+        Given { validation_split, test_split, seed }
+    }
+
+    /// Whether these are validation images, or the training images besides.
+    pub fn hold_out(&self) -> bool {
+        matches!(self.split, Split::Validation | Split::Train)
     }
 }
 

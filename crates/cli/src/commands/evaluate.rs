@@ -4,13 +4,13 @@ use std::path::Path;
 
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
-use headstart::dataset::{Dataset, Subset};
-use headstart::evaluate::{Evaluated, calibrate_with, evaluate_with};
+use headstart::dataset::{DataOptions, Dataset, Subset};
+use headstart::evaluate::{Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen};
 use headstart::gradcam::GradCam;
-use headstart::job::open_with;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};
 use headstart::source::is_file;
+use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
 use super::{cache, device, hub, open_model};
@@ -28,25 +28,26 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     let device = device(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
-    let options = args.parts.options(args.calibrate, args.threads);
-    let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
+    let opened = open(&model, args, &device)?;
+    let data = &opened.data;
     for skipped in &data.skipped {
         eprintln!("skipped {}: {}", skipped.name, skipped.reason);
     }
     interrupt::watch();
     if args.calibrate {
-        calibrate(args, &mut model, &data, &device)?;
+        calibrate(args, &mut model, data, &device)?;
     }
     // Without test images, the images that the temperature was fitted on are evaluated.
     let split = match args.parts.split {
         Split::Auto if args.calibrate && data.test.is_none() => Split::Validation,
         split => split,
     };
-    let list = data.parts(split.into())?;
+    let list = opened.parts(split.into())?;
+    warn(&model, &list, args.parts.split, &device)?;
     let mut progress = Progress::new(0);
     let (cache, batch) = (cache::settings(&args.cache), args.batch_size);
     let mut show = cache::show(&mut progress, "evaluating");
-    let evaluated = evaluate_with(&model, &data, &list, &device, batch, &cache, &mut show)?;
+    let evaluated = evaluate_with(&model, data, &list, &device, batch, &cache, &mut show)?;
     drop(show);
     let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
         return Err(Failure::Interrupted("nothing was written".into()));
@@ -77,6 +78,45 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         output::json(&report)?;
     } else {
         output::line(&report)?;
+    }
+    Ok(())
+}
+
+/// The images, split as in the model's training where they are the ones it was trained on.
+fn open(model: &Model, args: &Evaluate, device: &Device) -> Result<Opened, Failure> {
+    let options = DataOptions { threads: args.threads, ..DataOptions::default() };
+    let (given, threads) = (args.parts.given(), &device.compute().threads);
+    let validation = args.calibrate || args.parts.hold_out();
+    let opened = hub::watched(|watch| {
+        open_for(model, &args.data, given, validation, &options, threads, watch)
+    })?;
+    if let (true, Some(trained)) = (opened.own && given == Given::default(), &model.card.trained) {
+        let Trained { test_split, validation_split, seed, .. } = trained;
+        eprintln!(
+            "the model was trained on these images; they are split as they were then \
+             (test {test_split}, validation {validation_split}, seed {seed})"
+        );
+    }
+    Ok(opened)
+}
+
+/// Warns of images that the model was trained on, unless they were asked for.
+fn warn(
+    model: &Model,
+    list: &[(&'static str, &Subset)],
+    split: Split,
+    device: &Device,
+) -> Result<(), Failure> {
+    let images: usize = list.iter().map(|(_, subset)| subset.len()).sum();
+    let Some(seen) = seen(model, list, &device.compute().threads)? else { return Ok(()) };
+    if seen.count > 0 && split != Split::Train {
+        let more = if seen.count > seen.names.len() { ", ..." } else { "" };
+        eprintln!(
+            "warning: the model was trained on {} of these {images} images ({}{more}); metrics on them do not say \
+             what it does on new ones",
+            seen.count,
+            seen.names.join(", ")
+        );
     }
     Ok(())
 }

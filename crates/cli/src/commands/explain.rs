@@ -53,6 +53,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         upsample: args.upsample,
         preprocess: recipe.preprocess,
         temperature: None,
+        trained: None,
         progress: None,
     };
     let model = Model::new(card, 1).map_err(Failure::Usage)?;

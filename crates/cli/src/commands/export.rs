@@ -2,10 +2,12 @@
 
 use headstart::Error;
 use headstart::config::Precision;
+use headstart::dataset::DataOptions;
+use headstart::evaluate::open_for;
 use headstart::export::onnx::{self, Int8};
 use headstart::export::{WeightFormat, script, write_weights};
 use headstart::inference::probabilities;
-use headstart::job::{labels_for, open_with};
+use headstart::job::labels_for;
 use headstart::metrics::Agreement;
 use headstart::model::Model;
 use headstart::trainer::INFERENCE_BATCH;
@@ -83,23 +85,27 @@ pub fn run(args: &Export) -> Result<(), Failure> {
 
 /// Finds the 8-bit ranges of a model's values on training images, and measures what they cost.
 fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
-    let options = args.parts.options(false, args.threads);
-    let data = hub::watched(|watch| open_with(data, &options, watch))?;
-    interrupt::watch();
     let device = device(args.threads, Precision::F32)?;
+    let options = DataOptions { threads: args.threads, ..DataOptions::default() };
+    let (given, threads) = (args.parts.given(), &device.compute().threads);
+    let validation = args.parts.hold_out();
+    let opened =
+        hub::watched(|watch| open_for(model, data, given, validation, &options, threads, watch))?;
+    let data = &opened.data;
+    interrupt::watch();
     let stopped = || Failure::Interrupted("nothing was written".into());
     let mut progress = Progress::new(0);
 
-    let some = data.train.limit(args.calibration_images, args.parts.seed);
+    let some = data.train.limit(args.calibration_images, args.parts.seed.unwrap_or(42));
     let total = 2 * some.len();
     let mut show = |done| progress.images("calibrating", done, total);
     let int8 = Int8::calibrate(model, &some, &device, &mut show)?.ok_or_else(stopped)?;
 
-    let list = data.parts(args.parts.split.into())?;
+    let list = opened.parts(args.parts.split.into())?;
     let split = if list.len() == 1 { list[0].0 } else { "all" };
     let (mut floats, mut bytes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     for (name, subset) in list {
-        labels.extend(labels_for(model, &data, subset)?);
+        labels.extend(labels_for(model, data, subset)?);
         let total = subset.len();
         let mut show = |done| progress.images(&format!("floats, {name}"), done, total);
         let p = probabilities(model, subset, &device, INFERENCE_BATCH, &mut show)?;

@@ -1,13 +1,12 @@
 //! What `headstart train` prints at its end when it trained on the data inside the program.
 
 use headstart::dataset::SAMPLE;
-use headstart::history::PhaseName;
 use headstart::run::Finished;
 use headstart::summary::grouped;
 
 /// Prints on stderr what was done and what to do next, unless the data was the user's own.
 pub fn print(finished: &Finished) {
-    let Finished { config, data, accuracies, folder, .. } = finished;
+    let Finished { config, data, report, folder, .. } = finished;
     if config.data != SAMPLE {
         return;
     }
@@ -17,15 +16,8 @@ pub fn print(finished: &Finished) {
         weights => format!("with the weights {weights}"),
     };
     eprintln!("\nwhat was done: {}, {start}, on {images} handwritten digits", config.model);
-    for (phase, accuracy) in accuracies {
-        let what = match (phase, &config.fine_tune_at) {
-            (PhaseName::Head, _) => "a new head over the frozen net".to_string(),
-            (PhaseName::FineTune | PhaseName::FineTuneAgain(_), Some(layer)) => {
-                format!("the net from {layer} on")
-            }
-            _ => "everything".to_string(),
-        };
-        eprintln!("  trained {what}: test accuracy {accuracy:.4}");
+    if let Some(report) = report {
+        eprintln!("  {} accuracy of the model: {:.4}", report.split, report.accuracy);
     }
     let file = |name: &str| folder.join(name).display().to_string();
     eprintln!(

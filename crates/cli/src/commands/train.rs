@@ -80,8 +80,6 @@ fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {
         if let Some(report) = report {
             output::line(report)?;
         }
-        let best = best_epoch.map_or("none".into(), |e| e.to_string());
-        output::line(format!("best epoch: {best} of {epochs}"))?;
         output::line(format!("run folder: {run_folder}"))?;
     }
     guide::print(finished);

@@ -5,4 +5,5 @@ pub mod batch;
 pub mod batches;
 pub mod dataset;
 pub mod image;
+pub mod prints;
 pub mod split;

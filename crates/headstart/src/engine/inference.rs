@@ -21,6 +21,7 @@ use crate::engine::device::Device;
 use crate::engine::execute::{Execute, Input};
 use crate::engine::plan::Request;
 use crate::error::{Error, Result};
+use crate::measure::calibration::Uncalibrated;
 use crate::measure::metrics::Report;
 use crate::measure::rank::softmax;
 use crate::memory::room_for;
@@ -179,6 +180,28 @@ pub fn to_probabilities(model: &Model, values: Vec<f32>) -> Vec<f32> {
     }
 }
 
+/// Class probabilities, at the model's temperature, and their metrics, from the values of [`answer_node`] for the images
+/// of `labels`, indices of the model's classes; `split` names the images in the report.
+///
+/// # Errors
+/// If the model's predictions are not numbers.
+pub fn assess(
+    model: &Model,
+    split: &str,
+    values: Vec<f32>,
+    labels: &[usize],
+) -> Result<(Report, Vec<f32>)> {
+    let n = model.card.classes.len();
+    let plain = model.card.temperature.map(|_| softmax(n, &values, 1.0));
+    let p = to_probabilities(model, values);
+    let mut report = report(model, split, &p, labels)?;
+    if let (Some(plain), Some(calibration)) = (plain, &mut report.calibration) {
+        calibration.temperature = model.card.temperature;
+        calibration.uncalibrated = Some(Uncalibrated::new(n, &plain, labels));
+    }
+    Ok((report, p))
+}
+
 /// Class probabilities of every image at the model's temperature, `[images, classes]` row-major.
 ///
 /// # Errors
@@ -208,17 +231,15 @@ pub fn evaluate(
     batch: usize,
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Report>> {
-    let Some(p) = probabilities(model, subset, device, batch, progress)? else {
-        return Ok(None);
-    };
-    report(model, split, &p, labels).map(Some)
+    let values = values(model, subset, answer_node(model), device, batch, progress)?;
+    values.map(|values| Ok(assess(model, split, values, labels)?.0)).transpose()
 }
 
 /// Metrics of class probabilities `p`, `[images, classes]` row-major.
 ///
 /// # Errors
 /// If they are not numbers.
-pub fn report(model: &Model, split: &str, p: &[f32], labels: &[usize]) -> Result<Report> {
+fn report(model: &Model, split: &str, p: &[f32], labels: &[usize]) -> Result<Report> {
     let card = &model.card;
     let report = Report::of(card.task, split, &card.classes, p, labels);
     if !report.loss.is_finite() {

@@ -8,6 +8,7 @@
 //! assert_eq!(Calibration::new(2, &p, &[0, 0, 0, 1]).ece, 0.0);
 //! ```
 
+use headstart_kernels::loss::cross_entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -43,8 +44,30 @@ pub struct Calibration {
     /// The temperature by which the logits were divided, where it is not 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The same model without that temperature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncalibrated: Option<Uncalibrated>,
     /// The [`BINS`] bins, from low to high confidence.
     pub bins: Vec<Bin>,
+}
+
+/// Metrics at temperature 1 of a model that has another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uncalibrated {
+    /// Mean categorical cross-entropy.
+    pub loss: f64,
+    /// Expected calibration error, as [`Calibration::ece`].
+    pub ece: f64,
+}
+
+impl Uncalibrated {
+    /// Compares probabilities, `[labels.len(), classes]` row-major, with the labels.
+    pub fn new(classes: usize, probabilities: &[f32], labels: &[usize]) -> Uncalibrated {
+        let numbers: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+        let total = cross_entropy(classes, probabilities, &numbers).loss;
+        let ece = Calibration::new(classes, probabilities, labels).ece;
+        Uncalibrated { loss: total / labels.len().max(1) as f64, ece }
+    }
 }
 
 impl Calibration {
@@ -74,12 +97,16 @@ impl Calibration {
             bin.accuracy /= count;
             ece += count / labels.len() as f64 * (bin.accuracy - bin.confidence).abs();
         }
-        Calibration { ece, temperature: None, bins }
+        Calibration { ece, temperature: None, uncalibrated: None, bins }
     }
 }
 
 /// The temperature at which `softmax(logits / temperature)` has the least mean cross-entropy against
 /// `labels` (Guo et al. 2017, section 4.2), within [`TEMPERATURES`].
+///
+/// Of n images, the label of each counts (n + 1) / (n + 2), and the other classes share the rest, as Platt 1999
+/// ("Probabilistic Outputs for Support Vector Machines", section 2.2) has it: else a model that predicts all of a few
+/// images correctly would be made certain of everything.
 ///
 /// The cross-entropy is convex in `1 / temperature`; the zero of its slope is found by bisection.
 ///
@@ -93,18 +120,23 @@ pub fn fit_temperature(classes: usize, logits: &[f32], labels: &[usize]) -> Resu
         let hint = "the weights are damaged or training diverged";
         return Err(Error::invalid("logits", "finite numbers", "others", hint));
     }
-    // d/db of -log softmax(b z)[label] is the expectation of z minus z[label].
+    let n = labels.len() as f64;
+    // What the label counts beyond what every class does.
+    let spread = if classes > 1 { 1.0 / (n + 2.0) / (classes - 1) as f64 } else { 0.0 };
+    let of_label = (n + 1.0) / (n + 2.0) - spread;
+    // d/db of the cross-entropy with softmax(b z) is the expectation of z under it minus that under the targets.
     let slope = |b: f64| -> f64 {
         let mut slope = 0.0;
         for (row, &label) in logits.chunks_exact(classes).zip(labels) {
             let top = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let (mut sum, mut mean) = (0.0, 0.0);
+            let (mut sum, mut mean, mut all) = (0.0, 0.0, 0.0);
             for &z in row {
                 let e = (b * (f64::from(z) - top)).exp();
                 sum += e;
                 mean += e * f64::from(z);
+                all += f64::from(z);
             }
-            slope += mean / sum - f64::from(row[label]);
+            slope += mean / sum - of_label * f64::from(row[label]) - spread * all;
         }
         slope
     };
@@ -154,7 +186,12 @@ mod tests {
     fn nothing_to_fit_on_is_an_error_and_separable_labels_stay_in_range() {
         assert!(fit_temperature(2, &[], &[]).is_err());
         assert!(fit_temperature(2, &[f32::NAN, 0.0], &[0]).is_err());
-        let least = fit_temperature(2, &[1.0, 0.0], &[0]).unwrap();
+        // All of 36 images right: as certain as 37 of 38 are, and not as the bounds allow.
+        let t = fit_temperature(2, &[30.0, 0.0].repeat(36), &[0; 36]).unwrap();
+        assert!((softmax(2, &[30.0, 0.0], t)[0] - 37.0 / 38.0).abs() <= 1e-4, "{t}");
+        let one = fit_temperature(2, &[1.0, 0.0], &[0]).unwrap();
+        assert!((one - 1.0 / 2f64.ln()).abs() <= 1e-6, "{one}");
+        let least = fit_temperature(2, &[1e-3, 0.0], &[0]).unwrap();
         assert!((least - TEMPERATURES[0]).abs() <= 1e-6, "{least}");
         let most = fit_temperature(2, &[1.0, 0.0], &[1]).unwrap();
         assert!((most - TEMPERATURES[1]).abs() <= 1e-4, "{most}");

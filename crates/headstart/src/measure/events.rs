@@ -161,10 +161,19 @@ pub enum Event {
         /// Epochs that were skipped; 0 where the phase had them all.
         skipped: usize,
     },
-    /// A phase was evaluated on images it was not trained on.
+    /// The temperature of the model's probabilities was fitted on the validation images.
+    Calibrated {
+        /// The temperature.
+        temperature: f64,
+        /// Number of images.
+        samples: usize,
+    },
+    /// The model was evaluated on images it was not trained on.
     Evaluation {
-        /// After which phase; none for a model that was not trained.
+        /// Phase of the epoch whose weights it has; none for a model that was not trained.
         phase: Option<PhaseName>,
+        /// Number of that epoch within the run.
+        epoch: Option<usize>,
         /// "test" or "validation".
         split: &'static str,
         /// Mean loss.

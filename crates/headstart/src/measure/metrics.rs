@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::measure::bootstrap::{Intervals, RESAMPLES, SEED, intervals};
 use crate::measure::calibration::Calibration;
+use crate::measure::epoch::PhaseName;
 pub use crate::measure::rank::{argmax, in_top5, top};
 use crate::task::{Metric, Task};
 
@@ -62,6 +63,40 @@ pub struct Report {
     /// Confidence intervals of loss, accuracy and top-5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence_intervals: Option<Intervals>,
+    /// Which epoch of a run the model is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped: Option<Shipped>,
+    /// How many of the images the model was trained on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<usize>,
+}
+
+/// Which epoch's weights a run ships, and what its last epoch's would have reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shipped {
+    /// The file.
+    pub file: String,
+    /// The best epoch, by its number within the run.
+    pub epoch: usize,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// Its phase.
+    pub phase: PhaseName,
+    /// The metric by which it is the best, on the validation images, or on the training images where there are none:
+    /// "val_accuracy", "val_loss", "accuracy" or "loss".
+    pub monitor: String,
+    /// The same images under the weights of the run's last epoch; none where that is the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastEpoch>,
+}
+
+/// Metrics of the weights of a run's last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastEpoch {
+    /// Mean categorical cross-entropy, not calibrated.
+    pub loss: f64,
+    /// Accuracy.
+    pub accuracy: f64,
 }
 
 /// Loss and correct predictions, summed image by image.
@@ -182,6 +217,8 @@ impl Report {
                 true => intervals(n, probabilities, labels, RESAMPLES, SEED),
                 false => None,
             },
+            shipped: None,
+            trained_on: None,
         }
     }
 }
@@ -227,10 +264,31 @@ impl Report {
     }
 }
 
+impl fmt::Display for Shipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shipped { file, epoch, epochs, phase, monitor, last } = self;
+        let phase = phase.name();
+        write!(f, "{file}: epoch {epoch} of {epochs} ({phase}), the best by {monitor}")?;
+        match last {
+            Some(LastEpoch { loss, accuracy }) => {
+                write!(f, "; the last epoch: loss {loss:.4}, accuracy {accuracy:.4}")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { split, loss, accuracy, top5, samples, .. } = self;
-        writeln!(f, "{split}: {samples} images")?;
+        write!(f, "{split}: {samples} images")?;
+        match self.trained_on.filter(|&n| n > 0) {
+            Some(n) => writeln!(f, ", {n} of which the model was trained on")?,
+            None => writeln!(f)?,
+        }
+        if let Some(shipped) = &self.shipped {
+            writeln!(f, "{shipped}")?;
+        }
         writeln!(f, "loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}")?;
         if let Some(i) = &self.confidence_intervals {
             let percent = i.level * 100.0;
@@ -241,7 +299,11 @@ impl fmt::Display for Report {
         if let Some(c) = &self.calibration {
             write!(f, "calibration error (ECE, {} bins) {:.4}", c.bins.len(), c.ece)?;
             match c.temperature {
-                Some(t) => writeln!(f, "  at temperature {t:.4}")?,
+                Some(t) => write!(f, " at temperature {t:.4}")?,
+                None => {}
+            }
+            match c.uncalibrated {
+                Some(u) => writeln!(f, "; {:.4} and loss {:.4} without it", u.ece, u.loss)?,
                 None => writeln!(f)?,
             }
         }

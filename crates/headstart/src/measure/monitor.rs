@@ -33,6 +33,12 @@ impl Monitor {
         }
     }
 
+    /// Its column of results.csv for an epoch: "val_accuracy" or "val_loss", or without "val_" where nothing is held out.
+    pub fn column(self, record: &EpochRecord) -> String {
+        let part = if record.val_loss.is_some() { "val_" } else { "" };
+        format!("{part}{}", self.name())
+    }
+
     /// The metric.
     pub fn of(self, record: &EpochRecord) -> f64 {
         match self {

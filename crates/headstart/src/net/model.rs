@@ -76,6 +76,7 @@ impl Model {
             upsample: 1,
             preprocess: recipe.preprocess,
             temperature: None,
+            trained: None,
             progress: None,
         };
         Model::new(card, 0)

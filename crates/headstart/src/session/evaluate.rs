@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
-use crate::engine::inference;
+use crate::engine::inference::{answer_node, assess};
 use crate::error::Result;
 use crate::measure::calibration::fit_temperature;
 use crate::measure::events::Event;
@@ -26,6 +26,7 @@ use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights;
 use crate::session::job::labels_for;
+pub use crate::session::known::{Given, Opened, Seen, open_for, seen};
 use crate::train::cache::{CacheSettings, Emit, Whole};
 
 /// Gets the name of a part, how many of its images are done, and how many it has; returns whether to continue.
@@ -84,19 +85,18 @@ pub fn evaluate_with(
 ) -> Result<Option<Evaluated>> {
     let (mut all, mut labels) = (Vec::new(), Vec::new());
     let mut whole = Whole::new(model, &data.name, device, batch, cache);
+    let node = answer_node(model);
     for &(name, subset) in parts {
         labels.extend(labels_for(model, data, subset)?);
-        match whole.probabilities((name, subset), emit)? {
+        match whole.values((name, subset), node, emit)? {
             Some(some) => all.extend(some),
             None => return Ok(None),
         }
     }
     let name = if let [(name, _)] = parts { *name } else { "all" };
-    let mut report = inference::report(model, name, &all, &labels)?;
-    if let Some(calibration) = &mut report.calibration {
-        calibration.temperature = model.card.temperature;
-    }
-    Ok(Some(Evaluated { report, probabilities: all, labels }))
+    let (mut report, probabilities) = assess(model, name, all, &labels)?;
+    report.trained_on = seen(model, parts, &device.compute().threads)?.map(|seen| seen.count);
+    Ok(Some(Evaluated { report, probabilities, labels }))
 }
 
 /// Fits a temperature on the validation images of `data`, and stores it in the model's card and in that of its file at

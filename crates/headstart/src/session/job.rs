@@ -229,7 +229,7 @@ pub fn build_model_with(
     let recipe = Recipe::named(&config.model)?;
     let file = open_weights(config, watch)?;
     let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
-    let of_file = file.as_ref().and_then(|f| f.card.as_ref()).map(|c| c.preprocess);
+    let of_file = file.as_ref().and_then(|f| f.card.as_ref());
     let card = ModelCard {
         task: data.task,
         version: VERSION,
@@ -239,11 +239,15 @@ pub fn build_model_with(
         width,
         interpolation,
         upsample,
-        preprocess: config.preprocess.or(of_file).unwrap_or(recipe.preprocess),
+        preprocess: config
+            .preprocess
+            .or(of_file.map(|c| c.preprocess))
+            .unwrap_or(recipe.preprocess),
         temperature: None,
+        trained: of_file.and_then(|c| c.trained.clone()),
         progress: None,
     };
-    if let Some(card) = file.as_ref().and_then(|f| f.card.as_ref())
+    if let Some(card) = of_file
         && card.architecture != recipe.name
     {
         return Err(Error::invalid(

@@ -4,6 +4,7 @@ pub mod builder;
 pub mod config;
 pub mod evaluate;
 pub mod job;
+mod known;
 pub mod range_test;
 pub mod recipe;
 pub mod run;

@@ -37,11 +37,13 @@ use std::time::Duration;
 
 use crate::data::batch::Batch;
 use crate::data::dataset::Dataset;
+use crate::data::prints::Prints;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
-use crate::measure::history::{History, PhaseName};
-use crate::measure::metrics::Report;
+use crate::measure::history::History;
+use crate::measure::metrics::{LastEpoch, Report, Shipped};
 use crate::net::model::Model;
+use crate::net::weights::model_file::Trained;
 use crate::report;
 use crate::session::config::{Precision, TrainConfig};
 use crate::session::job::{self, build_model_with, open_data_with};
@@ -102,14 +104,12 @@ pub struct Finished {
     pub config: TrainConfig,
     /// Its images.
     pub data: Dataset,
-    /// The model, as weights/last.safetensors has it.
+    /// The model of the best epoch by the monitored metric, as weights/best.safetensors has it.
     pub model: Model,
     /// All epochs.
     pub history: History,
-    /// The evaluation of the last phase; none where the data has neither test nor validation images.
+    /// The evaluation of that model; none where the data has neither test nor validation images.
     pub report: Option<Report>,
-    /// Accuracies of the phases that were evaluated here, not of those that an earlier run had done.
-    pub accuracies: Vec<(PhaseName, f64)>,
 }
 
 impl Finished {
@@ -132,9 +132,6 @@ pub struct FirstBatch {
     /// Names of the classes.
     pub classes: Vec<String>,
 }
-
-/// The report of the last phase, and accuracies of all.
-type Results = (Option<Report>, Vec<(PhaseName, f64)>);
 
 impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
@@ -254,19 +251,24 @@ impl Job {
         let device = self.device()?;
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
+        model.card.trained = Some(self.trained(&data, &device, model.card.trained.take())?);
         let settings = self.settings()?;
         let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
-        let Some((report, accuracies)) = self.train(&mut trainer, &phases, &folder, teller)? else {
+        let stopped = match self.train(&mut trainer, &phases, &folder, teller)? {
+            Some(last) => self.ship(&mut trainer, last, &folder, teller)?,
+            None => None,
+        };
+        let Some(report) = stopped else {
             let last = folder.join("weights/last.safetensors");
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
         };
         let (history, config) = (trainer.history, self.config);
-        let finished = Finished { folder, config, data, model, history, report, accuracies };
+        let finished = Finished { folder, config, data, model, history, report };
         Ok(Ended::Finished(Box::new(finished)))
     }
 
@@ -308,6 +310,20 @@ impl Job {
         Ok((model, None))
     }
 
+    /// What the model is trained on: these images and those that its weights were trained on before.
+    fn trained(&self, data: &Dataset, device: &Device, before: Option<Trained>) -> Result<Trained> {
+        let images = Prints::new(&data.train.image_hashes(&device.compute().threads)?);
+        let TrainConfig { validation_split, test_split, seed, .. } = self.config;
+        Ok(Trained {
+            data: self.config.data.clone(),
+            validation_split,
+            test_split,
+            seed,
+            images: before.map_or_else(Prints::default, |b| b.images).and(&images),
+            settings: self.config.to_toml()?,
+        })
+    }
+
     fn settings(&self) -> Result<Settings> {
         let cache = self.cache.with_memory(self.config.cache_bytes())?;
         Ok(self.config.settings(cache, self.save_every))
@@ -338,39 +354,78 @@ impl Job {
         Ok(path)
     }
 
-    /// All phases, each evaluated and drawn: the report of the last, and accuracies of all; `None` if the caller said to stop.
+    /// All phases, each evaluated and its curves drawn; the evaluation of the last one's weights, which may be left out where
+    /// they are the run's best. `None` if the caller said to stop.
     fn train(
         &self,
         trainer: &mut Trainer<'_>,
         phases: &[Phase],
         folder: &Path,
         teller: &mut Teller<'_>,
-    ) -> Result<Option<Results>> {
-        let draw = |history: &History, report: Option<&Report>| match self.pictures {
-            true => report::draw(folder, history, report),
-            false => Ok(()),
-        };
-        let (mut report, mut accuracies) = (None, Vec::new());
-        for phase in phases {
+    ) -> Result<Option<Option<Report>>> {
+        let mut report = None;
+        for (i, phase) in phases.iter().enumerate() {
             let outcome = trainer.fit(phase, &mut teller.training());
             if matches!(outcome, Ok(Outcome::DoneBefore)) {
                 continue;
             }
-            draw(&trainer.history, None)?;
+            self.draw(folder, &trainer.history, None)?;
             if outcome? == Outcome::Stopped {
                 return Ok(None);
             }
-            report = trainer.evaluate(&mut teller.training())?;
-            if let Some(report) = &report {
-                accuracies.push((phase.name, report.accuracy));
-                report::write(folder, report)?;
-                draw(&trainer.history, Some(report))?;
-            }
+            let best = trainer.history.best(self.config.monitor).map(|e| e.epoch);
+            let is_shipped = i + 1 == phases.len() && trainer.epoch().map(|e| e.epoch) == best;
+            report = match is_shipped {
+                true => None,
+                false => trainer.evaluate(&mut teller.training())?,
+            };
             if teller.stopped() {
                 return Ok(None);
             }
         }
         trainer.check_resumed()?;
-        Ok(Some((report, accuracies)))
+        Ok(Some(report))
+    }
+
+    /// Calibrates, evaluates and reports the model of the best epoch; `last` is the evaluation of the last epoch's weights,
+    /// where that is another. `None` if the caller said to stop.
+    fn ship(
+        &self,
+        trainer: &mut Trainer<'_>,
+        last: Option<Report>,
+        folder: &Path,
+        teller: &mut Teller<'_>,
+    ) -> Result<Option<Option<Report>>> {
+        if trainer.history.epochs.is_empty() {
+            return Ok(Some(None));
+        }
+        trainer.take_best()?;
+        if self.config.calibrate {
+            trainer.calibrate(&mut teller.training())?;
+        }
+        let mut report = trainer.evaluate(&mut teller.training())?;
+        if teller.stopped() {
+            return Ok(None);
+        }
+        if let (Some(report), Some(epoch)) = (&mut report, trainer.epoch()) {
+            report.shipped = Some(Shipped {
+                file: "weights/best.safetensors".into(),
+                epoch: epoch.epoch,
+                epochs: trainer.history.epochs.len(),
+                phase: epoch.phase,
+                monitor: self.config.monitor.column(epoch),
+                last: last.map(|r| LastEpoch { loss: r.loss, accuracy: r.accuracy }),
+            });
+            report::write(folder, report)?;
+            self.draw(folder, &trainer.history, Some(report))?;
+        }
+        Ok(Some(report))
+    }
+
+    fn draw(&self, folder: &Path, history: &History, report: Option<&Report>) -> Result<()> {
+        match self.pictures {
+            true => report::draw(folder, history, report),
+            false => Ok(()),
+        }
     }
 }

@@ -21,31 +21,29 @@ mod layer_decay;
 mod phase;
 mod range_test;
 mod run;
+mod shipped;
 mod solve;
 mod step;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::control::{Control, UntilStop};
-use crate::data::augment::{Augment, Augmentation, Mixing};
-use crate::data::dataset::{Dataset, Subset};
+use crate::data::augment::{Augmentation, Mixing};
+use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
-use crate::engine::inference::{executor, probabilities, read_floats, report};
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 use crate::measure::history::History;
-use crate::measure::metrics::Report;
 use crate::measure::monitor::{EarlyStopping, Monitor};
 use crate::memory;
 use crate::net::model::Model;
-use crate::train::cache::{CacheSettings, DISK, Frozen, Part};
+use crate::train::cache::{CacheSettings, DISK, Frozen};
 use crate::train::class_weight::ClassWeight;
 use crate::train::collective::{Alone, Collective};
 use crate::train::run_folder::RunFolder;
 
 use checkpoint::Resume;
-use inputs::Inputs;
 pub use phase::{Phase, Solver};
 use run::Run;
 
@@ -176,6 +174,8 @@ pub struct Trainer<'a> {
     frozen: Option<Frozen>,
     /// Phases that were started, and the epochs of those that are done.
     phases: usize,
+    /// The epoch whose weights the model has, of those in the history; 0 before the first.
+    epoch: usize,
     /// State of the earlier run, until its phase is resumed.
     resume: Option<Resume>,
     /// Fingerprint of all images, where a folder is written.
@@ -207,6 +207,7 @@ impl<'a> Trainer<'a> {
             folder: None,
             frozen: None,
             phases: 0,
+            epoch: 0,
             resume: None,
             fingerprint: String::new(),
         })
@@ -295,83 +296,6 @@ impl<'a> Trainer<'a> {
             found,
             "use the config.toml that the run started with",
         ))
-    }
-
-    /// Evaluates the model on the test images, or on the validation images where there are none;
-    /// `None` if there are neither, or the caller stopped it before the end.
-    ///
-    /// # Errors
-    /// If an image cannot be decoded, the model's predictions are not numbers, or a file cannot be written.
-    pub fn evaluate(
-        &mut self,
-        on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<Report>> {
-        let (split, subset) = match (&self.data.test, &self.data.validation) {
-            (Some(test), _) => ("test", test),
-            (None, Some(validation)) => ("validation", validation),
-            (None, None) => return Ok(None),
-        };
-        let mut told = UntilStop::default();
-        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
-        let start = Instant::now();
-        let part = if split == "test" { Part::Test } else { Part::Validation };
-        let Some(p) = self.answers(part, subset, on_event)? else { return Ok(None) };
-        let labels = subset.labels();
-        let report = report(self.model, split, &p, &labels)?;
-        let event = Event::Evaluation {
-            phase: self.history.epochs.last().map(|e| e.phase),
-            split,
-            loss: report.loss,
-            accuracy: report.accuracy,
-            top5: report.top5,
-            samples: report.samples,
-            seconds: start.elapsed().as_secs_f64(),
-        };
-        record(&mut self.folder, event, on_event)?;
-        Ok(Some(report))
-    }
-
-    /// Class probabilities of a part's images, from cached features of the last phase's frozen layers.
-    fn answers(
-        &mut self,
-        part: Part,
-        subset: &Subset,
-        on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<Vec<f32>>> {
-        let (split, total, batch) = (part.name(), subset.len(), INFERENCE_BATCH);
-        let Trainer { model, data, device, folder, frozen, .. } = self;
-        let model = &**model;
-        // The caller may have changed the weights since.
-        if let Some(f) = frozen.take() {
-            *frozen = f.still(model)?;
-        }
-        let Some(frozen) = frozen else {
-            let mut progress = |done| on_event(&Event::Evaluating { split, done, total });
-            return probabilities(model, subset, device, batch, &mut progress);
-        };
-        let mut emit = |event| record(folder, event, on_event);
-        let keeping = frozen.keeping(total);
-        if frozen.keep(model, &data.name, (part, subset), keeping, &mut emit)? == Control::Stop {
-            return Ok(None);
-        }
-        let kept = frozen.rows(part).is_some();
-        let mut tail = executor(model, device, batch, &frozen.nodes, &[model.output()])?;
-        let (order, augment) = ((0..total).collect(), Augment::default());
-        let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
-        let mut p = Vec::new();
-        let mut done = 0;
-        while done < total {
-            let count = batches.next(model, Some(&mut *frozen))?;
-            let (inputs, _) = batches.current(Some(&*frozen));
-            tail.forward(&inputs, count)?;
-            p.extend_from_slice(&read_floats(&mut *tail, 0)?);
-            done += count;
-            if on_event(&Event::Evaluating { split, done, total }) == Control::Stop {
-                return Ok(None);
-            }
-        }
-        frozen.rest();
-        Ok(Some(p))
     }
 }
 

@@ -96,6 +96,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     c.nesterov |= args.nesterov;
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
+    c.calibrate &= !args.no_calibrate;
     check_fine_tuning(args, &c)?;
     Ok(c)
 }

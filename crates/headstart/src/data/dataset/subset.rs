@@ -234,17 +234,6 @@ impl Subset {
         hashes.into_iter().collect()
     }
 
-    /// The first 128 bits of each of [`Self::image_hashes`]: the first 32 hexadecimal digits. Two images of a million
-    /// share them with a probability of 1e-27.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn image_ids(&self, threads: &Threads) -> Result<Vec<u128>> {
-        let hashes = self.image_hashes(threads)?;
-        let id = |hash: &ImageHash| hash.iter().take(16).fold(0, |id, &b| id << 8 | u128::from(b));
-        Ok(hashes.iter().map(id).collect())
-    }
-
     fn image_hash(&self, row: usize) -> Result<ImageHash> {
         let known = &self.samples.hashes[row];
         if let Some(hash) = known.get() {

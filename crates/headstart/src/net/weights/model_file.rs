@@ -11,6 +11,7 @@ use super::floats::Stored;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::data::image::Interpolation;
+use crate::data::prints::Prints;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
@@ -52,9 +53,29 @@ pub struct ModelCard {
     /// What the logits are divided by before the softmax, where it is not 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// What it was trained on; none where it was not trained by a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained: Option<Trained>,
     /// State of the training when the file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+}
+
+/// What a model was trained on, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Where the images came from, as the settings say.
+    pub data: String,
+    /// Fraction of the training images held out for validation.
+    pub validation_split: f64,
+    /// Fraction of the images split off for testing.
+    pub test_split: f64,
+    /// Seed of both splits.
+    pub seed: u32,
+    /// The images that it was trained on.
+    pub images: Prints,
+    /// All settings, as the text of config.toml.
+    pub settings: String,
 }
 
 impl ModelCard {

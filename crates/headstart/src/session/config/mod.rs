@@ -161,6 +161,8 @@ pub struct TrainConfig {
     pub validation_split: f64,
     /// Fraction of the images split off for testing.
     pub test_split: f64,
+    /// Whether the temperature of the model's probabilities is fitted on the validation images at the end.
+    pub calibrate: bool,
     /// Seed of every random choice.
     pub seed: u32,
     /// Most training images.
@@ -233,6 +235,7 @@ impl Default for TrainConfig {
             head_l2: None,
             validation_split: 0.1,
             test_split: 0.0,
+            calibrate: true,
             seed: 42,
             limit: None,
             precision: Precision::Auto,

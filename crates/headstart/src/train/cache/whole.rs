@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::data::dataset::Subset;
 use crate::engine::device::Device;
 use crate::engine::execute::Input;
-use crate::engine::inference::{self, answer_node, executor, read_floats, to_probabilities};
+use crate::engine::inference::{self, executor, read_floats};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::graph::NodeId;
@@ -123,19 +123,6 @@ impl<'a> Whole<'a> {
         };
         let control = self.visit((split, subset), false, &mut sink, emit)?;
         Ok((control == Control::Continue).then_some(all))
-    }
-
-    /// Class probabilities at the model's temperature, `[images, classes]` row-major.
-    ///
-    /// # Errors
-    /// As [`Whole::pooled`].
-    pub fn probabilities(
-        &mut self,
-        seen: Seen<'_>,
-        emit: &mut Emit<'_>,
-    ) -> Result<Option<Vec<f32>>> {
-        let answers = self.values(seen, answer_node(self.model), emit)?;
-        Ok(answers.map(|values| to_probabilities(self.model, values)))
     }
 
     /// Gives `sink` the features of every image, and the means of stages if they are wanted.

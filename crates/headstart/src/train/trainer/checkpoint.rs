@@ -104,6 +104,7 @@ impl Trainer<'_> {
             let found = format!("{} epochs in its history", self.history.epochs.len());
             return Err(Error::invalid(what, format!("{} epochs", progress.epochs), found, ""));
         }
+        self.epoch = self.history.epochs.len();
         self.resume = Some(Resume { phase: place.phase, progress, optimizer });
         Ok(())
     }

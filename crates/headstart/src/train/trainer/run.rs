@@ -290,6 +290,7 @@ impl<'t, 'a> Run<'t, 'a> {
         self.sync()?;
         self.rates.end_epoch(monitor::loss(&record));
         self.trainer.history.epochs.push(record.clone());
+        self.trainer.epoch = epoch;
         self.done += 1;
         let event = Event::Epoch(record);
         if let Some(folder) = &mut self.trainer.folder {
@@ -437,9 +438,10 @@ impl<'t, 'a> Run<'t, 'a> {
         let Trainer { history, settings, .. } = &*self.trainer;
         let epochs = history.last(self.done);
         let best = settings.early_stopping.and_then(|s| s.monitor.best(epochs)).map(|e| e.epoch);
-        if let Some(best) = best
-            && self.restore_best()?
-        {
+        let Some(best) = best else { return Ok(Control::Continue) };
+        self.trainer.epoch = best;
+        // A phase that an earlier run ended has these weights already.
+        if self.restore_best()? {
             let skipped = self.epochs - self.done;
             let event = Event::EarlyStopping { phase: self.name, best, skipped };
             let control = self.emit(event, on_event)?;

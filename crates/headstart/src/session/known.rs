@@ -1,0 +1,132 @@
+//! A model beside the images it is asked about: how they were split when it was trained, and which of them it was trained on.
+
+use headstart_kernels::threads::Threads;
+
+use super::job::open_with;
+use crate::data::dataset::{DataOptions, Dataset, Split, Subset};
+use crate::data::prints::Prints;
+use crate::error::Result;
+use crate::hub::Watch;
+use crate::net::model::Model;
+use crate::net::weights::model_file::Trained;
+
+/// How a caller wants images split; what is left out is as in the model's training.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Given {
+    /// Fraction held out for validation.
+    pub validation_split: Option<f64>,
+    /// Fraction split off for testing.
+    pub test_split: Option<f64>,
+    /// Seed of the splits.
+    pub seed: Option<u32>,
+}
+
+/// Images that a model is asked about.
+#[derive(Debug)]
+pub struct Opened {
+    /// The images.
+    pub data: Dataset,
+    /// Whether they are the data set that the model was trained on, so that its split is the default.
+    pub own: bool,
+}
+
+/// Images that the model was trained on, among those it is measured on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// How many.
+    pub count: usize,
+    /// Names of the first of them.
+    pub names: Vec<String>,
+}
+
+/// Training images that are looked up, to see whether a data set is the one that a model was trained on.
+const COMPARED: usize = 64;
+/// Names that [`Seen`] has.
+const NAMES: usize = 3;
+
+/// Opens `source` for `model`. If these are the images that it was trained on, they are split as they were then; else nothing
+/// is held out, except for validation where `validation` says so. What is `given` overrides both; `options` has the rest.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_for(
+    model: &Model,
+    source: &str,
+    given: Given,
+    validation: bool,
+    options: &DataOptions,
+    threads: &Threads,
+    watch: &mut Watch<'_>,
+) -> Result<Opened> {
+    let with = |validation_split: f64, test_split: f64, seed: u32| DataOptions {
+        validation_split: given.validation_split.unwrap_or(validation_split),
+        test_split: given.test_split.unwrap_or(test_split),
+        seed: given.seed.unwrap_or(seed),
+        ..options.clone()
+    };
+    if let Some(trained) = &model.card.trained {
+        let Trained { validation_split, test_split, seed, .. } = *trained;
+        // What cannot be split so is another data set.
+        if let Ok(data) = open_with(source, &with(validation_split, test_split, seed), watch)
+            && is_own(&data.train, &trained.images, threads)?
+        {
+            return Ok(Opened { data, own: true });
+        }
+    }
+    let usual = DataOptions::default();
+    let held_out = if validation { usual.validation_split } else { 0.0 };
+    let options = match validation {
+        true => with(held_out, 0.0, usual.seed),
+        false => DataOptions { validation_split: 0.0, ..with(0.0, 0.0, usual.seed) },
+    };
+    Ok(Opened { data: open_with(source, &options, watch)?, own: false })
+}
+
+/// Whether at least half of some images, spread over all, are among `images`.
+fn is_own(train: &Subset, images: &Prints, threads: &Threads) -> Result<bool> {
+    let step = train.len().div_ceil(COMPARED).max(1);
+    let some: Vec<usize> = (0..train.len()).step_by(step).collect();
+    let hashes = train.select(&some).image_hashes(threads)?;
+    let known = hashes.iter().filter(|hash| images.contains(hash)).count();
+    Ok(known > 0 && 2 * known >= some.len())
+}
+
+impl Opened {
+    /// The parts that `split` means, as [`Dataset::parts`], but [`Split::Auto`] is never an image the model was trained on
+    /// where others are held out: the test images, or the validation images where there are none.
+    ///
+    /// # Errors
+    /// If there are no such images.
+    pub fn parts(&self, split: Split) -> Result<Vec<(&'static str, &Subset)>> {
+        match (split, &self.data) {
+            (Split::Auto, Dataset { test: None, validation: Some(_), .. }) if self.own => {
+                self.data.parts(Split::Validation)
+            }
+            _ => self.data.parts(split),
+        }
+    }
+}
+
+/// The images of `parts` that `model` was trained on; `None` where that is not known.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn seen(
+    model: &Model,
+    parts: &[(&'static str, &Subset)],
+    threads: &Threads,
+) -> Result<Option<Seen>> {
+    let Some(trained) = &model.card.trained else { return Ok(None) };
+    let mut seen = Seen::default();
+    for (_, subset) in parts {
+        for (i, hash) in subset.image_hashes(threads)?.iter().enumerate() {
+            if trained.images.contains(hash) {
+                seen.count += 1;
+                if seen.names.len() < NAMES {
+                    seen.names.push(subset.name(i).to_string());
+                }
+            }
+        }
+    }
+    Ok(Some(seen))
+}

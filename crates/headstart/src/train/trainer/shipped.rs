@@ -1,0 +1,148 @@
+//! The model that a run ships: the weights of its best epoch, calibrated and evaluated.
+
+use std::time::Instant;
+
+use super::inputs::Inputs;
+use super::{INFERENCE_BATCH, Trainer, record};
+use crate::control::{Control, UntilStop};
+use crate::data::augment::Augment;
+use crate::data::dataset::Subset;
+use crate::engine::inference::{answer_node, assess, executor, read_floats, values};
+use crate::error::Result;
+use crate::measure::calibration::fit_temperature;
+use crate::measure::epoch::EpochRecord;
+use crate::measure::events::Event;
+use crate::measure::metrics::Report;
+use crate::net::graph::NodeId;
+use crate::net::weights::{self, Scope, model_file};
+use crate::train::cache::Part;
+
+impl Trainer<'_> {
+    /// The epoch whose weights the model has: the last one, or the best one of a phase under early stopping, or the one that
+    /// [`Trainer::take_best`] took.
+    pub fn epoch(&self) -> Option<&EpochRecord> {
+        self.history.epochs.iter().find(|e| e.epoch == self.epoch)
+    }
+
+    /// Gives the model the weights of the best epoch of all phases by the monitored metric, a fitted head's included: those
+    /// in the run folder's best.safetensors. Without a run folder or an epoch, the model stays as it is.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not of this model.
+    pub fn take_best(&mut self) -> Result<()> {
+        let Trainer { folder: Some(folder), history, settings, model, .. } = &mut *self else {
+            return Ok(());
+        };
+        let Some(best) = history.best(settings.monitor).map(|e| e.epoch) else { return Ok(()) };
+        let file = weights::read(folder.best())?;
+        model.load(&file, Scope::All)?;
+        self.epoch = best;
+        Ok(())
+    }
+
+    /// Fits the temperature of the model's probabilities on the validation images, and writes the model with it to the run
+    /// folder's best.safetensors; `None` if there are no validation images, or the caller stopped it before the end.
+    ///
+    /// # Errors
+    /// If an image cannot be decoded, the model's predictions are not numbers, or a file cannot be written.
+    pub fn calibrate(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<f64>> {
+        let Some(validation) = &self.data.validation else { return Ok(None) };
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
+        let logits = self.model.logits();
+        let Some(values) = self.outputs(logits, Part::Validation, validation, on_event)? else {
+            return Ok(None);
+        };
+        let labels = validation.labels();
+        let temperature = fit_temperature(self.model.card.classes.len(), &values, &labels)?;
+        self.model.card.temperature = Some(temperature);
+        if let Some(folder) = &self.folder {
+            model_file::write(folder.best(), &self.model.card, &self.model.parameters, &[])?;
+        }
+        let event = Event::Calibrated { temperature, samples: labels.len() };
+        record(&mut self.folder, event, on_event)?;
+        Ok(Some(temperature))
+    }
+
+    /// Evaluates the model on the test images, or on the validation images where there are none;
+    /// `None` if there are neither, or the caller stopped it before the end.
+    ///
+    /// # Errors
+    /// If an image cannot be decoded, the model's predictions are not numbers, or a file cannot be written.
+    pub fn evaluate(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Report>> {
+        let (part, subset) = match (&self.data.test, &self.data.validation) {
+            (Some(test), _) => (Part::Test, test),
+            (None, Some(validation)) => (Part::Validation, validation),
+            (None, None) => return Ok(None),
+        };
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
+        let start = Instant::now();
+        let node = answer_node(self.model);
+        let Some(values) = self.outputs(node, part, subset, on_event)? else { return Ok(None) };
+        let split = part.name();
+        let (report, _) = assess(self.model, split, values, &subset.labels())?;
+        let event = Event::Evaluation {
+            phase: self.epoch().map(|e| e.phase),
+            epoch: self.epoch().map(|e| e.epoch),
+            split,
+            loss: report.loss,
+            accuracy: report.accuracy,
+            top5: report.top5,
+            samples: report.samples,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        record(&mut self.folder, event, on_event)?;
+        Ok(Some(report))
+    }
+
+    /// Values of a node for a part's images, `[images, elements]`, from cached features of the last phase's frozen layers;
+    /// `None` if the caller stopped it.
+    fn outputs(
+        &mut self,
+        node: NodeId,
+        part: Part,
+        subset: &Subset,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Vec<f32>>> {
+        let (split, total, batch) = (part.name(), subset.len(), INFERENCE_BATCH);
+        let Trainer { model, data, device, folder, frozen, .. } = self;
+        let model = &**model;
+        // The caller may have changed the weights since.
+        if let Some(f) = frozen.take() {
+            *frozen = f.still(model)?;
+        }
+        let Some(frozen) = frozen else {
+            let mut progress = |done| on_event(&Event::Evaluating { split, done, total });
+            return values(model, subset, node, device, batch, &mut progress);
+        };
+        let mut emit = |event| record(folder, event, on_event);
+        let keeping = frozen.keeping(total);
+        if frozen.keep(model, &data.name, (part, subset), keeping, &mut emit)? == Control::Stop {
+            return Ok(None);
+        }
+        let kept = frozen.rows(part).is_some();
+        let mut tail = executor(model, device, batch, &frozen.nodes, &[node])?;
+        let (order, augment) = ((0..total).collect(), Augment::default());
+        let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
+        let (mut out, mut done) = (Vec::new(), 0);
+        while done < total {
+            let count = batches.next(model, Some(&mut *frozen))?;
+            let (inputs, _) = batches.current(Some(&*frozen));
+            tail.forward(&inputs, count)?;
+            out.extend_from_slice(&read_floats(&mut *tail, 0)?);
+            done += count;
+            if on_event(&Event::Evaluating { split, done, total }) == Control::Stop {
+                return Ok(None);
+            }
+        }
+        frozen.rest();
+        Ok(Some(out))
+    }
+}

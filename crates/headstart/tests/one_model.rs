@@ -1,0 +1,175 @@
+//! What a run reports, ships and evaluates is one model, whatever its settings.
+
+use std::path::Path;
+
+use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
+use headstart::dataset::{DataOptions, Split};
+use headstart::evaluate::{Evaluated, Given, Opened, evaluate, open_for, seen};
+use headstart::events;
+use headstart::metrics::Report;
+use headstart::run::{CacheFolder, DiskCache, Ended, Event, Finished, Job};
+use headstart::{Control, Device, Model, job};
+
+/// Tiny images of three classes, a fifth for testing and another for validation.
+fn config() -> TrainConfig {
+    TrainConfig {
+        data: "synthetic:3x150x16".into(),
+        model: "resnet20".into(),
+        weights: "cifar10".into(),
+        image_size: Some(16),
+        epochs: 3,
+        fine_tune_at: Some("conv4_block3_1_conv".into()),
+        fine_tune_epochs: 2,
+        batch_size: 16,
+        optimizer: OptimizerName::Adam,
+        learning_rate: 1e-2,
+        validation_split: 0.2,
+        test_split: 0.2,
+        precision: Precision::F32,
+        threads: 1,
+        ..TrainConfig::default()
+    }
+}
+
+fn job(config: TrainConfig, run: &Path) -> Job {
+    let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+    Job::new(config).out(run, true).cache(cache).pictures(false)
+}
+
+fn finish(job: Job) -> Finished {
+    match job.run(&mut |_| Control::Continue).unwrap() {
+        Ended::Finished(finished) => *finished,
+        Ended::Stopped { kept, .. } => panic!("stopped: {kept}"),
+    }
+}
+
+fn open(model: &Model, source: &str, given: Given, device: &Device) -> Opened {
+    let (options, threads) = (DataOptions::default(), &device.compute().threads);
+    let mut watch = |_: &headstart::hub::Event<'_>| Control::Continue;
+    open_for(model, source, given, false, &options, threads, &mut watch).unwrap()
+}
+
+/// The report that the shipped file gets when it is evaluated on the run's data, without being told how they were split.
+fn of_file(run: &Path, config: &TrainConfig) -> Report {
+    let model = Model::open(run.join("weights/best.safetensors")).unwrap();
+    let device = job::device(config.threads, config.precision).unwrap();
+    let opened = open(&model, &config.data, Given::default(), &device);
+    assert!(opened.own);
+    let parts = opened.parts(Split::Auto).unwrap();
+    let mut watch = |_: &str, _: usize, _: usize| Control::Continue;
+    let found = evaluate(&model, &opened.data, &parts, &device, 32, &mut watch).unwrap();
+    let Evaluated { report, .. } = found.unwrap();
+    assert_eq!(report.trained_on, Some(0));
+    report
+}
+
+/// Checks that the run's report is that of its file, and returns it.
+fn checked(finished: &Finished) -> Report {
+    let (run, config) = (&finished.folder, &finished.config);
+    let report = finished.report.clone().unwrap();
+    let text = std::fs::read_to_string(run.join("report.json")).unwrap();
+    assert_eq!(text, serde_json::to_string_pretty(&report).unwrap() + "\n");
+    let of_run = Report { shipped: None, trained_on: None, ..report.clone() };
+    assert_eq!(of_run, Report { trained_on: None, ..of_file(run, config) });
+    let shipped = report.shipped.as_ref().unwrap();
+    let best = finished.best_epoch().unwrap();
+    assert_eq!((shipped.epoch, shipped.epochs), (best, finished.history.epochs.len()));
+    let record = &finished.history.epochs[best - 1];
+    assert_eq!((shipped.phase, shipped.monitor.as_str()), (record.phase, "val_accuracy"));
+    assert_eq!(shipped.last.is_none(), best == finished.history.epochs.len());
+    let file = Model::open(run.join("weights/best.safetensors")).unwrap();
+    assert_eq!(file.parameters, finished.model.parameters);
+    assert_eq!(file.card.temperature, finished.model.card.temperature);
+    report
+}
+
+#[test]
+fn the_report_is_that_of_the_file_whichever_epoch_is_the_best() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str| place.path().join(name);
+    // Fine-tuning ruins the net, so that the best epoch is one of the head's.
+    let ruined = TrainConfig { fine_tune_learning_rate: 0.5, ..config() };
+    let finished = finish(job(ruined.clone(), &run("ruined")));
+    let report = checked(&finished);
+    let shipped = report.shipped.unwrap();
+    assert!(shipped.epoch <= 3 && shipped.last.unwrap().accuracy < report.accuracy, "{shipped:?}");
+    // The same with a head that L-BFGS fits.
+    let fitted = TrainConfig { head_solver: HeadSolver::Lbfgs, ..ruined };
+    let report = checked(&finish(job(fitted, &run("fitted"))));
+    assert_eq!(report.shipped.unwrap().epoch, 1);
+    // EMA weights, and a phase that ends early.
+    let ema = TrainConfig { ema: Some(0.8), ..config() };
+    checked(&finish(job(ema, &run("ema"))));
+    let early = TrainConfig { patience: Some(1), epochs: 12, learning_rate: 0.1, ..config() };
+    checked(&finish(job(early, &run("early"))));
+}
+
+#[test]
+fn a_run_that_is_resumed_ships_the_best_of_all_its_epochs() {
+    let place = tempfile::tempdir().unwrap();
+    let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
+    let config = TrainConfig { fine_tune_learning_rate: 0.5, ..config() };
+    let want = checked(&finish(job(config.clone(), &whole)));
+    // Stopped in fine-tuning, after the best epoch.
+    let mut late = |event: &Event<'_>| match event {
+        Event::Training(events::Event::Step { epoch: 4, step: 2, .. }) => Control::Stop,
+        _ => Control::Continue,
+    };
+    assert!(matches!(job(config, &parts).run(&mut late).unwrap(), Ended::Stopped { .. }));
+    for _ in 0..2 {
+        // The second time nothing is left to train.
+        let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+        let finished = finish(Job::resume(&parts).unwrap().cache(cache).pictures(false));
+        assert_eq!(checked(&finished), want);
+    }
+}
+
+#[test]
+fn probabilities_are_calibrated_unless_told_otherwise() {
+    let place = tempfile::tempdir().unwrap();
+    // Labels learned by heart, so that the net is too certain.
+    let sure = TrainConfig { epochs: 30, fine_tune_epochs: 0, ..config() };
+    let finished = finish(job(sure.clone(), &place.path().join("on")));
+    let c = checked(&finished).calibration.unwrap();
+    assert!(c.temperature.is_some_and(|t| t != 1.0) && c.uncalibrated.is_some(), "{c:?}");
+    let off = TrainConfig { calibrate: false, ..sure };
+    let finished = finish(job(off, &place.path().join("off")));
+    let report = checked(&finished);
+    let plain = report.calibration.unwrap();
+    assert_eq!((plain.temperature, plain.uncalibrated), (None, None));
+    // What the calibrated report says of the model without its temperature.
+    let without = c.uncalibrated.unwrap();
+    assert!((without.loss - report.loss).abs() <= 1e-6 * report.loss.max(1.0), "{without:?}");
+    assert!((without.ece - plain.ece).abs() <= 1e-6, "{without:?}");
+}
+
+#[test]
+fn images_that_were_trained_on_are_told_from_others() {
+    let place = tempfile::tempdir().unwrap();
+    let config = TrainConfig { fine_tune_epochs: 0, ..config() };
+    let finished = finish(job(config.clone(), &place.path().join("run")));
+    let model = Model::open(finished.folder.join("weights/best.safetensors")).unwrap();
+    let device = job::device(1, Precision::F32).unwrap();
+    let threads = &device.compute().threads;
+    let counted = |given: Given, split: Split| {
+        let opened = open(&model, &config.data, given, &device);
+        let parts = opened.parts(split).unwrap();
+        let images: usize = parts.iter().map(|(_, subset)| subset.len()).sum();
+        (seen(&model, &parts, threads).unwrap().unwrap(), images)
+    };
+    let none = Given::default();
+    assert_eq!(counted(none, Split::Test).0.count, 0);
+    assert_eq!(counted(none, Split::Validation).0.count, 0);
+    let (train, images) = counted(none, Split::Train);
+    assert_eq!((train.count, train.names.len()), (images, 3));
+    // Another split puts training images among those held out.
+    let wider = Given { validation_split: Some(0.5), ..none };
+    let (other, images) = counted(wider, Split::Validation);
+    assert!(other.count > images / 3 && other.count < images, "{other:?} of {images}");
+    // All of them: those for testing were never trained on.
+    let (all, images) = counted(none, Split::All);
+    assert!(all.count == train.count && all.count < images, "{all:?} of {images}");
+    // Other images are not split as these were.
+    let opened = open(&model, "synthetic:3x151x18", none, &device);
+    assert!(!opened.own && opened.data.validation.is_none());
+}
