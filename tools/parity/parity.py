@@ -251,8 +251,8 @@ batch size {BATCH}, in file order. The head starts from zeros. "f64" is Keras in
 
     python tools/parity/parity.py --out docs/parity.md
 
-Photos decode to Pillow's bytes, JPEG included: of 64,589 real JPEG files and 452 generated ones every
-byte is the same (`tools/jpeg/compare.py`).
+Photos decode to Pillow's bytes, JPEG included: of 64,589 real JPEG files and 452 generated ones
+every byte is the same (`tools/jpeg/compare.py`).
 
 {table}
 Under RMSprop the first step moves every weight by about 3.16 learning rates in the direction of

@@ -32,8 +32,19 @@ fn number(value: &Value) -> f64 {
 #[test]
 fn evaluate_says_how_sure_its_figures_are_and_writes_them() {
     let place = trained();
-    let line = format!("evaluate {MODEL} --data data --json");
-    let json = place.run(&format!("{line} --out figures")).ok().json();
+    // The model's own data: what it was not trained on.
+    let done = place.run(&format!("evaluate {MODEL} --data data --json")).ok();
+    assert!(done.err.contains("split as they were then") && !done.err.contains("warning"));
+    let own = done.json();
+    assert_eq!(
+        (&own["samples"], &own["trained_on"], &own["split"]),
+        (&12.into(), &0.into(), &"test".into())
+    );
+    let line = format!("evaluate {MODEL} --data data --split all --json");
+    let done = place.run(&format!("{line} --out figures")).ok();
+    assert!(done.err.contains("trained on 43 of these 60 images"), "{}", done.err);
+    let json = done.json();
+    assert_eq!(json["trained_on"], 43);
     let mut names = list(&place.path("figures"));
     names.sort();
     let expected = [
@@ -109,7 +120,11 @@ fn the_gallery_is_one_page_with_the_mistakes() {
     let place = trained();
     // Images with the label of others are mistakes.
     place.image("data/red/<i>.png", 16, [30, 30, 200], 3);
-    place.run(&format!("evaluate {MODEL} --data data --gallery g.html --gallery-size 70")).ok();
+    place
+        .run(&format!(
+            "evaluate {MODEL} --data data --split all --gallery g.html --gallery-size 70"
+        ))
+        .ok();
     let page = read(&place, "g.html");
     assert!(page.contains("&lt;i&gt;.png") && !page.contains("<i>"));
     assert!(page.contains("red predicted as blue"), "{page}");

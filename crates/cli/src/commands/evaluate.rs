@@ -5,7 +5,9 @@ use std::path::Path;
 use headstart::atomic::write_bytes;
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{DataOptions, Dataset, Subset};
-use headstart::evaluate::{Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen};
+use headstart::evaluate::{
+    Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen,
+};
 use headstart::gradcam::GradCam;
 use headstart::model::Model;
 use headstart::report::{self, Shown, choose, gallery};

@@ -77,8 +77,10 @@ fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {
     if args.json {
         output::json(&Outcomes { run_folder, best_epoch, epochs, report })?;
     } else {
-        if let Some(report) = report {
-            output::line(report)?;
+        match (report, best_epoch) {
+            (Some(report), _) => output::line(report)?,
+            (None, Some(best)) => output::line(format!("best epoch: {best} of {epochs}"))?,
+            (None, None) => {}
         }
         output::line(format!("run folder: {run_folder}"))?;
     }
