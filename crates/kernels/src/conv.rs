@@ -414,7 +414,7 @@ pub fn backward_kernel<E: Element>(
     assert_eq!(input.len(), shape.in_len(), "input length");
     assert_eq!(grad_output.len(), shape.out_len(), "output gradient length");
     assert_eq!(grad_kernel.len(), shape.kernel_len(), "kernel gradient length");
-    if winograd::suits_kernel_gradient::<E>(shape) {
+    if winograd::suits::<E>(shape) {
         winograd::kernel_gradient(compute, shape, input, grad_output, grad_kernel);
         return;
     }

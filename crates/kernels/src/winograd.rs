@@ -8,8 +8,7 @@
 //! is large, all threads take a large block through one step after the other, so that the kernel is read less often.
 //!
 //! Which convolutions run so follows from their shape without the batch, so that an image's values
-//! do not depend on the images beside it. The gradient of the kernel alone, which is a sum over the batch,
-//! looks at the batch too.
+//! do not depend on the images beside it.
 
 use crate::element::{DType, Element};
 use crate::gemm::{Finish, pointer};
@@ -51,15 +50,6 @@ pub(crate) fn suits<E: Element>(s: &ConvShape) -> bool {
         && full(s.in_channels())
         && full(s.out_channels())
         && pays
-}
-
-/// Pixels from which on the gradient of the kernel runs this way too. Direct sums of fewer terms hardly
-/// round; the transforms round the same always, up to five times as much there.
-const PIXELS: usize = 256;
-
-/// Whether the gradient of the kernel runs this way.
-pub(crate) fn suits_kernel_gradient<E: Element>(s: &ConvShape) -> bool {
-    suits::<E>(s) && s.batch() * s.height() * s.width() >= PIXELS
 }
 
 /// `output = finish(source convolved with the packed kernel)`; `shape` gives batch and map.
