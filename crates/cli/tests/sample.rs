@@ -52,8 +52,7 @@ fn train_without_arguments_does_the_whole_job() {
 
     // It says what it did, where the pictures are, and what to do next.
     for part in [
-        "trained a new head over the frozen net: test accuracy 0.",
-        "trained the net from conv",
+        "  test accuracy of the model: 0.",
         "pictures: runs/train/accuracy.png",
         "headstart predict runs/train/weights/best.safetensors",
         "headstart train --data cifar",
@@ -65,8 +64,13 @@ fn train_without_arguments_does_the_whole_job() {
     place.holds(&["runs"]);
 
     // The result is a classifier like any other.
-    let line = "evaluate runs/train/weights/last.safetensors --data sample --json";
-    assert_eq!(place.run(line).ok().json()["accuracy"], report["accuracy"]);
+    let line = "evaluate runs/train/weights/best.safetensors --data sample --json";
+    let again = place.run(line).ok().json();
+    for field in ["accuracy", "loss", "confusion_matrix", "calibration"] {
+        assert_eq!(again[field], report[field], "{field}");
+    }
+    let said = format!("test accuracy of the model: {:.4}", report["accuracy"].as_f64().unwrap());
+    assert!(done.err.contains(&said) && done.out.contains("weights/best.safetensors: epoch "));
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn defaults_depend_on_data_and_net() {
     let line = "train --weights none --limit 200 --epochs 1 --out whole";
     let done = place.run(line).ok();
     assert!(done.err.contains("everything trains"), "{}", done.err);
-    assert!(done.err.contains("trained everything: test accuracy"), "{}", done.err);
+    assert!(done.err.contains("test accuracy of the model: "), "{}", done.err);
     let line = "train --upsample 4 --limit 200 --epochs 1 --fine-tune-epochs 0 --out up";
     place.run(line).ok();
     let config = fs::read_to_string(place.path("up/config.toml")).unwrap();
