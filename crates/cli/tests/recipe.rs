@@ -31,6 +31,15 @@ fn the_flags_of_a_recipe_train_as_the_recipe_does() {
         let by_flags = config(&place, &format!("by-flags-{name}"));
         assert_eq!(by_flags, config(&place, &format!("by-name-{name}")));
         assert!(by_flags.contains("test-split = 0.2"), "{by_flags}");
+        // What is reported is what the file does, without a word about the split.
+        let run = format!("by-name-{name}");
+        let text = fs::read(place.path(&run).join("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let line = format!("evaluate {run}/weights/best.safetensors --data data --json");
+        let again = place.run(&line).ok().json();
+        for field in ["samples", "accuracy", "loss", "confusion_matrix", "calibration"] {
+            assert_eq!(again[field], report[field], "{name}: {field}");
+        }
     }
     assert!(config(&place, "by-name-quick").contains("head-solver = \"lbfgs\""));
     let article = config(&place, "by-name-article");
