@@ -333,7 +333,7 @@ impl Pass<'_> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let images: Vec<Hash> = at.iter().map(|&i| self.images[i]).collect();
         match store.add(&images, rows) {
-            Ok(()) => self.about.images += images.len(),
+            Ok(()) => self.about.images = store.len(),
             Err(error) => {
                 self.about.building = None;
                 let _ = self.about.write(store.folder());

@@ -291,8 +291,14 @@ impl Store {
         self.lock.is_some()
     }
 
-    /// Lets other processes add rows; this one only reads from now on.
+    /// Lets other processes add rows; this one only reads from now on. An entry without rows is removed.
     pub fn unlock(&mut self) {
+        if let Some(_held) = self.lock.take_if(|_| self.places.is_empty()) {
+            for file in ["rows", "about.json", "index"] {
+                let _ = fs::remove_file(self.folder.join(file));
+            }
+            let _ = fs::remove_dir(&self.folder);
+        }
         self.lock = None;
     }
 }
