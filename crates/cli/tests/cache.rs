@@ -359,6 +359,26 @@ fn a_cache_that_cannot_be_written_is_read_and_the_command_goes_on() {
     assert_eq!(place.images(), [30]);
 }
 
+/// A process that ends with the test, however the test ends.
+#[cfg(unix)]
+struct Running(std::process::Child);
+
+#[cfg(unix)]
+impl Running {
+    fn start(place: &Place, line: &str) -> Running {
+        let mut command = place.command(line);
+        Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
@@ -368,8 +388,7 @@ fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
     let plain = place.run(&format!("{line} --no-cache")).ok().out;
     let list = || place.run("cache list --json").ok();
     for _ in 0..2 {
-        let mut command = place.command(line);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = Running::start(&place, line);
         let start = Instant::now();
         // A header, and what says of one row where it is.
         let begun = |e: &PathBuf| fs::metadata(e.join("index")).is_ok_and(|f| f.len() >= 64 + 40);
@@ -377,7 +396,7 @@ fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
             assert!(start.elapsed() < Duration::from_secs(60), "nothing is written");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let stop = ["-STOP", &child.id().to_string()];
+        let stop = ["-STOP", &child.0.id().to_string()];
         assert!(std::process::Command::new("kill").args(stop).status().unwrap().success());
         let json = list().json();
         let images = json["images"].as_u64().unwrap();
@@ -387,8 +406,7 @@ fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
         let expected = format!("resnet20 avg_pool: being built, {images} of 96 images, data now");
         assert!(text.out.contains(&expected), "{}", text.out);
         place.run("cache clear").fails(1, &["1 in use by a run"]);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let json = list().json();
         assert_eq!(
             (json["images"].as_u64(), &json["building"]),
@@ -403,11 +421,9 @@ fn a_list_is_right_while_an_entry_is_built_and_after_its_builder_was_killed() {
     }
     // Killed at any time, from before there is an entry to after all is done.
     for moment in 0..12 {
-        let mut command = place.command(line);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = Running::start(&place, line);
         std::thread::sleep(Duration::from_millis(40 * moment));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         list();
     }
     assert_eq!(place.run(line).ok().out, plain);
