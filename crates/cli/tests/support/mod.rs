@@ -88,14 +88,16 @@ impl Place {
         self.command(line).output().unwrap().into()
     }
 
-    /// Writes a PNG of one colour with a pattern that depends on `seed`.
+    /// Writes a PNG of one colour with a pattern that depends on `seed`: another for each up to 500.
     pub fn image(&self, name: &str, side: u32, colour: [u8; 3], seed: u32) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), side, side);
         encoder.set_color(png::ColorType::Rgb);
+        let pattern =
+            |i: u32| i.wrapping_mul(seed * 2 + 1) % 23 + if i == 0 { seed / 23 } else { 0 };
         let pixels: Vec<u8> = (0..side * side)
-            .flat_map(|i| colour.map(|c| c.wrapping_add((i.wrapping_mul(seed * 2 + 1) % 23) as u8)))
+            .flat_map(|i| colour.map(|c| c.wrapping_add(pattern(i) as u8)))
             .collect();
         encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     }

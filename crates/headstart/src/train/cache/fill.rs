@@ -1,6 +1,7 @@
 //! One pass over the images of a subset: those whose features are on disk are read, the others go through the net and
 //! are added.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use headstart_kernels::element::Values;
@@ -269,7 +270,11 @@ impl Frozen {
         pass.about.model = model.card.architecture.clone();
         pass.about.layers = names.collect();
         pass.about.data = pass.wanted.data.to_string();
-        pass.about.building = pass.store.as_ref().map(|store| store.len() + missing.len());
+        // Images that occur more than once have one row.
+        pass.about.building = pass.store.as_ref().map(|store| {
+            let rows: HashSet<_> = missing.iter().map(|&i| pass.images[i]).collect();
+            store.len() + rows.len()
+        });
         let (before, start) = (pass.about.seconds, Instant::now());
         pass.describe(emit)?;
         let (mut described, mut rows, mut control) = (start, Vec::new(), Control::Continue);
