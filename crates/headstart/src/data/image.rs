@@ -12,6 +12,7 @@
 
 mod decode;
 mod header;
+mod jpeg;
 pub mod picture;
 mod resize;
 mod target;
@@ -26,6 +27,7 @@ use crate::guard::guarded;
 
 pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header};
+pub use jpeg::jpeg;
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::Target;
 

@@ -30,7 +30,7 @@ const GRID: &str = "#e3e5e8";
 pub fn confusion_matrix(report: &Report) -> Result<Picture> {
     let names: Vec<String> = report.classes.iter().map(|c| shorten(c, LETTERS)).collect();
     let plain: Vec<String> = names.iter().enumerate().map(|(i, name)| in_png(name, i)).collect();
-    drawn(&scene(report, &names), &scene(report, &plain))
+    drawn(&scene(report, &names), scene(report, &plain))
 }
 
 /// Positions and sizes.

@@ -4,6 +4,8 @@ pub mod builder;
 pub mod config;
 pub mod evaluate;
 pub mod job;
+pub mod next;
+pub mod page;
 pub mod range_test;
 pub mod recipe;
 pub mod run;

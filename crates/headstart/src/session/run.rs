@@ -35,6 +35,7 @@ mod told;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::control::Control;
 use crate::data::batch::Batch;
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
@@ -45,6 +46,7 @@ use crate::net::model::Model;
 use crate::report;
 use crate::session::config::{Precision, TrainConfig};
 use crate::session::job::{self, build_model_with, open_data_with};
+use crate::session::page;
 use crate::train::cache::{CacheSettings, DISK};
 use crate::train::run_folder::RunFolder;
 use crate::train::trainer::{Outcome, Phase, Settings, Trainer};
@@ -255,7 +257,7 @@ impl Job {
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
         let settings = self.settings()?;
-        let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
+        let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
@@ -265,9 +267,36 @@ impl Job {
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
         };
-        let (history, config) = (trainer.history, self.config);
+        let history = trainer.history;
+        self.write_page(&folder, &history, &data, &device)?;
+        let config = self.config;
         let finished = Finished { folder, config, data, model, history, report, accuracies };
         Ok(Ended::Finished(Box::new(finished)))
+    }
+
+    /// Writes report.html, which is about weights/best.safetensors.
+    fn write_page(
+        &self,
+        folder: &Path,
+        history: &History,
+        data: &Dataset,
+        device: &Device,
+    ) -> Result<()> {
+        if !self.pictures {
+            return Ok(());
+        }
+        let model = Model::open(folder.join("weights/best.safetensors"))?;
+        let evaluated = page::evaluated(&model, data, device, &mut |_, _, _| Control::Continue)?;
+        let shown = page::Shown {
+            folder,
+            config: &self.config,
+            history,
+            model: &model,
+            epoch: history.best(self.config.monitor).map(|e| e.epoch),
+            report: evaluated.as_ref().map(|e| &e.report),
+            images: evaluated.as_ref().map(|e| (data, e)),
+        };
+        page::write(&shown, device).map(drop)
     }
 
     /// Starts threads and kernels, and writes their element type into the settings.
