@@ -20,7 +20,7 @@ const QUALITY: u8 = 85;
 /// What the pictures mean, once for all of them.
 pub(super) fn legend() -> String {
     let mut out = String::from(
-        "<p class=\"soft\">Beside each image: where the net saw the predicted and where it saw the true class \
+        "<p class=\"soft\">Beside each image: where the net saw the predicted and where it saw the true class, or the second of a correct prediction \
          (Grad-CAM, last layer before the pooling). Lines are at",
     );
     for (i, level) in LEVELS.iter().enumerate() {
@@ -36,14 +36,23 @@ pub(super) fn legend() -> String {
     out
 }
 
-/// Every section with its images. `heading` is the tag of titles, such as `h3`.
+/// Every section with its images. `heading` is the tag of titles, such as `h3`. Sections of which every image was shown before
+/// are left out unless `again`.
 ///
 /// # Errors
 /// If an image cannot be encoded.
-pub(super) fn sections(hard: &HardImages, classes: &[String], heading: &str) -> Result<String> {
+pub(super) fn sections(
+    hard: &HardImages,
+    classes: &[String],
+    heading: &str,
+    again: bool,
+) -> Result<String> {
     let mut out = String::new();
     let mut shown = vec![false; hard.images.len()];
     for section in &hard.sections {
+        if !again && section.images.iter().all(|&i| shown[i]) {
+            continue;
+        }
         let title = escape(&section.title);
         let _ =
             writeln!(out, "<{heading} dir=\"auto\">{title}</{heading}>\n<div class=\"grid wide\">");
@@ -65,7 +74,7 @@ fn figure(
     again: bool,
 ) -> Result<()> {
     let right = image.predicted == image.label;
-    let (name, label) = (&image.name, image.label);
+    let name = &image.name;
     let source = if again { None } else { Some(file(&image.image)?) };
     out.push_str("<figure><div class=\"trio\">");
     let (class, kind) = (&classes[image.predicted], if right { "good" } else { "bad" });
@@ -95,9 +104,8 @@ fn figure(
     let maps = image.maps.as_ref();
     let what = if right { "predicted, true" } else { "predicted" };
     of_class(what, kind, image.predicted, maps.map(|m| &m[0]));
-    if !right {
-        of_class("true", "good", label, maps.map(|m| &m[1]));
-    }
+    let (what, kind) = if right { ("second", "") } else { ("true", "good") };
+    of_class(what, kind, image.other, maps.map(|m| &m[1]));
     let _ = writeln!(out, "</div><figcaption>{}</figcaption></figure>", path(name));
     Ok(())
 }

@@ -16,8 +16,12 @@ use crate::measure::history::History;
 
 pub(super) const TRAIN: &str = "#1f77b4";
 pub(super) const VALIDATION: &str = "#ff7f0e";
+/// Letters of a line of the legend.
+const LETTERS: usize = 56;
 /// The head fitted with L-BFGS.
 const FITTED: &str = "#2ca02c";
+/// Fonts of an SVG: that of the PNG, or one as wide.
+pub(super) const FONTS: &str = "DejaVu Sans, Verdana, sans-serif";
 /// Of a training metric that is not like the validation's; those of a PNG are half as long, with round ends.
 pub(super) const DASHES: &str = "12 10";
 
@@ -43,6 +47,7 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
     let first = epochs.first().map_or(1, |e| e.epoch);
     let (left, right) = (first as f64 - 0.5, last.max(first) as f64 + 0.5);
     let mut plots: Vec<Plot> = Vec::new();
+    let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     let unlike = notes.unlike(figure);
     let validation = |e: &EpochRecord| figure.validation(e);
     for (name, color, of, dashed) in [
@@ -62,6 +67,8 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
         if points.is_empty() {
             continue;
         }
+        lowest = points.iter().map(|p| p.1).fold(lowest, f64::min);
+        highest = points.iter().map(|p| p.1).fold(highest, f64::max);
         let line = LinePlot::new().with_data(points.clone()).with_color(color);
         let style = if dashed { LineStyle::Custom(DASHES.into()) } else { LineStyle::Solid };
         plots.push(line.with_stroke_width(2.0).with_line_style(style).with_legend(name).into());
@@ -79,16 +86,20 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
         .with_title(format!("{title} by epoch"))
         .with_x_label("epoch")
         .with_y_label(title)
-        .with_width(640.0)
-        .with_height(440.0)
+        .with_width(480.0)
+        .with_height(370.0)
         .with_x_axis_min(left)
         .with_x_axis_max(right)
         .with_x_tick_step(((right - left) / 10.0).ceil())
         .with_x_tick_format(TickFormat::Integer)
         .with_legend_position(LegendPosition::OutsideBottomColumns)
-        .with_legend_box(false);
+        .with_legend_box(false)
+        .with_legend_wrap(LETTERS);
     if figure == Figure::Loss {
         layout = layout.with_y_axis_min(0.0);
+    } else if epochs.windows(2).any(|e| e[0].phase != e[1].phase) {
+        // Room for the name of the phase above the curves.
+        layout = layout.with_y_axis_max(highest + 0.1 * (highest - lowest).max(0.05));
     }
     let changes = epochs.windows(2).filter(|e| e[0].phase != e[1].phase);
     for (number, first) in changes.map(|e| e[1]).enumerate() {
@@ -114,6 +125,8 @@ fn train_name(unlike: &[&str]) -> String {
 }
 
 pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
+    let layout =
+        layout.with_font_family(FONTS).with_title_size(16).with_label_size(13).with_tick_size(12);
     let scene = render_multiple(plots, layout);
     let svg = SvgBackend::default().render_scene(&scene);
     Ok(Picture { png: raster(scene)?, svg })

@@ -54,13 +54,16 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
         .with_title(format!("reliability (ECE {:.4}{at})", calibration.ece))
         .with_x_label("confidence")
         .with_y_label("accuracy, fraction of images")
-        .with_width(640.0)
-        .with_height(460.0)
+        .with_width(480.0)
+        .with_height(420.0)
         .with_x_axis_min(0.0)
-        .with_x_axis_max(1.0)
+        .with_x_axis_max(1.03)
+        .with_x_tick_step(0.2)
         .with_y_axis_min(0.0)
-        .with_y_axis_max(1.0)
-        .with_legend_position(LegendPosition::OutsideRightTop);
+        .with_y_axis_max(1.05)
+        .with_y_tick_step(0.2)
+        .with_legend_position(LegendPosition::OutsideBottomColumns)
+        .with_legend_box(false);
     picture(plots, layout)
 }
 

@@ -69,6 +69,7 @@ impl RunPage<'_> {
         if let Some(report) = self.report {
             tiles(&mut body, report);
         }
+        self.contents(&mut body);
         body.push_str("<section id=\"run\"><h2>The run</h2>\n");
         facts(&mut body, self.facts);
         body.push_str("</section>\n");
@@ -83,6 +84,26 @@ impl RunPage<'_> {
         }
         body.push_str(SCRIPT);
         Ok(page(&format!("{}: report", self.title), self.title, &body))
+    }
+
+    /// Links to the sections that the page has.
+    fn contents(&self, body: &mut String) {
+        let report = self.report;
+        let has_images = self.hard.is_some_and(|hard| !hard.sections.is_empty());
+        body.push_str("<nav class=\"contents\" aria-label=\"On this page\">\n");
+        for (id, name, there) in [
+            ("next", "What to do next", !self.next.is_empty()),
+            ("classes", "By class", report.is_some()),
+            ("confusion", "Confusion matrix", report.is_some()),
+            ("curves", "Training", !self.history.epochs.is_empty()),
+            ("calibration", "Calibration", report.is_some_and(|r| r.calibration.is_some())),
+            ("images", "Images", report.is_some() && has_images),
+        ] {
+            if there {
+                let _ = writeln!(body, "<a href=\"#{id}\">{name}</a>");
+            }
+        }
+        body.push_str("</nav>\n");
     }
 
     fn next(&self, body: &mut String) {
@@ -139,7 +160,7 @@ impl RunPage<'_> {
         let Some(hard) = self.hard.filter(|hard| !hard.sections.is_empty()) else { return Ok(()) };
         body.push_str("<section id=\"images\"><h2>Images</h2>\n");
         body.push_str(&legend());
-        body.push_str(&sections(hard, &report.classes, "h3")?);
+        body.push_str(&sections(hard, &report.classes, "h3", false)?);
         body.push_str("</section>\n");
         Ok(())
     }
@@ -158,9 +179,10 @@ fn calibration(body: &mut String, report: &Report) -> Result<()> {
     );
     let _ = writeln!(
         body,
-        "<section id=\"calibration\"><h2>Calibration</h2>\n\
-         <p>Confidence and accuracy differ by {percent:.1} percentage points on average (expected calibration error, \
-         ECE {:.4}{temperature}).</p>\n<div class=\"charts\"><div class=\"chart-box\">{picture}</div></div></section>",
+        "<section id=\"calibration\"><h2>Calibration</h2>\n<div class=\"charts\"><div class=\"chart-box\">{picture}</div>\n\
+         <p class=\"soft\">Confidence and accuracy differ by {percent:.1} percentage points on average (expected calibration \
+         error, ECE {:.4}{temperature}). On the diagonal, a probability is what it says; below it, the model is too sure. \
+         The bars are the fraction of images at each confidence.</p></div></section>",
         calibration.ece
     );
     Ok(())

@@ -225,7 +225,7 @@ fn facts(
     let best = folder.join("weights/best.safetensors");
     fact("model file", best.display().to_string());
     let flags = shell_words(&config.flags()?);
-    fact("settings that differ from the default", flags);
+    fact("settings other than the default", flags);
     Ok(facts)
 }
 

@@ -24,7 +24,7 @@ use crate::data::image::picture::thumbnail;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::measure::metrics::Report;
-use crate::measure::rank::argmax;
+use crate::measure::rank::{argmax, top};
 use crate::net::model::Model;
 use crate::study::gradcam::{GradCam, Heat, enter};
 
@@ -120,9 +120,11 @@ pub struct HardImage {
     pub label: usize,
     /// The most probable class.
     pub predicted: usize,
+    /// The class that it is compared with: the true one of a mistake, else the second most probable.
+    pub other: usize,
     /// Probabilities of all classes.
     pub probabilities: Vec<f32>,
-    /// Where the net looked for the predicted and for the true class; none for nets that Grad-CAM does not know.
+    /// Where the net looked for the predicted and for the other class; none for nets that Grad-CAM does not know.
     pub maps: Option<[Heat; 2]>,
 }
 
@@ -199,9 +201,13 @@ fn one(
     };
     let Ok(own) = subset.image(at) else { return Ok(None) };
     let predicted = argmax(p);
+    let other = match predicted == label {
+        true => top(p, 2).last().copied().unwrap_or(label),
+        false => label,
+    };
     let maps = match cam {
         Some(cam) => {
-            let heats = cam.heats(&enter(model, &own)?, &[Some(predicted), Some(label)])?;
+            let heats = cam.heats(&enter(model, &own)?, &[Some(predicted), Some(other)])?;
             <[Heat; 2]>::try_from(heats).ok()
         }
         None => None,
@@ -211,7 +217,8 @@ fn one(
         false => own.into_owned(),
     };
     let name = format!("{split}/{}", subset.name(at));
-    Ok(Some(HardImage { name, image, label, predicted, probabilities: p.to_vec(), maps }))
+    let probabilities = p.to_vec();
+    Ok(Some(HardImage { name, image, label, predicted, other, probabilities, maps }))
 }
 
 #[cfg(test)]
@@ -281,8 +288,8 @@ mod tests {
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
         for image in &found.images {
             assert_eq!(image.predicted, (image.label + 1) % 3);
-            let [of_predicted, of_label] = image.maps.as_ref().unwrap();
-            assert_eq!((of_predicted.class, of_label.class), (image.predicted, image.label));
+            let [of_predicted, of_other] = image.maps.as_ref().unwrap();
+            assert_eq!((of_predicted.class, of_other.class), (image.predicted, image.label));
         }
         assert!(hard(&p[3..], &labels).is_err() && hard(&p, &labels[1..]).is_err());
     }

@@ -40,7 +40,6 @@ pub(super) fn tiles(out: &mut String, report: &Report) {
     if let Some(calibration) = &report.calibration {
         list.push((four(calibration.ece), "calibration error (ECE)".into(), String::new()));
     }
-    list.push((grouped(report.samples), format!("{} images", report.split), String::new()));
     out.push_str("<div class=\"tiles figures\">\n");
     for (value, name, below) in list {
         let (name, below) = (escape(&name), escape(&below));
@@ -51,7 +50,7 @@ pub(super) fn tiles(out: &mut String, report: &Report) {
 
 /// What is known of the run.
 pub(super) fn facts(out: &mut String, facts: &[(String, String)]) {
-    out.push_str("<div class=\"scroll\"><table class=\"facts\"><tbody>\n");
+    out.push_str("<div class=\"scroll\"><table class=\"files facts\"><tbody>\n");
     for (name, value) in facts {
         let (name, value) = (escape(name), escape(value));
         let _ =
@@ -63,7 +62,7 @@ pub(super) fn facts(out: &mut String, facts: &[(String, String)]) {
 /// Precision, recall, F1 and support of each class, and their averages.
 pub(super) fn by_class(out: &mut String, report: &Report) {
     out.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics by class\"><table class=\"numbers\">\
+        "<div class=\"scroll tall\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics by class\"><table class=\"numbers whole\">\
          <thead><tr><th scope=\"col\">class</th><th scope=\"col\">precision</th><th scope=\"col\">recall</th>\
          <th scope=\"col\">F1</th><th scope=\"col\">support</th></tr></thead>\n<tbody>\n",
     );
@@ -102,7 +101,7 @@ pub(super) fn confusions(out: &mut String, report: &Report) {
     }
     out.push_str(
         "<div class=\"scroll\"><table class=\"numbers\"><caption>Confused most often</caption><thead><tr>\
-         <th scope=\"col\">true</th><th scope=\"col\">predicted as</th><th scope=\"col\">images</th>\
+         <th scope=\"col\">true</th><th scope=\"col\" class=\"text\">predicted as</th><th scope=\"col\">images</th>\
          <th scope=\"col\">% of the true class</th></tr></thead><tbody>\n",
     );
     for (count, label, answer) in pairs.into_iter().take(PAIRS) {

@@ -38,6 +38,7 @@ fn hard(side: usize) -> HardImages {
         image: Rgb8::new(side, side, vec![90; side * side * 3]).unwrap(),
         label: 0,
         predicted: 1,
+        other: 0,
         probabilities: vec![0.25, 0.75],
         maps: Some([heat(1), heat(0)]),
     };
