@@ -17,6 +17,7 @@ mod explained;
 mod figure;
 mod figures;
 mod gallery;
+mod legend;
 mod lr_curve;
 mod names;
 mod neighbours;

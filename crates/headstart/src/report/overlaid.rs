@@ -1,10 +1,11 @@
 //! Curves of several runs in one picture.
 
-use kuva::plot::{LegendPosition, LinePlot, LineStyle, ScatterPlot};
+use kuva::plot::{LinePlot, LineStyle, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 
 use super::figure::Figure;
+use super::legend::Entry;
 use super::names::shorten;
 use super::notes::CurveNotes;
 use super::plots::{DASHES, Picture, picture};
@@ -38,7 +39,8 @@ pub struct Curves<'a> {
 pub fn overlaid(runs: &[Curves<'_>], figure: Figure) -> Result<Picture> {
     let last = runs.iter().flat_map(|r| &r.history.epochs).map(|e| e.epoch).max().unwrap_or(1);
     let (left, right) = (0.5, last as f64 + 0.5);
-    let (mut plots, mut dashed): (Vec<Plot>, bool) = (Vec::new(), false);
+    let (mut plots, mut legend): (Vec<Plot>, Vec<Entry>) = Default::default();
+    let mut dashed = false;
     for (i, Curves { name, history, notes }) in runs.iter().enumerate() {
         let color = COLORS[i % COLORS.len()];
         let (fitted, epochs) = notes.split(history);
@@ -65,15 +67,8 @@ pub fn overlaid(runs: &[Curves<'_>], figure: Figure) -> Result<Picture> {
         if !thick.is_empty() {
             lines.push(line(thick.clone(), 3.0));
         }
-        let named = lines.len().saturating_sub(1);
-        for (k, line) in lines.into_iter().enumerate() {
-            let named = k == named;
-            plots.push(if named {
-                line.with_legend(shorten(name, LETTERS)).into()
-            } else {
-                line.into()
-            });
-        }
+        legend.push(Entry { text: shorten(name, LETTERS), color, stroke: 3.0, dashed: false });
+        plots.extend(lines.into_iter().map(Plot::from));
         // One epoch is no line.
         if let [_] = thick[..] {
             plots.push(ScatterPlot::new().with_data(thick).with_color(color).with_size(5.0).into());
@@ -87,17 +82,15 @@ pub fn overlaid(runs: &[Curves<'_>], figure: Figure) -> Result<Picture> {
         .with_x_label("epoch")
         .with_y_label(title)
         .with_width(720.0)
-        .with_height(460.0)
+        .with_height(420.0)
         .with_x_axis_min(left)
         .with_x_axis_max(right)
         .with_x_tick_step((last as f64 / 10.0).ceil())
-        .with_x_tick_format(TickFormat::Integer)
-        .with_legend_position(LegendPosition::OutsideBottomColumns)
-        .with_legend_box(false);
+        .with_x_tick_format(TickFormat::Integer);
     if figure == Figure::Loss {
         layout = layout.with_y_axis_min(0.0);
     }
-    picture(plots, layout)
+    picture(plots, layout, &legend)
 }
 
 #[cfg(test)]

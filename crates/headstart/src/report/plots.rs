@@ -2,22 +2,21 @@
 
 use kuva::backend::svg::SvgBackend;
 use kuva::plot::annotations::ReferenceLine;
-use kuva::plot::{LegendPosition, LinePlot, LineStyle, ScatterPlot};
+use kuva::plot::{LinePlot, LineStyle, ScatterPlot};
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use kuva::render::render::{Scene, render_multiple};
 
 use super::figure::Figure;
+use super::legend::{self, Entry};
 use super::notes::CurveNotes;
 use super::raster::raster;
 use crate::error::Result;
-use crate::measure::epoch::EpochRecord;
+use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::history::History;
 
 pub(super) const TRAIN: &str = "#1f77b4";
 pub(super) const VALIDATION: &str = "#ff7f0e";
-/// Letters of a line of the legend.
-const LETTERS: usize = 56;
 /// The head fitted with L-BFGS.
 const FITTED: &str = "#2ca02c";
 /// Fonts of an SVG: that of the PNG, or one as wide.
@@ -46,7 +45,7 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
     let last = history.epochs.last().map_or(1, |e| e.epoch);
     let first = epochs.first().map_or(1, |e| e.epoch);
     let (left, right) = (first as f64 - 0.5, last.max(first) as f64 + 0.5);
-    let mut plots: Vec<Plot> = Vec::new();
+    let (mut plots, mut legend): (Vec<Plot>, Vec<Entry>) = Default::default();
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     let unlike = notes.unlike(figure);
     let validation = |e: &EpochRecord| figure.validation(e);
@@ -71,7 +70,8 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
         highest = points.iter().map(|p| p.1).fold(highest, f64::max);
         let line = LinePlot::new().with_data(points.clone()).with_color(color);
         let style = if dashed { LineStyle::Custom(DASHES.into()) } else { LineStyle::Solid };
-        plots.push(line.with_stroke_width(2.0).with_line_style(style).with_legend(name).into());
+        plots.push(line.with_stroke_width(2.0).with_line_style(style).into());
+        legend.push(Entry { text: name, color, stroke: 2.0, dashed });
         plots.push(ScatterPlot::new().with_data(points).with_color(color).with_size(4.0).into());
     }
     if let Some(head) = fitted {
@@ -79,38 +79,40 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
             Some(value) => ("validation, head fitted with L-BFGS", value),
             None => ("train, head fitted with L-BFGS", figure.training(head)),
         };
+        (lowest, highest) = (lowest.min(value), highest.max(value));
         let line = LinePlot::new().with_data([(left, value), (right, value)]).with_color(FITTED);
-        plots.push(line.with_stroke_width(2.0).with_legend(name).into());
+        plots.push(line.with_stroke_width(2.0).into());
+        legend.push(Entry { text: name.to_string(), color: FITTED, stroke: 2.0, dashed: false });
     }
     let mut layout = Layout::auto_from_plots(&plots)
         .with_title(format!("{title} by epoch"))
         .with_x_label("epoch")
         .with_y_label(title)
         .with_width(480.0)
-        .with_height(370.0)
+        .with_height(330.0)
         .with_x_axis_min(left)
         .with_x_axis_max(right)
         .with_x_tick_step(((right - left) / 10.0).ceil())
-        .with_x_tick_format(TickFormat::Integer)
-        .with_legend_position(LegendPosition::OutsideBottomColumns)
-        .with_legend_box(false)
-        .with_legend_wrap(LETTERS);
+        .with_x_tick_format(TickFormat::Integer);
     if figure == Figure::Loss {
         layout = layout.with_y_axis_min(0.0);
+        if highest > 0.0 {
+            layout = layout.with_y_axis_max(1.08 * highest);
+        }
     } else if epochs.windows(2).any(|e| e[0].phase != e[1].phase) {
         // Room for the name of the phase above the curves.
         layout = layout.with_y_axis_max(highest + 0.1 * (highest - lowest).max(0.05));
     }
     let changes = epochs.windows(2).filter(|e| e[0].phase != e[1].phase);
-    for (number, first) in changes.map(|e| e[1]).enumerate() {
+    for first in changes.map(|e| e[1]) {
         let line = ReferenceLine::vertical(first.epoch as f64 - 0.5).with_color("#555555");
-        let label = match number {
-            0 => "fine-tuning".to_string(),
-            _ => first.phase.name(),
+        let label = match first.phase {
+            PhaseName::FineTune => "fine-tuning".to_string(),
+            phase => phase.name(),
         };
         layout = layout.with_reference_line(line.with_label(label));
     }
-    picture(plots, layout)
+    picture(plots, layout, &legend)
 }
 
 /// A metric of an epoch.
@@ -124,10 +126,11 @@ fn train_name(unlike: &[&str]) -> String {
     }
 }
 
-pub(super) fn picture(plots: Vec<Plot>, layout: Layout) -> Result<Picture> {
+pub(super) fn picture(plots: Vec<Plot>, layout: Layout, legend: &[Entry]) -> Result<Picture> {
     let layout =
         layout.with_font_family(FONTS).with_title_size(16).with_label_size(13).with_tick_size(12);
-    let scene = render_multiple(plots, layout);
+    let mut scene = render_multiple(plots, layout);
+    legend::add(&mut scene, legend);
     let svg = SvgBackend::default().render_scene(&scene);
     Ok(Picture { png: raster(scene)?, svg })
 }
@@ -141,7 +144,6 @@ pub(super) fn drawn(svg: &Scene, png: Scene) -> Result<Picture> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::epoch::PhaseName;
 
     fn record(epoch: usize, phase: PhaseName, value: f64) -> EpochRecord {
         EpochRecord {
