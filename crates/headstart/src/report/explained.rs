@@ -3,7 +3,7 @@
 use kuva::render::color::Color;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
-use super::names::{in_png, shorten};
+use super::names::{in_png, shorten, width as text_width};
 use super::raster::{SCALE, pixels};
 use crate::data::image::picture::png;
 use crate::data::image::{Interpolation, Rgb8, resize};
@@ -43,15 +43,9 @@ pub fn explained(image: &Rgb8<'_>, heat: &Heat, classes: &[String]) -> Result<Ve
     let mut scene = Scene::new(wide as f64, (HEAD + height.max(120) + MARGIN) as f64);
     scene.background_color = Some("#ffffff".into());
     heading(&mut scene, heat, &name);
-    let seen = if heat.is_empty() {
-        "no part supports it".to_string()
-    } else {
-        format!("lines: {}", levels())
-    };
-    for (i, caption) in ["image", &seen, "map"].into_iter().enumerate() {
-        let letters = (width / 6).max(8);
+    for (i, caption) in captions(heat, width).into_iter().enumerate() {
         let x = (MARGIN + i * step) as f64;
-        scene.add(text(x, HEAD as f64 - 8.0, &shorten(caption, letters), 11, SOFT));
+        scene.add(text(x, HEAD as f64 - 8.0, &caption, 11, SOFT));
     }
     scale(&mut scene, (MARGIN + step * 3) as f64, height.max(120) as f64);
     let mut picture = pixels(scene)?;
@@ -86,8 +80,21 @@ fn heading(scene: &mut Scene, heat: &Heat, name: &dyn Fn(usize) -> String) {
     }
 }
 
-fn levels() -> String {
-    LEVELS.map(|level| format!("{:.0}", level * 100.0)).join(", ") + "%"
+/// What stands above the panels, which are `width` units wide: all of it where it fits.
+fn captions(heat: &Heat, width: usize) -> [String; 3] {
+    let levels = LEVELS.map(|level| format!("{:.0}", level * 100.0)).join(", ");
+    let lines = match heat.is_empty() {
+        true => "no part supports it".to_string(),
+        false => format!("lines at {levels}%"),
+    };
+    let whole = ["image".to_string(), lines, "map, % of its greatest value".to_string()];
+    let short = ["image", if heat.is_empty() { "nothing" } else { "lines" }, "map"];
+    let mut both = whole.into_iter().zip(short);
+    std::array::from_fn(|_| match both.next() {
+        Some((whole, _)) if text_width(&whole, 11.0) <= width as f64 => whole,
+        Some((_, short)) => short.to_string(),
+        None => String::new(),
+    })
 }
 
 /// The colour bar: what part of the map's greatest value each colour means.

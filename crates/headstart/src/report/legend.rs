@@ -27,7 +27,7 @@ pub(super) fn add(scene: &mut Scene, entries: &[Entry]) {
     if entries.is_empty() {
         return;
     }
-    let (wide, mut x, mut y) = (scene.width - LEFT, LEFT, scene.height + SIZE as f64);
+    let (wide, mut x, mut y) = (scene.width - LEFT, LEFT, scene.height + f64::from(SIZE) + 4.0);
     for entry in entries {
         let lines = broken(&entry.text, wide - LEFT - MARK);
         let longest = lines.iter().map(|l| width(l, f64::from(SIZE))).fold(0.0, f64::max);
