@@ -227,16 +227,22 @@ fn size(value: i32) -> u8 {
 
 /// Y, Cb and Cr of 8 x 8 pixels, less 128, by JFIF's formulas; the last row and column go on beyond the edge.
 fn samples(image: &Rgb8<'_>, top: usize, left: usize) -> [[f32; 64]; 3] {
-    let mut out = [[0.0; 64]; 3];
-    for i in 0..64 {
+    let pixel = |i: usize| {
         let (y, x) = ((top + i / 8).min(image.height - 1), (left + i % 8).min(image.width - 1));
         let at = (y * image.width + x) * 3;
-        let [r, g, b] = [0, 1, 2].map(|c| f32::from(image.pixels[at + c]));
-        out[0][i] = 0.299 * r + 0.587 * g + 0.114 * b - 128.0;
-        out[1][i] = -0.168_735_9 * r - 0.331_264_1 * g + 0.5 * b;
-        out[2][i] = 0.5 * r - 0.418_687_6 * g - 0.081_312_4 * b;
-    }
-    out
+        [0, 1, 2].map(|c| f32::from(image.pixels[at + c]))
+    };
+    let channel = |[r, g, b]: [f32; 3], less: f32| {
+        std::array::from_fn(|i| {
+            let own = pixel(i);
+            r * own[0] + g * own[1] + b * own[2] - less
+        })
+    };
+    [
+        channel([0.299, 0.587, 0.114], 128.0),
+        channel([-0.168_735_9, -0.331_264_1, 0.5], 0.0),
+        channel([0.5, -0.418_687_6, -0.081_312_4], 0.0),
+    ]
 }
 
 /// `cosines[u][x]`: the orthonormal discrete cosine transform of 8 samples.
