@@ -16,14 +16,14 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 hs() { "$headstart" "$@" >>log.txt 2>&1 || { tail -5 log.txt >&2; exit 1; }; }
 
-# shot PAGE PICTURE WIDTH HEIGHT: the top of a page.
+# shot PAGE PICTURE WIDTH HEIGHT [FOLDER]: the top of a page, in docs/img/photos or another folder.
 shot() {
     for browser in chromium chromium-browser google-chrome; do
         if command -v "$browser" >/dev/null; then
             # The profile is a folder of its own, so that a browser in use is left alone.
             "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$work/profile" \
                 --window-size="$3,$4" --screenshot="$work/$2" "file://$work/$1" >/dev/null 2>&1
-            python3 "$repository/tools/pictures/palette.py" "$2" "$images/photos/$2"
+            python3 "$repository/tools/pictures/palette.py" "$2" "${5:-$images/photos}/$2"
             return
         fi
     done
@@ -32,8 +32,9 @@ shot() {
 
 mkdir -p "$images/photos"
 # README.md and docs/training.md: what `headstart train` leaves.
-hs train --out digits
-cp digits/accuracy.png digits/confusion_matrix.png "$images"
+hs train --out runs/train
+shot runs/train/report.html report.png 1280 1450 "$images"
+cp runs/train/accuracy.png runs/train/confusion_matrix.png "$images"
 hs train --augment resized-crop:0.6,rotate:15,jitter,erase:0.3 --mixup 0.3 --show-batch "$images/batch.png"
 
 # docs/your-own-photos.md, in its order.

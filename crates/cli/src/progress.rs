@@ -16,6 +16,8 @@ pub struct Progress {
     terminal: bool,
     /// Epochs of all phases, shown beside an epoch's number.
     pub epochs: usize,
+    /// Whether the top-5 accuracy says anything of these classes.
+    pub top5: bool,
     last_line: Instant,
 }
 
@@ -26,7 +28,7 @@ impl Progress {
     /// For a command that trains `epochs` epochs, or none.
     pub fn new(epochs: usize) -> Progress {
         let terminal = std::io::stderr().is_terminal();
-        Progress { bar: None, terminal, epochs, last_line: Instant::now() }
+        Progress { bar: None, terminal, epochs, top5: true, last_line: Instant::now() }
     }
 
     /// Shows one event; `Stop` after Ctrl-C.
@@ -120,11 +122,12 @@ impl Progress {
                     grouped(*samples)
                 );
             }
-            Event::Evaluation { epoch, split, loss, accuracy, samples, seconds, .. } => {
+            Event::Evaluation { epoch, split, loss, accuracy, top5, samples, seconds, .. } => {
                 self.clear();
                 let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
+                let top5 = if self.top5 { format!("  top-5 {top5:.4}") } else { String::new() };
                 eprintln!(
-                    "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}  ({} images in {seconds:.1} s)",
+                    "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} images in {seconds:.1} s)",
                     grouped(*samples)
                 );
             }

@@ -2,6 +2,7 @@
 
 use headstart::dataset::Dataset;
 use headstart::inference::Control;
+use headstart::metrics::has_top5;
 use headstart::model::Model;
 use headstart::run::{Event, Weights};
 use headstart::{DType, inspect};
@@ -25,11 +26,14 @@ impl Show {
     pub fn show(&mut self, event: &Event<'_>) -> Control {
         match event {
             Event::Download(event) => return self.download.show(event),
-            Event::Data(data) => describe_data(data),
+            Event::Data(data) => {
+                describe_data(data);
+                self.progress.top5 = has_top5(data.classes.len());
+            }
             Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
             Event::Begins { folder, epochs } => {
                 eprintln!("run folder: {}", folder.display());
-                self.progress = Progress::new(*epochs);
+                self.progress.epochs = *epochs;
                 interrupt::watch();
             }
             Event::Training(event) => return self.progress.show(event),

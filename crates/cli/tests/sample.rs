@@ -23,6 +23,7 @@ fn train_without_arguments_does_the_whole_job() {
             "config.toml",
             "confusion_matrix.csv",
             "events.jsonl",
+            "report.html",
             "report.json",
             "report.txt",
             "results.csv",

@@ -13,7 +13,7 @@ use headstart::config::TrainConfig;
 use headstart::events::Event;
 use headstart::monitor::{EarlyStopping, Monitor};
 use headstart::parameters::Parameters;
-use headstart::report::{Figure, overlaid, redraw};
+use headstart::report::{CurveNotes, Curves, Figure, curves, overlaid, redraw};
 use headstart::run_folder::RunFolder;
 use headstart::trainer::Outcome;
 use headstart::weights::model_file::{Place, Progress};
@@ -266,12 +266,18 @@ fn a_run_whose_tables_are_damaged_is_drawn_compared_or_refused() {
             match compare::read(&run) {
                 Err(_) => refused += 1,
                 Ok(summary) if name == "results.csv" => {
-                    let histories = [("bad", &summary.history), ("good", &good.history)];
-                    overlaid(&histories, Figure::Loss).unwrap();
+                    let notes = CurveNotes::read(&run);
+                    let runs = [("bad", &summary.history), ("good", &good.history)];
+                    let runs = runs.map(|(name, history)| Curves { name, history, notes: &notes });
+                    overlaid(&runs, Figure::Loss).unwrap();
                     redraw(&run).unwrap();
                     drawn += 1;
                 }
-                Ok(summary) => drop(compare::compare(vec![summary, good.clone()])),
+                Ok(summary) => {
+                    drop(compare::compare(vec![summary, good.clone()]));
+                    // Settings of which nothing is known say nothing about curves.
+                    curves(&good.history, Figure::Loss, &CurveNotes::read(&run)).unwrap();
+                }
             }
         }
         fs::write(&path, whole).unwrap();

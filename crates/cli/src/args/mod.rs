@@ -22,7 +22,7 @@ pub use generate::{Completions, Man};
 pub use help::command;
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
-pub use train::{LrFind, Plot, Recipe, Train};
+pub use train::{LrFind, Plot, Recipe, Report, Train};
 pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
 
 /// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.
@@ -63,6 +63,8 @@ pub enum Command {
     Bench(Bench),
     /// Check this machine: what headstart uses of it, and what would change that
     Doctor(Doctor),
+    /// Write a run's page, report.html, and draw its pictures again, from its folder and its images
+    Report(Report),
     /// Draw a run's curves and confusion matrix again
     Plot(Plot),
     /// List, download and inspect weights

@@ -377,3 +377,16 @@ pub struct Plot {
     /// Run folder
     pub run: PathBuf,
 }
+
+/// Which run to report on.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Run folder
+    pub run: PathBuf,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
+    pub threads: usize,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = Prec::Auto)]
+    pub precision: Prec,
+}

@@ -185,7 +185,7 @@ pub struct ExplainImage {
     pub model: String,
     /// Image file
     pub image: PathBuf,
-    /// Picture to write: the image with a heat map of the class
+    /// Picture to write: the image, where the net saw the class, and the scale
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
     /// Class to show [default: the predicted class]

@@ -3,7 +3,8 @@
 use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::compare::{Comparison, RunSummary, compare, read};
-use headstart::report::{Figure, overlaid};
+use headstart::metrics::has_top5;
+use headstart::report::{CurveNotes, Curves, Figure, overlaid};
 
 use crate::args::Compare;
 use crate::failure::Failure;
@@ -15,7 +16,10 @@ pub fn run(args: &Compare) -> Result<(), Failure> {
     let comparison = compare(runs?);
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let list: Vec<_> = comparison.runs.iter().map(|r| (r.run.as_str(), &r.history)).collect();
+        let notes: Vec<_> = args.runs.iter().map(|run| CurveNotes::read(run)).collect();
+        let runs = comparison.runs.iter().zip(&notes);
+        let curves = runs.map(|(r, notes)| Curves { name: &r.run, history: &r.history, notes });
+        let list: Vec<_> = curves.collect();
         for (name, figure) in [("accuracy", Figure::Accuracy), ("loss", Figure::Loss)] {
             let picture = overlaid(&list, figure)?;
             write_bytes(folder.join(format!("{name}.svg")), picture.svg.as_bytes())?;
@@ -50,7 +54,9 @@ fn table(c: &Comparison) -> String {
     row("last loss", &|r| r.last.as_ref().map(|e| four(e.loss)));
     row("reported on", &|r| r.report.as_ref().map(|f| f.split.clone()));
     row("reported accuracy", &|r| r.report.as_ref().map(|f| four(f.accuracy)));
-    row("reported top-5", &|r| r.report.as_ref().map(|f| four(f.top5)));
+    if c.runs.iter().filter_map(|r| r.report.as_ref()).any(|f| has_top5(f.classes)) {
+        row("reported top-5", &|r| r.report.as_ref().map(|f| four(f.top5)));
+    }
     row("reported loss", &|r| r.report.as_ref().map(|f| four(f.loss)));
     for d in &c.differences {
         let values = d.values.iter().map(|v| v.clone().unwrap_or_else(|| "-".into()));

@@ -8,9 +8,9 @@ use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
     Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen,
 };
-use headstart::gradcam::GradCam;
+use headstart::hard::{Bounds, hard_images};
 use headstart::model::Model;
-use headstart::report::{self, Shown, choose, gallery};
+use headstart::report;
 use headstart::source::is_file;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
@@ -65,14 +65,9 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         report::draw(folder, &Default::default(), Some(&report))?;
     }
     if let Some(path) = &args.gallery {
-        let sections = choose(&report, &p, &labels, args.gallery_size);
-        let mut cam = GradCam::new(&model, &device)?;
-        let get = |i: usize| {
-            let (split, subset, at) = locate(&list, i);
-            let name = format!("{split}/{}", subset.name(at));
-            Ok(Shown { name, image: subset.image(at)?, label: labels[i] })
-        };
-        let page = gallery(&model, &mut cam, &report, &sections, &get)?;
+        let bounds = Bounds { worst: args.gallery_size, pairs: 8, of_pair: 6, unsure: 0 };
+        let hard = hard_images(&model, &device, &list, &report, &p, &labels, &bounds)?;
+        let page = report::gallery(&model.card.architecture, &report, &hard)?;
         write_bytes(path, page.as_bytes())?;
         eprintln!("gallery: {}", path.display());
     }
@@ -121,18 +116,6 @@ fn warn(
         );
     }
     Ok(())
-}
-
-/// The part of the data that contains image `i` of all, and its position there.
-fn locate<'a>(list: &[(&'static str, &'a Subset)], i: usize) -> (&'static str, &'a Subset, usize) {
-    let mut at = i;
-    for &(split, subset) in list {
-        if at < subset.len() {
-            return (split, subset, at);
-        }
-        at -= subset.len();
-    }
-    unreachable!("positions come from these parts")
 }
 
 /// Fits a temperature on the validation images.

@@ -2,18 +2,16 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::gradcam::{GradCam, enlarged, enter, overlay, png};
+use headstart::gradcam::{GradCam, enter};
 use headstart::image;
 use headstart::nearest::did_you_mean;
+use headstart::report::explained;
 use serde::Serialize;
 
 use super::{device, open_model};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
-
-/// The least number of pixels of the picture's longer side.
-const LEAST: usize = 224;
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -41,7 +39,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let image = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let heat = GradCam::new(&model, &device)?.heat(&enter(&model, &image)?, class)?;
-    write_bytes(&args.out, &png(&overlay(&enlarged(&image, LEAST)?, &heat))?)?;
+    write_bytes(&args.out, &explained(&image, &heat, classes)?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
     let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
     if args.json {

@@ -19,6 +19,7 @@ mod plot;
 mod predict;
 mod probe;
 mod recipe;
+mod report;
 mod similar;
 mod summary;
 mod train;
@@ -51,6 +52,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Data(args) => data::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Weights(args) => hub::weights(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Export(args) => export::run(&args),

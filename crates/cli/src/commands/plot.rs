@@ -9,7 +9,7 @@ use crate::output;
 /// Draws a run's pictures from its files.
 pub fn run(args: &Plot) -> Result<(), Failure> {
     redraw(&args.run)?;
-    for name in ["accuracy", "loss", "confusion_matrix"] {
+    for name in ["accuracy", "loss", "confusion_matrix", "reliability"] {
         let path = args.run.join(format!("{name}.png"));
         if path.exists() {
             output::line(path.display())?;

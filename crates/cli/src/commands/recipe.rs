@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headstart::config::TrainConfig;
+use headstart::config::{TrainConfig, shell_words};
 use headstart::recipe::{self, Chosen, Facts, Opened, Recipe, RecipeName, duration};
 use serde::Serialize;
 
@@ -38,13 +38,13 @@ pub fn run(args: &args::Recipe) -> Result<(), Failure> {
         "{} for {} on {images} images of {} classes{within}:",
         recipe.name, recipe.config.model, facts.classes
     ))?;
-    output::line(format!("\nheadstart train {}\n", words(&flags)))?;
+    output::line(format!("\nheadstart train {}\n", shell_words(&flags)))?;
     explain(&recipe, &mut |line| Ok(output::line(line)?))
 }
 
 /// Prints on stderr what a recipe chose.
 pub fn announce(recipe: &Recipe) -> Result<(), Failure> {
-    eprintln!("recipe {}: {}", recipe.name, words(&recipe.config.flags()?));
+    eprintln!("recipe {}: {}", recipe.name, shell_words(&recipe.config.flags()?));
     let mut say = |line: String| {
         eprintln!("{line}");
         Ok(())
@@ -60,16 +60,6 @@ fn explain(
         say(format!("  {flags}: {why}"))?;
     }
     say(format!("estimated: {}", duration(recipe.seconds)))
-}
-
-/// Flags, quoted for a shell.
-fn words(flags: &[String]) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
-    let word = |flag: &String| match flag.chars().all(plain) && !flag.is_empty() {
-        true => flag.clone(),
-        false => format!("'{}'", flag.replace('\'', "'\\''")),
-    };
-    flags.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Chooses by a recipe.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headstart::cache::DISK;
 use headstart::metrics::Report;
+use headstart::page::PAGE;
 use headstart::run::{DiskCache, Ended, Finished, Job};
 use serde::Serialize;
 
@@ -83,6 +84,7 @@ fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {
             (None, None) => {}
         }
         output::line(format!("run folder: {run_folder}"))?;
+        output::line(format!("page: {}", finished.folder.join(PAGE).display()))?;
     }
     guide::print(finished);
     Ok(())

@@ -13,6 +13,7 @@
 mod decode;
 mod header;
 mod jpeg;
+mod jpeg_writer;
 pub mod picture;
 mod resize;
 mod target;
@@ -27,6 +28,7 @@ use crate::guard::guarded;
 
 pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header};
+pub use jpeg_writer::jpeg;
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::Target;
 

@@ -38,6 +38,69 @@ pub struct ClassReport {
     pub support: usize,
 }
 
+/// Precision, recall and F1, averaged over classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Average {
+    /// Precision.
+    pub precision: f64,
+    /// Recall.
+    pub recall: f64,
+    /// F1.
+    pub f1: f64,
+}
+
+/// Averages over the classes that are the label of an image or were predicted, as scikit-learn's
+/// `classification_report` has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Averages {
+    /// Every class counts the same.
+    pub macro_average: Average,
+    /// Every class counts by its support.
+    pub weighted_average: Average,
+}
+
+impl Averages {
+    /// The averages of `per_class`, where classes that never occur have support, precision and recall 0; zeros
+    /// without any images.
+    pub fn of(per_class: &[ClassReport], confusion_matrix: &[Vec<usize>]) -> Averages {
+        let predicted = |i: usize| confusion_matrix.iter().any(|row| row[i] > 0);
+        let occurs = |&i: &usize| per_class[i].support > 0 || predicted(i);
+        let present: Vec<&ClassReport> =
+            (0..per_class.len()).filter(occurs).map(|i| &per_class[i]).collect();
+        let images: usize = present.iter().map(|c| c.support).sum();
+        let mean = |of: fn(&ClassReport) -> f64| {
+            let sum: f64 = present.iter().map(|c| of(c)).sum();
+            let weighted: f64 = present.iter().map(|c| of(c) * c.support as f64).sum();
+            (sum / present.len().max(1) as f64, weighted / images.max(1) as f64)
+        };
+        let (precision, recall, f1) = (mean(|c| c.precision), mean(|c| c.recall), mean(|c| c.f1));
+        Averages {
+            macro_average: Average { precision: precision.0, recall: recall.0, f1: f1.0 },
+            weighted_average: Average { precision: precision.1, recall: recall.1, f1: f1.1 },
+        }
+    }
+}
+
+/// What a classifier that always predicts the largest class of the images scores on them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The class with the most images; the first among equals.
+    pub class: String,
+    /// Its fraction of the images.
+    pub accuracy: f64,
+}
+
+impl Baseline {
+    /// The baseline of `per_class`; `None` without images.
+    pub fn of(per_class: &[ClassReport]) -> Option<Baseline> {
+        let images: usize = per_class.iter().map(|c| c.support).sum();
+        // Of equals, `max_by_key` takes the last.
+        let largest = per_class.iter().rev().max_by_key(|c| c.support)?;
+        let accuracy = share(largest.support, images);
+        (images > 0).then(|| Baseline { class: largest.class.clone(), accuracy })
+    }
+}
+
 /// The evaluation of a model on labelled images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -55,6 +118,12 @@ pub struct Report {
     pub classes: Vec<String>,
     /// Metrics by class.
     pub per_class: Vec<ClassReport>,
+    /// Their averages; computed where a report of an earlier version is read.
+    #[serde(default)]
+    pub averages: Averages,
+    /// The accuracy without looking at the images: always the largest class. `None` without images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// Number of images by true class (row) and predicted class (column).
     pub confusion_matrix: Vec<Vec<usize>>,
     /// Calibration of the probabilities.
@@ -193,15 +262,17 @@ impl Report {
         }
         let samples = labels.len();
         let correct: usize = (0..n).map(|i| confusion[i][i]).sum();
-        let per_class = (0..n).map(|i| {
-            let support = confusion[i].iter().sum();
-            let given = confusion.iter().map(|row| row[i]).sum();
-            let (precision, recall) =
-                (share(confusion[i][i], given), share(confusion[i][i], support));
-            let sum = precision + recall;
-            let f1 = if sum == 0.0 { 0.0 } else { 2.0 * precision * recall / sum };
-            ClassReport { class: classes[i].clone(), precision, recall, f1, support }
-        });
+        let per_class: Vec<ClassReport> = (0..n)
+            .map(|i| {
+                let support = confusion[i].iter().sum();
+                let given = confusion.iter().map(|row| row[i]).sum();
+                let (precision, recall) =
+                    (share(confusion[i][i], given), share(confusion[i][i], support));
+                let sum = precision + recall;
+                let f1 = if sum == 0.0 { 0.0 } else { 2.0 * precision * recall / sum };
+                ClassReport { class: classes[i].clone(), precision, recall, f1, support }
+            })
+            .collect();
         Report {
             split: split.to_string(),
             loss: if samples == 0 { 0.0 } else { loss / samples as f64 },
@@ -209,7 +280,9 @@ impl Report {
             top5: share(in_five, samples),
             samples,
             classes: classes.to_vec(),
-            per_class: per_class.collect(),
+            averages: Averages::of(&per_class, &confusion),
+            baseline: Baseline::of(&per_class),
+            per_class,
             confusion_matrix: confusion,
             calibration: (samples > 0 && has(Metric::Calibration))
                 .then(|| Calibration::new(n, probabilities, labels)),
@@ -231,12 +304,19 @@ impl Report {
     pub fn read(path: impl AsRef<Path>) -> Result<Report> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let report: Report = serde_json::from_slice(&bytes)
+        let mut report: Report = serde_json::from_slice(&bytes)
             .map_err(|e| Error::format(path, "a report of headstart's", e.to_string(), ""))?;
-        match report.contradiction() {
-            None => Ok(report),
-            Some((expected, found)) => Err(Error::format(path, expected, found, "")),
+        if let Some((expected, found)) = report.contradiction() {
+            return Err(Error::format(path, expected, found, ""));
         }
+        report.averages = Averages::of(&report.per_class, &report.confusion_matrix);
+        report.baseline = Baseline::of(&report.per_class);
+        Ok(report)
+    }
+
+    /// Whether the top-5 accuracy says anything: with five classes or fewer it is 1 whatever the model predicts.
+    pub fn has_top5(&self) -> bool {
+        has_top5(self.classes.len())
     }
 
     /// What is expected and found instead, where parts do not fit each other.
@@ -257,7 +337,16 @@ impl Report {
             let expected = format!("counts of {} images", self.samples);
             return Some((expected, "another sum".to_string()));
         }
+        let rows = self.per_class.iter().zip(&self.confusion_matrix);
+        if let Some((class, _)) =
+            rows.into_iter().find(|(c, row)| c.support != row.iter().sum::<usize>())
+        {
+            let expected = format!("as many images of {} as its row has", class.class);
+            return Some((expected, class.support.to_string()));
+        }
         let shares = bins.flat_map(|b| [b.lower, b.upper, b.confidence, b.accuracy]);
+        let shares =
+            shares.chain(self.per_class.iter().flat_map(|c| [c.precision, c.recall, c.f1]));
         let mut shares = shares.chain([self.accuracy, self.top5]);
         let wrong = shares.find(|share| !(-1e-6..=1.0 + 1e-6).contains(share));
         wrong.map(|value| ("values from 0 to 1".to_string(), value.to_string()))
@@ -278,9 +367,22 @@ impl fmt::Display for Shipped {
     }
 }
 
+/// Whether the top-5 accuracy over that many classes says anything.
+pub fn has_top5(classes: usize) -> bool {
+    classes > 5
+}
+
+/// One line of the metrics of all images.
+fn metrics(loss: &str, accuracy: &str, top5: Option<&str>) -> String {
+    let top5 = top5.map_or(String::new(), |top5| format!("  top-5 {top5}"));
+    format!("loss {loss}  accuracy {accuracy}{top5}")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { split, loss, accuracy, top5, samples, .. } = self;
+        let four = |value: &f64| format!("{value:.4}");
+        let shown = |text: &String| self.has_top5().then(|| text.clone());
         write!(f, "{split}: {samples} images")?;
         match self.trained_on.filter(|&n| n > 0) {
             Some(n) => writeln!(f, ", {n} of which the model was trained on")?,
@@ -289,34 +391,44 @@ impl fmt::Display for Report {
         if let Some(shipped) = &self.shipped {
             writeln!(f, "{shipped}")?;
         }
-        writeln!(f, "loss {loss:.4}  accuracy {accuracy:.4}  top-5 {top5:.4}")?;
+        let top5 = shown(&four(top5));
+        writeln!(f, "{}", metrics(&four(loss), &four(accuracy), top5.as_deref()))?;
         if let Some(i) = &self.confidence_intervals {
             let percent = i.level * 100.0;
             let bounds = |[low, high]: [f64; 2]| format!("{low:.4} to {high:.4}");
-            let (loss, accuracy, top5) = (bounds(i.loss), bounds(i.accuracy), bounds(i.top5));
-            writeln!(f, "{percent:.0}% intervals: loss {loss}  accuracy {accuracy}  top-5 {top5}")?;
+            let top5 = shown(&bounds(i.top5));
+            let text = metrics(&bounds(i.loss), &bounds(i.accuracy), top5.as_deref());
+            writeln!(f, "{percent:.0}% intervals: {text}")?;
+        }
+        if let Some(Baseline { class, accuracy }) = &self.baseline {
+            writeln!(f, "majority-class baseline: accuracy {accuracy:.4} (always {class})")?;
         }
         if let Some(c) = &self.calibration {
             write!(f, "calibration error (ECE, {} bins) {:.4}", c.bins.len(), c.ece)?;
-            match c.temperature {
-                Some(t) => write!(f, " at temperature {t:.4}")?,
-                None => {}
+            if let Some(t) = c.temperature {
+                write!(f, " at temperature {t:.4}")?;
             }
             match c.uncalibrated {
                 Some(u) => writeln!(f, "; {:.4} and loss {:.4} without it", u.ece, u.loss)?,
                 None => writeln!(f)?,
             }
         }
-        let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
+        let averages = [
+            ("macro average", &self.averages.macro_average),
+            ("weighted average", &self.averages.weighted_average),
+        ];
+        let names = self.classes.iter().map(String::as_str).chain(averages.iter().map(|a| a.0));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
         writeln!(f, "\n{:width$}  precision  recall      f1  support", "class")?;
+        let mut row = |name: &str, a: Average, support: usize| {
+            let Average { precision, recall, f1 } = a;
+            writeln!(f, "{name:width$}  {precision:9.4}  {recall:6.4}  {f1:6.4}  {support:7}")
+        };
         for c in &self.per_class {
-            writeln!(
-                f,
-                "{:width$}  {:9.4}  {:6.4}  {:6.4}  {:7}",
-                c.class, c.precision, c.recall, c.f1, c.support
-            )?;
+            let (precision, recall, f1) = (c.precision, c.recall, c.f1);
+            row(&c.class, Average { precision, recall, f1 }, c.support)?;
         }
-        Ok(())
+        averages.iter().try_for_each(|(name, average)| row(name, **average, *samples))
     }
 }
 
@@ -337,6 +449,59 @@ mod tests {
         assert_eq!((a.precision, a.recall, a.f1, a.support), (1.0 / 3.0, 1.0, 0.5, 1));
         let c = &r.per_class[2];
         assert_eq!((c.precision, c.recall, c.f1, c.support), (0.0, 0.0, 0.0, 1));
+    }
+
+    /// scikit-learn 1.9.1:
+    ///
+    /// ```python
+    /// from sklearn.metrics import classification_report
+    /// classification_report([0, 1, 1, 2, 2, 2], [0, 0, 1, 2, 4, 1], output_dict=True, zero_division=0)
+    /// ```
+    #[test]
+    fn averages_are_those_of_scikit_learn() {
+        let classes = ["a", "b", "c", "d", "e"].map(String::from);
+        let labels = [0, 1, 1, 2, 2, 2];
+        let mut p = vec![0.0; labels.len() * 5];
+        [0, 0, 1, 2, 4, 1].iter().enumerate().for_each(|(i, &answer)| p[i * 5 + answer] = 1.0);
+        let r = Report::new("test", &classes, &p, &labels);
+        let Averages { macro_average: m, weighted_average: w } = r.averages;
+        let expected = [0.5, 11.0 / 24.0, 5.0 / 12.0, 0.75, 0.5, 19.0 / 36.0];
+        let found = [m.precision, m.recall, m.f1, w.precision, w.recall, w.f1];
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12;
+        assert!(expected.iter().zip(&found).all(near), "{found:?}");
+        let baseline = Baseline { class: "c".into(), accuracy: 0.5 };
+        assert_eq!(r.baseline, Some(baseline));
+        assert_eq!(Report::new("test", &classes, &[], &[]).baseline, None);
+    }
+
+    #[test]
+    fn top_five_is_shown_where_it_says_something() {
+        let text = |n: usize| {
+            let classes: Vec<String> = (0..n).map(|i| format!("no. {i}")).collect();
+            let p = vec![1.0 / n as f32; n];
+            Report::new("test", &classes, &p, &[0]).to_string()
+        };
+        assert!(text(6).contains("top-5 1.0000") && !text(5).contains("top-5"));
+        for part in
+            ["macro average", "weighted average", "baseline: accuracy 1.0000 (always no. 0)"]
+        {
+            assert!(text(2).contains(part), "{}", text(2));
+        }
+    }
+
+    #[test]
+    fn reports_of_earlier_versions_are_read() {
+        let classes = ["a", "b"].map(String::from);
+        let report = Report::new("test", &classes, &[0.9, 0.1, 0.4, 0.6, 0.7, 0.3], &[0, 1, 1]);
+        let mut json = serde_json::to_value(&report).unwrap();
+        let old = json.as_object_mut().unwrap();
+        assert!(old.remove("averages").is_some() && old.remove("baseline").is_some());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = Report::read(&path).unwrap();
+        assert_eq!((read.averages, &read.baseline), (report.averages, &report.baseline));
+        assert_eq!(read.to_string(), report.to_string());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kuva::render::color::Color;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
 use super::names::{in_png, shorten, width};
-use super::plots::{Picture, drawn};
+use super::plots::{FONTS, Picture, drawn};
 use crate::error::Result;
 use crate::measure::metrics::Report;
 use crate::numbers::grouped;
@@ -30,7 +30,7 @@ const GRID: &str = "#e3e5e8";
 pub fn confusion_matrix(report: &Report) -> Result<Picture> {
     let names: Vec<String> = report.classes.iter().map(|c| shorten(c, LETTERS)).collect();
     let plain: Vec<String> = names.iter().enumerate().map(|(i, name)| in_png(name, i)).collect();
-    drawn(&scene(report, &names), &scene(report, &plain))
+    drawn(&scene(report, &names), scene(report, &plain))
 }
 
 /// Positions and sizes.
@@ -66,6 +66,7 @@ fn scene(report: &Report, names: &[String]) -> Scene {
     let wide = place.left + place.side + BAR.iter().sum::<f64>() + MARGIN;
     let high = HEAD + place.side.max(150.0) + below + 26.0 + MARGIN;
     let mut scene = Scene::new(wide, high);
+    scene.font_family = Some(FONTS.to_string());
     cells(&mut scene, report, &place);
     let text =
         |x: f64, y: f64, content: &str, size: u32, anchor: TextAnchor, rotate: Option<f64>| {

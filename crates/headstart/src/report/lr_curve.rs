@@ -29,7 +29,7 @@ pub fn lr_curve(curve: &LrCurve) -> Result<Picture> {
         let line = ReferenceLine::vertical(f64::from(rate)).with_color("#555555");
         layout = layout.with_reference_line(line.with_label(format!("suggested: {rate:.1e}")));
     }
-    picture(plots, layout)
+    picture(plots, layout, &[])
 }
 
 /// The points up to where the loss leaves the picture for good, the last of them on its edge.

@@ -13,26 +13,37 @@
 mod confusion;
 mod contact_sheet;
 mod data_check;
+mod explained;
+mod figure;
+mod figures;
 mod gallery;
+mod legend;
 mod lr_curve;
 mod names;
 mod neighbours;
+mod notes;
 mod overlaid;
 pub(crate) mod page;
 mod plots;
+mod raster;
 mod reliability;
+mod run_page;
 
 use std::path::Path;
 
 pub use confusion::confusion_matrix;
 pub use contact_sheet::{SHEET_IMAGES, contact_sheet};
 pub use data_check::html as data_check;
-pub use gallery::{Section, Shown, choose, gallery};
+pub use explained::explained;
+pub use figure::Figure;
+pub use gallery::gallery;
 pub use lr_curve::lr_curve;
 pub use neighbours::{Captioned, neighbours};
-pub use overlaid::overlaid;
-pub use plots::{Figure, Picture, curves};
+pub use notes::CurveNotes;
+pub use overlaid::{Curves, overlaid};
+pub use plots::{Picture, curves};
 pub use reliability::reliability;
+pub use run_page::RunPage;
 
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
@@ -40,7 +51,8 @@ use crate::measure::history::History;
 use crate::measure::metrics::Report;
 
 /// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} and
-/// reliability.{png,svg} of a report, into a run's folder.
+/// reliability.{png,svg} of a report, into a run's folder. Its config.toml, if there is one, says in what training metrics
+/// are not like validation metrics.
 ///
 /// # Errors
 /// If a picture cannot be drawn or written.
@@ -48,8 +60,10 @@ pub fn draw(folder: impl AsRef<Path>, history: &History, report: Option<&Report>
     let folder = folder.as_ref();
     let mut pictures = Vec::new();
     if !history.epochs.is_empty() {
-        pictures.push(("accuracy", curves(history, plots::Figure::Accuracy)?));
-        pictures.push(("loss", curves(history, plots::Figure::Loss)?));
+        let notes = CurveNotes::read(folder);
+        for figure in [Figure::Accuracy, Figure::Loss] {
+            pictures.push((figure.name(), curves(history, figure, &notes)?));
+        }
     }
     if let Some(report) = report {
         pictures.push(("confusion_matrix", confusion_matrix(report)?));

@@ -3,10 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::plots::Picture;
 use crate::data::image::Rgb8;
 use crate::data::image::picture::{png, thumbnail};
 use crate::error::Result;
 
+/// Bytes of an SVG that is taken even where the PNG is smaller.
+const LARGE: usize = 100_000;
 const STYLE: &str = include_str!("page.css");
 
 /// A page of `body`, which is HTML; `title` and `heading` are text.
@@ -53,6 +56,24 @@ pub(crate) fn path(text: &str) -> String {
 pub(crate) fn image(png: &[u8], alt: &str) -> String {
     let data = STANDARD.encode(png);
     format!("<img alt=\"{}\" src=\"data:image/png;base64,{data}\">", escape(alt))
+}
+
+/// A picture, `inner`, that is shown over the whole page while its box is checked: no script is needed.
+pub(crate) fn zoom(inner: &str) -> String {
+    format!(
+        "<label class=\"zoom\"><input type=\"checkbox\" aria-label=\"show large\">{inner}</label>"
+    )
+}
+
+/// A chart as a tag that is shown large on demand: the SVG, or the PNG where that is smaller.
+pub(crate) fn chart(picture: &Picture, alt: &str) -> String {
+    let (kind, bytes) = match picture.svg.len() > picture.png.len().max(LARGE) {
+        true => ("png", &picture.png[..]),
+        false => ("svg+xml", picture.svg.as_bytes()),
+    };
+    let data = STANDARD.encode(bytes);
+    let alt = escape(alt);
+    zoom(&format!("<img class=\"chart\" alt=\"{alt}\" src=\"data:image/{kind};base64,{data}\">"))
 }
 
 /// `picture` as a tag, made to fit a square of `side` pixels. Those of at most half of it stay as they

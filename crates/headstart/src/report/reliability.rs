@@ -1,9 +1,10 @@
 //! Accuracy against confidence, as PNG and SVG.
 
-use kuva::plot::{LegendPosition, LinePlot, LineStyle, ScatterPlot};
+use kuva::plot::{LinePlot, LineStyle, ScatterPlot};
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 
+use super::legend::Entry;
 use super::plots::{Picture, TRAIN, VALIDATION, picture};
 use crate::error::Result;
 use crate::measure::calibration::Calibration;
@@ -44,9 +45,9 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
     let share = LinePlot::new().with_data(shares).with_color(VALIDATION).with_fill();
     let line = LinePlot::new().with_data(on_line).with_color(TRAIN);
     let plots: Vec<Plot> = vec![
-        share.with_fill_opacity(0.25).with_legend("fraction of images").into(),
-        diagonal.with_line_style(dashes).with_legend("calibrated").into(),
-        line.with_stroke_width(2.0).with_legend("this model").into(),
+        share.with_fill_opacity(0.25).into(),
+        diagonal.with_line_style(dashes).into(),
+        line.with_stroke_width(2.0).into(),
         dots.with_color(TRAIN).into(),
     ];
     let at = calibration.temperature.map_or(String::new(), |t| format!(", temperature {t:.3}"));
@@ -54,14 +55,21 @@ pub fn reliability(calibration: &Calibration) -> Result<Picture> {
         .with_title(format!("reliability (ECE {:.4}{at})", calibration.ece))
         .with_x_label("confidence")
         .with_y_label("accuracy, fraction of images")
-        .with_width(640.0)
-        .with_height(460.0)
+        .with_width(480.0)
+        .with_height(380.0)
         .with_x_axis_min(0.0)
-        .with_x_axis_max(1.0)
+        .with_x_axis_max(1.03)
+        .with_x_tick_step(0.2)
         .with_y_axis_min(0.0)
-        .with_y_axis_max(1.0)
-        .with_legend_position(LegendPosition::OutsideRightTop);
-    picture(plots, layout)
+        .with_y_axis_max(1.05)
+        .with_y_tick_step(0.2);
+    let entry = |text: &str, color, dashed| Entry { text: text.into(), color, stroke: 2.0, dashed };
+    let legend = [
+        entry("this model", TRAIN, false),
+        entry("calibrated", "#888888", true),
+        entry("fraction of images", VALIDATION, false),
+    ];
+    picture(plots, layout, &legend)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ pub mod config;
 pub mod evaluate;
 pub mod job;
 mod known;
+pub mod next;
+pub mod page;
 pub mod range_test;
 pub mod recipe;
 pub mod run;

@@ -46,10 +46,12 @@ use crate::net::model::Model;
 use crate::net::weights::model_file::Trained;
 use crate::report;
 use crate::session::config::{Precision, TrainConfig};
+use crate::session::evaluate::Evaluated;
 use crate::session::job::{self, build_model_with, open_data_with};
+use crate::session::page;
 use crate::train::cache::{CacheSettings, DISK};
 use crate::train::run_folder::RunFolder;
-use crate::train::trainer::{Outcome, Phase, Settings, Trainer};
+use crate::train::trainer::{Answers, Outcome, Phase, Settings, Trainer};
 
 pub use disk_cache::{CacheFolder, DiskCache};
 use earlier::Earlier;
@@ -253,7 +255,7 @@ impl Job {
         let (mut model, earlier) = self.model(&data, &device, teller)?;
         model.card.trained = Some(self.trained(&data, &device, model.card.trained.take())?);
         let settings = self.settings()?;
-        let mut trainer = Trainer::new(&mut model, &data, device, settings)?;
+        let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
@@ -262,14 +264,40 @@ impl Job {
             Some(last) => self.ship(&mut trainer, last, &folder, teller)?,
             None => None,
         };
-        let Some(report) = stopped else {
+        let Some(evaluated) = stopped else {
             let last = folder.join("weights/last.safetensors");
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
         };
+        self.write_page(&folder, &trainer, &data, evaluated.as_ref(), &device)?;
         let (history, config) = (trainer.history, self.config);
+        let report = evaluated.map(|e| e.report);
         let finished = Finished { folder, config, data, model, history, report };
         Ok(Ended::Finished(Box::new(finished)))
+    }
+
+    /// Writes report.html, which is about the shipped model.
+    fn write_page(
+        &self,
+        folder: &Path,
+        trainer: &Trainer<'_>,
+        data: &Dataset,
+        evaluated: Option<&Evaluated>,
+        device: &Device,
+    ) -> Result<()> {
+        if !self.pictures {
+            return Ok(());
+        }
+        let shown = page::Shown {
+            folder,
+            config: &self.config,
+            history: &trainer.history,
+            model: trainer.model(),
+            epoch: trainer.epoch().map(|e| e.epoch),
+            report: evaluated.map(|e| &e.report),
+            images: evaluated.map(|e| (data, e)),
+        };
+        page::write(&shown, device).map(drop)
     }
 
     /// Starts threads and kernels, and writes their element type into the settings.
@@ -395,7 +423,7 @@ impl Job {
         last: Option<Report>,
         folder: &Path,
         teller: &mut Teller<'_>,
-    ) -> Result<Option<Option<Report>>> {
+    ) -> Result<Option<Option<Evaluated>>> {
         if trainer.history.epochs.is_empty() {
             return Ok(Some(None));
         }
@@ -403,11 +431,13 @@ impl Job {
         if self.config.calibrate {
             trainer.calibrate(&mut teller.training())?;
         }
-        let mut report = trainer.evaluate(&mut teller.training())?;
+        let mut evaluated = trainer.answers(&mut teller.training())?.map(
+            |Answers { report, probabilities, labels }| Evaluated { report, probabilities, labels },
+        );
         if teller.stopped() {
             return Ok(None);
         }
-        if let (Some(report), Some(epoch)) = (&mut report, trainer.epoch()) {
+        if let (Some(Evaluated { report, .. }), Some(epoch)) = (&mut evaluated, trainer.epoch()) {
             report.shipped = Some(Shipped {
                 file: "weights/best.safetensors".into(),
                 epoch: epoch.epoch,
@@ -419,7 +449,7 @@ impl Job {
             report::write(folder, report)?;
             self.draw(folder, &trainer.history, Some(report))?;
         }
-        Ok(Some(report))
+        Ok(Some(evaluated))
     }
 
     fn draw(&self, folder: &Path, history: &History, report: Option<&Report>) -> Result<()> {

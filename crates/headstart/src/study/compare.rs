@@ -59,8 +59,10 @@ pub struct Figures {
     pub loss: f64,
     /// Accuracy.
     pub accuracy: f64,
-    /// Top-5 accuracy.
+    /// Top-5 accuracy; it says nothing of fewer than six classes.
     pub top5: f64,
+    /// Number of classes.
+    pub classes: usize,
 }
 
 /// A setting that is not the same in all runs.
@@ -99,8 +101,9 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
     let report = report.map(|report| {
+        let classes = report.classes.len();
         let Report { split, loss, accuracy, top5, .. } = report;
-        Figures { split, loss, accuracy, top5 }
+        Figures { split, loss, accuracy, top5, classes }
     });
     Ok(RunSummary {
         run: folder.display().to_string(),

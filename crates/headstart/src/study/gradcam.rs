@@ -17,10 +17,13 @@
 //! let mut cam = GradCam::new(&model, &Device::cpu(0)?)?;
 //! let image = data.train.image(0)?;
 //! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
-//! let drawn = overlay(&image, &heat);
+//! let drawn = overlay(&image, &heat); // lines where the map is at 25, 50 and 75% of its greatest value
 //! assert_eq!((drawn.height, drawn.width), (image.height, image.width));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+mod contours;
+mod draw;
 
 use crate::data::image::Rgb8;
 pub use crate::data::image::picture::{enlarged, png, thumbnail};
@@ -33,6 +36,10 @@ use crate::measure::rank::softmax;
 use crate::net::graph::{Graph, NodeId, Op, Shape};
 use crate::net::model::Model;
 use crate::net::parameters::Role;
+
+pub use contours::{LEVELS, contours};
+pub(crate) use draw::colour;
+pub use draw::{map_picture, overlay};
 
 /// Heat map of a class in an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,71 +118,61 @@ impl GradCam {
     /// # Errors
     /// If the image has not the model's size or there is no such class.
     pub fn heat(&mut self, pixels: &[u8], class: Option<usize>) -> Result<Heat> {
-        if let Some(class) = class.filter(|&c| c >= self.classes) {
+        self.heats(pixels, &[class]).map(|mut heats| heats.remove(0))
+    }
+
+    /// The maps of several classes, none meaning the most probable one; the net runs once.
+    ///
+    /// # Errors
+    /// As [`GradCam::heat`].
+    pub fn heats(&mut self, pixels: &[u8], classes: &[Option<usize>]) -> Result<Vec<Heat>> {
+        if let Some(class) = classes.iter().flatten().find(|&&c| c >= self.classes) {
             let expected = format!("below {}", self.classes);
             return Err(Error::invalid("class", expected, class.to_string(), ""));
         }
         self.executor.forward(&[pixels.into()], 1)?;
         let logits = read_floats(&mut *self.executor, 1)?;
         let probabilities = softmax(self.classes, &logits, self.temperature);
-        let class = class.unwrap_or_else(|| argmax(&probabilities));
-        let alpha = self.gradient(class);
         let map = read_floats(&mut *self.executor, 0)?;
-        let values = map
-            .chunks_exact(self.channels)
-            .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))
-            .collect();
-        let (height, width) = (self.height, self.width);
-        Ok(Heat { height, width, values, class, probabilities })
+        let heat = |class: &Option<usize>| {
+            let class = class.unwrap_or_else(|| argmax(&probabilities));
+            let alpha = self.gradient(class);
+            let values = map
+                .chunks_exact(self.channels)
+                .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))
+                .collect();
+            let (height, width) = (self.height, self.width);
+            Heat { height, width, values, class, probabilities: probabilities.clone() }
+        };
+        Ok(classes.iter().map(heat).collect())
     }
 }
 
-/// `image` with the map over it, resized bilinearly: larger values are lighter (from blue to yellow).
-pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
-    let most = heat.values.iter().copied().fold(0.0, f32::max);
-    let at = |y: usize, x: usize| {
-        let value = heat.values.get(y * heat.width + x).copied().unwrap_or(0.0);
-        if most > 0.0 { value / most } else { 0.0 }
-    };
-    let place = |i: usize, from: usize, to: usize| {
-        let p = ((i as f32 + 0.5) * to as f32 / from as f32 - 0.5).clamp(0.0, (to - 1) as f32);
-        let low = p as usize;
-        (low, (low + 1).min(to - 1), p - low as f32)
-    };
-    let mut pixels = Vec::with_capacity(image.pixels.len());
-    for y in 0..image.height {
-        let (y0, y1, fy) = place(y, image.height, heat.height);
-        for x in 0..image.width {
-            let (x0, x1, fx) = place(x, image.width, heat.width);
-            let top = at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx;
-            let bottom = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
-            let value = top * (1.0 - fy) + bottom * fy;
-            let start = (y * image.width + x) * 3;
-            let opacity = 0.2 + 0.55 * value;
-            for (own, over) in image.pixels[start..start + 3].iter().zip(colour(value)) {
-                let mixed = f32::from(*own) * (1.0 - opacity) + over * opacity;
-                pixels.push(mixed.round().clamp(0.0, 255.0) as u8);
-            }
+impl Heat {
+    /// The map's value at a point of the image, as a fraction of its greatest; `x` and `y` go from 0 to 1 from left to right
+    /// and from top to bottom. Bilinear between the centres of the map's pixels, level beyond the outermost.
+    pub fn at(&self, x: f32, y: f32) -> f32 {
+        let most = self.values.iter().copied().fold(0.0, f32::max);
+        // A NaN counts as nothing.
+        if !(most > 0.0 && most.is_finite()) || self.values.len() != self.height * self.width {
+            return 0.0;
         }
+        let place = |p: f32, n: usize| {
+            let p = (p * n as f32 - 0.5).clamp(0.0, (n - 1) as f32);
+            let low = p as usize;
+            (low, (low + 1).min(n - 1), p - low as f32)
+        };
+        let ((x0, x1, fx), (y0, y1, fy)) = (place(x, self.width), place(y, self.height));
+        let value = |y: usize, x: usize| self.values[y * self.width + x];
+        let top = value(y0, x0) * (1.0 - fx) + value(y0, x1) * fx;
+        let bottom = value(y1, x0) * (1.0 - fx) + value(y1, x1) * fx;
+        (top * (1.0 - fy) + bottom * fy) / most
     }
-    Rgb8 { width: image.width, height: image.height, pixels: pixels.into() }
-}
 
-/// Dark blue over purple and orange to yellow, as values go from 0 to 1, always lighter, so that it is readable
-/// without red-green vision: five points of matplotlib's "plasma".
-fn colour(value: f32) -> [f32; 3] {
-    const POINTS: [[f32; 3]; 5] = [
-        [13.0, 8.0, 135.0],
-        [126.0, 3.0, 168.0],
-        [204.0, 71.0, 120.0],
-        [248.0, 149.0, 64.0],
-        [240.0, 249.0, 33.0],
-    ];
-    let at = value.clamp(0.0, 1.0) * 4.0;
-    let low = (at as usize).min(3);
-    std::array::from_fn(|c| {
-        POINTS[low][c] + (POINTS[low + 1][c] - POINTS[low][c]) * (at - low as f32)
-    })
+    /// Whether no part of the image supports the class.
+    pub fn is_empty(&self) -> bool {
+        !self.values.iter().any(|v| *v > 0.0)
+    }
 }
 
 /// An image at the model's size as [`GradCam::heat`] takes it.
@@ -251,24 +248,29 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_is_light_where_the_map_is_high() {
-        let grey = Rgb8::new(8, 8, vec![128; 192]).unwrap();
-        let values = vec![0.0, 0.0, 0.0, 2.0];
-        let heat = Heat { height: 2, width: 2, values, class: 0, probabilities: vec![1.0] };
-        let out = overlay(&grey, &heat);
-        let at = |y: usize, x: usize| &out.pixels[(y * 8 + x) * 3..][..3];
-        assert!(at(7, 7)[0] > at(7, 7)[2] && at(0, 0)[2] > at(0, 0)[0], "{:?}", at(0, 0));
-        let light = |c: [f32; 3]| 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
-        assert!(
-            (0..20).all(|i| light(colour(i as f32 / 20.0)) < light(colour((i + 1) as f32 / 20.0)))
-        );
-        let file = png(&out).unwrap();
-        assert_eq!(crate::data::image::decode("x.png", &file).unwrap(), out);
-        assert_eq!(thumbnail(&out, 32).unwrap().width, 32);
-        assert_eq!(thumbnail(&out, 8).unwrap(), out);
-        let large = enlarged(&out, 20).unwrap();
-        assert_eq!((large.width, large.height), (24, 24));
-        assert_eq!(large.pixels[(23 * 24 + 21) * 3..][..3], *at(7, 7));
-        assert_eq!(enlarged(&out, 8).unwrap(), out);
+    fn several_maps_are_those_of_one_by_one() {
+        let model = model("resnet20");
+        let mut cam = GradCam::new(&model, &crate::Device::cpu(1).unwrap()).unwrap();
+        let pixels: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 11 % 256) as u8).collect();
+        let both = cam.heats(&pixels, &[Some(2), None]).unwrap();
+        assert_eq!(both[0], cam.heat(&pixels, Some(2)).unwrap());
+        assert_eq!(both[1], cam.heat(&pixels, None).unwrap());
+    }
+
+    #[test]
+    fn a_map_is_read_at_any_point() {
+        let heat = |values: Vec<f32>| Heat {
+            height: 1,
+            width: 2,
+            values,
+            class: 0,
+            probabilities: vec![1.0],
+        };
+        let map = heat(vec![0.0, 4.0]);
+        let at = [0.0, 0.25, 0.5, 0.75, 1.0].map(|x| map.at(x, 0.3));
+        assert_eq!(at, [0.0, 0.0, 0.5, 1.0, 1.0]);
+        assert!(heat(vec![0.0, 0.0]).is_empty() && heat(vec![0.0, 0.0]).at(0.5, 0.5) == 0.0);
+        assert_eq!(heat(vec![f32::NAN, f32::INFINITY]).at(0.5, 0.5), 0.0);
+        assert_eq!(heat(vec![1.0]).at(0.5, 0.5), 0.0);
     }
 }

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod doctor;
 pub mod explain;
 pub mod gradcam;
+pub mod hard;
 pub mod inspect;
 pub mod label_issues;
 pub mod probe;

@@ -46,6 +46,7 @@ use crate::train::run_folder::RunFolder;
 use checkpoint::Resume;
 pub use phase::{Phase, Solver};
 use run::Run;
+pub use shipped::Answers;
 
 /// Batch size of inference.
 pub const INFERENCE_BATCH: usize = 32;

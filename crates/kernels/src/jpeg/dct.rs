@@ -152,10 +152,11 @@ fn turn(samples: &[[[u8; LANES]; 8]; 8]) -> [[u64; 8]; LANES] {
     for (apart, mask) in [(1, 0x00ff_00ff_00ff_00ff), (2, 0x0000_ffff_0000_ffff), (4, 0xffff_ffff)]
     {
         for i in (0..8).filter(|i| i & apart == 0) {
-            for r in 0..8 {
-                let (a, b): (u64, u64) = (words[i][r], words[i + apart][r]);
-                words[i][r] = a & mask | (b & mask) << (8 * apart);
-                words[i + apart][r] = a >> (8 * apart) & mask | b & !mask;
+            let (low, high) = words.split_at_mut(i + apart);
+            for (low, high) in low[i].iter_mut().zip(&mut high[0]) {
+                let (a, b): (u64, u64) = (*low, *high);
+                *low = a & mask | (b & mask) << (8 * apart);
+                *high = a >> (8 * apart) & mask | b & !mask;
             }
         }
     }

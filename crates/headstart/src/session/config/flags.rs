@@ -48,6 +48,16 @@ impl TrainConfig {
     }
 }
 
+/// Words as a shell reads them: those with other signs than the usual ones in quotes.
+pub fn shell_words(words: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
+    let word = |word: &String| match word.chars().all(plain) && !word.is_empty() {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn table(config: &TrainConfig) -> Result<Table> {
     Table::try_from(config)
         .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))

@@ -29,6 +29,7 @@ use crate::net::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 use crate::train::class_weight::ClassWeight;
 
 pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
+pub use flags::shell_words;
 pub use unfreeze::Unfreeze;
 
 /// The settings of `headstart train`.

@@ -14,14 +14,31 @@ use crate::measure::epoch::EpochRecord;
 use crate::measure::events::Event;
 use crate::measure::metrics::Report;
 use crate::net::graph::NodeId;
+use crate::net::model::Model;
 use crate::net::weights::{self, Scope, model_file};
 use crate::train::cache::Part;
+
+/// What the model makes of the images that are held out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// The metrics.
+    pub report: Report,
+    /// Class probabilities, `[images, classes]` row-major.
+    pub probabilities: Vec<f32>,
+    /// Labels of the same images.
+    pub labels: Vec<usize>,
+}
 
 impl Trainer<'_> {
     /// The epoch whose weights the model has: the last one, or the best one of a phase under early stopping, or the one that
     /// [`Trainer::take_best`] took.
     pub fn epoch(&self) -> Option<&EpochRecord> {
         self.history.epochs.iter().find(|e| e.epoch == self.epoch)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        self.model
     }
 
     /// Gives the model the weights of the best epoch of all phases by the monitored metric, a fitted head's included: those
@@ -76,6 +93,17 @@ impl Trainer<'_> {
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Report>> {
+        Ok(self.answers(on_event)?.map(|answers| answers.report))
+    }
+
+    /// The same, with the model's answers.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn answers(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Answers>> {
         let (part, subset) = match (&self.data.test, &self.data.validation) {
             (Some(test), _) => (Part::Test, test),
             (None, Some(validation)) => (Part::Validation, validation),
@@ -87,7 +115,8 @@ impl Trainer<'_> {
         let node = answer_node(self.model);
         let Some(values) = self.outputs(node, part, subset, on_event)? else { return Ok(None) };
         let split = part.name();
-        let (report, _) = assess(self.model, split, values, &subset.labels())?;
+        let labels = subset.labels();
+        let (report, probabilities) = assess(self.model, split, values, &labels)?;
         let event = Event::Evaluation {
             phase: self.epoch().map(|e| e.phase),
             epoch: self.epoch().map(|e| e.epoch),
@@ -99,7 +128,7 @@ impl Trainer<'_> {
             seconds: start.elapsed().as_secs_f64(),
         };
         record(&mut self.folder, event, on_event)?;
-        Ok(Some(report))
+        Ok(Some(Answers { report, probabilities, labels }))
     }
 
     /// Values of a node for a part's images, `[images, elements]`, from cached features of the last phase's frozen layers;

@@ -62,9 +62,8 @@ impl Known {
             for k in first.min(1)..SAVED {
                 before[k] = if number > 1 { now[k] } else { 0 };
             }
-            for k in first..=last.min(SAVED - 1) {
-                now[k] = scan.bits.1 as i8;
-            }
+            let band = first..(last + 1).min(SAVED);
+            now.get_mut(band).unwrap_or_default().fill(scan.bits.1 as i8);
         }
     }
 

@@ -1,0 +1,308 @@
+//! The page of a run, report.html: written at its end, and made again from its folder.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::atomic::write_bytes;
+use crate::control::Control;
+use crate::data::dataset::{Dataset, Split, Subset};
+use crate::engine::device::Device;
+use crate::error::{Error, Result};
+use crate::hub;
+use crate::measure::history::{History, PhaseName};
+use crate::measure::metrics::Report;
+use crate::net::model::Model;
+use crate::numbers::grouped;
+use crate::report::{self, CurveNotes, RunPage};
+use crate::session::config::{TrainConfig, shell_words};
+use crate::session::evaluate::{self, Evaluated};
+use crate::session::job::open_data_with;
+use crate::session::next::next;
+use crate::study::hard::{Bounds, HardImages, hard_images};
+use crate::train::trainer::INFERENCE_BATCH;
+
+/// Name of the page in a run's folder.
+pub const PAGE: &str = "report.html";
+/// Most classes that are named among the facts.
+const NAMED: usize = 20;
+
+/// A finished run.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its folder.
+    pub folder: &'a Path,
+    /// Its settings.
+    pub config: &'a TrainConfig,
+    /// All epochs.
+    pub history: &'a History,
+    /// The shipped model: that of weights/best.safetensors.
+    pub model: &'a Model,
+    /// The epoch it is from; none where that is not known.
+    pub epoch: Option<usize>,
+    /// The evaluation of the shipped model; none where no images were held out.
+    pub report: Option<&'a Report>,
+    /// The images, and what the shipped model makes of those that the report is about; none where they are gone.
+    pub images: Option<(&'a Dataset, &'a Evaluated)>,
+}
+
+/// Writes the page of a run into its folder; its path. Maps of some images are computed on `device`.
+///
+/// # Errors
+/// If a picture cannot be drawn, or the page cannot be written.
+pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
+    let Shown { folder, config, history, model, epoch, report, images } = *run;
+    let held_out = images.and_then(|(data, _)| held_out(data));
+    let mut hard = HardImages::default();
+    if let (Some((_, evaluated)), Some(part)) = (images, held_out) {
+        let Evaluated { report, probabilities, labels } = evaluated;
+        hard = hard_images(model, device, &[part], report, probabilities, labels, &Bounds::PAGE)?;
+    }
+    let settings = config.to_toml()?.parse().unwrap_or_default();
+    let data = images.map(|(data, _)| data);
+    let page = RunPage {
+        title: &folder.display().to_string(),
+        lead: &lead(config, model, report),
+        facts: &facts(run, data, device)?,
+        report,
+        history,
+        notes: &CurveNotes::of(&settings),
+        shipped: epoch,
+        hard: Some(&hard),
+        next: &next(folder, config, held_out),
+    };
+    let path = folder.join(PAGE);
+    write_bytes(&path, page.html()?.as_bytes())?;
+    Ok(path)
+}
+
+/// The images that a run is reported on: those for testing, else those for validation.
+pub fn held_out(data: &Dataset) -> Option<(&'static str, &Subset)> {
+    let test = data.test.as_ref().map(|s| ("test", s));
+    test.or(data.validation.as_ref().map(|s| ("validation", s)))
+}
+
+/// The evaluation of a model on the images of [`held_out`]; `None` where there are none, or `watch` said to stop.
+///
+/// # Errors
+/// As [`evaluate::evaluate`].
+pub fn evaluated(
+    model: &Model,
+    data: &Dataset,
+    device: &Device,
+    watch: &mut evaluate::Watch<'_>,
+) -> Result<Option<Evaluated>> {
+    let split = match held_out(data) {
+        Some(("test", _)) => Split::Test,
+        Some(_) => Split::Validation,
+        None => return Ok(None),
+    };
+    let parts = data.parts(split)?;
+    evaluate::evaluate(model, data, &parts, device, INFERENCE_BATCH, watch)
+}
+
+/// A page that was made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remade {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why it has no images, where it has none.
+    pub without_images: Option<String>,
+}
+
+/// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
+/// from its images, if these are still there; `None` if `watch` said to stop.
+///
+/// # Errors
+/// If the run's files cannot be read, do not fit each other, or the page cannot be written.
+pub fn remake(
+    folder: &Path,
+    device: &Device,
+    download: &mut hub::Watch<'_>,
+    watch: &mut evaluate::Watch<'_>,
+) -> Result<Option<Remade>> {
+    let config = TrainConfig::read(folder.join("config.toml"))?;
+    let history = History::read_csv(folder.join("results.csv"))?;
+    let model = Model::open(folder.join("weights/best.safetensors"))?;
+    let path = folder.join("report.json");
+    let mut report = path.exists().then(|| Report::read(&path)).transpose()?;
+    let (data, mut reason) = match open_data_with(&config, download) {
+        Ok(data) => (Some(data), None),
+        Err(Error::Stopped(_)) => return Ok(None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let mut answers = None;
+    if let Some(data) = &data {
+        let mut stopped = false;
+        let mut told = |part: &'static str, done: usize, of: usize| {
+            let control = watch(part, done, of);
+            stopped |= control == Control::Stop;
+            control
+        };
+        answers = evaluated(&model, data, device, &mut told)?;
+        if stopped {
+            return Ok(None);
+        }
+    }
+    if let (Some(was), Some(is)) = (&report, &answers) {
+        let support = |r: &Report| r.per_class.iter().map(|c| c.support).collect::<Vec<_>>();
+        if support(was) != support(&is.report) {
+            let (was, is) = (was.samples, is.report.samples);
+            reason = Some(format!(
+                "{} has other images than the run was reported on: {is}, not {was}, or of other classes",
+                config.data
+            ));
+            answers = None;
+        }
+    }
+    if let (None, Some(own)) = (&report, &answers) {
+        report::write(folder, &own.report)?;
+        report = Some(own.report.clone());
+    }
+    report::draw(folder, &history, report.as_ref())?;
+    let shown = Shown {
+        folder,
+        config: &config,
+        history: &history,
+        epoch: history.best(config.monitor).map(|e| e.epoch),
+        model: &model,
+        report: report.as_ref(),
+        images: data.as_ref().zip(answers.as_ref()),
+    };
+    Ok(Some(Remade { path: write(&shown, device)?, without_images: reason }))
+}
+
+/// What was trained on what, in one sentence.
+fn lead(config: &TrainConfig, model: &Model, report: Option<&Report>) -> String {
+    let (net, classes) = (&model.card.architecture, model.card.classes.len());
+    let data = &config.data;
+    match report {
+        Some(report) => format!(
+            "{net} trained on {data}, {classes} classes: accuracy {:.4} on {} {} images.",
+            report.accuracy,
+            grouped(report.samples),
+            report.split
+        ),
+        None => format!("{net} trained on {data}, {classes} classes."),
+    }
+}
+
+/// What is known of a run.
+fn facts(
+    run: &Shown<'_>,
+    data: Option<&Dataset>,
+    device: &Device,
+) -> Result<Vec<(String, String)>> {
+    let Shown { folder, config, history, model, epoch, .. } = *run;
+    let card = &model.card;
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
+    let records = folder.join("results.csv");
+    if let Ok(time) = std::fs::metadata(&records).and_then(|file| file.modified()) {
+        fact("date", date(time));
+    }
+    fact("data", data.map_or(config.data.clone(), |data| images(&config.data, data)));
+    fact("classes", names(&card.classes));
+    let parameters: usize = model.parameters.tensors.iter().map(|p| p.values.len()).sum();
+    let weights = match config.weights.as_str() {
+        "none" => "randomly initialised".to_string(),
+        name => format!("weights {name}"),
+    };
+    fact("net", format!("{}, {weights}, {} parameters", card.architecture, grouped(parameters)));
+    let (height, width) = (card.height * card.upsample, card.width * card.upsample);
+    fact(
+        "images enter",
+        format!(
+            "at {width}x{height}, {} preprocessing, {} arithmetic",
+            card.preprocess.name(),
+            device.dtype().name()
+        ),
+    );
+    fact("trained", phases(history));
+    if let Some(epoch) = epoch {
+        let by = config.monitor.name();
+        fact("shipped weights", format!("those of epoch {epoch}, the best by validation {by}"));
+    }
+    let best = folder.join("weights/best.safetensors");
+    fact("model file", best.display().to_string());
+    let flags = shell_words(&config.flags()?);
+    fact("settings other than the default", flags);
+    Ok(facts)
+}
+
+/// The source and how many images each split has.
+fn images(source: &str, data: &Dataset) -> String {
+    let parts = [
+        ("training", Some(&data.train)),
+        ("validation", data.validation.as_ref()),
+        ("test", data.test.as_ref()),
+    ];
+    let count = |(name, subset): (&str, Option<&Subset>)| {
+        subset.map(|subset| format!("{} {name}", grouped(subset.len())))
+    };
+    let counts: Vec<String> = parts.into_iter().filter_map(count).collect();
+    format!("{source}: {} images", counts.join(", "))
+}
+
+fn names(classes: &[String]) -> String {
+    match classes.len() {
+        0..=NAMED => format!("{}: {}", classes.len(), classes.join(", ")),
+        n => format!("{}: {}, ... {}", grouped(n), classes[..NAMED].join(", "), classes[n - 1]),
+    }
+}
+
+/// Epochs and seconds of each phase.
+fn phases(history: &History) -> String {
+    let mut list: Vec<(PhaseName, usize, f64)> = Vec::new();
+    for e in &history.epochs {
+        match list.last_mut().filter(|last| last.0 == e.phase) {
+            Some(last) => (last.1, last.2) = (last.1 + 1, last.2 + e.seconds),
+            None => list.push((e.phase, 1, e.seconds)),
+        }
+    }
+    let text = |(phase, epochs, seconds): &(PhaseName, usize, f64)| {
+        let plural = if *epochs == 1 { "" } else { "s" };
+        format!("{} {epochs} epoch{plural} ({seconds:.1} s)", phase.name())
+    };
+    list.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// A time as day and minute, in UTC: the Gregorian calendar by Hinnant's algorithm ("chrono-Compatible Low-Level Date
+/// Algorithms", `civil_from_days`).
+fn date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, minutes) = (seconds / 86_400 + 719_468, seconds % 86_400 / 60);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{of_month:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let at = |seconds: u64| date(UNIX_EPOCH + Duration::from_secs(seconds));
+        // Python: datetime.fromtimestamp(n, timezone.utc)
+        assert_eq!(at(0), "1970-01-01 00:00 UTC");
+        assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(at(951_868_800), "2000-03-01 00:00 UTC");
+        assert_eq!(at(1_709_210_700), "2024-02-29 12:45 UTC");
+        assert_eq!(at(4_102_444_799), "2099-12-31 23:59 UTC");
+    }
+
+    #[test]
+    fn phases_are_counted_in_order() {
+        let text = "epoch,phase,seconds,images_per_second,loss,accuracy,val_loss,val_accuracy,learning_rate\n\
+             1,head,1.5,9,0.5,0.5,,,0.1\n2,fine-tune,2,9,0.5,0.5,,,0.1\n3,fine-tune,2.25,9,0.5,0.5,,,0.1\n";
+        let history = History::from_csv(text).unwrap();
+        assert_eq!(phases(&history), "head 1 epoch (1.5 s), fine-tune 2 epochs (4.2 s)");
+    }
+}
