@@ -135,7 +135,9 @@ fn the_module_says_first_what_the_net_is_not() {
         for part in ["upsampling (x3", "caffe", "TEMPERATURE = 1.0", "Resampling.BICUBIC"] {
             assert!(source.contains(part), "{name}: no {part} in {source}");
         }
-        assert!(source.lines().all(|l| l.chars().count() <= 110), "{name}");
+        for line in source.lines() {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
         let lines = script(&model, WeightFormat::Pytorch, &path);
         assert!(lines.contains("from my_net_model import load, predict"), "{lines}");
         assert!(lines.contains(&format!("sys.path.insert(0, {:?})", folder.path())), "{lines}");
@@ -208,7 +210,7 @@ print(json.dumps(out))
 fn python_predicts_what_is_predicted_here() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let data = Dataset::load("synthetic:4x2x37").unwrap();
+    let data = Dataset::load("synthetic:4x6x37").unwrap();
     let files: Vec<PathBuf> = (0..4)
         .map(|i| {
             let path = folder.path().join(format!("{i}.png"));

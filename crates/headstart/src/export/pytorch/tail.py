@@ -1,5 +1,5 @@
 def read(path):
-    """The tensors of a .safetensors file of 32-bit floats, as safetensors.torch.load_file has them."""
+    """The tensors of a .safetensors file of 32-bit floats, as safetensors.torch.load_file."""
     data = bytearray(Path(path).read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
     tensors = {}
@@ -20,7 +20,7 @@ def load(path=WEIGHTS):
 
 
 def pixels(file):
-    """An image file as `headstart predict` reads it: upright, RGB, at the net's size; bytes, 3 x HEIGHT x WIDTH."""
+    """An image file as `headstart predict` reads it: RGB bytes, 3 x HEIGHT x WIDTH, upright."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")

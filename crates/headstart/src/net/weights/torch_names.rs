@@ -38,15 +38,19 @@ fn numbered(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::model::Model;
-    use crate::net::resnet::Recipe;
+    use crate::net::parameters::layer_shapes;
+    use crate::net::resnet::{Net, Recipe, Surroundings};
 
     #[test]
     fn every_layer_of_every_net_has_a_name_there_and_comes_back() {
         for name in Recipe::names() {
-            let model = Model::imagenet(name).unwrap();
-            let layers = model.parameters.tensors.iter().map(|t| t.node);
-            for layer in layers.map(|node| &model.net.graph.nodes[node].name) {
+            let recipe = Recipe::named(name).unwrap();
+            let (height, width) = (recipe.image_size, recipe.image_size);
+            let around =
+                Surroundings { height, width, preprocess: None, upsample: 1, classes: Some(2) };
+            let graph = Net::new(&recipe, &around).unwrap().graph;
+            let layers = (0..graph.nodes.len()).filter(|&id| !layer_shapes(&graph, id).is_empty());
+            for layer in layers.map(|id| &graph.nodes[id].name) {
                 let torch = to_torch(layer);
                 assert_eq!(from_torch(&torch), *layer, "{torch}");
                 assert_eq!(torch == *layer, !layer.contains("_block"), "{torch}");
