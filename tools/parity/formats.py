@@ -139,13 +139,12 @@ def torch_part():
         for file, bound in (("t.pth", 1e-5), ("t.safetensors", 1e-5), ("h.safetensors", 1e-2)):
             mine, _ = ours(name, files, 1000, "--weights", file)
             row(f"{name} from {file}, probabilities in PyTorch", np.abs(mine - theirs).max(), bound)
-        text = run("export", name, "--weights", "t.pth", "--format", "safetensors", "--out", "e.safetensors")
-        os.chdir(work)
-        scope = {}
-        exec(text, scope)
-        state = scope["model"].state_dict()
+        run("export", name, "--weights", "t.pth", "--format", "pytorch", "--out", "e.safetensors")
+        back = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+        back.load_state_dict(load_file(os.path.join(work, "e.safetensors")))
+        state = back.state_dict()
         worst = max((v.double() - state[k].double()).abs().max().item() for k, v in net.state_dict().items() if "num_batches" not in k)
-        row(f"{name}: export --format safetensors, weights in load_state_dict", worst, 0)
+        row(f"{name}: export --format pytorch, weights in load_state_dict", worst, 0)
 
 
 keras_part() if args.part == "keras" else torch_part()

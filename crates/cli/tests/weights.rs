@@ -20,9 +20,19 @@ fn trained() -> Place {
 fn what_export_writes_is_read_again_and_its_script_is_printed() {
     let place = trained();
     let before = place.run(&format!("predict {MODEL} data/red --json")).ok().out;
-    let done = place.run(&format!("export {MODEL} --format safetensors --out e.safetensors")).ok();
-    assert!(done.out.contains("load_file(\"e.safetensors\")"), "{}", done.out);
-    assert_eq!(place.run("predict e.safetensors data/red --json").ok().out, before);
+    // The old name of the format is the same.
+    for format in ["pytorch", "safetensors"] {
+        let line = format!("export {MODEL} --format {format} --out e.safetensors");
+        let done = place.run(&line).ok();
+        assert!(done.out.contains("from e_model import load, predict"), "{}", done.out);
+        assert!(done.err.contains("wrote e.safetensors and e_model.py"), "{}", done.err);
+        let json = place.run(&format!("{line} --json")).ok().json();
+        assert_eq!(json["files"], serde_json::json!(["e.safetensors", "e_model.py"]));
+        for file in ["e.safetensors", "e_model.py"] {
+            assert!(place.path(file).exists(), "{file}");
+        }
+        assert_eq!(place.run("predict e.safetensors data/red --json").ok().out, before);
+    }
     let line = format!("export {MODEL} --format keras --out e.weights.h5 --json");
     let json = place.run(&line).ok().json();
     assert_eq!(json["file"], "e.weights.h5");
@@ -84,8 +94,9 @@ fn exports_that_cannot_be_leave_nothing() {
     };
     export("keras", "e.h5").fails(2, &["e.h5", "ends in .weights.h5"]);
     export("keras", ".weights.h5").fails(2, &["ends in .weights.h5"]);
-    export("safetensors", "e.pth").fails(2, &["e.pth", "ends in .safetensors"]);
-    export("pickle", "e.pkl").fails(2, &["pickle", "safetensors", "keras"]);
+    export("pytorch", "e.pth").fails(2, &["e.pth", "ends in .safetensors", "torch.save"]);
+    export("onnx", "e.safetensors").fails(2, &["ends in .onnx", "--format pytorch"]);
+    export("pickle", "e.pkl").fails(2, &["pickle", "pytorch", "keras", "onnx"]);
     export("keras", "gone/e.weights.h5").fails(1, &["cannot write gone/e.weights.h5"]);
     let line = "--format keras --out e.weights.h5";
     place.run(&format!("export resnet5O {line}")).fails(2, &["resnet5O", "did you mean resnet50"]);
@@ -93,7 +104,7 @@ fn exports_that_cannot_be_leave_nothing() {
     place.run(&format!("export {MODEL} --weights x.h5 {line}")).fails(2, &["--weights"]);
     place.holds(&["data", "run"]);
     // A disk that is full after 32 kB.
-    for (format, out) in [("keras", "e.weights.h5"), ("safetensors", "e.safetensors")] {
+    for (format, out) in [("keras", "e.weights.h5"), ("pytorch", "e.safetensors")] {
         let binary = env!("CARGO_BIN_EXE_headstart");
         let script = format!(
             "trap '' XFSZ; ulimit -f 64; exec {binary} export {MODEL} --format {format} --out {out}"
@@ -102,6 +113,15 @@ fn exports_that_cannot_be_leave_nothing() {
         Done::from(run.unwrap()).fails(1, &["cannot write", out]);
         place.holds(&["data", "run"]);
     }
+}
+
+#[test]
+fn help_lists_every_format_and_what_loads_it() {
+    let help = Place::new().run("export --help").ok().out;
+    for part in ["pytorch", "state_dict", "torch.nn.Module", "keras", "load_weights", "onnx"] {
+        assert!(help.contains(part), "no {part} in {help}");
+    }
+    assert!(help.lines().filter(|l| l.starts_with("  headstart export ")).count() == 2, "{help}");
 }
 
 #[test]

@@ -67,6 +67,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     report::draw(&path, &trainer.history, tuned.as_ref())?;
 
     // model.save("cifar10.keras")
-    model.save("cifar10.safetensors", None, &[])?;
+    model.save("cifar10.safetensors")?;
     Ok(())
 }

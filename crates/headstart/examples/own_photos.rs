@@ -8,12 +8,10 @@
 use std::path::PathBuf;
 
 use headstart::Device;
-use headstart::classify::{ClassifyOptions, classify};
 use headstart::config::TrainConfig;
 use headstart::events::Event;
 use headstart::inference::Control;
 use headstart::job::{build_model, open_data};
-use headstart::metrics::argmax;
 use headstart::model::Model;
 use headstart::trainer::{Phase, Settings, Trainer};
 
@@ -42,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{loaded}");
     }
     let device = Device::cpu(config.threads)?;
-    let mut trainer = Trainer::new(&mut model, &data, device.clone(), Settings::default())?;
+    let mut trainer = Trainer::new(&mut model, &data, device, Settings::default())?;
     let mut watch = |event: &Event| {
         if let Event::Epoch(e) = event {
             println!("epoch {}: loss {:.4}, validation {:?}", e.epoch, e.loss, e.val_accuracy);
@@ -53,23 +51,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(report) = trainer.evaluate(&mut watch)? {
         println!("{report}");
     }
-    model.save("photos.safetensors", None, &[])?;
+    model.save("photos.safetensors")?;
 
     // The file is all an application needs: classes, image size and preprocessing lie in it.
     let model = Model::open("photos.safetensors")?;
-    let files = one_of_each(&photos)?;
-    let options = ClassifyOptions { batch: 20, tta: false, decoders: 2 };
-    classify(&model, &files, &device, options, &mut |i, answer| {
-        match answer {
-            Ok(probabilities) => {
-                let best = argmax(probabilities);
-                let (class, p) = (&model.card.classes[best], probabilities[best]);
-                println!("{}: {class} ({p:.2})", files[i].display());
-            }
-            Err(error) => println!("{}: {error}", files[i].display()),
+    for file in one_of_each(&photos)? {
+        match model.predict(&file) {
+            Ok(classes) => println!("{}: {}", file.display(), classes[0]),
+            Err(error) => println!("{}: {error}", file.display()),
         }
-        Ok::<_, headstart::Error>(Control::Continue)
-    })?;
+    }
     Ok(())
 }
 

@@ -23,28 +23,109 @@ pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
+    Staged::new(path.as_ref(), fill)?.put()
+}
+
+/// Writes several files, each as [`write_atomic`] does, and no name changes before all are written. If one cannot get
+/// its name then, those that had got theirs are taken back; old files come back where the file system has hard links.
+///
+/// # Errors
+/// If any step fails; it names the file.
+pub fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
+    let stage = |(path, bytes): &(&Path, &[u8])| Staged::new(path, |file| file.write_all(bytes));
+    let staged = files.iter().map(stage).collect::<Result<Vec<Staged>>>()?;
+    let mut placed: Vec<Replaced> = Vec::new();
+    for one in staged {
+        let replaced = Replaced::of(&one.path);
+        if let Err(error) = one.put() {
+            replaced.forget();
+            placed.into_iter().rev().for_each(Replaced::undo);
+            return Err(error);
+        }
+        placed.push(replaced);
+    }
+    placed.into_iter().for_each(Replaced::forget);
+    Ok(())
+}
+
+/// A name beside `path` that no other file has.
+fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let path = path.as_ref();
-    let folder = match path.parent() {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    folder(path).join(format!(".{name}.{}-{count}", std::process::id()))
+}
+
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
         _ => PathBuf::from("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unique =
-        format!(".{name}.{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temporary = folder.join(unique);
-    let write = || -> std::io::Result<()> {
-        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&temporary)?);
-        fill(&mut file)?;
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_folder(&folder);
+    }
+}
+
+/// A file that is written and synced under a temporary name, which goes away unless the file gets its own.
+struct Staged {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Staged {
+    fn new(
+        path: &Path,
+        fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<Staged> {
+        let staged = Staged { temporary: beside(path), path: path.to_path_buf() };
+        let write = || -> std::io::Result<()> {
+            let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&staged.temporary)?);
+            fill(&mut file)?;
+            file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+        };
+        write().map_err(Error::io("write", path))?;
+        Ok(staged)
+    }
+
+    fn put(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).map_err(Error::io("write", &self.path))?;
+        sync_folder(&folder(&self.path));
         Ok(())
-    };
-    write().map_err(|source| {
-        let _ = fs::remove_file(&temporary);
-        Error::Io { action: "write", path: path.to_path_buf(), source }
-    })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It is gone where it was renamed.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// What had a name before another file got it.
+struct Replaced {
+    path: PathBuf,
+    /// Whether there was a file.
+    existed: bool,
+    /// A second name of the old file.
+    old: Option<PathBuf>,
+}
+
+impl Replaced {
+    fn of(path: &Path) -> Replaced {
+        let existed = path.symlink_metadata().is_ok();
+        let old = beside(path);
+        let old = (existed && fs::hard_link(path, &old).is_ok()).then_some(old);
+        Replaced { path: path.to_path_buf(), existed, old }
+    }
+
+    fn undo(self) {
+        let _ = match (&self.old, self.existed) {
+            (Some(old), _) => fs::rename(old, &self.path),
+            (None, false) => fs::remove_file(&self.path),
+            (None, true) => Ok(()),
+        };
+    }
+
+    fn forget(self) {
+        let _ = self.old.map(fs::remove_file);
+    }
 }
 
 /// Syncs `folder`, so that a rename in it survives a crash; not every system allows it.
@@ -100,6 +181,30 @@ mod tests {
         assert!(failure.unwrap_err().to_string().contains("cannot write"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_several_files_all_are_written_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let (a, b, c) = (path("a"), path("b"), path("c"));
+        write_bytes(&a, b"old").unwrap();
+        write_all(&[(&a, b"1"), (&b, b"2")]).unwrap();
+        assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+        // Not staged: no folder. Not renamed: a folder has the name.
+        fs::create_dir(path("d")).unwrap();
+        for bad in [path("gone/x"), path("d")] {
+            let error = write_all(&[(&a, b"3"), (&c, b"4"), (&bad, b"5")]).unwrap_err();
+            assert!(error.to_string().contains(&*bad.to_string_lossy()), "{error}");
+            assert_eq!(fs::read(&a).unwrap(), b"1");
+            assert_eq!(names(), ["a", "b", "d"]);
+        }
     }
 
     #[test]

@@ -39,14 +39,45 @@
 //!
 //! // One file has all that an application needs: weights, classes, image size, preprocessing.
 //! let folder = tempfile::tempdir()?;
-//! let path = folder.path().join("digits.safetensors");
-//! model.save(&path, None, &[])?;
-//! let model = Model::open(&path)?;
-//! let (images, mut go_on) = (data.test.unwrap(), |_done: usize| Control::Continue);
-//! let p = headstart::inference::probabilities(&model, &images, &device, 32, &mut go_on)?.unwrap();
-//! assert!((p[..10].iter().sum::<f32>() - 1.0).abs() < 1e-5); // ten probabilities per image
+//! model.save(folder.path().join("digits.safetensors"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! An application opens that file, and needs no callback and no device:
+//!
+//! ```
+//! use headstart::{Dataset, Model};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let back = std::env::current_dir()?;
+//! # std::env::set_current_dir(folder.path())?;
+//! # let sample = Dataset::load("sample")?;
+//! # Model::builder("resnet20").weights("cifar10").build(&sample)?.save("photos.safetensors")?;
+//! # std::fs::write("photo.jpg", headstart::image::picture::png(&sample.train.image(0)?)?)?;
+//! # for class in &sample.classes {
+//! #     std::fs::create_dir_all(format!("photos/{class}"))?;
+//! #     for i in 0..2 {
+//! #         let image = headstart::image::picture::png(&sample.train.image(i)?)?;
+//! #         std::fs::write(format!("photos/{class}/{i}.png"), image)?;
+//! #     }
+//! # }
+//! let model = Model::open("photos.safetensors")?;
+//! for choice in model.predict("photo.jpg")?.iter().take(3) {
+//!     println!("{}: {:.1}%", choice.class, 100.0 * choice.probability);
+//! }
+//! let upload: Vec<u8> = std::fs::read("photo.jpg")?;
+//! println!("{}", model.predict_bytes(&upload)?[0].class);
+//!
+//! let report = model.evaluate(&Dataset::load("photos")?)?;
+//! println!("{report}"); // loss, accuracy, precision, recall and F1 by class
+//! model.save("copy.safetensors")?;
+//! # assert_eq!(Model::open("copy.safetensors")?, model);
+//! # std::env::set_current_dir(back)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Many files at once are faster with [`classify`]; [`mod@evaluate`] and [`inference`] are the forms with a device, a
+//! batch size, and a callback that can stop them.
 //!
 //! `examples/cifar10.rs` does the whole job of the Keras tutorial "Supercharge Your AI: ResNet50 Transfer Learning
 //! Unleashed", line by line beside its Keras code, with pictures and a run folder. `examples/own_photos.rs` makes a
@@ -60,7 +91,7 @@
 //! | make a model, read and write weights | [`builder`], [`model`], [`weights`], [`export`] |
 //! | train: phases, optimizers, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
 //! | do a whole run from settings, which can be stopped and resumed | [`config`], [`recipe`], [`run`] |
-//! | use a model: probabilities, files, features, similar images | [`source`], [`inference`], [`classify`], [`similar`] |
+//! | use a model: probabilities, files, features, similar images | [`Model::predict`], [`source`], [`inference`], [`classify`], [`similar`] |
 //! | measure how good it is | [`mod@evaluate`], [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`hard`], [`report`] |
 //! | look inside: layers, steps, speed | [`summary`], [`explain`], [`mod@bench`], [`doctor`] |
 //! | download what is published | [`hub`] |
@@ -124,6 +155,7 @@ pub use control::Control;
 pub use dataset::Dataset;
 pub use engine::device::Device;
 pub use error::{Error, Result};
+pub use export::Choice;
 pub use headstart_kernels::element::DType;
 pub use headstart_kernels::table::Compute;
 pub use model::Model;

@@ -292,7 +292,7 @@ fn every_net_loads_every_format_that_exists_for_it() {
         let model = model(name);
         let (net, p) = (&model.net, &model.parameters);
         let mut files: Vec<PathBuf> = Vec::new();
-        write_weights(&model, WeightFormat::Safetensors, &path("m.safetensors")).unwrap();
+        write_weights(&model, WeightFormat::Pytorch, &path("m.safetensors")).unwrap();
         write_weights(&model, WeightFormat::Keras, &path("m.weights.h5")).unwrap();
         files.extend([path("m.safetensors"), path("m.weights.h5")]);
         if model.recipe.naming == Naming::Torchvision {
@@ -359,7 +359,7 @@ fn weights_of_a_deeper_net_do_not_pass_for_a_shallower_ones() {
     deeper.card.classes.truncate(10);
     deeper.parameters = numbered(&deep);
     deeper.net = deep;
-    deeper.save(&path, None, &[]).unwrap();
+    deeper.save(&path).unwrap();
     let shallow = net("resnet20", Some(10));
     let mut p = Parameters::zeros(&shallow.graph);
     let before = p.clone();
@@ -392,7 +392,7 @@ fn inspection_finds_the_net_its_head_and_its_classes() {
     assert_eq!(fits, [("torchvision-resnet18", true, Some(7))]);
     let mut cifar = Model::imagenet("resnet20").unwrap();
     cifar.parameters = numbered(&cifar.net);
-    write_weights(&cifar, WeightFormat::Safetensors, &path).unwrap();
+    write_weights(&cifar, WeightFormat::Pytorch, &path).unwrap();
     let found = inspect(&path).unwrap();
     let fits: Vec<_> = found.fits.iter().map(|f| (f.net.as_str(), f.classes)).collect();
     assert_eq!((found.format, fits), (Format::Model, vec![("resnet20", Some(1000))]));
@@ -499,8 +499,6 @@ fn scripts_name_the_net_the_classes_and_what_comes_before() {
         assert!(text.contains(part), "no {part} in {text}");
     }
     let model = Model::imagenet("torchvision-resnet34").unwrap();
-    let text = script(&model, WeightFormat::Safetensors, Path::new("x.safetensors"));
-    assert!(text.contains("models.resnet34(num_classes=1000)"), "{text}");
     let text = script(&model, WeightFormat::Keras, path);
     assert!(text.contains("(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)"), "{text}");
     assert!(text.contains("momentum=0.9, epsilon=1e-5"), "{text}");

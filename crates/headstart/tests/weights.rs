@@ -37,7 +37,7 @@ fn a_model_file_comes_back_whole() {
     let progress = Progress { phase: "head".into(), epochs: 2, steps: 7, seed: 42, place: None };
     let state =
         vec![Tensor { name: "predictions/bias".into(), shape: vec![2], values: vec![0.5, -1.0] }];
-    model.save(&path, Some(progress.clone()), &state).unwrap();
+    model.save_with(&path, Some(progress.clone()), &state).unwrap();
     let file = read(&path).unwrap();
     assert_eq!(file.optimizer, state);
     assert_eq!(file.card.as_ref().unwrap().progress, Some(progress));
@@ -46,7 +46,7 @@ fn a_model_file_comes_back_whole() {
     assert_eq!(again.card.classes, ["a", "b"]);
     // Equal models are equal files.
     let second = folder.path().join("n.safetensors");
-    model.save(&second, file.card.unwrap().progress, &state).unwrap();
+    model.save_with(&second, file.card.unwrap().progress, &state).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), std::fs::read(second).unwrap());
 }
 
@@ -161,7 +161,7 @@ fn damaged_keras_files_are_errors_and_never_panics() {
 fn damaged_model_files_are_errors_and_never_panics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.safetensors");
-    Model::new(card("resnet20", &["a", "b"]), 3).unwrap().save(&path, None, &[]).unwrap();
+    Model::new(card("resnet20", &["a", "b"]), 3).unwrap().save(&path).unwrap();
     let good = std::fs::read(&path).unwrap();
     for cut in (0..good.len()).step_by(good.len() / 60) {
         std::fs::write(&path, &good[..cut]).unwrap();

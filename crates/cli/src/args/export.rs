@@ -8,8 +8,24 @@ use headstart::range;
 use super::use_model::Parts;
 use super::values::within;
 
+/// What each format is for, below the flags.
+const FORMATS: &str = "\
+Formats, and what loads them:
+  pytorch  FILE.safetensors, a state_dict, and FILE_model.py beside it, the torch.nn.Module of the
+           net: its load() and predict() need torch and Pillow. Nets of torchvision also load with
+           torchvision.models.resnet50(num_classes=N).load_state_dict(load_file(FILE)); Keras's
+           nets compute something else than torchvision's. headstart reads the weights too.
+           `safetensors` is the same.
+  keras    FILE.weights.h5, for load_weights of the Keras 3 model that the printed lines build
+  onnx     FILE.onnx, from the bytes of images to probabilities: onnxruntime, OpenVINO, TensorRT
+
+Examples:
+  headstart export runs/photos/weights/best.safetensors --format pytorch --out photos.safetensors
+  headstart export resnet50 --format onnx --out resnet50.onnx";
+
 /// What to export, and as what.
 #[derive(Debug, Args)]
+#[command(after_help = FORMATS)]
 pub struct Export {
     /// Model file, or the name of a net for its ImageNet weights
     pub model: String,
@@ -44,11 +60,12 @@ pub struct Export {
 /// File formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// For PyTorch, with torchvision's names for its nets; Keras's names for the others
-    Safetensors,
-    /// Keras 3's .weights.h5
+    /// A state_dict as .safetensors, and beside it the source of its torch.nn.Module
+    #[value(aliases = ["safetensors", "torch"])]
+    Pytorch,
+    /// Weights for Keras 3, .weights.h5
     Keras,
-    /// ONNX, from image bytes to probabilities: for onnxruntime, OpenVINO, TensorRT, browsers and phones
+    /// A graph from the bytes of images to probabilities
     Onnx,
 }
 

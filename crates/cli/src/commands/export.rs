@@ -22,6 +22,8 @@ use crate::{interrupt, output};
 #[derive(Serialize)]
 struct Exported {
     file: String,
+    /// All files, that one first.
+    files: Vec<String>,
     /// The Python that loads it.
     script: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +42,7 @@ struct Cost {
 /// Writes the file and prints the lines that load it.
 pub fn run(args: &Export) -> Result<(), Failure> {
     let weights = match args.format {
-        ExportFormat::Safetensors => Some(WeightFormat::Safetensors),
+        ExportFormat::Pytorch => Some(WeightFormat::Pytorch),
         ExportFormat::Keras => Some(WeightFormat::Keras),
         ExportFormat::Onnx => None,
     };
@@ -48,7 +50,8 @@ pub fn run(args: &Export) -> Result<(), Failure> {
         .map_or_else(|| onnx::check_ending(&args.out), |format| format.check_ending(&args.out))
         .map_err(Failure::Usage)?;
     if args.int8 && weights.is_some() {
-        let hint = "the other formats hold float weights";
+        let hint =
+            "the other formats hold weights in floats; leave --int8 out, or take --format onnx";
         return Err(Failure::Usage(Error::invalid("--int8", "--format onnx", "another", hint)));
     }
     let model = open_model(&args.model, args.weights.as_deref())?;
@@ -64,8 +67,10 @@ pub fn run(args: &Export) -> Result<(), Failure> {
             (onnx::script(&model, &args.out), quantised.map(|(_, cost)| cost))
         }
     };
+    let files = weights.map_or_else(|| vec![args.out.clone()], |format| format.files(&args.out));
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     if args.json {
-        output::json(&Exported { file: args.out.display().to_string(), script, int8 })?;
+        output::json(&Exported { file: files[0].clone(), files, script, int8 })?;
         return Ok(());
     }
     if let Some(Cost { split, calibration_images, agreement: a }) = &int8 {
@@ -78,7 +83,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
             100.0 * a.agreement
         );
     }
-    eprintln!("wrote {}; in Python:", args.out.display());
+    eprintln!("wrote {}; in Python:", files.join(" and "));
     output::text(script)?;
     Ok(())
 }

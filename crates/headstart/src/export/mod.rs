@@ -11,10 +11,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ending;
 mod features;
 mod keras_script;
 pub mod onnx;
 mod predictions;
+mod pytorch;
 pub mod tensorboard;
 mod weights;
 

@@ -1,5 +1,6 @@
 //! Predictions for images, as .csv, .json, .jsonl or .parquet.
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,13 @@ pub struct Choice {
     pub index: usize,
     /// Its probability.
     pub probability: f32,
+}
+
+/// The class and its probability: "tulip 0.9312".
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.4}", self.class, self.probability)
+    }
 }
 
 impl Prediction {

@@ -147,11 +147,20 @@ impl Model {
         Ok(())
     }
 
-    /// Writes a model file, completely or not at all.
+    /// Writes a model file, completely or not at all: weights, classes, image size and preprocessing, all that
+    /// [`Model::open`] needs.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save(
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, None, &[])
+    }
+
+    /// The same with what resuming a run needs: the state of the training, and the optimizer's tensors.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_with(
         &self,
         path: impl AsRef<Path>,
         progress: Option<Progress>,

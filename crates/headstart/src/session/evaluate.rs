@@ -141,7 +141,7 @@ pub fn calibrate_with(
     let mut stored = Model::from_file(file)?;
     stored.card.temperature = Some(temperature);
     let progress = stored.card.progress.clone();
-    stored.save(path, progress, &optimizer)?;
+    stored.save_with(path, progress, &optimizer)?;
     model.card.temperature = Some(temperature);
     Ok(Some(temperature))
 }

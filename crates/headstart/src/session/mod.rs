@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod config;
+mod easy;
 pub mod evaluate;
 pub mod job;
 mod known;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
-use crate::data::image::{self, Resizer, Target};
+use crate::data::image::{self, Resizer, Rgb8, Target};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
@@ -94,11 +94,7 @@ pub fn classify<E: From<Error>>(
                     p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
                 }
             }
-            if p.iter().any(|v| !v.is_finite()) {
-                let hint = "the weights are damaged or training diverged";
-                let expected = "finite numbers";
-                return Err(Error::invalid("probabilities", expected, "others", hint).into());
-            }
+            check(&p)?;
             let mut rows = p.chunks_exact(classes.max(1));
             for (at, error) in errors.drain(..).enumerate() {
                 let answer = match &error {
@@ -114,6 +110,20 @@ pub fn classify<E: From<Error>>(
         }
         Ok(())
     })
+}
+
+/// Class probabilities of one image, at the model's temperature. For many images use [`classify`]: this prepares the net
+/// each time.
+///
+/// # Errors
+/// If the model cannot run, or its predictions are not numbers.
+pub fn classify_one(model: &Model, image: Rgb8<'_>, device: &Device) -> Result<Vec<f32>> {
+    let pixels = sized(image, model.target(), &mut Resizer::new())?;
+    let mut executor = executor(model, device, 1, &[0], &[answer_node(model)])?;
+    executor.forward(&[(&pixels).into()], 1)?;
+    let probabilities = to_probabilities(model, read_floats(&mut *executor, 0)?);
+    check(&probabilities)?;
+    Ok(probabilities)
 }
 
 /// Mirrors images of `width` pixels left to right, in place.
@@ -199,16 +209,29 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// The bytes of one image at the model's size.
+/// The bytes of one image file at the model's size.
 fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
+    sized(image::open(path)?, target, resizer)
+}
+
+/// The bytes of one image at the model's size.
+fn sized(image: Rgb8<'_>, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
     let Target { height, width, interpolation } = target;
-    let image = image::open(path)?;
     if (image.height, image.width) == (height, width) {
         return Ok(image.pixels.into_owned());
     }
     let mut bytes = vec![0; height * width * 3];
     resizer.resize_into(&image, width, height, interpolation, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Fails unless all probabilities are numbers.
+fn check(probabilities: &[f32]) -> Result<()> {
+    if probabilities.iter().all(|p| p.is_finite()) {
+        return Ok(());
+    }
+    let hint = "the weights are damaged or training diverged";
+    Err(Error::invalid("probabilities", "finite numbers", "others", hint))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use prost::Message;
 pub use graph::{INPUT, OUTPUT};
 pub use int8::{Affine, Int8};
 
+use super::ending;
 use crate::atomic::write_bytes;
 use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
@@ -45,12 +46,7 @@ const IR_VERSION: i64 = 8;
 /// # Errors
 /// If it does not end in .onnx.
 pub fn check_ending(path: &Path) -> Result<()> {
-    if path.extension().is_some_and(|e| e == &ENDING[1..]) {
-        return Ok(());
-    }
-    let expected = format!("a name that ends in {ENDING}");
-    let found = path.file_name().unwrap_or_default().to_string_lossy();
-    Err(Error::invalid(path.display().to_string(), expected, found, ""))
+    ending::check(path, ENDING)
 }
 
 /// Writes a model, completely or not at all: in floats, or in 8-bit arithmetic.

@@ -24,6 +24,7 @@ mod old_names;
 mod pickle;
 mod tfjs;
 mod torch;
+pub(crate) mod torch_names;
 
 use std::collections::HashMap;
 use std::fs::File;

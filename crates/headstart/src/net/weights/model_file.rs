@@ -153,7 +153,8 @@ pub fn write(
     tensors.extend(
         state.map(|t| (format!("{OPTIMIZER}{}", t.name), t.shape.clone(), bytes(&t.values))),
     );
-    write_tensors(path.as_ref(), card, tensors)
+    let file = encode(path.as_ref(), card, tensors)?;
+    write_atomic(path, |out| out.write_all(&file))
 }
 
 /// Numbers as a file has them.
@@ -161,15 +162,16 @@ pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// Writes tensors, each a name, a shape and the bytes of 32-bit floats, and the card.
+/// The bytes of a file of tensors, each a name, a shape and the bytes of 32-bit floats, and the card; `path` names the
+/// file in errors.
 ///
 /// # Errors
-/// As [`write`].
-pub(crate) fn write_tensors(
+/// If a tensor's bytes do not suit its shape.
+pub(crate) fn encode(
     path: &Path,
     card: &ModelCard,
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let failed = |e: &dyn std::fmt::Display| {
         Error::format(path, "tensors that can be written", e.to_string(), "")
     };
@@ -190,8 +192,7 @@ pub(crate) fn write_tensors(
     }
     // One key only: the library writes keys in no fixed order, and equal models are equal files.
     let metadata = HashMap::from([(KEY.into(), text)]);
-    let file = serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
-    write_atomic(path, |out| out.write_all(&file))
+    serialize(views, Some(metadata)).map_err(|e| failed(&e))
 }
 
 /// The checksum that a card states.

@@ -8,6 +8,7 @@ use pytorch_reader::{DType, PickleValue, PytorchReader};
 
 use super::floats::Stored;
 use super::pickle;
+use super::torch_names::from_torch;
 use super::{Format, Listed, Tensor, WeightFile};
 use crate::error::{Error, Result};
 
@@ -117,7 +118,8 @@ pub(super) fn is_state_dict<'a>(mut names: impl Iterator<Item = &'a str>) -> boo
     names.any(|n| n.ends_with(".weight") || n.ends_with(".running_mean"))
 }
 
-/// Renames `layer.weight` and its like to `layer/kernel` and its like, and turns kernels from
+/// Renames `layer.weight` and its like to `layer/kernel` and its like, blocks of Keras's nets as export writes them to
+/// Keras's layers, and turns kernels from
 /// out x in x height x width to height x width x in x out, dense ones from out x in to in x out.
 ///
 /// # Errors
@@ -169,7 +171,7 @@ pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Vec<Tensor>> {
             }
             _ => (shape, values),
         };
-        tensors.push(Tensor { name: format!("{layer}/{role}"), shape, values });
+        tensors.push(Tensor { name: format!("{}/{role}", from_torch(layer)), shape, values });
     }
     Ok(tensors)
 }
