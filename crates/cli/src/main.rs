@@ -14,10 +14,14 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
+fn arguments() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
+}
+
 fn main() -> ExitCode {
     let cli = args::Cli::from_arg_matches(&args::command().get_matches());
     match commands::run(cli.unwrap_or_else(|e| e.exit()).command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.naming_flags(arguments()).report(),
     }
 }

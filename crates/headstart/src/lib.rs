@@ -135,7 +135,8 @@ pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{builder, config, evaluate, job, next, page, recipe, run, source};
 pub use study::{
-    bench, classify, compare, doctor, explain, gradcam, hard, label_issues, probe, similar, summary,
+    bench, classify, compare, doctor, explain, gradcam, hard, label_issues, planted, probe,
+    similar, summary,
 };
 
 /// What is wrong with a data set: files that cannot be used, duplicates, suspected label errors.

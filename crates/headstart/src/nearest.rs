@@ -33,6 +33,20 @@ pub fn did_you_mean<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) ->
     if near.is_empty() { String::new() } else { format!("did you mean {}?", near.join(", ")) }
 }
 
+/// Most names that a hint lists.
+const LISTED: usize = 20;
+
+/// A hint that offers the nearest names, or where none is near, lists them all: `what` they are, such as "the classes",
+/// comes first.
+pub fn one_of(what: &str, name: &str, names: &[String]) -> String {
+    let near = did_you_mean(name, names.iter().map(String::as_str));
+    match names.len() {
+        _ if !near.is_empty() => near,
+        0..=LISTED => format!("{what} are {}", names.join(", ")),
+        n => format!("{what} are {}, ... ({n} in all)", names[..LISTED].join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +57,11 @@ mod tests {
         assert_eq!(nearest("conv4_blok2_3_bn", names, 1), ["conv4_block2_3_bn"]);
         assert!(nearest("zzz", names, 3).is_empty());
         assert_eq!(did_you_mean("zzz", names), "");
+        let names = names.map(String::from);
+        assert_eq!(one_of("the layers", "avgpool", &names), "did you mean avg_pool?");
+        let all = "the layers are conv4_block2_3_bn, conv1_pad, avg_pool";
+        assert_eq!(one_of("the layers", "zzz", &names), all);
+        let many: Vec<String> = (0..300).map(|i| i.to_string()).collect();
+        assert!(one_of("the classes", "x", &many).ends_with("18, 19, ... (300 in all)"));
     }
 }

@@ -17,17 +17,13 @@ Formats, and what loads them:
            nets compute something else than torchvision's. headstart reads the weights too.
            `safetensors` is the same.
   keras    FILE.weights.h5, for load_weights of the Keras 3 model that the printed lines build
-  onnx     FILE.onnx, from the bytes of images to probabilities: onnxruntime, OpenVINO, TensorRT
-
-Examples:
-  headstart export runs/photos/weights/best.safetensors --format pytorch --out photos.safetensors
-  headstart export resnet50 --format onnx --out resnet50.onnx";
+  onnx     FILE.onnx, from the bytes of images to probabilities: onnxruntime, OpenVINO, TensorRT";
 
 /// What to export, and as what.
 #[derive(Debug, Args)]
 #[command(after_help = FORMATS)]
 pub struct Export {
-    /// Model file, or the name of a net for its ImageNet weights
+    /// Model file, run folder, or the name of a net for its ImageNet weights
     pub model: String,
     /// What to write
     #[arg(long, value_enum)]

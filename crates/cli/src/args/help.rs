@@ -4,69 +4,60 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
+use super::examples::with_examples;
 
 /// Flags of `train` by group. Those with a text are in the short help, with that text; the others
 /// only in `--help-all`.
-const GROUPS: [(&str, &[(&str, &str)]); 9] = [
+const GROUPS: [(&str, &[(&str, &str)]); 7] = [
     (
         "Data",
         &[
-            (
-                "data",
-                "Images: a folder per class, an archive, shards, a manifest, cifar10 or sample",
-            ),
-            ("image_size", "Height and width that images are resized to"),
-            ("interpolation", "How images are resized"),
+            ("data", "a folder per class, archive, table, cifar10 or sample"),
+            ("image_size", "height and width that images are resized to"),
+            ("test_split", "split off for testing [default: 0]"),
+            ("validation_split", "held out for validation [default: 0.1]"),
+            ("limit", "train on at most this many images"),
+            ("interpolation", ""),
             ("upsample", ""),
             ("preprocess", ""),
-            (
-                "validation_split",
-                "Fraction of the training images held out for validation [default: 0.1]",
-            ),
-            ("test_split", "Fraction of the images split off for testing [default: 0]"),
-            ("limit", "Train on at most this many images"),
-        ],
-    ),
-    (
-        "Net",
-        &[
-            ("model", "Net [default: resnet50]"),
-            ("weights", "Weights to start from [default: imagenet]"),
-            ("head_init", ""),
-            ("dropout", ""),
-            ("freeze_bn", ""),
         ],
     ),
     (
         "Presets",
         &[
-            ("recipe", "Choose settings by data, net, this machine and --budget"),
-            ("budget", "How long a run by --recipe may take, such as 20m or 1h30m"),
-            ("config", "Read settings from a file, such as a run's config.toml"),
+            ("recipe", "auto, article, quick, best: settings by data and time"),
+            ("budget", "how long a recipe may take, such as 20m or 1h30m"),
+            ("config", "settings of a file, such as a run's config.toml"),
         ],
     ),
     (
-        "Phases",
+        "Net and phases",
         &[
-            ("epochs", "Epochs of the head over the frozen net [default: 5]"),
-            ("head_solver", "lbfgs: fit the head with L-BFGS instead"),
+            ("model", "net [default: resnet50]"),
+            ("weights", "to start from [default: imagenet]"),
+            ("epochs", "of the head over the frozen net [default: 5]"),
+            ("head_solver", "lbfgs fits the head without epochs"),
+            ("fine_tune_at", "first layer to fine-tune, such as conv5"),
+            ("fine_tune_epochs", "of fine-tuning [default: 5]"),
+            ("head_init", ""),
             ("head_l2", ""),
-            ("fine_tune_at", "First layer to fine-tune, by name or index"),
-            ("fine_tune_epochs", "Epochs of fine-tuning [default: 5]"),
-            ("unfreeze", "List all phases instead: head or a layer, and epochs"),
+            ("dropout", ""),
+            ("freeze_bn", ""),
+            ("unfreeze", ""),
         ],
     ),
     (
         "Optimisation",
         &[
-            ("batch_size", "Batch size [default: 20]"),
+            ("batch_size", "images a step [default: 20]"),
+            ("optimizer", "rmsprop (default), sgd, adam or adamw"),
+            ("learning_rate", "of the head [default: 1e-4]"),
+            ("fine_tune_learning_rate", "of fine-tuning [default: 1e-4]"),
+            ("schedule", "constant, cosine, one-cycle, step, plateau"),
+            ("patience", "end a phase that does not improve"),
             ("accumulate", ""),
             ("replicas", ""),
-            ("optimizer", "Optimizer [default: rmsprop]"),
-            ("learning_rate", "Learning rate of the head [default: 1e-4]"),
-            ("fine_tune_learning_rate", "Learning rate of fine-tuning [default: 1e-4]"),
             ("layer_decay", ""),
-            ("schedule", "How the learning rate changes over each phase [default: constant]"),
             ("warmup_epochs", ""),
             ("schedule_alpha", ""),
             ("schedule_factor", ""),
@@ -83,35 +74,29 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
             ("clip_norm", ""),
             ("clip_value", ""),
             ("ema", ""),
+            ("monitor", ""),
+            ("min_delta", ""),
         ],
     ),
     (
-        "Augmentation and balancing",
+        "Images and labels",
         &[
-            ("augment", "Augment training images"),
-            ("show_batch", "Write the first batch as training sees it to a PNG, and stop"),
+            ("augment", "augment images: resized-crop,flip,jitter,..."),
+            ("balance", "train on every class equally often"),
+            ("show_batch", "draw the first batch as training sees it, and stop"),
+            ("seed", "of every random choice [default: 42]"),
             ("mixup", ""),
             ("cutmix", ""),
             ("label_smoothing", ""),
             ("class_weight", ""),
-            ("balance", "Train on every class equally often"),
             ("no_shuffle", ""),
-            ("seed", "Seed of every random choice [default: 42]"),
-        ],
-    ),
-    (
-        "Stopping",
-        &[
-            ("monitor", ""),
-            ("patience", "End a phase after this many epochs without improvement"),
-            ("min_delta", ""),
             ("no_calibrate", ""),
         ],
     ),
     (
         "Machine",
         &[
-            ("precision", "Arithmetic [default: auto]"),
+            ("precision", "auto (default), f32 or bf16"),
             ("threads", ""),
             ("cache_memory", ""),
             ("cache_dir", ""),
@@ -122,38 +107,73 @@ const GROUPS: [(&str, &[(&str, &str)]); 9] = [
     (
         "Results",
         &[
-            ("out", "Run folder [default: runs/train, then runs/train2, ...]"),
+            ("out", "run folder [default: runs/train, runs/train2, ...]"),
+            ("resume", "resume an interrupted run, given its folder"),
+            ("json", "print the result as JSON"),
             ("exist_ok", ""),
-            ("resume", "Resume an interrupted run, given its run folder"),
             ("save_every", ""),
             ("tensorboard", ""),
-            ("json", "Print the result as JSON"),
         ],
     ),
 ];
 
-/// The command line, with `train`'s help in groups.
+/// Short names of values: what they can be is in the text.
+const VALUES: [(&str, &str); 11] = [
+    ("data", "PATH"),
+    ("weights", "NAME|FILE"),
+    ("recipe", "NAME"),
+    ("fine_tune_at", "LAYER"),
+    ("head_solver", "NAME"),
+    ("optimizer", "NAME"),
+    ("schedule", "NAME"),
+    ("augment", "LIST"),
+    ("precision", "NAME"),
+    ("show_batch", "PNG"),
+    ("test_split", "PART"),
+];
+
+/// The command line: `train`'s help in groups, examples, negative numbers as values of flags.
 pub fn command() -> Command {
-    Cli::command().mut_subcommand("train", |train| {
-        let mut train = train.disable_help_flag(true).after_help(
-            "headstart train --help-all explains every setting; headstart recipe chooses for you.",
-        );
+    let command = Cli::command().mut_subcommand("train", |train| {
+        let mut train = train
+            .disable_help_flag(true)
+            .about("Train a classifier on labelled images; every setting: --help-all")
+            .after_help("headstart recipe chooses settings for you.");
         for (group, flags) in GROUPS {
             for (id, short) in flags {
                 train = train.mut_arg(*id, |arg| grouped(arg, group, short));
             }
         }
+        for (id, name) in VALUES {
+            train = train.mut_arg(id, |arg| arg.value_name(name));
+        }
         let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
         let all = Arg::new("help_all").long("help-all").action(ArgAction::HelpLong);
         train
-            .arg(help.help("Print this").help_heading("Help"))
-            .arg(all.help("Explain every setting").help_heading("Help"))
-    })
+            .arg(help.help("print this").help_heading("Results"))
+            .arg(all.help("explain every setting").help_heading("Results"))
+    });
+    negative_numbers(with_examples(command))
+}
+
+/// Lets every flag take `-1` as its value, so that what is wrong with it is said.
+fn negative_numbers(command: Command) -> Command {
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true if arg.get_long().is_some() => arg.allow_negative_numbers(true),
+        _ => arg,
+    });
+    command.mut_subcommands(negative_numbers)
 }
 
 fn grouped(arg: Arg, group: &'static str, short: &'static str) -> Arg {
     let long = arg.get_long_help().or(arg.get_help()).cloned().unwrap_or(StyledStr::new());
-    let arg = arg.help_heading(group).long_help(long);
+    let values = arg.get_possible_values();
+    let names: Vec<&str> = values.iter().map(|value| value.get_name()).collect();
+    let long = match arg.get_action().takes_values() && !names.is_empty() {
+        true => format!("{long} [possible values: {}]", names.join(", ")).into(),
+        false => long,
+    };
+    let arg = arg.help_heading(group).long_help(long).hide_possible_values(true);
     match short {
         "" => arg.hide_short_help(true),
         short => arg.help(short),
@@ -175,5 +195,19 @@ mod tests {
         for (group, flags) in GROUPS {
             assert!(flags.iter().any(|(_, short)| !short.is_empty()), "{group}");
         }
+    }
+
+    #[test]
+    fn the_short_help_of_train_fits_two_screens_of_24_lines() {
+        let mut command = command().term_width(80);
+        let text =
+            command.find_subcommand_mut("train").unwrap().clone().term_width(80).render_help();
+        let text = text.to_string();
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        let (lines, blank) = (text.lines().count(), text.lines().filter(|l| l.is_empty()).count());
+        assert!(
+            lines <= 48 + 6 && lines - blank <= 48 && widest <= 80,
+            "{lines} {widest}:\n{text}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use super::values::within;
 /// Settings of a listing.
 #[derive(Debug, Args)]
 pub struct Summary {
-    /// Net
+    /// Net, or a model file or run folder
     pub model: String,
     /// Freeze the layers before this one, and add upsampling and a head, as the Keras tutorial does
     #[arg(long, value_name = "INDEX|NAME")]

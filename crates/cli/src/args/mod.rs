@@ -3,6 +3,7 @@
 mod cache;
 mod choices;
 mod data;
+mod examples;
 mod export;
 mod generate;
 mod help;

@@ -43,7 +43,7 @@ impl Parts {
 /// Settings of an evaluation.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// Model file, or the name of a net whose weights --weights gives
+    /// Model file, run folder, or the name of a net whose weights --weights gives
     pub model: String,
     /// Weights with their head, where MODEL names a net [default: imagenet, downloaded once; for
     /// resnet20 cifar10, inside the program]
@@ -83,6 +83,9 @@ pub struct Evaluate {
     /// Folder for report.json, report.txt, the confusion matrix and the reliability diagram
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write a row for each image: label, predicted class, probabilities; .csv, .json, .jsonl or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     pub cache: CacheFlags,
     /// Print the report as JSON
@@ -93,7 +96,7 @@ pub struct Evaluate {
 /// Settings of a prediction.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model file, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
@@ -102,9 +105,9 @@ pub struct Predict {
     /// resnet20 cifar10, inside the program]
     #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
-    /// Classes to print for each image
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = within::<usize>(range::TOP_K))]
-    pub top_k: usize,
+    /// Classes to name for each image [default: up to 5; as text, those of at least 1%]
+    #[arg(long, value_name = "K", value_parser = within::<usize>(range::TOP_K))]
+    pub top_k: Option<usize>,
     /// How images are resized [default: as in training]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
@@ -135,7 +138,7 @@ pub struct Predict {
 /// Settings of feature extraction.
 #[derive(Debug, Args)]
 pub struct Features {
-    /// Model file, or the name of a net
+    /// Model file, run folder, or the name of a net
     pub model: String,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
@@ -181,7 +184,7 @@ pub struct Features {
 /// Settings of a class activation map.
 #[derive(Debug, Args)]
 pub struct ExplainImage {
-    /// Model file, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image file
     pub image: PathBuf,
@@ -208,7 +211,7 @@ pub struct ExplainImage {
 /// Settings of a search.
 #[derive(Debug, Args)]
 pub struct Similar {
-    /// Model file, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net with ImageNet's classes
     pub model: String,
     /// Image file
     pub image: PathBuf,
@@ -240,7 +243,7 @@ pub struct Similar {
 /// Settings of a probe.
 #[derive(Debug, Args)]
 pub struct Probe {
-    /// Model file, or the name of a net
+    /// Model file, run folder, or the name of a net
     pub model: String,
     /// Images, as for train
     #[arg(long, value_name = "PATH")]

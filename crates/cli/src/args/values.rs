@@ -15,11 +15,15 @@ pub fn within<T: TryFrom<u64>>(
     }
 }
 
-/// Reads a time such as `20m` or `1h30m`.
+/// Reads a time such as `20m` or `1h30m`; a number alone is refused, as it could be minutes, seconds or hours.
 pub fn budget(text: &str) -> Result<Duration, String> {
     let most = range::BUDGET.most;
     let days = most / (24 * 3600);
-    let expected = format!("expected a time from 1ms to {days}days, such as 20m or 1h30m");
+    let mut expected = format!("expected a time from 1ms to {days}days, such as 20m or 1h30m");
+    if text.parse::<f64>().is_ok_and(|n| n.is_finite() && n > 0.0) {
+        expected += &format!("; {text}m is {text} minutes");
+        return Err(expected);
+    }
     let time = humantime::parse_duration(text).map_err(|e| format!("{expected}: {e}"))?;
     match (Duration::from_millis(1)..=Duration::from_secs(most)).contains(&time) {
         true => Ok(time),
@@ -43,6 +47,8 @@ mod tests {
     #[test]
     fn times_have_an_end() {
         assert_eq!(budget("1h30m"), Ok(Duration::from_secs(5400)));
+        let text = budget("20").unwrap_err();
+        assert!(text.ends_with("such as 20m or 1h30m; 20m is 20 minutes"), "{text}");
         for bad in ["0s", "366days", "584542046090years", "99999999999999999999h", "soon", ""] {
             assert!(budget(bad).unwrap_err().contains("1ms to 365days"), "{bad}");
         }

@@ -30,6 +30,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     let options = DataOptions {
         validation_split: 0.0,
         threads: args.threads,
+        empty_classes: true,
         limits: Limits { decoded_bytes: 0, ..Limits::default() },
         ..DataOptions::default()
     };

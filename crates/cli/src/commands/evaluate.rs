@@ -8,10 +8,12 @@ use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
     Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen,
 };
+use headstart::export::{Choice, Prediction, Truth, check_predictions_ending, write_predictions};
 use headstart::hard::{Bounds, hard_images};
 use headstart::model::Model;
 use headstart::report;
 use headstart::source::is_file;
+use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
@@ -23,6 +25,9 @@ use crate::{interrupt, output};
 
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
+    if let Some(path) = &args.output {
+        check_predictions_ending(path).map_err(Failure::Usage)?;
+    }
     if args.calibrate && !is_file(&args.model) {
         let hint = "train a model, or give a model file";
         let found = args.model.clone();
@@ -71,12 +76,52 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         write_bytes(path, page.as_bytes())?;
         eprintln!("gallery: {}", path.display());
     }
+    if let Some(path) = &args.output {
+        write_predictions(path, &rows(&model, &list, &p, &labels))?;
+        eprintln!("predictions: {}, a row for each of {} images", path.display(), labels.len());
+    }
     if args.json {
         output::json(&report)?;
     } else {
         output::line(&report)?;
     }
     Ok(())
+}
+
+/// Most classes of a row.
+const TOP: usize = 5;
+
+/// The prediction for each image beside its label; names are split and path, `test/rose/1.jpg`.
+fn rows(
+    model: &Model,
+    list: &[(&'static str, &Subset)],
+    p: &[f32],
+    labels: &[usize],
+) -> Vec<Prediction> {
+    let classes = &model.card.classes;
+    let names = list.iter().flat_map(|(split, subset)| {
+        (0..subset.len()).map(move |i| format!("{split}/{}", subset.name(i)))
+    });
+    let rows = names.zip(labels).zip(p.chunks_exact(classes.len().max(1)));
+    rows.map(|((name, &label), p)| {
+        let ranked = model.card.task.ranked(p, TOP).into_iter();
+        let choices: Vec<Choice> = ranked
+            .map(|(index, probability)| Choice {
+                class: classes[index].clone(),
+                index,
+                probability,
+            })
+            .collect();
+        let correct = choices.first().is_some_and(|c| c.index == label);
+        let truth = Truth {
+            label: classes[label].clone(),
+            label_index: label,
+            label_probability: p[label],
+            correct,
+        };
+        Prediction { truth: Some(truth), ..Prediction::new(name, choices, 0.0) }
+    })
+    .collect()
 }
 
 /// The images, split as in the model's training where they are the ones it was trained on.
@@ -136,7 +181,7 @@ fn calibrate(
     eprintln!(
         "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
         data.validation.as_ref().map_or(0, Subset::len),
-        args.model
+        file_of(path).display()
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::gradcam::{GradCam, enter};
 use headstart::image;
-use headstart::nearest::did_you_mean;
+use headstart::nearest::one_of;
 use headstart::report::explained;
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let classes = &model.card.classes;
     let class = args.class.as_ref().map(|name| {
         classes.iter().position(|c| c == name).ok_or_else(|| {
-            let hint = did_you_mean(name, classes.iter().map(String::as_str));
+            let hint = one_of("the model's classes", name, classes);
             Failure::Usage(Error::invalid("--class", "a class of the model", name, hint))
         })
     });

@@ -1,15 +1,35 @@
-//! What `headstart train` prints at its end when it trained on the data inside the program.
+//! What `headstart train` prints at its end: what can be done with the model.
 
 use headstart::dataset::SAMPLE;
+use headstart::next::next;
+use headstart::page::held_out;
 use headstart::run::Finished;
 use headstart::summary::grouped;
 
-/// Prints on stderr what was done and what to do next, unless the data was the user's own.
+/// Prints on stderr what to do next; before it, what was done, where that was on the data inside the program.
 pub fn print(finished: &Finished) {
-    let Finished { config, data, report, folder, .. } = finished;
-    if config.data != SAMPLE {
-        return;
+    let Finished { config, data, folder, .. } = finished;
+    let sample = config.data == SAMPLE;
+    if sample {
+        done(finished);
     }
+    eprintln!("what to do next:");
+    let mut commands = next(folder, config, held_out(data).map(|(_, subset)| subset));
+    if sample {
+        let cifar = "headstart train --data cifar10 --fine-tune-at 100";
+        commands.push(("CIFAR-10 with ResNet-50".into(), cifar.into()));
+        commands.push(("your own photos".into(), PHOTOS.into()));
+    }
+    for (what, command) in commands {
+        eprintln!("  {:<25}{command}", format!("{what}:"));
+    }
+    if sample {
+        eprintln!("the last two download what they need, once; photos has a folder for each class");
+    }
+}
+
+fn done(finished: &Finished) {
+    let Finished { config, data, report, folder, .. } = finished;
     let images = grouped(data.train.len());
     let start = match config.weights.as_str() {
         "none" => "randomly initialised".to_string(),
@@ -26,17 +46,6 @@ pub fn print(finished: &Finished) {
         file("loss.png"),
         file("confusion_matrix.png")
     );
-    let best = file("weights/best.safetensors");
-    eprintln!("what to do next:");
-    for (what, command) in [
-        ("use it", format!("headstart predict {best} IMAGE.png")),
-        ("evaluate it", format!("headstart evaluate {best} --data sample")),
-        ("CIFAR-10 with ResNet-50", "headstart train --data cifar10 --fine-tune-at 100".into()),
-        ("your own photos", PHOTOS.into()),
-    ] {
-        eprintln!("  {:<25}{command}", format!("{what}:"));
-    }
-    eprintln!("the last two download what they need, once; photos has a folder for each class");
 }
 
-const PHOTOS: &str = "headstart train --data photos --test-split 0.1 --fine-tune-at 100";
+const PHOTOS: &str = "headstart train --data photos --recipe auto --budget 20m";

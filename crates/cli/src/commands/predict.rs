@@ -1,10 +1,10 @@
 //! `headstart predict`.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use headstart::Error;
 use headstart::classify::{Answer, ClassifyOptions, classify};
+use headstart::dataset::{ImageFiles, Skipped};
 use headstart::export::{Choice, Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
 
@@ -13,6 +13,11 @@ use crate::args::Predict;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
+
+/// Classes for each image, where --top-k does not say how many.
+const TOP: usize = 5;
+/// Probability from which a class is worth a reader's time.
+const LEAST: f32 = 0.01;
 
 /// Classifies images, in order. Images that cannot be read are named, and the command fails at its end.
 pub fn run(args: &Predict) -> Result<(), Failure> {
@@ -42,7 +47,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         };
         match answer {
             Ok(p) => {
-                let ranked = model.card.task.ranked(p, args.top_k).into_iter();
+                let ranked = model.card.task.ranked(p, args.top_k.unwrap_or(TOP)).into_iter();
                 let choice = |(index, probability): (usize, f32)| Choice {
                     class: classes[index].clone(),
                     index,
@@ -94,61 +99,38 @@ fn check(args: &Predict) -> Result<(), Failure> {
     Ok(())
 }
 
+/// One line an image: the prediction, then the other classes that are asked for or not improbable.
 fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     if args.json {
         return output::json(prediction);
     }
-    output::line(&prediction.image)?;
-    if args.threshold.is_some_and(|p| prediction.probability < p) {
-        output::line(format!("  {}", prediction.class))?;
-    }
-    for Choice { class, probability, .. } in &prediction.top {
-        output::line(format!("  {probability:.4}  {class}"))?;
-    }
-    Ok(())
+    let unknown = prediction.index.is_none().then(|| prediction.class.clone());
+    let first = usize::from(unknown.is_none());
+    let least = if args.top_k.is_some() { 0.0 } else { LEAST };
+    let shown = prediction.top.iter().enumerate();
+    let shown = shown.filter(|(i, c)| *i < first || c.probability >= least);
+    let words = unknown.into_iter().chain(shown.map(|(_, choice)| choice.to_string()));
+    let words: Vec<String> = words.collect();
+    output::line(format!("{}: {}", prediction.image, words.join(", ")))
 }
 
-/// All files of the arguments: folders give their files and those of their folders, in order.
+/// All files of the arguments: folders give the image files below them, in order.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            below(path, 0, &mut HashSet::new(), &mut files)?;
-        } else {
+        if !path.is_dir() {
             files.push(path.clone());
+            continue;
         }
+        let found = ImageFiles::below(path)?;
+        for Skipped { name, reason } in found.skipped {
+            eprintln!("skipped {}: {reason}", path.join(name).display());
+        }
+        files.extend(found.files);
     }
     if files.is_empty() {
         let found = "folders without any";
         return Err(Error::invalid("images", "JPEG, PNG, WebP, GIF or BMP files", found, ""));
     }
     Ok(files)
-}
-
-/// Links may lead in circles, and to one folder in many ways: each folder is looked at once, under its first name.
-fn below(
-    folder: &Path,
-    depth: usize,
-    seen: &mut HashSet<PathBuf>,
-    files: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
-    const KNOWN: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
-    let real = folder.canonicalize().map_err(Error::io("read", folder))?;
-    if depth > 32 || !seen.insert(real) {
-        return Ok(());
-    }
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        entries.push(entry.map_err(Error::io("read", folder))?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        if path.is_dir() {
-            below(&path, depth + 1, seen, files)?;
-        } else if ending.is_some_and(|e| KNOWN.contains(&e.as_str())) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,9 @@
 //! `headstart summary`.
 
+use headstart::Error;
+use headstart::model::Model;
 use headstart::resnet::{Net, Recipe, Surroundings};
+use headstart::source::is_file;
 use headstart::summary::Summary as Listing;
 
 use crate::args::Summary;
@@ -9,6 +12,9 @@ use crate::output;
 
 /// Lists a net's layers: alone, or with upsampling and head as in the Keras tutorial.
 pub fn run(args: &Summary) -> Result<(), Failure> {
+    if is_file(&args.model) {
+        return of_file(args);
+    }
     let recipe = Recipe::named(&args.model).map_err(Failure::Usage)?;
     let classes = args.classes.or(args.fine_tune_at.as_ref().map(|_| 10));
     // The Keras tutorial's images: 32 pixels, upsampled to the net's own size.
@@ -19,11 +25,35 @@ pub fn run(args: &Summary) -> Result<(), Failure> {
     };
     let around = Surroundings { height: size, width: size, preprocess: None, upsample, classes };
     let net = Net::new(&recipe, &around).map_err(Failure::Usage)?;
+    list(args, &net)
+}
+
+/// Lists the layers of the model in a file, which has its own classes and image size.
+fn of_file(args: &Summary) -> Result<(), Failure> {
+    let flags = [
+        ("--classes", args.classes.is_some()),
+        ("--image-size", args.image_size.is_some()),
+        ("--upsample", args.upsample.is_some()),
+    ];
+    if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+        let found = format!("the model file {}, which has this inside", args.model);
+        let expected = "the name of a net with this flag";
+        let hint = format!("leave {flag} out");
+        return Err(Failure::Usage(Error::invalid(*flag, expected, found, hint)));
+    }
+    let model = Model::open(&args.model)?;
+    if !args.json {
+        output::line(&model.card)?;
+    }
+    list(args, &model.net)
+}
+
+fn list(args: &Summary, net: &Net) -> Result<(), Failure> {
     let trainable = match &args.fine_tune_at {
         Some(text) => net.trainable(net.freeze_point(text).map_err(Failure::Usage)?),
         None => vec![true; net.graph.nodes.len()],
     };
-    let listing = Listing::new(&net, &trainable);
+    let listing = Listing::new(net, &trainable);
     if args.json {
         output::json(&listing.rows)?;
     } else {

@@ -21,5 +21,7 @@ pub mod tensorboard;
 mod weights;
 
 pub use features::{Columns, check_ending, write_features};
-pub use predictions::{Choice, Prediction, UNKNOWN, check_predictions_ending, write_predictions};
+pub use predictions::{
+    Choice, Prediction, Truth, UNKNOWN, check_predictions_ending, write_predictions,
+};
 pub use weights::{WeightFormat, script, write_weights};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -32,6 +32,22 @@ pub struct Prediction {
     pub probability: f32,
     /// The most probable classes, in falling order.
     pub top: Vec<Choice>,
+    /// What is known of the image, where it is labelled.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<Truth>,
+}
+
+/// The label of an image beside its prediction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Truth {
+    /// The class that it is of.
+    pub label: String,
+    /// Its position in the model's list of classes, from 0.
+    pub label_index: usize,
+    /// Its probability.
+    pub label_probability: f32,
+    /// Whether it is the most probable class.
+    pub correct: bool,
 }
 
 /// A class and its probability.
@@ -61,7 +77,7 @@ impl Prediction {
             Some(c) if c.probability >= threshold => (c.class.clone(), Some(c.index)),
             _ => (UNKNOWN.to_string(), None),
         };
-        Prediction { image, class, index, probability, top: choices }
+        Prediction { image, class, index, probability, top: choices, truth: None }
     }
 }
 
@@ -100,7 +116,8 @@ pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` and `.parquet` have the columns
 /// image, class, index, probability, and class, index and probability of the second to last choice (class2, index2,
-/// probability2, ...). An index is the position in the model's list of classes, from 0, and empty or null for [`UNKNOWN`].
+/// probability2, ...). Where images have labels, label, label_index, label_probability and correct (true or false) follow
+/// probability. An index is the position in the model's list of classes, from 0, and empty or null for [`UNKNOWN`].
 ///
 /// # Errors
 /// If the ending is unknown or the file cannot be written.
@@ -132,10 +149,18 @@ fn most_choices(predictions: &[Prediction]) -> usize {
     predictions.iter().map(|p| p.top.len()).max().unwrap_or(1)
 }
 
+fn have_labels(predictions: &[Prediction]) -> bool {
+    predictions.iter().any(|p| p.truth.is_some())
+}
+
 fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     let choices = most_choices(predictions);
     let mut head: Vec<String> = ["image", "class", "index", "probability"].map(Into::into).into();
+    let labelled = have_labels(predictions);
+    if labelled {
+        head.extend(["label", "label_index", "label_probability", "correct"].map(Into::into));
+    }
     for rank in 2..=choices {
         head.extend(["class", "index", "probability"].map(|name| format!("{name}{rank}")));
     }
@@ -143,6 +168,12 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     for p in predictions {
         let index = p.index.map_or(String::new(), |index| index.to_string());
         let mut row = vec![p.image.clone(), p.class.clone(), index, p.probability.to_string()];
+        if labelled {
+            row.extend(p.truth.as_ref().map_or_else(<[String; 4]>::default, |t| {
+                let (index, p) = (t.label_index.to_string(), t.label_probability.to_string());
+                [t.label.clone(), index, p, t.correct.to_string()]
+            }));
+        }
         for c in p.top.iter().skip(1) {
             row.extend([c.class.clone(), c.index.to_string(), c.probability.to_string()]);
         }
@@ -160,9 +191,17 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
              optional float probability{k};"
         )
     };
+    let labelled = have_labels(predictions);
+    let label = match labelled {
+        true => {
+            "optional binary label (UTF8); optional int32 label_index; optional float label_probability; \
+             optional boolean correct;"
+        }
+        false => "",
+    };
     let schema = parse_message_type(&format!(
         "message predictions {{ required binary image (UTF8); required binary class (UTF8); \
-         optional int32 index; required float probability; {} }}",
+         optional int32 index; required float probability; {label} {} }}",
         ranks.clone().map(optional).collect::<String>()
     ))?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
@@ -172,6 +211,15 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
     column::<ByteArrayType>(&mut rows, predictions, false, |p| Some(text(&p.class)))?;
     column::<Int32Type>(&mut rows, predictions, true, |p| p.index.map(number))?;
     column::<FloatType>(&mut rows, predictions, false, |p| Some(p.probability))?;
+    if labelled {
+        let of = |p: &Prediction| p.truth.clone();
+        column::<ByteArrayType>(&mut rows, predictions, true, |p| of(p).map(|t| text(&t.label)))?;
+        column::<Int32Type>(&mut rows, predictions, true, |p| {
+            of(p).map(|t| number(t.label_index))
+        })?;
+        column::<FloatType>(&mut rows, predictions, true, |p| of(p).map(|t| t.label_probability))?;
+        column::<BoolType>(&mut rows, predictions, true, |p| of(p).map(|t| t.correct))?;
+    }
     for k in ranks {
         let class = |p: &Prediction| p.top.get(k - 1).map(|c| text(&c.class));
         column::<ByteArrayType>(&mut rows, predictions, true, class)?;
@@ -251,6 +299,38 @@ mod tests {
             (&7.into(), &0.into())
         );
         assert!(write_predictions(folder.path().join("p.txt"), &predictions()).is_err());
+    }
+
+    #[test]
+    fn labels_are_columns_where_images_have_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut given = predictions();
+        let truth =
+            Truth { label: "c".into(), label_index: 0, label_probability: 0.25, correct: false };
+        given[0].truth = Some(truth);
+        let path = |name: &str| folder.path().join(name);
+        for name in ["p.csv", "p.jsonl", "p.parquet"] {
+            write_predictions(path(name), &given).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path("p.csv")).unwrap(),
+            "image,class,index,probability,label,label_index,label_probability,correct,class2,index2,probability2\n\
+             x.png,\"a, \"\"b\"\"\",7,0.75,c,0,0.25,false,c,0,0.25\ny.png,unknown,,0.75,,,,,c,0,0.25\n"
+        );
+        let lines = std::fs::read_to_string(path("p.jsonl")).unwrap();
+        let lines: Vec<serde_json::Value> =
+            lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!((&lines[0]["label"], &lines[0]["correct"]), (&"c".into(), &false.into()));
+        assert!(lines[1].get("label").is_none());
+        let file = std::fs::File::open(path("p.parquet")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let rows: Vec<Vec<(String, Field)>> =
+            reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
+        let labels =
+            |row: &[(String, Field)]| row[4..8].iter().map(|f| f.1.clone()).collect::<Vec<_>>();
+        let (text, p) = (Field::Str("c".into()), Field::Float(0.25));
+        assert_eq!(labels(&rows[0]), [text, Field::Int(0), p, Field::Bool(false)]);
+        assert_eq!(labels(&rows[1]), [Field::Null, Field::Null, Field::Null, Field::Null]);
     }
 
     #[test]

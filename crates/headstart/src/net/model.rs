@@ -82,7 +82,7 @@ impl Model {
         Model::new(card, 0)
     }
 
-    /// Reads a model file.
+    /// Reads a model file, or that of a run's folder.
     ///
     /// # Errors
     /// If it cannot be read, or is a file of weights alone.

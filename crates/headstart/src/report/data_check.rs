@@ -231,13 +231,16 @@ fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
         return;
     }
     let text = format!(
-        "Among {} training images, by heads over {} of {}; {}-fold cross-validated accuracy {:.1}%. The number after a \
-         class is its probability. The most confident come first.",
+        "Among {} training images, by heads over {} of {}; {}-fold cross-validated accuracy {:.1}%. An estimated {} of \
+         these {} labels are wrong; the other images are hard. The number after a class is its probability. The most \
+         confident come first.",
         grouped(check.images),
         escape(&check.layer),
         escape(&check.model),
         check.folds,
-        100.0 * check.accuracy
+        100.0 * check.accuracy,
+        grouped(check.estimated_wrong),
+        grouped(check.issues.len())
     );
     let kind = Kind { id: "labels", title: "Suspected label errors", text: &text };
     heading(out, &kind, check.issues.len());

@@ -100,7 +100,7 @@ pub fn evaluate_with(
 }
 
 /// Fits a temperature on the validation images of `data`, and stores it in the model's card and in that of its file at
-/// `path`, where it changes nothing else; `None` if `watch` said to stop. Images are classified `batch` at a time.
+/// `path`, or in the run's folder there, where it changes nothing else; `None` if `watch` said to stop. Images are classified `batch` at a time.
 ///
 /// # Errors
 /// If there are no validation images, as [`evaluate`], or if the file cannot be read or written.
@@ -137,7 +137,7 @@ pub fn calibrate_with(
     };
     let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
     let file = weights::read(path)?;
-    let optimizer = file.optimizer.clone();
+    let (path, optimizer) = (file.path.clone(), file.optimizer.clone());
     let mut stored = Model::from_file(file)?;
     stored.card.temperature = Some(temperature);
     let progress = stored.card.progress.clone();

@@ -22,7 +22,7 @@ use crate::data::image::Interpolation;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
-use crate::nearest::did_you_mean;
+use crate::nearest::{did_you_mean, one_of};
 use crate::net::model::Model;
 use crate::net::resnet::{Net, Recipe, Surroundings};
 use crate::net::weights::embedded::CIFAR10;
@@ -284,7 +284,7 @@ pub fn labels_for(model: &Model, data: &Dataset, subset: &Subset) -> Result<Vec<
                     format!("class {name} of {}", data.name),
                     format!("one of the model's {} classes", known.len()),
                     "a class it was not trained on",
-                    did_you_mean(name, known.iter().map(String::as_str)),
+                    one_of("the model's classes", name, known),
                 )
             })
         })

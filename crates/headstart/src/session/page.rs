@@ -12,6 +12,7 @@ use crate::hub;
 use crate::measure::history::{History, PhaseName};
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
+use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
 use crate::report::{self, CurveNotes, RunPage};
 use crate::session::config::{TrainConfig, shell_words};
@@ -68,7 +69,7 @@ pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
         notes: &CurveNotes::of(&settings),
         shipped: epoch,
         hard: Some(&hard),
-        next: &next(folder, config, held_out),
+        next: &next(folder, config, held_out.map(|(_, subset)| subset)),
     };
     let path = folder.join(PAGE);
     write_bytes(&path, page.html()?.as_bytes())?;
@@ -122,7 +123,7 @@ pub fn remake(
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::read(folder.join("config.toml"))?;
     let history = History::read_csv(folder.join("results.csv"))?;
-    let model = Model::open(folder.join("weights/best.safetensors"))?;
+    let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
     let mut report = path.exists().then(|| Report::read(&path)).transpose()?;
     let (data, mut reason) = match open_data_with(&config, download) {
@@ -222,7 +223,7 @@ fn facts(
         let by = config.monitor.name();
         fact("shipped weights", format!("those of epoch {epoch}, the best by validation {by}"));
     }
-    let best = folder.join("weights/best.safetensors");
+    let best = folder.join(SHIPPED);
     fact("model file", best.display().to_string());
     let flags = shell_words(&config.flags()?);
     fact("settings other than the default", flags);

@@ -43,6 +43,7 @@ use crate::error::{Error, Result};
 use crate::measure::history::History;
 use crate::measure::metrics::{LastEpoch, Report, Shipped};
 use crate::net::model::Model;
+use crate::net::weights::SHIPPED;
 use crate::net::weights::model_file::Trained;
 use crate::report;
 use crate::session::config::{Precision, TrainConfig};
@@ -439,7 +440,7 @@ impl Job {
         }
         if let (Some(Evaluated { report, .. }), Some(epoch)) = (&mut evaluated, trainer.epoch()) {
             report.shipped = Some(Shipped {
-                file: "weights/best.safetensors".into(),
+                file: SHIPPED.into(),
                 epoch: epoch.epoch,
                 epochs: trainer.history.epochs.len(),
                 phase: epoch.phase,

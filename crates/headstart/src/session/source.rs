@@ -1,4 +1,4 @@
-//! A classifier by name: a model file, or the name of a net, with weights that have their head.
+//! A classifier by name: a model file, a run's folder, or the name of a net, with weights that have their head.
 //!
 //! ```
 //! use headstart::Control;
@@ -39,14 +39,15 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
-/// Whether the name of a model means a file: it is one, or contains a folder or an extension.
+/// Whether the name of a model means a file: it is one, or a run's folder, or contains a folder or an extension.
 pub fn is_file(model: &str) -> bool {
     let path = Path::new(model);
-    path.is_file() || path.components().count() > 1 || path.extension().is_some()
+    let is_there = path.is_file() || weights::file_of(path) != path;
+    is_there || path.components().count() > 1 || path.extension().is_some()
 }
 
 impl ModelSource {
-    /// The file, or the net of that name with `weights`: published ones, those inside the library, or those of a file. The
+    /// The file, or that of the run's folder, or the net of that name with `weights`: published ones, those inside the library, or those of a file. The
     /// default is ImageNet's, or those inside the library.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod gradcam;
 pub mod hard;
 pub mod inspect;
 pub mod label_issues;
+pub mod planted;
 pub mod probe;
 pub mod similar;
 pub mod summary;

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nearest::did_you_mean;
+use crate::nearest::one_of;
 
 /// Weights of classes in the loss; its text is that of `--class-weight` and config.toml.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,10 +61,7 @@ impl ClassWeight {
         let mut weights = vec![1.0; classes.len()];
         for (name, &weight) in named {
             let Some(class) = classes.iter().position(|class| class == name) else {
-                let mut hint = did_you_mean(name, classes.iter().map(String::as_str));
-                if hint.is_empty() {
-                    hint = format!("the classes are {}", classes.join(", "));
-                }
+                let hint = one_of("the classes", name, classes);
                 return Err(Error::invalid("class weight", "a class of the data", name, hint));
             };
             if !(weight.is_finite() && weight >= 0.0) {

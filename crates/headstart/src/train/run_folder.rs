@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::export::tensorboard::TensorBoard;
 use crate::measure::events::Event;
 use crate::measure::history::History;
+use crate::net::weights::SHIPPED;
 
 /// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -150,7 +151,7 @@ impl RunFolder {
 
     /// Path of the best weights.
     pub fn best(&self) -> PathBuf {
-        self.path.join("weights/best.safetensors")
+        self.path.join(SHIPPED)
     }
 
     /// Path of the last weights.

@@ -28,6 +28,34 @@ pub(crate) fn list(root: &Path, limits: &Limits) -> Result<Tree> {
     Ok(walk.tree)
 }
 
+/// The files below a folder that are named as images, hidden ones left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImageFiles {
+    /// Their paths, which begin with the folder's, in order.
+    pub files: Vec<PathBuf>,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+impl ImageFiles {
+    /// Lists `folder`, with the folders below it. Links are followed, but not in circles.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, or there are more files than memory is for.
+    pub fn below(folder: &Path) -> Result<ImageFiles> {
+        let Tree { files, skipped, .. } = list(folder, &Limits::default())?;
+        let path = |file: File| match file.origin {
+            Origin::Disk(path) if file.path.last().is_some_and(|n| has_image_extension(n)) => {
+                Some(path)
+            }
+            _ => None,
+        };
+        let mut files: Vec<PathBuf> = files.into_iter().filter_map(path).collect();
+        files.sort();
+        Ok(ImageFiles { files, skipped })
+    }
+}
+
 struct Walk {
     tree: Tree,
     room: Room,

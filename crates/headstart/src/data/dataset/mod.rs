@@ -46,6 +46,7 @@ use crate::range;
 use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
+pub use folder::ImageFiles;
 use load::Loaded;
 pub use parts::Split;
 use room::Room;
@@ -101,6 +102,8 @@ pub struct DataOptions {
     pub limit: Option<usize>,
     /// Threads that decode, 0 for one per core. The result does not depend on it.
     pub threads: usize,
+    /// Whether classes without training images are a warning, not an error: for looking at the data, not for training.
+    pub empty_classes: bool,
     /// Bounds on memory and work.
     pub limits: Limits,
 }
@@ -113,6 +116,7 @@ impl Default for DataOptions {
             seed: 42,
             limit: None,
             threads: 0,
+            empty_classes: false,
             limits: Limits::default(),
         }
     }
@@ -264,7 +268,7 @@ fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Da
         has_test: layout.has_test,
     };
     let mut data = finish(name, layout.classes, loaded, Some(&found), options)?;
-    data.warnings = layout.warnings;
+    data.warnings.extend(layout.warnings);
     Ok(data)
 }
 
@@ -322,8 +326,9 @@ fn finish(
     options: &DataOptions,
 ) -> Result<Dataset> {
     let Loaded { samples, parts, skipped } = loaded;
+    let mut warnings = Vec::new();
     if let Some(found) = found {
-        check_classes(found, &samples.labels, &parts, &skipped)?;
+        warnings = check_classes(found, &samples.labels, &parts, &skipped, options.empty_classes)?;
     }
     let rows = |part| -> Vec<usize> { (0..parts.len()).filter(|&i| parts[i] == part).collect() };
     let mut train = rows(Part::Train);
@@ -347,15 +352,17 @@ fn finish(
     }
     let (validation, test) = (validation.map(&subset), test.map(&subset));
     let task = Task::default();
-    Ok(Dataset { name, task, classes, train, validation, test, skipped, warnings: Vec::new() })
+    Ok(Dataset { name, task, classes, train, validation, test, skipped, warnings })
 }
 
+/// Fails where a class or a split has no image that can be read; warns of such classes where they may be `empty`.
 fn check_classes(
     found: &Found,
     labels: &[usize],
     parts: &[Part],
     skipped: &[Skipped],
-) -> Result<()> {
+    empty: bool,
+) -> Result<Vec<String>> {
     let unreadable = |inside: &dyn Fn(&Skipped) -> bool| {
         let mut bad = skipped.iter().filter(|s| inside(s));
         match bad.next() {
@@ -379,6 +386,7 @@ fn check_classes(
             hint,
         ));
     }
+    let mut warnings = Vec::new();
     let mut present = vec![false; found.folders.len()];
     for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
         present[label] = true;
@@ -387,6 +395,10 @@ fn check_classes(
         if !present {
             let prefix = format!("{folder}/");
             let in_class = unreadable(&|s| s.name.starts_with(&prefix));
+            if empty {
+                warnings.push(format!("class folder {folder}: training images: {in_class}"));
+                continue;
+            }
             let folder = found.root.join(folder);
             return Err(Error::format(folder, "at least one training image", in_class, hint));
         }
@@ -400,5 +412,5 @@ fn check_classes(
             return Err(Error::format(&found.root, expected, "none", hint));
         }
     }
-    Ok(())
+    Ok(warnings)
 }

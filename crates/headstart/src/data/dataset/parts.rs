@@ -46,7 +46,7 @@ impl Dataset {
                 Ok(vec![("validation", validation.ok_or_else(|| none("validation", hint))?)])
             }
             Split::Test => {
-                let hint = "choose others with --split";
+                let hint = "split some off with --test-split, or choose others with --split";
                 Ok(vec![("test", test.ok_or_else(|| none("test", hint))?)])
             }
             Split::Auto if test.is_some() => self.parts(Split::Test),

@@ -155,12 +155,22 @@ pub fn open(name: &str) -> Result<WeightFile> {
     }
 }
 
-/// Reads a weight file; its first bytes say which kind it is.
+/// Where a run's folder has the model that it ships.
+pub const SHIPPED: &str = "weights/best.safetensors";
+
+/// The file that `path` means: the model that a run ships where it is a run's folder, or the folder of its weights;
+/// else itself.
+pub fn file_of(path: &Path) -> PathBuf {
+    let places = [SHIPPED, "best.safetensors"].map(|place| path.join(place));
+    places.into_iter().find(|place| place.is_file()).unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Reads a weight file, or that of a run's folder; its first bytes say which kind it is.
 ///
 /// # Errors
 /// If it cannot be read, is of no known kind, or is damaged.
 pub fn read(path: impl AsRef<Path>) -> Result<WeightFile> {
-    let path = path.as_ref();
+    let path = &file_of(path.as_ref());
     without_panic(path, || read_as_it_is(path))
 }
 
@@ -175,7 +185,12 @@ fn without_panic<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> 
 fn read_as_it_is(path: &Path) -> Result<WeightFile> {
     let io = || Error::io("read", path);
     if path.is_dir() {
-        return Err(Error::format(path, "a weight file", "a folder", ""));
+        let expected = format!("a weight file, or a run's folder with {SHIPPED}");
+        let found = match path.join("config.toml").is_file() {
+            true => "the folder of a run that has no epoch yet",
+            false => "a folder without that",
+        };
+        return Err(Error::format(path, expected, found, ""));
     }
     let mut start = [0u8; 16];
     let mut file = File::open(path).map_err(io())?;

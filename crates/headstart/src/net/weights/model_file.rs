@@ -1,6 +1,7 @@
 //! headstart's model files: one safetensors file whose metadata says how to use it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::Surroundings;
+use crate::numbers::grouped;
 use crate::task::Task;
 
 /// The metadata key of the card.
@@ -76,6 +78,35 @@ pub struct Trained {
     pub images: Prints,
     /// All settings, as the text of config.toml.
     pub settings: String,
+}
+
+/// Most classes that the text of a card names.
+const NAMED: usize = 12;
+
+/// What the model is, how images enter it, and what it was trained on: two or three lines.
+impl fmt::Display for ModelCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.classes.len();
+        let names = self.classes[..count.min(NAMED)].join(", ");
+        let more = if count > NAMED { ", ..." } else { "" };
+        writeln!(f, "{}, {} classes: {names}{more}", self.architecture, grouped(count))?;
+        let ModelCard { height, width, upsample, .. } = *self;
+        write!(f, "images enter at {width}x{height}, {}", self.interpolation.name())?;
+        if upsample > 1 {
+            write!(f, ", upsampled x{upsample}")?;
+        }
+        write!(f, ", {} preprocessing", self.preprocess.name())?;
+        if let Some(temperature) = self.temperature {
+            write!(f, "; temperature {temperature:.4}")?;
+        }
+        let Some(trained) = &self.trained else { return Ok(()) };
+        let Trained { data, validation_split, test_split, seed, images, .. } = trained;
+        write!(
+            f,
+            "\ntrained on {} images of {data} (validation split {validation_split}, test split {test_split}, seed {seed})",
+            grouped(images.len())
+        )
+    }
 }
 
 impl ModelCard {

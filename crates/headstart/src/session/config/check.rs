@@ -43,6 +43,19 @@ impl TrainConfig {
                 "add --optimizer sgd",
             );
         }
+        let usual = TrainConfig::default();
+        let adam = matches!(self.optimizer, OptimizerName::Adam | OptimizerName::AdamW);
+        let rmsprop = self.optimizer == OptimizerName::Rmsprop;
+        for (what, given, fits, hint) in [
+            ("rho", self.rho != usual.rho, rmsprop, "--optimizer rmsprop has it"),
+            ("beta 1", self.beta_1 != usual.beta_1, adam, "--optimizer adam has it"),
+            ("beta 2", self.beta_2 != usual.beta_2, adam, "--optimizer adam has it"),
+        ] {
+            if given && !fits {
+                let found = self.rule().name().into();
+                return against(what, "an optimizer that has it", found, hint);
+            }
+        }
         self.check_solver()?;
         let fine_tunes = self.fine_tune_at.is_some() && self.fine_tune_epochs > 0;
         if self.epochs == 0 && !fine_tunes && self.unfreeze.is_empty() {
@@ -62,7 +75,14 @@ impl TrainConfig {
         for (_, epochs, rate) in self.parts() {
             self.schedule().over(rate, epochs, 1)?;
         }
-        for rate in [self.learning_rate, self.fine_tune_learning_rate] {
+        let rates = [
+            ("learning rate", self.learning_rate),
+            ("fine-tune learning rate", self.fine_tune_learning_rate),
+        ];
+        for (what, rate) in rates {
+            if !(rate > 0.0 && rate.is_finite()) {
+                return against(what, "a positive number", rate.to_string(), "");
+            }
             Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
 use crate::study::label_issues::{LabelOptions, find, out_of_fold};
+use crate::study::planted::wrong_labels;
 use crate::train::cache::{CacheSettings, Emit, Part, Whole};
 use crate::train::trainer::INFERENCE_BATCH;
 
@@ -32,6 +33,9 @@ pub struct LabelCheck {
     pub accuracy: f64,
     /// Classes of fewer images than folds, which are left out.
     pub left_out: Vec<String>,
+    /// How many of the issues are wrong labels, estimated by labels that were changed on purpose
+    /// ([`crate::study::planted`]); the others are right, and the images hard.
+    pub estimated_wrong: usize,
     /// The most confident first.
     pub issues: Vec<Mislabelled>,
 }
@@ -90,7 +94,9 @@ pub fn check_labels(
     let width = values.len() / labels.len();
     let examples = Examples { features: &values, width, labels: &labels, classes };
     let held_out = out_of_fold(device.compute(), examples, options)?;
-    let issues = find(&held_out.probabilities, &labels, classes).into_iter().map(|issue| {
+    let issues = find(&held_out.probabilities, &labels, classes);
+    let estimated_wrong = wrong_labels(device.compute(), examples, &held_out, &issues, options)?;
+    let issues = issues.into_iter().map(|issue| {
         let image = Member {
             name: subset.name(issue.image).to_string(),
             class: data.classes[issue.label].clone(),
@@ -117,6 +123,7 @@ pub fn check_labels(
         l2: held_out.l2,
         accuracy: held_out.accuracy,
         left_out: left_out.collect(),
+        estimated_wrong,
         issues: issues.collect(),
     }))
 }

@@ -81,6 +81,11 @@ fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
     let (images, percent) = (grouped(check.images), 100.0 * check.accuracy);
     write!(f, "\n{heading} among {images} training images ({} of {}, ", check.layer, check.model)?;
     write!(f, "{}-fold cross-validated accuracy {percent:.1}%)", check.folds)?;
+    if !check.issues.is_empty() {
+        let wrong = plural(check.estimated_wrong, "label is", "labels are");
+        write!(f, "\nof these, an estimated {wrong} wrong; the other images are hard: ")?;
+        write!(f, "look at each before you change it")?;
+    }
     for m in check.issues.iter().take(LABELS) {
         let (name, class, suggested) = (&m.image.name, &m.image.class, &m.suggested);
         write!(
