@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
 # Builds what a package ships: the binary, its manual pages and completion scripts.
 #
-#     tools/dist/build.sh [FOLDER] [PROFILE]        default: target/dist release
+#     tools/dist/build.sh [FOLDER [BINARY]]        default: target/dist, and a release binary, which is built
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-target/dist}
-profile=${2:-release}
-cargo build --profile "$profile" -p headstart-cli
-# Cargo calls the folder of the profile dev debug.
-binary=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/headstart
+binary=${2:-${CARGO_TARGET_DIR:-target}/release/headstart}
+[ -n "${2:-}" ] || cargo build --release -p headstart-cli
 mkdir -p "$out/completions"
 cp "$binary" README.md LICENSE-APACHE LICENSE-MIT "$out/"
 "$binary" man "$out/man1" > /dev/null
