@@ -55,7 +55,7 @@ fn train_without_arguments_does_the_whole_job() {
     for part in [
         "  test accuracy of the model: 0.",
         "pictures: runs/train/accuracy.png",
-        "headstart predict runs/train/weights/best.safetensors",
+        "headstart predict runs/train IMAGE",
         "headstart train --data cifar",
         "headstart train --data photos",
     ] {
@@ -65,7 +65,7 @@ fn train_without_arguments_does_the_whole_job() {
     place.holds(&["runs"]);
 
     // The result is a classifier like any other.
-    let line = "evaluate runs/train/weights/best.safetensors --data sample --json";
+    let line = "evaluate runs/train --data sample --json";
     let again = place.run(line).ok().json();
     for field in ["accuracy", "loss", "confusion_matrix", "calibration"] {
         assert_eq!(again[field], report[field], "{field}");

@@ -68,7 +68,7 @@
 //! let upload: Vec<u8> = std::fs::read("photo.jpg")?;
 //! println!("{}", model.predict_bytes(&upload)?[0].class);
 //!
-//! let report = model.evaluate(&Dataset::load("photos")?)?;
+//! let report = model.evaluate(&model.open_data("photos")?)?;
 //! println!("{report}"); // loss, accuracy, precision, recall and F1 by class
 //! model.save("copy.safetensors")?;
 //! # assert_eq!(Model::open("copy.safetensors")?, model);

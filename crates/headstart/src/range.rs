@@ -102,7 +102,7 @@ pub const CALIBRATION_IMAGES: Range = Range::new("calibration-images", 1, MANY);
 /// Resamples behind confidence intervals.
 pub const BOOTSTRAP: Range = Range::new("bootstrap", 0, 100_000);
 /// Images of a gallery.
-pub const GALLERY_SIZE: Range = Range::new("gallery-size", 0, 10_000);
+pub const GALLERY_SIZE: Range = Range::new("gallery-size", 0, 1000);
 
 /// More epochs and steps than any run has.
 const MANY: u64 = 1_000_000;

@@ -1,12 +1,14 @@
 //! What a run reports, ships and evaluates is one model, whatever its settings.
 
 use std::path::Path;
+use std::time::Duration;
 
 use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
 use headstart::dataset::{DataOptions, Split};
-use headstart::evaluate::{Evaluated, Given, Opened, evaluate, open_for, seen};
+use headstart::evaluate::{self, Evaluated, Given, evaluate, open_for, seen};
 use headstart::events;
 use headstart::metrics::Report;
+use headstart::recipe::{Opened, RecipeName, start};
 use headstart::run::{CacheFolder, DiskCache, Ended, Event, Finished, Job};
 use headstart::{Control, Device, Model, job};
 
@@ -43,7 +45,7 @@ fn finish(job: Job) -> Finished {
     }
 }
 
-fn open(model: &Model, source: &str, given: Given, device: &Device) -> Opened {
+fn open(model: &Model, source: &str, given: Given, device: &Device) -> evaluate::Opened {
     let (options, threads) = (DataOptions::default(), &device.compute().threads);
     let mut watch = |_: &headstart::hub::Event<'_>| Control::Continue;
     open_for(model, source, given, false, &options, threads, &mut watch).unwrap()
@@ -75,7 +77,8 @@ fn checked(finished: &Finished) -> Report {
     let best = finished.best_epoch().unwrap();
     assert_eq!((shipped.epoch, shipped.epochs), (best, finished.history.epochs.len()));
     let record = &finished.history.epochs[best - 1];
-    assert_eq!((shipped.phase, shipped.monitor.as_str()), (record.phase, "val_accuracy"));
+    let monitor = config.monitor.column(record);
+    assert_eq!((shipped.phase, &shipped.monitor), (record.phase, &monitor));
     assert_eq!(shipped.last.is_none(), best == finished.history.epochs.len());
     let file = Model::open(run.join("weights/best.safetensors")).unwrap();
     assert_eq!(file.parameters, finished.model.parameters);
@@ -102,6 +105,26 @@ fn the_report_is_that_of_the_file_whichever_epoch_is_the_best() {
     checked(&finish(job(ema, &run("ema"))));
     let early = TrainConfig { patience: Some(1), epochs: 12, learning_rate: 0.1, ..config() };
     checked(&finish(job(early, &run("early"))));
+}
+
+#[test]
+fn listed_phases_and_recipes_report_on_the_file_too() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str| place.path().join(name);
+    let phases = ["head:2", "conv4:1", "conv3:1"].map(|phase| phase.parse().unwrap());
+    let listed = TrainConfig { unfreeze: phases.to_vec(), fine_tune_at: None, ..config() };
+    checked(&finish(job(listed, &run("listed"))));
+    let own = config();
+    let TrainConfig { data, model, weights, image_size, precision, .. } = own;
+    let start =
+        TrainConfig { weights, image_size, precision, threads: 1, ..start(&data, Some(&model)) };
+    let mut watch = |_: &headstart::hub::Event<'_>| Control::Continue;
+    let opened = Opened::new(start, &mut watch).unwrap();
+    let (name, budget) = (RecipeName::Auto, Some(Duration::from_secs(20)));
+    let pace = opened.pace(name, budget).unwrap();
+    let chosen = opened.choose(name, budget, &pace).unwrap().recipe.config;
+    assert!(chosen.test_split > 0.0 && chosen.precision == Precision::F32, "{chosen:?}");
+    checked(&finish(job(chosen, &run("recipe"))));
 }
 
 #[test]

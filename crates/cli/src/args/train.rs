@@ -386,7 +386,4 @@ pub struct Report {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
-    /// Arithmetic
-    #[arg(long, value_enum, default_value_t = Prec::Auto)]
-    pub precision: Prec,
 }

@@ -2,7 +2,7 @@
 
 use headstart::page::remake;
 
-use super::{device, hub};
+use super::hub;
 use crate::args::Report;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -10,12 +10,11 @@ use crate::{interrupt, output};
 
 /// Makes a run's page and pictures again.
 pub fn run(args: &Report) -> Result<(), Failure> {
-    let device = device(args.threads, args.precision.into())?;
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut show =
         |name: &str, done, total| progress.images(&format!("evaluating, {name}"), done, total);
-    let remade = hub::watched(|download| remake(&args.run, &device, download, &mut show))?;
+    let remade = hub::watched(|download| remake(&args.run, args.threads, download, &mut show))?;
     let Some(remade) = remade else {
         return Err(Failure::Interrupted("the page was not written".into()));
     };

@@ -173,6 +173,9 @@ fn calibration(body: &mut String, report: &Report) -> Result<()> {
         Some(t) => format!(" at temperature {t:.3}"),
         None => String::new(),
     };
+    let before = calibration.uncalibrated.as_ref().map_or(String::new(), |u| {
+        format!(" Without it: ECE {:.4} and loss {:.4}, not {:.4}.", u.ece, u.loss, report.loss)
+    });
     let picture = chart(
         &reliability(calibration)?,
         "Accuracy against confidence: on the diagonal, probabilities are what they say.",
@@ -181,7 +184,7 @@ fn calibration(body: &mut String, report: &Report) -> Result<()> {
         body,
         "<section id=\"calibration\"><h2>Calibration</h2>\n<div class=\"charts\"><div class=\"chart-box\">{picture}</div>\n\
          <p class=\"soft\">Confidence and accuracy differ by {percent:.1} percentage points on average (expected calibration \
-         error, ECE {:.4}{temperature}). On the diagonal, a probability is what it says; below it, the model is too sure. \
+         error, ECE {:.4}{temperature}).{before} On the diagonal, a probability is what it says; below it, the model is too sure. \
          The bars are the fraction of images at each confidence.</p></div></section>",
         calibration.ece
     );

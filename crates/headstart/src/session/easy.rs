@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::control::Control;
-use crate::data::dataset::{Dataset, Split};
+use crate::data::dataset::{DataOptions, Dataset, Split};
 use crate::data::image::{self, Rgb8};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::export::Choice;
+use crate::hub;
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
-use crate::session::evaluate::evaluate;
+use crate::session::evaluate::{Given, evaluate, open_for};
 use crate::study::classify::classify_one;
 use crate::train::trainer::INFERENCE_BATCH;
 
@@ -51,7 +52,32 @@ impl Model {
         self.ranked(image::decode("the image", bytes)?)
     }
 
+    /// Opens images for [`Model::evaluate`]: where they are those that the model was trained on, they are split as they were
+    /// then, so that no training image is measured; others are not split.
+    ///
+    /// # Errors
+    /// If there are no such images, or they cannot be read.
+    ///
+    /// ```
+    /// use headstart::{Dataset, Model};
+    ///
+    /// let data = Dataset::load("synthetic:2x20x32")?;
+    /// let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
+    /// let other = model.open_data("synthetic:2x10x32")?;
+    /// assert!(other.validation.is_none());
+    /// # Ok::<(), headstart::Error>(())
+    /// ```
+    pub fn open_data(&self, source: &str) -> Result<Dataset> {
+        let (given, options) = (Given::default(), DataOptions::default());
+        let device = device()?;
+        let threads = &device.compute().threads;
+        let mut watch = |_: &hub::Event<'_>| Control::Continue;
+        Ok(open_for(self, source, given, false, &options, threads, &mut watch)?.data)
+    }
+
     /// Measures the model on the test images of `data`, else on its validation images, else on all.
+    /// [`Model::open_data`] opens a model's own images so that none is measured that it was trained on; of others,
+    /// [`Report::trained_on`] says how many were.
     ///
     /// # Errors
     /// If the data has classes that the model does not have, an image cannot be decoded, or predictions are not numbers.

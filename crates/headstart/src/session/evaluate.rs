@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, assess};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::measure::calibration::fit_temperature;
 use crate::measure::events::Event;
 use crate::measure::metrics::Report;
@@ -137,6 +137,11 @@ pub fn calibrate_with(
     };
     let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
     let file = weights::read(path)?;
+    if file.is_state_dict() {
+        let expected = "a model file of a run, whose tensors have Keras's names";
+        let hint = "calibrate the run's model, then export it again";
+        return Err(Error::format(&file.path, expected, "an export for PyTorch", hint));
+    }
     let (path, optimizer) = (file.path.clone(), file.optimizer.clone());
     let mut stored = Model::from_file(file)?;
     stored.card.temperature = Some(temperature);

@@ -15,9 +15,9 @@ use crate::net::model::Model;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
 use crate::report::{self, CurveNotes, RunPage};
-use crate::session::config::{TrainConfig, shell_words};
+use crate::session::config::TrainConfig;
 use crate::session::evaluate::{self, Evaluated};
-use crate::session::job::open_data_with;
+use crate::session::job::{self, open_data_with};
 use crate::session::next::next;
 use crate::study::hard::{Bounds, HardImages, hard_images};
 use crate::train::trainer::INFERENCE_BATCH;
@@ -111,17 +111,20 @@ pub struct Remade {
 }
 
 /// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
-/// from its images, if these are still there; `None` if `watch` said to stop.
+/// from its images, if these are still there; `None` if `watch` said to stop. Where the weights answer something else than
+/// the report has, as after `evaluate --calibrate`, report.json is written again too. Works on `threads` threads, 0 for one
+/// per core, in the run's own arithmetic.
 ///
 /// # Errors
 /// If the run's files cannot be read, do not fit each other, or the page cannot be written.
 pub fn remake(
     folder: &Path,
-    device: &Device,
+    threads: usize,
     download: &mut hub::Watch<'_>,
     watch: &mut evaluate::Watch<'_>,
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::read(folder.join("config.toml"))?;
+    let device = &job::device(threads, config.precision)?;
     let history = History::read_csv(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
@@ -139,25 +142,26 @@ pub fn remake(
             stopped |= control == Control::Stop;
             control
         };
-        answers = evaluated(&model, data, device, &mut told)?;
-        if stopped {
-            return Ok(None);
+        match evaluated(&model, data, device, &mut told) {
+            _ if stopped => return Ok(None),
+            Ok(found) => answers = found,
+            Err(error) => reason = Some(error.to_string()),
         }
     }
-    if let (Some(was), Some(is)) = (&report, &answers) {
-        let support = |r: &Report| r.per_class.iter().map(|c| c.support).collect::<Vec<_>>();
-        if support(was) != support(&is.report) {
-            let (was, is) = (was.samples, is.report.samples);
-            reason = Some(format!(
-                "{} has other images than the run was reported on: {is}, not {was}, or of other classes",
-                config.data
-            ));
-            answers = None;
-        }
+    if let Some(is) = &answers
+        && let Some(why) = other_images(report.as_ref(), &is.report)
+    {
+        reason =
+            Some(format!("{} has other images than the run was reported on: {why}", config.data));
+        answers = None;
     }
-    if let (None, Some(own)) = (&report, &answers) {
-        report::write(folder, &own.report)?;
-        report = Some(own.report.clone());
+    if let Some(Evaluated { report: is, .. }) = &answers
+        && report.as_ref().is_none_or(|was| answers_differ(was, is))
+    {
+        let shipped = report.and_then(|was| was.shipped);
+        let is = Report { shipped, trained_on: None, ..is.clone() };
+        report::write(folder, &is)?;
+        report = Some(is);
     }
     report::draw(folder, &history, report.as_ref())?;
     let shown = Shown {
@@ -170,6 +174,22 @@ pub fn remake(
         images: data.as_ref().zip(answers.as_ref()),
     };
     Ok(Some(Remade { path: write(&shown, device)?, without_images: reason }))
+}
+
+/// Why these are not the images that a run was reported on.
+fn other_images(was: Option<&Report>, is: &Report) -> Option<String> {
+    if let Some(trained @ 1..) = is.trained_on {
+        return Some(format!("{trained} of {} were trained on", is.samples));
+    }
+    let support = |r: &Report| r.per_class.iter().map(|c| c.support).collect::<Vec<_>>();
+    let was = was.filter(|was| support(was) != support(is))?;
+    Some(format!("{}, not {}, or of other classes", is.samples, was.samples))
+}
+
+/// Whether two evaluations are of other weights, another temperature or other images.
+fn answers_differ(was: &Report, is: &Report) -> bool {
+    let parts = |r: &Report| (r.loss, r.confusion_matrix.clone(), r.calibration.clone());
+    parts(was) != parts(is)
 }
 
 /// What was trained on what, in one sentence.
@@ -209,11 +229,16 @@ fn facts(
         name => format!("weights {name}"),
     };
     fact("net", format!("{}, {weights}, {} parameters", card.architecture, grouped(parameters)));
-    let (height, width) = (card.height * card.upsample, card.width * card.upsample);
+    let upsampled = match card.upsample {
+        1 => String::new(),
+        factor => format!(" upsampled x{factor},"),
+    };
     fact(
         "images enter",
         format!(
-            "at {width}x{height}, {} preprocessing, {} arithmetic",
+            "at {}x{},{upsampled} {} preprocessing, {} arithmetic",
+            card.width,
+            card.height,
             card.preprocess.name(),
             device.dtype().name()
         ),
@@ -225,8 +250,9 @@ fn facts(
     }
     let best = folder.join(SHIPPED);
     fact("model file", best.display().to_string());
-    let flags = shell_words(&config.flags()?);
-    fact("settings other than the default", flags);
+    // The arithmetic is said above.
+    let settings = config.changed(&["precision"])?;
+    fact("settings other than the default", settings.join(", "));
     Ok(facts)
 }
 

@@ -152,7 +152,16 @@ impl Heat {
     /// The map's value at a point of the image, as a fraction of its greatest; `x` and `y` go from 0 to 1 from left to right
     /// and from top to bottom. Bilinear between the centres of the map's pixels, level beyond the outermost.
     pub fn at(&self, x: f32, y: f32) -> f32 {
-        let most = self.values.iter().copied().fold(0.0, f32::max);
+        self.part_of(self.most(), x, y)
+    }
+
+    /// The map's greatest value.
+    fn most(&self) -> f32 {
+        self.values.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// [`Heat::at`] where the greatest value is known: looking for it takes as long as the map is large.
+    fn part_of(&self, most: f32, x: f32, y: f32) -> f32 {
         // A NaN counts as nothing.
         if !(most > 0.0 && most.is_finite()) || self.values.len() != self.height * self.width {
             return 0.0;

@@ -28,8 +28,10 @@ use crate::measure::rank::{argmax, top};
 use crate::net::model::Model;
 use crate::study::gradcam::{GradCam, Heat, enter};
 
-/// Most pixels of the longer side of an image that is kept.
+/// Most pixels of the longer side of an image that is kept, and where more than [`FEW`] are.
 const SIDE: usize = 448;
+const SMALL: usize = 160;
+const FEW: usize = 100;
 
 /// How many images are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +116,7 @@ pub fn choose(report: &Report, p: &[f32], labels: &[usize], bounds: &Bounds) -> 
 pub struct HardImage {
     /// Its split and path: `test/rose/1.jpg`.
     pub name: String,
-    /// The image, with at most 448 pixels on its longer side.
+    /// The image, with at most 448 pixels on its longer side, 160 where there may be more than 100 images.
     pub image: Rgb8<'static>,
     /// Its class.
     pub label: usize,
@@ -159,6 +161,7 @@ pub fn hard_images(
         return Err(Error::invalid("probabilities", expected, found, ""));
     }
     let mut cam = GradCam::new(model, device).ok();
+    let side = if bounds.images() > FEW { SMALL } else { SIDE };
     let mut found = HardImages::default();
     let mut known: Vec<(usize, Option<usize>)> = Vec::new();
     for section in choose(report, p, labels, bounds) {
@@ -168,7 +171,7 @@ pub fn hard_images(
                 images.extend(*at);
                 continue;
             }
-            let own = one(model, cam.as_mut(), parts, i, (&p[i * n..][..n], labels[i]))?;
+            let own = one(model, cam.as_mut(), parts, i, (&p[i * n..][..n], labels[i]), side)?;
             known.push((i, own.as_ref().map(|_| found.images.len())));
             if let Some(own) = own {
                 images.push(found.images.len());
@@ -189,6 +192,7 @@ fn one(
     parts: &[(&'static str, &Subset)],
     i: usize,
     (p, label): (&[f32], usize),
+    side: usize,
 ) -> Result<Option<HardImage>> {
     let mut at = i;
     let mut list = parts.iter();
@@ -212,8 +216,8 @@ fn one(
         }
         None => None,
     };
-    let image = match own.width.max(own.height) > SIDE {
-        true => thumbnail(&own, SIDE)?,
+    let image = match own.width.max(own.height) > side {
+        true => thumbnail(&own, side)?,
         false => own.into_owned(),
     };
     let name = format!("{split}/{}", subset.name(at));

@@ -128,6 +128,11 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
+    /// Whether its tensors have the names of a PyTorch `state_dict`, as in exports for PyTorch.
+    pub fn is_state_dict(&self) -> bool {
+        torch::is_state_dict(self.listing.iter().map(|t| t.name.as_str()))
+    }
+
     /// A file without tensors yet.
     fn bare(path: &Path, format: Format) -> WeightFile {
         WeightFile {

@@ -142,5 +142,7 @@ pub(super) fn epochs(out: &mut String, history: &History, shipped: Option<usize>
             e.accuracy, e.loss
         );
     }
-    out.push_str("</tbody></table></div>\n");
+    out.push_str(
+        "</tbody></table></div>\n<p class=\"soft\">The losses of epochs are without the calibration's temperature.</p>\n",
+    );
 }

@@ -24,27 +24,50 @@ impl TrainConfig {
     /// # Ok::<(), headstart::Error>(())
     /// ```
     pub fn flags(&self) -> Result<Vec<String>> {
+        let (flags, missing) = self.differences(&[])?;
+        match missing.first() {
+            Some(key) => {
+                Err(Error::invalid(key, "a value", "none, for which there is no flag", ""))
+            }
+            None => Ok(flags.concat()),
+        }
+    }
+
+    /// What differs from the defaults, for a reader: flags as a shell reads them, and "no fine-tune-at" for a setting
+    /// that has a default value and is none here. What is in `apart` is left out.
+    ///
+    /// # Errors
+    /// If the settings do not fit TOML.
+    pub fn changed(&self, apart: &[&str]) -> Result<Vec<String>> {
+        let (flags, missing) = self.differences(apart)?;
+        let missing = missing.iter().map(|key| format!("no {key}"));
+        Ok(flags.iter().map(|words| shell_words(words)).chain(missing).collect())
+    }
+
+    /// Each flag with its value, and the settings that are none though they have a default value.
+    fn differences(&self, apart: &[&str]) -> Result<(Vec<Vec<String>>, Vec<String>)> {
         let mut usual = TrainConfig::defaults(Some(&self.data), None);
         if usual.model != self.model {
             usual = TrainConfig::defaults(Some(&self.data), Some(&self.model));
             usual.model.clear();
         }
         let (usual, own) = (table(&usual)?, table(self)?);
-        if let Some(key) = usual.keys().find(|key| !own.contains_key(*key)) {
-            return Err(Error::invalid(key, "a value", "none, for which there is no flag", ""));
-        }
+        let listed = |key: &&String| !apart.contains(&key.as_str());
+        let missing = usual.keys().filter(|key| !own.contains_key(*key)).filter(listed);
+        let missing = missing.cloned().collect();
         let mut flags = Vec::new();
-        let mut changed: Vec<_> =
-            own.iter().filter(|(key, value)| usual.get(*key) != Some(value)).collect();
+        let differs =
+            |(key, value): &(&String, &Value)| listed(key) && usual.get(*key) != Some(*value);
+        let mut changed: Vec<_> = own.iter().filter(differs).collect();
         changed.sort_by_key(|(key, _)| FIRST.iter().position(|f| f == key).unwrap_or(FIRST.len()));
         for (key, value) in changed {
             match value {
-                Value::Boolean(true) => flags.push(format!("--{key}")),
-                Value::Boolean(false) => flags.push(format!("--no-{key}")),
-                value => flags.extend([format!("--{key}"), word(value)]),
+                Value::Boolean(true) => flags.push(vec![format!("--{key}")]),
+                Value::Boolean(false) => flags.push(vec![format!("--no-{key}")]),
+                value => flags.push(vec![format!("--{key}"), word(value)]),
             }
         }
-        Ok(flags)
+        Ok((flags, missing))
     }
 }
 
@@ -72,5 +95,18 @@ fn word(value: &Value) -> String {
         }
         Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join(","),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_none_has_no_flag_and_is_said() {
+        let config = TrainConfig { fine_tune_at: None, epochs: 7, ..TrainConfig::sample() };
+        assert!(config.flags().unwrap_err().to_string().contains("fine-tune-at"));
+        assert_eq!(config.changed(&[]).unwrap(), ["--epochs 7", "no fine-tune-at"]);
+        assert_eq!(config.changed(&["epochs"]).unwrap(), ["no fine-tune-at"]);
     }
 }

@@ -20,9 +20,10 @@ pub fn contours(heat: &Heat, level: f32) -> Vec<Vec<(f32, f32)>> {
         return Vec::new();
     }
     let place = |i: usize, n: usize| i as f32 / n as f32;
-    let grid: Vec<f32> = (0..=rows)
-        .flat_map(|y| (0..=columns).map(move |x| heat.at(place(x, columns), place(y, rows))))
-        .collect();
+    let most = heat.most();
+    let at = |y: usize, x: usize| heat.part_of(most, place(x, columns), place(y, rows));
+    let points = (0..=rows).flat_map(|y| (0..=columns).map(move |x| (y, x)));
+    let grid: Vec<f32> = points.map(|(y, x)| at(y, x)).collect();
     let value = |(y, x): (usize, usize)| grid[y * (columns + 1) + x];
     // Where a line crosses a side.
     let point = |(y, x, down): Side| {
@@ -72,9 +73,12 @@ fn crossings(corners: [f32; 4], level: f32, (y, x): (usize, usize)) -> Vec<(Side
 fn lines(mut links: BTreeMap<Side, Vec<Side>>) -> Vec<Vec<Side>> {
     let mut found = Vec::new();
     // Lines that end at the edge begin there; the others anywhere.
-    while let Some(start) =
-        links.iter().find(|l| l.1.len() == 1).or(links.iter().next()).map(|l| *l.0)
-    {
+    let ends = links.iter().filter(|l| l.1.len() == 1).map(|l| *l.0);
+    let starts: Vec<Side> = ends.chain(links.keys().copied()).collect();
+    for start in starts {
+        if links.get(&start).is_none_or(Vec::is_empty) {
+            continue;
+        }
         let (mut line, mut at) = (vec![start], start);
         while let Some(next) = links.get_mut(&at).and_then(Vec::pop) {
             if let Some(back) = links.get_mut(&next) {
@@ -84,7 +88,6 @@ fn lines(mut links: BTreeMap<Side, Vec<Side>>) -> Vec<Vec<Side>> {
             line.push(next);
             at = next;
         }
-        links.retain(|_, list| !list.is_empty());
         found.push(line);
     }
     found

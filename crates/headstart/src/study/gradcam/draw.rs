@@ -61,11 +61,13 @@ fn coverage(lines: &[Vec<(f32, f32)>], half: f32, width: usize, height: usize) -
 
 /// The map by itself, larger values lighter, resized bilinearly.
 pub fn map_picture(heat: &Heat, width: usize, height: usize) -> Rgb8<'static> {
+    let most = heat.most();
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
         for x in 0..width {
             let at = |i: usize, n: usize| (i as f32 + 0.5) / n as f32;
-            pixels.extend(colour(heat.at(at(x, width), at(y, height))).map(|c| c.round() as u8));
+            let value = heat.part_of(most, at(x, width), at(y, height));
+            pixels.extend(colour(value).map(|c| c.round() as u8));
         }
     }
     Rgb8 { width, height, pixels: pixels.into() }
