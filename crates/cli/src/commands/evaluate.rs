@@ -42,6 +42,12 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     interrupt::watch();
     if args.calibrate {
+        warn(
+            &model,
+            &data.parts(headstart::dataset::Split::Validation)?,
+            Split::Validation,
+            &device,
+        )?;
         calibrate(args, &mut model, data, &device)?;
     }
     // Without test images, the images that the temperature was fitted on are evaluated.

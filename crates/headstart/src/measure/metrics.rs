@@ -154,7 +154,7 @@ pub struct Shipped {
     /// The metric by which it is the best, on the validation images, or on the training images where there are none:
     /// "val_accuracy", "val_loss", "accuracy" or "loss".
     pub monitor: String,
-    /// The same images under the weights of the run's last epoch; none where that is the best one.
+    /// The same images under the weights that the run ended with; none where these are shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastEpoch>,
 }
@@ -162,6 +162,9 @@ pub struct Shipped {
 /// Metrics of the weights of a run's last epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastEpoch {
+    /// Its number: the run's last, or where early stopping went back, the best one of the last phase.
+    #[serde(default)]
+    pub epoch: usize,
     /// Mean categorical cross-entropy, not calibrated.
     pub loss: f64,
     /// Accuracy.
@@ -359,8 +362,12 @@ impl fmt::Display for Shipped {
         let phase = phase.name();
         write!(f, "{file}: epoch {epoch} of {epochs} ({phase}), the best by {monitor}")?;
         match last {
-            Some(LastEpoch { loss, accuracy }) => {
-                write!(f, "; the last epoch: loss {loss:.4}, accuracy {accuracy:.4}")
+            Some(LastEpoch { epoch, loss, accuracy }) => {
+                let at_end = match epoch == epochs {
+                    true => "the last epoch".to_string(),
+                    false => format!("at the end, of epoch {epoch}"),
+                };
+                write!(f, "; {at_end}: loss {loss:.4}, accuracy {accuracy:.4}")
             }
             None => Ok(()),
         }

@@ -144,6 +144,11 @@ pub fn calibrate_with(
     }
     let (path, optimizer) = (file.path.clone(), file.optimizer.clone());
     let mut stored = Model::from_file(file)?;
+    if stored.parameters != model.parameters {
+        let expected = "the weights that the temperature was fitted on";
+        let hint = "a run writes to it: wait until it ends";
+        return Err(Error::format(&path, expected, "others by now", hint));
+    }
     stored.card.temperature = Some(temperature);
     let progress = stored.card.progress.clone();
     stored.save_with(path, progress, &optimizer)?;

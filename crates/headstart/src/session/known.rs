@@ -65,9 +65,10 @@ pub fn open_for(
         ..options.clone()
     };
     if let Some(trained) = &model.card.trained {
-        let Trained { validation_split, test_split, seed, .. } = *trained;
+        let Trained { validation_split, test_split, seed, limit, .. } = *trained;
+        let as_then = DataOptions { limit, ..with(validation_split, test_split, seed) };
         // What cannot be split so is another data set.
-        if let Ok(data) = open_with(source, &with(validation_split, test_split, seed), watch)
+        if let Ok(data) = open_with(source, &as_then, watch)
             && is_own(&data.train, &trained.images, threads)?
         {
             return Ok(Opened { data, own: true });
@@ -120,7 +121,7 @@ pub fn seen(
     let mut seen = Seen::default();
     for (_, subset) in parts {
         for (i, hash) in subset.image_hashes(threads)?.iter().enumerate() {
-            if trained.images.contains(hash) {
+            if trained.images.contains(hash) || trained.before.contains(hash) {
                 seen.count += 1;
                 if seen.names.len() < NAMES {
                     seen.names.push(subset.name(i).to_string());

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::data::dataset::Subset;
-use crate::session::config::{TrainConfig, shell_words};
+use crate::session::config::{Precision, TrainConfig, shell_words};
+use crate::session::job;
 
 /// What to do next with the run in `folder`, each with its command. `held_out` are images that were not trained on; where
 /// the first of them is a file, the commands name it, else they have `IMAGE` in its place.
@@ -18,12 +19,18 @@ pub fn next(
     let run = word(&folder.display().to_string());
     let image = file.map_or("IMAGE".to_string(), |path| word(&path.display().to_string()));
     let data = word(&config.data);
+    // What a reader's command would choose by itself, and this run did not.
+    let dtype = |precision| job::device(1, precision).map(|device| device.dtype());
+    let precision = match (dtype(config.precision), dtype(Precision::Auto)) {
+        (Ok(own), Ok(auto)) if own != auto => format!(" --precision {}", own.name()),
+        _ => String::new(),
+    };
     let name = folder.file_name().map_or("model".into(), |name| name.to_string_lossy());
     let (onnx, seen) = (word(&format!("{name}.onnx")), word(&format!("{name}-seen.png")));
     [
-        ("classify images", format!("headstart predict {run} {image}")),
+        ("classify images", format!("headstart predict {run} {image}{precision}")),
         ("see where it looks", format!("headstart explain-image {run} {image} --out {seen}")),
-        ("evaluate it", format!("headstart evaluate {run} --data {data}")),
+        ("evaluate it", format!("headstart evaluate {run} --data {data}{precision}")),
         ("use it elsewhere", format!("headstart export {run} --format onnx --out {onnx}")),
         ("make its page again", format!("headstart report {run}")),
     ]

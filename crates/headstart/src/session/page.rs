@@ -245,8 +245,9 @@ fn facts(
     );
     fact("trained", phases(history));
     if let Some(epoch) = epoch {
-        let by = config.monitor.name();
-        fact("shipped weights", format!("those of epoch {epoch}, the best by validation {by}"));
+        let record = history.epochs.iter().find(|e| e.epoch == epoch);
+        let by = record.map_or(String::new(), |record| config.monitor.column(record));
+        fact("shipped weights", format!("those of epoch {epoch}, the best by {by}"));
     }
     let best = folder.join(SHIPPED);
     fact("model file", best.display().to_string());

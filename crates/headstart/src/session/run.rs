@@ -49,6 +49,7 @@ use crate::report;
 use crate::session::config::{Precision, TrainConfig};
 use crate::session::evaluate::Evaluated;
 use crate::session::job::{self, build_model_with, open_data_with};
+use crate::session::known::seen;
 use crate::session::page;
 use crate::train::cache::{CacheSettings, DISK};
 use crate::train::run_folder::RunFolder;
@@ -262,7 +263,7 @@ impl Job {
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
         let stopped = match self.train(&mut trainer, &phases, &folder, teller)? {
-            Some(last) => self.ship(&mut trainer, last, &folder, teller)?,
+            Some(last) => self.ship(&mut trainer, last, (&folder, &device), teller)?,
             None => None,
         };
         let Some(evaluated) = stopped else {
@@ -342,13 +343,20 @@ impl Job {
     /// What the model is trained on: these images and those that its weights were trained on before.
     fn trained(&self, data: &Dataset, device: &Device, before: Option<Trained>) -> Result<Trained> {
         let images = Prints::new(&data.train.image_hashes(&device.compute().threads)?);
-        let TrainConfig { validation_split, test_split, seed, .. } = self.config;
+        let TrainConfig { validation_split, test_split, seed, limit, .. } = self.config;
+        let resumed = matches!(self.place, Place::Earlier { .. });
+        let before = before.map_or_else(Prints::default, |b| match resumed {
+            true => b.before,
+            false => b.before.and(&b.images),
+        });
         Ok(Trained {
             data: self.config.data.clone(),
             validation_split,
             test_split,
             seed,
-            images: before.map_or_else(Prints::default, |b| b.images).and(&images),
+            limit,
+            images,
+            before,
             settings: self.config.to_toml()?,
         })
     }
@@ -391,8 +399,8 @@ impl Job {
         phases: &[Phase],
         folder: &Path,
         teller: &mut Teller<'_>,
-    ) -> Result<Option<Option<Report>>> {
-        let mut report = None;
+    ) -> Result<Option<Option<LastEpoch>>> {
+        let mut last = None;
         for (i, phase) in phases.iter().enumerate() {
             let outcome = trainer.fit(phase, &mut teller.training());
             if matches!(outcome, Ok(Outcome::DoneBefore)) {
@@ -403,17 +411,21 @@ impl Job {
                 return Ok(None);
             }
             let best = trainer.history.best(self.config.monitor).map(|e| e.epoch);
-            let is_shipped = i + 1 == phases.len() && trainer.epoch().map(|e| e.epoch) == best;
-            report = match is_shipped {
+            let epoch = trainer.epoch().map(|e| e.epoch);
+            let is_shipped = i + 1 == phases.len() && epoch == best;
+            last = match is_shipped {
                 true => None,
-                false => trainer.evaluate(&mut teller.training())?,
+                false => trainer
+                    .evaluate(&mut teller.training())?
+                    .zip(epoch)
+                    .map(|(r, epoch)| LastEpoch { epoch, loss: r.loss, accuracy: r.accuracy }),
             };
             if teller.stopped() {
                 return Ok(None);
             }
         }
         trainer.check_resumed()?;
-        Ok(Some(report))
+        Ok(Some(last))
     }
 
     /// Calibrates, evaluates and reports the model of the best epoch; `last` is the evaluation of the last epoch's weights,
@@ -421,8 +433,8 @@ impl Job {
     fn ship(
         &self,
         trainer: &mut Trainer<'_>,
-        last: Option<Report>,
-        folder: &Path,
+        last: Option<LastEpoch>,
+        (folder, device): (&Path, &Device),
         teller: &mut Teller<'_>,
     ) -> Result<Option<Option<Evaluated>>> {
         if trainer.history.epochs.is_empty() {
@@ -445,8 +457,11 @@ impl Job {
                 epochs: trainer.history.epochs.len(),
                 phase: epoch.phase,
                 monitor: self.config.monitor.column(epoch),
-                last: last.map(|r| LastEpoch { loss: r.loss, accuracy: r.accuracy }),
+                last,
             });
+            let parts = page::held_out(trainer.data());
+            let seen = seen(trainer.model(), parts.as_slice(), &device.compute().threads)?;
+            report.trained_on = seen.map(|seen| seen.count);
             report::write(folder, report)?;
             self.draw(folder, &trainer.history, Some(report))?;
         }

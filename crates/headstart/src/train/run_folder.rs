@@ -37,8 +37,8 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder `path`; with `exist_ok` one that exists may be used again, and files of the
-    /// same names are replaced.
+    /// Makes the folder `path`; with `exist_ok` one that exists may be used again; the files of a run in it are
+    /// removed, others stay.
     ///
     /// # Errors
     /// If it exists and may not, or cannot be written.
@@ -64,7 +64,39 @@ impl RunFolder {
             }
             Err(e) => return Err(Error::io("create", path)(e)),
         }
-        RunFolder::open(path, true)
+        let folder = RunFolder::open(path, true)?;
+        folder.clear()?;
+        Ok(folder)
+    }
+
+    /// Removes what an earlier run left here, so that none of it passes for this run's.
+    fn clear(&self) -> Result<()> {
+        let pictures = ["accuracy", "loss", "confusion_matrix", "reliability"];
+        let pictures =
+            pictures.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]);
+        let others = [
+            "config.toml",
+            "results.csv",
+            "report.json",
+            "report.txt",
+            "report.html",
+            "confusion_matrix.csv",
+            "weights/last.safetensors",
+            SHIPPED,
+        ];
+        for name in others.map(String::from).into_iter().chain(pictures) {
+            let file = self.path.join(name);
+            match fs::remove_file(&file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", file)(e));
+                }
+                _ => {}
+            }
+        }
+        for place in [self.path.clone(), self.path.join("weights")] {
+            remove_leftovers(&place)?;
+        }
+        Ok(())
     }
 
     /// Makes the first of `base`, `base2`, `base3`, ... that does not exist.

@@ -74,8 +74,14 @@ pub struct Trained {
     pub test_split: f64,
     /// Seed of both splits.
     pub seed: u32,
+    /// At most this many images were trained on, every class in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
     /// The images that it was trained on.
     pub images: Prints,
+    /// Those that the weights it started from were trained on, where they are another run's.
+    #[serde(default, skip_serializing_if = "Prints::is_empty")]
+    pub before: Prints,
     /// All settings, as the text of config.toml.
     pub settings: String,
 }

@@ -82,8 +82,9 @@ impl Store {
             }
         };
         match Store::open_to_read(root, key, layout) {
-            Ok(Some(store)) => {
-                Ok(Some(Store { unwritable: Some(unwritable.to_string()), ..store }))
+            Ok(Some(mut store)) => {
+                store.unwritable = Some(unwritable.to_string());
+                Ok(Some(store))
             }
             _ => Err(unwritable),
         }
@@ -303,6 +304,12 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
 /// Name of the folder of an entry: a piece of both halves of its key.
 pub(super) fn name(key: &Hash) -> String {
     half(key) + &half(&key[16..])
@@ -485,7 +492,7 @@ mod tests {
             fs::rename(path.join(name(&KEY)), path.join(name(&key))).unwrap_or_default();
             let store = Store::open(path, &key, layout, &mut || Control::Stop).unwrap().unwrap();
             assert!(store.is_empty());
-            store.rejected.unwrap()
+            store.rejected.clone().unwrap()
         };
         assert!(again([8; 32], &layout()).contains("other weights"));
         fs::remove_dir_all(path.join(name(&[8; 32]))).unwrap();
@@ -497,7 +504,7 @@ mod tests {
         let sum = crc32c::crc32c(&bytes[..56]);
         bytes[56..60].copy_from_slice(&sum.to_le_bytes());
         fs::write(file(path, "index"), bytes).unwrap();
-        assert!(open(path).rejected.unwrap().contains("version 9"));
+        assert!(open(path).rejected.clone().unwrap().contains("version 9"));
     }
 
     #[test]

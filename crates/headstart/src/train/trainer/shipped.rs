@@ -6,7 +6,7 @@ use super::inputs::Inputs;
 use super::{INFERENCE_BATCH, Trainer, record};
 use crate::control::{Control, UntilStop};
 use crate::data::augment::Augment;
-use crate::data::dataset::Subset;
+use crate::data::dataset::{Dataset, Subset};
 use crate::engine::inference::{answer_node, assess, executor, read_floats, values};
 use crate::error::Result;
 use crate::measure::calibration::fit_temperature;
@@ -36,6 +36,11 @@ impl Trainer<'_> {
         self.history.epochs.iter().find(|e| e.epoch == self.epoch)
     }
 
+    /// The images.
+    pub fn data(&self) -> &Dataset {
+        self.data
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         self.model
@@ -53,6 +58,7 @@ impl Trainer<'_> {
         let Some(best) = history.best(settings.monitor).map(|e| e.epoch) else { return Ok(()) };
         let file = weights::read(folder.best())?;
         model.load(&file, Scope::All)?;
+        model.card.temperature = file.card.and_then(|card| card.temperature);
         self.epoch = best;
         Ok(())
     }
