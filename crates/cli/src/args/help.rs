@@ -173,7 +173,9 @@ fn grouped(arg: Arg, group: &'static str, short: &'static str) -> Arg {
         true => format!("{long} [possible values: {}]", names.join(", ")).into(),
         false => long,
     };
-    let arg = arg.help_heading(group).long_help(long).hide_possible_values(true);
+    let takes = arg.get_action().takes_values();
+    let arg = arg.help_heading(group).long_help(long);
+    let arg = if takes { arg.hide_possible_values(true) } else { arg };
     match short {
         "" => arg.hide_short_help(true),
         short => arg.help(short),

@@ -24,6 +24,9 @@ pub(super) const FONTS: &str = "DejaVu Sans, Verdana, sans-serif";
 /// Of a training metric that is not like the validation's; those of a PNG are half as long, with round ends.
 pub(super) const DASHES: &str = "12 10";
 
+/// The greatest value that is drawn; with greater ones places in the picture are no numbers.
+const HUGE: f64 = 1e30;
+
 /// One picture in both formats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
@@ -47,6 +50,7 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
     let (left, right) = (first as f64 - 0.5, last.max(first) as f64 + 0.5);
     let (mut plots, mut legend): (Vec<Plot>, Vec<Entry>) = Default::default();
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
+    let least = if figure == Figure::Loss { 0.0 } else { -HUGE };
     let unlike = notes.unlike(figure);
     let validation = |e: &EpochRecord| figure.validation(e);
     for (name, color, of, dashed) in [
@@ -62,6 +66,7 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
             .iter()
             .filter_map(|e| Some((e.epoch as f64, of(e)?)))
             .filter(|(_, y)| y.is_finite())
+            .map(|(x, y)| (x, y.clamp(least, HUGE)))
             .collect();
         if points.is_empty() {
             continue;
@@ -79,6 +84,7 @@ pub fn curves(history: &History, figure: Figure, notes: &CurveNotes) -> Result<P
             Some(value) => ("validation, head fitted with L-BFGS", value),
             None => ("train, head fitted with L-BFGS", figure.training(head)),
         };
+        let value = if value.is_finite() { value.clamp(least, HUGE) } else { 0.0 };
         (lowest, highest) = (lowest.min(value), highest.max(value));
         let line = LinePlot::new().with_data([(left, value), (right, value)]).with_color(FITTED);
         plots.push(line.with_stroke_width(2.0).into());

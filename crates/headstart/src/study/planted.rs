@@ -143,7 +143,9 @@ mod tests {
                 println!(
                     "noise {noise}, {count} wrong: {named} named, {wrong} wrong, estimate {estimate}"
                 );
-                let (least, most) = (wrong as f64 * 0.6 - 5.0, wrong as f64 * 1.5 + 12.0);
+                // Of many hard images some look like wrong labels.
+                let hard = 0.15 * (named - wrong) as f64;
+                let (least, most) = (wrong as f64 * 0.6 - 5.0, wrong as f64 * 1.5 + 5.0 + hard);
                 let fits = (least..=most).contains(&(estimate as f64));
                 assert!(
                     fits,

@@ -136,7 +136,7 @@ fn head(model: &Model, weights: &str, module: &str) -> String {
          {:32}# batch x 3 x {height} x {width}\n    \
          net.probabilities(images)       # softmax(logits / TEMPERATURE)\n    \
          net.features(images)            # what the last layer reads, batch x {features}\n\n\
-         {inside} inside the net; pixels {}.\n{names}\n\
+         {inside} inside the net;\npixels {}.\n{names}\n\
          This file needs torch; predict also needs Pillow.\n\"\"\"\n\n\
          import json\nimport sys\nfrom pathlib import Path\n\nimport torch\nfrom torch import nn\n\
          from torch.nn import functional as F\n\n\
