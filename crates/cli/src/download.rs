@@ -8,6 +8,7 @@ use headstart::inference::Control;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt;
+use crate::output::note;
 use crate::progress::bytes;
 
 /// How often a long download prints a line where there is no bar.
@@ -107,7 +108,7 @@ impl Download {
         if line != self.said {
             match &self.bar {
                 Some(bar) => bar.println(&line),
-                None => eprintln!("{line}"),
+                None => note!("{line}"),
             }
             self.last_line = Instant::now();
             self.said = line;
@@ -122,7 +123,7 @@ impl Download {
         if let Some((start, file, before)) = self.started.take() {
             let (new, seconds) = (self.done.saturating_sub(before), start.elapsed().as_secs_f64());
             if new > 0 {
-                eprintln!("{file}: {} in {seconds:.1} s", bytes(new));
+                note!("{file}: {} in {seconds:.1} s", bytes(new));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::output::note;
 use headstart::Error;
 
 /// Why a command stopped.
@@ -50,13 +51,13 @@ impl Failure {
             Failure::Failed(error) => (error, 1),
             Failure::Usage(error) => (error, 2),
             Failure::Interrupted(what) => {
-                eprintln!("interrupted: {what}");
+                note!("interrupted: {what}");
                 return ExitCode::from(130);
             }
         };
-        eprintln!("error: {error}");
+        note!("error: {error}");
         if let Some(hint) = error.hint() {
-            eprintln!("hint: {hint}");
+            note!("hint: {hint}");
         }
         ExitCode::from(code)
     }

@@ -1,14 +1,43 @@
-//! Ctrl-C: the first asks the command to stop after saving, the second ends it at once.
+//! Ctrl-C, and the signals that end a program (SIGTERM of a scheduler, SIGHUP of a terminal that closes): the first asks the
+//! command to stop after saving, the second ends it at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use headstart::inference::Control;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on Ctrl-C (and termination) only sets a flag.
+/// From now on such a signal only sets a flag. Without a handler it ends the program, which loses at most what came after
+/// the last checkpoint.
+#[cfg(unix)]
 pub fn watch() {
-    // Without a handler Ctrl-C ends the program, which loses at most what came after the last checkpoint.
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_shutdown};
+
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if signal == SIGHUP && is_ignored(signal) {
+            continue;
+        }
+        // The shutdown comes first, so that it sees whether there was a signal before this one.
+        let _ = register_conditional_shutdown(signal, 130, REQUESTED.clone());
+        let _ = register(signal, REQUESTED.clone());
+    }
+}
+
+/// Whether the program was started with this signal ignored, as `nohup` does with SIGHUP. Linux says so.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// From now on Ctrl-C only sets a flag. Without a handler it ends the program, which loses at most what came after the last
+/// checkpoint.
+#[cfg(not(unix))]
+pub fn watch() {
     let _ = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
@@ -16,7 +45,7 @@ pub fn watch() {
     });
 }
 
-/// `Stop` after Ctrl-C.
+/// `Stop` after such a signal.
 pub fn control() -> Control {
     if REQUESTED.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
 }

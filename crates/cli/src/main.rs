@@ -1,12 +1,13 @@
 //! The `headstart` command.
 #![forbid(unsafe_code)]
 
+mod output;
+
 mod args;
 mod commands;
 mod download;
 mod failure;
 mod interrupt;
-mod output;
 mod progress;
 mod show;
 

@@ -1,27 +1,86 @@
-//! Standard output, which has nothing but results.
+//! Standard output, which has nothing but results, and standard error, which has the rest.
+//!
+//! Names of files, classes and tensors come from outside: what would control a terminal is replaced.
 
+use std::borrow::Cow;
+use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
 
 use headstart::Error;
 use serde::Serialize;
 
+/// Prints a line on standard error. One that cannot be written, to a full disk or to a reader that went away, is dropped:
+/// what is said there is never worth the work.
+macro_rules! note {
+    ($($text:tt)*) => {
+        $crate::output::to_stderr(format_args!($($text)*))
+    };
+}
+pub(crate) use note;
+
+/// What [`note!`] does.
+pub fn to_stderr(text: Arguments<'_>) {
+    let text = text.to_string();
+    let _ = writeln!(std::io::stderr().lock(), "{}", plain(&text));
+}
+
+/// Whether a character can do more than stand in a line.
+fn controls(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// The text with a mark in place of each control character.
+fn plain(text: &str) -> Cow<'_, str> {
+    match text.contains(controls) {
+        true => text.replace(controls, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
 /// Prints a line of text. A reader that stops reading, as `head` does, is no error.
-pub fn line(text: impl std::fmt::Display) -> Result<(), Error> {
-    self::text(format_args!("{text}\n"))
+pub fn line(text: impl Display) -> Result<(), Error> {
+    write(&(plain(&text.to_string()).into_owned() + "\n"))
 }
 
 /// Prints text as it is.
-pub fn text(text: impl std::fmt::Display) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        result => result.map_err(Error::io("write", "standard output")),
-    }
+pub fn text(text: impl Display) -> Result<(), Error> {
+    write(&text.to_string())
 }
 
 /// Prints a value as JSON on one line.
 pub fn json(value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string(value)
         .map_err(|e| Error::invalid("result", "a value that fits JSON", e.to_string(), ""))?;
-    line(text)
+    // JSON escapes only those below a space.
+    let mut escaped = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        match c.is_control() {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped.push('\n');
+    write(&escaped)
+}
+
+fn write(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(Error::io("write", "standard output")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_controls_a_terminal_is_printed() {
+        assert_eq!(plain("a\tb\n\u{e9}"), "a\tb\n\u{e9}");
+        assert_eq!(
+            plain("\u{1b}]0;x\u{7}\u{9b}2J\r\u{7f}"),
+            "\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}"
+        );
+    }
 }

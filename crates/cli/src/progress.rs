@@ -9,6 +9,7 @@ use headstart::summary::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt;
+use crate::output::note;
 
 /// Shows events.
 pub struct Progress {
@@ -41,7 +42,7 @@ impl Progress {
             }
             Event::Cache { split, images, reused, bytes: size, seconds, .. } if *reused > 0 => {
                 self.clear();
-                eprintln!(
+                note!(
                     "{split}: features of {} of {} images are cached from before ({}); this saves {:.1} s",
                     grouped(*reused),
                     grouped(*images),
@@ -52,11 +53,11 @@ impl Progress {
             Event::Cache { .. } => {}
             Event::CacheNote { message } => {
                 self.clear();
-                eprintln!("cache: {message}");
+                note!("cache: {message}");
             }
             Event::Resumed { epochs, steps } => {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
-                eprintln!("the run resumes after {epochs} epochs{steps}");
+                note!("the run resumes after {epochs} epochs{steps}");
             }
             Event::Solving { l2, evaluations, gradient, fraction } => {
                 let message = format!("{evaluations} evaluations, gradient {gradient:.1e}");
@@ -70,7 +71,7 @@ impl Progress {
                     true => ("converged", String::new()),
                     false => ("did not converge", format!(", gradient {gradient:.1e}")),
                 };
-                eprintln!(
+                note!(
                     "classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient}){val_loss}"
                 );
             }
@@ -95,7 +96,7 @@ impl Progress {
                     }
                     _ => String::new(),
                 };
-                eprintln!(
+                note!(
                     "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}",
                     e.epoch,
                     self.epochs,
@@ -112,12 +113,12 @@ impl Progress {
                     0 => "finished".to_string(),
                     n => format!("stopped {n} epochs early"),
                 };
-                eprintln!("{} {early}; the weights are those of epoch {best}", phase.name());
+                note!("{} {early}; the weights are those of epoch {best}", phase.name());
                 self.epochs -= skipped;
             }
             Event::Calibrated { temperature, samples } => {
                 self.clear();
-                eprintln!(
+                note!(
                     "calibrated: temperature {temperature:.4}, fitted on {} validation images",
                     grouped(*samples)
                 );
@@ -126,7 +127,7 @@ impl Progress {
                 self.clear();
                 let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
                 let top5 = if self.top5 { format!("  top-5 {top5:.4}") } else { String::new() };
-                eprintln!(
+                note!(
                     "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} images in {seconds:.1} s)",
                     grouped(*samples)
                 );
@@ -166,24 +167,24 @@ impl Progress {
         };
         self.clear();
         let from = from.as_ref().map_or(String::new(), |layer| format!(" from {layer}"));
-        eprintln!("{}{from}: {} trainable parameters", phase.name(), grouped(*trainable));
+        note!("{}{from}: {} trainable parameters", phase.name(), grouped(*trainable));
         let (outputs, size) = (frontier.join(", "), bytes(*cache_bytes));
         if *cached {
             let place = if *on_disk { "on disk" } else { "in memory" };
-            eprintln!(
+            note!(
                 "  frozen layers run once per image; cached features of {outputs}: {size} {place}"
             );
         } else if *cache_bytes > 0 && !augment.is_empty() {
-            eprintln!(
+            note!(
                 "  images are augmented in every epoch ({}): frozen layers run in every epoch",
                 augment.join(", ")
             );
         } else if *cache_bytes > 0 {
-            eprintln!(
+            note!(
                 "  cached features of {outputs} would take {size}: frozen layers run in every epoch"
             );
         }
-        eprintln!("  activations and gradients of a step take {}", bytes(*arena_bytes));
+        note!("  activations and gradients of a step take {}", bytes(*arena_bytes));
     }
 
     /// Shows how many of `total` images are done, and images per second where `rate` is not 0.
@@ -193,7 +194,7 @@ impl Progress {
         let end = done == total && !rate.is_empty();
         if !self.terminal && (end || self.last_line.elapsed() > INTERVAL) {
             self.last_line = Instant::now();
-            eprintln!("{title}: {} of {} images  {rate}", grouped(done), grouped(total));
+            note!("{title}: {} of {} images  {rate}", grouped(done), grouped(total));
         }
         self.bar(title, done, total, rate);
         if done == total {

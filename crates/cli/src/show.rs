@@ -9,6 +9,7 @@ use headstart::{DType, inspect};
 
 use crate::download::Download;
 use crate::interrupt;
+use crate::output::note;
 use crate::progress::Progress;
 
 /// Shows the events of a run.
@@ -32,7 +33,7 @@ impl Show {
             }
             Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
             Event::Begins { folder, epochs } => {
-                eprintln!("run folder: {}", folder.display());
+                note!("run folder: {}", folder.display());
                 self.progress.epochs = *epochs;
                 interrupt::watch();
             }
@@ -50,32 +51,32 @@ impl Show {
 }
 
 fn describe_data(data: &Dataset) {
-    eprintln!("{}", data.describe());
+    note!("{}", data.describe());
     for skipped in data.skipped.iter().take(10) {
-        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+        note!("skipped {}: {}", skipped.name, skipped.reason);
     }
-    eprintln!("classes: {}", shorten(&data.classes));
+    note!("classes: {}", shorten(&data.classes));
     for warning in inspect::warnings(data) {
-        eprintln!("warning: {warning}");
+        note!("warning: {warning}");
     }
 }
 
 /// Prints what the weights are, how images enter the net, and, for a new run, what else can be chosen.
 fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     match weights {
-        Weights::Loaded { name, report } => eprintln!("weights {name}: {report}"),
-        Weights::Random { .. } => eprintln!("weights: none, the net is randomly initialised"),
+        Weights::Loaded { name, report } => note!("weights {name}: {report}"),
+        Weights::Random { .. } => note!("weights: none, the net is randomly initialised"),
         Weights::Earlier => {}
     }
     if let Weights::Random { from_scratch: true } = weights {
-        eprintln!(
+        note!(
             "a frozen, randomly initialised net is of little use: everything trains for --epochs; \
              --fine-tune-at trains the head first"
         );
     }
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
-    eprintln!(
+    note!(
         "images enter {} at {}x{}, {} preprocessing, {} arithmetic",
         card.architecture,
         height * factor,
@@ -84,7 +85,7 @@ fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
         dtype.name()
     );
     if factor > 1 && !matches!(weights, Weights::Earlier) {
-        eprintln!(
+        note!(
             "note: upsampled {factor} times by nearest neighbour, as the Keras tutorial does; --image-size {} \
              --interpolation bicubic gives better features (CIFAR-10, linear head on 4,000 images: \
              test accuracy 0.79 instead of 0.69)",

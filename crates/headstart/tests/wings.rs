@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. Those of one row may not import each other.
 const WINGS: [&[&str]; 10] = [
-    &["atomic", "control", "error", "guard", "memory", "nearest", "numbers", "range", "task"],
+    &[
+        "atomic", "control", "error", "guard", "memory", "nearest", "numbers", "range", "task",
+        "text",
+    ],
     &["data"],
     &["net"],
     &["measure"],

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::args::{Cache, CacheAction, CacheFlags};
 use crate::failure::Failure;
 use crate::output;
+use crate::output::note;
 use crate::progress::{Progress, bytes};
 
 /// One entry, for `--json`.
@@ -89,7 +90,7 @@ pub fn run(args: &Cache) -> Result<(), Failure> {
                 output::line(describe(entry, images))?;
             }
             let total = list.iter().map(|e| e.bytes).sum();
-            eprintln!("{}: {} in all", root.display(), bytes(total));
+            note!("{}: {} in all", root.display(), bytes(total));
         }
         CacheAction::Clear => {
             let (mut removed, mut busy) = (0, 0);
@@ -99,7 +100,7 @@ pub fn run(args: &Cache) -> Result<(), Failure> {
                     false => busy += 1,
                 }
             }
-            eprintln!("{}: {} removed", root.display(), bytes(removed));
+            note!("{}: {} removed", root.display(), bytes(removed));
             if busy > 0 {
                 let found = format!("{busy} in use by a run");
                 let hint = "wait until the run has ended";

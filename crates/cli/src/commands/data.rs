@@ -12,6 +12,7 @@ use headstart::source::is_file;
 use super::{cache, device, model_for};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -48,7 +49,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     }
     if let Some(path) = &args.html {
         write_bytes(path, inspect::html(&found, &data).as_bytes())?;
-        eprintln!("page: {}", path.display());
+        note!("page: {}", path.display());
     }
     if args.json {
         output::json(&found)?;

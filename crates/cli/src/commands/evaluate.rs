@@ -20,6 +20,7 @@ use headstart::{Device, Error};
 use super::{cache, device, hub, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -38,7 +39,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let opened = open(&model, args, &device)?;
     let data = &opened.data;
     for skipped in &data.skipped {
-        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+        note!("skipped {}: {}", skipped.name, skipped.reason);
     }
     interrupt::watch();
     if args.calibrate {
@@ -80,11 +81,11 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         let hard = hard_images(&model, &device, &list, &report, &p, &labels, &bounds)?;
         let page = report::gallery(&model.card.architecture, &report, &hard)?;
         write_bytes(path, page.as_bytes())?;
-        eprintln!("gallery: {}", path.display());
+        note!("gallery: {}", path.display());
     }
     if let Some(path) = &args.output {
         write_predictions(path, &rows(&model, &list, &p, &labels))?;
-        eprintln!("predictions: {}, a row for each of {} images", path.display(), labels.len());
+        note!("predictions: {}, a row for each of {} images", path.display(), labels.len());
     }
     if args.json {
         output::json(&report)?;
@@ -140,7 +141,7 @@ fn open(model: &Model, args: &Evaluate, device: &Device) -> Result<Opened, Failu
     })?;
     if let (true, Some(trained)) = (opened.own && given == Given::default(), &model.card.trained) {
         let Trained { test_split, validation_split, seed, .. } = trained;
-        eprintln!(
+        note!(
             "the model was trained on these images; they are split as they were then \
              (test {test_split}, validation {validation_split}, seed {seed})"
         );
@@ -159,7 +160,7 @@ fn warn(
     let Some(seen) = seen(model, list, &device.compute().threads)? else { return Ok(()) };
     if seen.count > 0 && split != Split::Train {
         let more = if seen.count > seen.names.len() { ", ..." } else { "" };
-        eprintln!(
+        note!(
             "warning: the model was trained on {} of these {images} images ({}{more}); metrics on them do not say \
              what it does on new ones",
             seen.count,
@@ -184,7 +185,7 @@ fn calibrate(
     let Some(temperature) = fitted else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };
-    eprintln!(
+    note!(
         "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
         data.validation.as_ref().map_or(0, Subset::len),
         file_of(path).display()

@@ -1,10 +1,8 @@
 //! `headstart explain-image`.
 
-use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::gradcam::{GradCam, enter};
 use headstart::image;
-use headstart::nearest::one_of;
 use headstart::report::explained;
 use serde::Serialize;
 
@@ -29,12 +27,7 @@ struct Explained<'a> {
 pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let model = open_model(&args.model, args.weights.as_deref())?;
     let classes = &model.card.classes;
-    let class = args.class.as_ref().map(|name| {
-        classes.iter().position(|c| c == name).ok_or_else(|| {
-            let hint = one_of("the model's classes", name, classes);
-            Failure::Usage(Error::invalid("--class", "a class of the model", name, hint))
-        })
-    });
+    let class = args.class.as_deref().map(|name| model.class(name).map_err(Failure::Usage));
     let class = class.transpose()?;
     let image = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;

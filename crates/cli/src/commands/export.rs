@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{device, hub, open_model};
 use crate::args::{Export, ExportFormat};
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -74,7 +75,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(Cost { split, calibration_images, agreement: a }) = &int8 {
-        eprintln!(
+        note!(
             "int8, ranges from {calibration_images} training images: accuracy {:.4}, with floats {:.4} ({} {split} images; \
              {:.2}% predicted the same)",
             a.accuracy,
@@ -83,7 +84,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
             100.0 * a.agreement
         );
     }
-    eprintln!("wrote {}; in Python:", files.join(" and "));
+    note!("wrote {}; in Python:", files.join(" and "));
     output::text(script)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{check, device, hub, model_for};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -32,9 +33,9 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     let config = config(args)?;
     let device = device(args.threads, args.precision.into())?;
     let data = hub::watched(|watch| open_data_with(&config, watch))?;
-    eprintln!("{}", data.describe());
+    note!("{}", data.describe());
     for skipped in &data.skipped {
-        eprintln!("skipped {}: {}", skipped.name, skipped.reason);
+        note!("skipped {}: {}", skipped.name, skipped.reason);
     }
     let model = model_for(file(args), &config, &data)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;

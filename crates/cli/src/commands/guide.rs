@@ -1,5 +1,6 @@
 //! What `headstart train` prints at its end: what can be done with the model.
 
+use crate::output::note;
 use headstart::dataset::SAMPLE;
 use headstart::next::next;
 use headstart::page::held_out;
@@ -13,7 +14,7 @@ pub fn print(finished: &Finished) {
     if sample {
         done(finished);
     }
-    eprintln!("what to do next:");
+    note!("what to do next:");
     let mut commands = next(folder, config, held_out(data).map(|(_, subset)| subset));
     if sample {
         let cifar = "headstart train --data cifar10 --fine-tune-at 100";
@@ -21,10 +22,10 @@ pub fn print(finished: &Finished) {
         commands.push(("your own photos".into(), PHOTOS.into()));
     }
     for (what, command) in commands {
-        eprintln!("  {:<25}{command}", format!("{what}:"));
+        note!("  {:<25}{command}", format!("{what}:"));
     }
     if sample {
-        eprintln!("the last two download what they need, once; photos has a folder for each class");
+        note!("the last two download what they need, once; photos has a folder for each class");
     }
 }
 
@@ -35,12 +36,12 @@ fn done(finished: &Finished) {
         "none" => "randomly initialised".to_string(),
         weights => format!("with the weights {weights}"),
     };
-    eprintln!("\nwhat was done: {}, {start}, on {images} handwritten digits", config.model);
+    note!("\nwhat was done: {}, {start}, on {images} handwritten digits", config.model);
     if let Some(report) = report {
-        eprintln!("  {} accuracy of the model: {:.4}", report.split, report.accuracy);
+        note!("  {} accuracy of the model: {:.4}", report.split, report.accuracy);
     }
     let file = |name: &str| folder.join(name).display().to_string();
-    eprintln!(
+    note!(
         "pictures: {}, {}, {}",
         file("accuracy.png"),
         file("loss.png"),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args;
 use crate::download::Download;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -34,7 +35,7 @@ pub fn run(args: &args::LrFind) -> Result<(), Failure> {
     let tested = lr_find::range_test(&config, &range, &mut |event| match event {
         Event::Download(event) => download.show(event),
         Event::Data(data) => {
-            eprintln!("{}", data.describe());
+            note!("{}", data.describe());
             interrupt::control()
         }
         Event::Training(event) => {

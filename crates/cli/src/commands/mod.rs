@@ -33,6 +33,7 @@ use headstart::source::ModelSource;
 
 use crate::args::Command;
 use crate::failure::Failure;
+use crate::output::note;
 
 /// Runs a command.
 pub fn run(command: Command) -> Result<(), Failure> {
@@ -91,7 +92,7 @@ fn open_model(model: &str, given: Option<&str>) -> Result<Model, Failure> {
     let source = ModelSource::new(model, given).map_err(Failure::Usage)?;
     let (model, loaded) = hub::watched(|watch| source.open(watch))?;
     if let Some(loaded) = loaded {
-        eprintln!("weights {}: {}", loaded.path.display(), loaded.report);
+        note!("weights {}: {}", loaded.path.display(), loaded.report);
     }
     Ok(model)
 }

@@ -11,6 +11,7 @@ use headstart::inference::Control;
 use super::{device, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -63,7 +64,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
                 }
             }
             Err(error) => {
-                eprintln!("skipped: {error}");
+                note!("skipped: {error}");
                 skipped += 1;
             }
         }
@@ -81,7 +82,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         output::line(format!("{}: {} images", path.display(), kept.len()))?;
     }
     if skipped > 0 {
-        eprintln!("skipped {skipped} of {} images", files.len());
+        note!("skipped {skipped} of {} images", files.len());
         let found = format!("{skipped} that cannot be read");
         return Err(Error::invalid("images", "files that can be read", found, "").into());
     }
@@ -124,13 +125,13 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         }
         let found = ImageFiles::below(path)?;
         for Skipped { name, reason } in found.skipped {
-            eprintln!("skipped {}: {reason}", path.join(name).display());
+            note!("skipped {}: {reason}", path.join(name).display());
         }
         files.extend(found.files);
     }
     if files.is_empty() {
         let found = "folders without any";
-        return Err(Error::invalid("images", "JPEG, PNG, WebP, GIF or BMP files", found, ""));
+        return Err(Error::invalid("images", "JPEG, PNG, WebP, GIF, BMP or PNM files", found, ""));
     }
     Ok(files)
 }

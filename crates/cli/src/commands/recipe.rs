@@ -10,6 +10,7 @@ use super::{check, hub};
 use crate::args;
 use crate::failure::Failure;
 use crate::output;
+use crate::output::note;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -44,9 +45,9 @@ pub fn run(args: &args::Recipe) -> Result<(), Failure> {
 
 /// Prints on stderr what a recipe chose.
 pub fn announce(recipe: &Recipe) -> Result<(), Failure> {
-    eprintln!("recipe {}: {}", recipe.name, shell_words(&recipe.config.flags()?));
+    note!("recipe {}: {}", recipe.name, shell_words(&recipe.config.flags()?));
     let mut say = |line: String| {
-        eprintln!("{line}");
+        note!("{line}");
         Ok(())
     };
     explain(recipe, &mut say)

@@ -5,6 +5,7 @@ use headstart::page::remake;
 use super::hub;
 use crate::args::Report;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -19,7 +20,7 @@ pub fn run(args: &Report) -> Result<(), Failure> {
         return Err(Failure::Interrupted("the page was not written".into()));
     };
     if let Some(reason) = &remade.without_images {
-        eprintln!("warning: the page is without images: {reason}");
+        note!("warning: the page is without images: {reason}");
     }
     Ok(output::line(remade.path.display())?)
 }

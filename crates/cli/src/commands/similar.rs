@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{cache, device, hub, open_model};
 use crate::args::Similar;
 use crate::failure::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 use crate::{interrupt, output};
 
@@ -66,7 +67,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
         let caption = "the image".to_string();
         let own = Captioned { image: query, name: args.image.display().to_string(), caption };
         write_bytes(path, neighbours(&own, &list?)?.as_bytes())?;
-        eprintln!("page: {}", path.display());
+        note!("page: {}", path.display());
     }
     let list: Vec<Found<'_>> = found
         .iter()

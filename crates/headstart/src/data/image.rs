@@ -1,4 +1,4 @@
-//! Images as RGB bytes: recognising, decoding (JPEG, PNG, WebP, GIF, BMP), turning upright and
+//! Images as RGB bytes: recognising, decoding (JPEG, PNG, WebP, GIF, BMP, PNM), turning upright and
 //! resizing them.
 //!
 //! ```
@@ -91,7 +91,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     decode(path, &bytes)
 }
 
-/// Decodes a JPEG, PNG, WebP, GIF or BMP, told apart by content; `path` only names it in errors.
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or PNM, told apart by content; `path` only names it in errors.
 ///
 /// The result is what Pillow's `ImageOps.exif_transpose(Image.open(..)).convert("RGB")` gives: the picture
 /// stands as its EXIF orientation says (in a PNG only an eXIf chunk before the pixels counts), grey is
@@ -113,7 +113,7 @@ pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
 pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
     Error::format(
         path,
-        "a JPEG, PNG, WebP, GIF or BMP image",
+        "a JPEG, PNG, WebP, GIF, BMP or PNM image",
         reason,
         "open and re-save it with an image program, or remove it",
     )

@@ -14,6 +14,7 @@ use std::path::Path;
 use crate::data::image::Target;
 use crate::error::{Error, Result};
 use crate::memory::room_for;
+use crate::nearest::one_of;
 use crate::net::graph::Op;
 use crate::net::imagenet;
 use crate::net::init::{self, HeadInit};
@@ -22,6 +23,7 @@ use crate::net::resnet::{Net, Recipe};
 use crate::net::weights::model_file::{self, ModelCard, Progress};
 use crate::net::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
 use crate::task::Task;
+use crate::text::is_same;
 
 /// An image classifier: a residual net, a dense softmax head, and how images enter it.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +170,18 @@ impl Model {
     ) -> Result<()> {
         let card = ModelCard { progress, ..self.card.clone() };
         model_file::write(path, &card, &self.parameters, optimizer)
+    }
+
+    /// The position of a class by its name, however its letters are composed.
+    ///
+    /// # Errors
+    /// If the model does not know it; the hint names those that it knows.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        let classes = &self.card.classes;
+        classes.iter().position(|class| is_same(class, name)).ok_or_else(|| {
+            let hint = one_of("the model's classes", name, classes);
+            Error::invalid("class", "a class of the model", name, hint)
+        })
     }
 
     /// The size that images are resized to.

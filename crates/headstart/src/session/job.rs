@@ -29,6 +29,7 @@ use crate::net::weights::embedded::CIFAR10;
 use crate::net::weights::model_file::{ModelCard, VERSION};
 use crate::net::weights::{self, LoadReport, Scope, WeightFile};
 use crate::session::config::{Precision, TrainConfig};
+use crate::text::is_same;
 
 /// Most threads.
 const THREADS: usize = 1024;
@@ -273,7 +274,7 @@ pub fn build_model_with(
 pub fn labels_for(model: &Model, data: &Dataset, subset: &Subset) -> Result<Vec<usize>> {
     let known = &model.card.classes;
     let map: Vec<Option<usize>> =
-        data.classes.iter().map(|c| known.iter().position(|k| k == c)).collect();
+        data.classes.iter().map(|c| known.iter().position(|k| is_same(k, c))).collect();
     subset
         .labels()
         .into_iter()

@@ -62,6 +62,7 @@ pub fn open_for(
         validation_split: given.validation_split.unwrap_or(validation_split),
         test_split: given.test_split.unwrap_or(test_split),
         seed: given.seed.unwrap_or(seed),
+        classes: Some(model.card.classes.clone()),
         ..options.clone()
     };
     if let Some(trained) = &model.card.trained {

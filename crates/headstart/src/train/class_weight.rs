@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::nearest::one_of;
+use crate::text::{decode, is_same};
 
 /// Weights of classes in the loss; its text is that of `--class-weight` and config.toml.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +39,9 @@ impl ClassWeight {
     /// If it cannot be read or is of another form.
     pub fn read(path: impl AsRef<Path>) -> Result<ClassWeight> {
         let path = path.as_ref();
-        let text = std::fs::read(path).map_err(Error::io("read", path))?;
-        serde_json::from_slice(&text).map(ClassWeight::Classes).map_err(|e| {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let (text, _) = decode(&bytes);
+        serde_json::from_str(&text).map(ClassWeight::Classes).map_err(|e| {
             let expected = "a JSON object such as {\"cat\": 1, \"dog\": 2.5}";
             Error::format(path, expected, e.to_string(), "")
         })
@@ -60,7 +62,7 @@ impl ClassWeight {
         };
         let mut weights = vec![1.0; classes.len()];
         for (name, &weight) in named {
-            let Some(class) = classes.iter().position(|class| class == name) else {
+            let Some(class) = classes.iter().position(|class| is_same(class, name)) else {
                 let hint = one_of("the classes", name, classes);
                 return Err(Error::invalid("class weight", "a class of the data", name, hint));
             };

@@ -54,7 +54,7 @@ pub const INFERENCE_BATCH: usize = 32;
 /// Settings that all phases share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Batch size.
+    /// Batch size; of fewer training images, all are one batch.
     pub batch_size: usize,
     /// Batches whose gradients are accumulated for one update, their mean over all images (Keras's
     /// `gradient_accumulation_steps`); the last update of an epoch may have fewer. 1 or more.
@@ -196,6 +196,9 @@ impl<'a> Trainer<'a> {
         settings: Settings,
     ) -> Result<Trainer<'a>> {
         let device = device.into();
+        // One batch of all images where there are fewer than a batch has, as in Keras.
+        let batch_size = settings.batch_size.min(data.train.len().max(1));
+        let settings = Settings { batch_size, ..settings };
         check(model, data, &settings)?;
         model.set_dropout(settings.dropout)?;
         Ok(Trainer {
@@ -301,7 +304,7 @@ impl<'a> Trainer<'a> {
 }
 
 fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
-    let (classes, images) = (data.classes.len(), data.train.len());
+    let classes = data.classes.len();
     let least = model.card.task.least_classes();
     if classes < least {
         return Err(Error::invalid(
@@ -315,13 +318,8 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
         let expected = format!("{} classes, as the model has", model.card.classes.len());
         return Err(Error::invalid(data.name.clone(), expected, classes.to_string(), ""));
     }
-    if settings.batch_size == 0 || settings.batch_size > images {
-        return Err(Error::invalid(
-            "batch size",
-            format!("1 to {images}, the number of training images"),
-            settings.batch_size.to_string(),
-            "lower --batch-size",
-        ));
+    if settings.batch_size == 0 {
+        return Err(Error::invalid("batch size", "at least 1", "0", ""));
     }
     if settings.replicas == 0 || settings.replicas > settings.batch_size {
         return Err(Error::invalid(

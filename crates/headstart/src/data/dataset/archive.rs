@@ -16,6 +16,7 @@ use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_
 use super::{Limits, Skipped, cifar};
 use crate::data::image::{NotRead, read_header};
 use crate::error::{Error, Result};
+use crate::text::{composed, decode, of_bytes};
 
 /// Contents of an archive.
 pub(crate) struct Contents {
@@ -206,7 +207,7 @@ impl Reading<'_> {
             _ => {}
         }
         let raw = self.long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        let text = String::from_utf8_lossy(&raw);
+        let text = of_bytes(&raw);
         let names: Vec<String> =
             text.split('/').filter(|n| !matches!(*n, "" | ".")).map(String::from).collect();
         let Some(name) = names.last() else { return Ok(()) };
@@ -269,7 +270,7 @@ impl Reading<'_> {
             if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));
             }
-            let (key, label) = (key(&names), String::from_utf8_lossy(&text).trim().to_string());
+            let (key, label) = (key(&names), composed(decode(&text).0.trim()).into_owned());
             self.keep(room::path(&key) + room::text(&label))?;
             self.labels.insert(key, label);
             return Ok(());

@@ -8,6 +8,7 @@ use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::text::of_name;
 
 /// As many ways lead to one folder, by links, as are followed.
 const MOST_WAYS: usize = 16;
@@ -70,7 +71,7 @@ impl Walk {
     fn folder(&mut self, folder: &Path) -> Result<()> {
         for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
             let entry = entry.map_err(Error::io("list folder", folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = of_name(&entry.file_name());
             if is_hidden(&name) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! Images with their labels beside them, as in manifests and shards, read as a data set.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use super::Skipped;
 use super::tree::{Item, Layout, Origin, Part, check_class_names, unknown_class};
 use crate::error::Result;
 use crate::task::Task;
+use crate::text::composed;
 
 /// An image with its label.
 pub(crate) struct Labelled {
@@ -17,7 +19,8 @@ pub(crate) struct Labelled {
 }
 
 /// Makes classes of the training images' labels: in the order of `names` where there are such, by
-/// value where all are whole numbers, else by code point. Images keep their order within a part.
+/// value where all are whole numbers, else by code point. Images keep their order within a part. With `known` classes,
+/// those of a model, images of others are left out.
 ///
 /// # Errors
 /// If there is one class only, or a class that occurs in validation or test images alone.
@@ -26,25 +29,36 @@ pub(crate) fn arrange(
     root: PathBuf,
     rows: Vec<Labelled>,
     names: Option<&[String]>,
-    skipped: Vec<Skipped>,
+    known: Option<&[String]>,
+    mut skipped: Vec<Skipped>,
 ) -> Result<Layout> {
     let trained = rows.iter().filter(|r| r.part == Part::Train);
     let present: BTreeSet<&str> = trained.flat_map(|r| task.classes_of(&r.label)).collect();
     let mut classes: Vec<String> = match names {
+        _ if known.is_some() => known.unwrap_or_default().to_vec(),
         Some(names) => names.iter().filter(|n| present.contains(n.as_str())).cloned().collect(),
         None => present.iter().map(|label| label.to_string()).collect(),
     };
     let number = |label: &String| label.parse::<u64>().ok();
-    if names.is_none() && classes.iter().all(|label| number(label).is_some()) {
+    if names.is_none() && known.is_none() && classes.iter().all(|label| number(label).is_some()) {
         classes.sort_by_key(number);
     }
-    let warnings = if rows.is_empty() { Vec::new() } else { check_class_names(&root, &classes)? };
+    let warnings = match rows.is_empty() || known.is_some() {
+        true => Vec::new(),
+        false => check_class_names(&root, &classes)?,
+    };
+    let composed: Vec<Cow<'_, str>> = classes.iter().map(|class| composed(class)).collect();
     let numbers: HashMap<&str, usize> =
-        classes.iter().enumerate().map(|(i, class)| (class.as_str(), i)).collect();
+        composed.iter().enumerate().map(|(i, class)| (class.as_ref(), i)).collect();
     let mut items = Vec::with_capacity(rows.len());
     for Labelled { name, label, part, origin } in rows {
-        let known = task.classes_of(&label).first().and_then(|class| numbers.get(class).copied());
-        let Some(label) = known else {
+        let number = task.classes_of(&label).first().and_then(|class| numbers.get(class).copied());
+        let Some(label) = number else {
+            if known.is_some() {
+                let reason = format!("of class {label}, which the model does not know");
+                skipped.push(Skipped { name, reason });
+                continue;
+            }
             return Err(unknown_class(&root.join(&name), &label, &classes));
         };
         items.push(Item { name, label, part, origin, listed: true });
@@ -54,7 +68,7 @@ pub(crate) fn arrange(
     let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
     Ok(Layout {
         root,
-        class_folders: classes.clone(),
+        class_folders: if known.is_some() { Vec::new() } else { classes.clone() },
         classes,
         items,
         has_validation,

@@ -222,5 +222,6 @@ fn ends_well(format: Format, first: &[u8], end: &[u8], bytes: u64) -> bool {
         Format::Gif => end.ends_with(b";"),
         Format::WebP => word(4).saturating_add(8) <= bytes,
         Format::Bmp => (1..=bytes).contains(&word(2)),
+        Format::Pnm => false,
     }
 }

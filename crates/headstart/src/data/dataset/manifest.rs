@@ -1,8 +1,9 @@
-//! Manifests: a CSV or Parquet table with a row for each image, `path,label[,split]`.
+//! Manifests: a table with a row for each image, `path,label[,split]`, as Parquet or as text: separated by commas,
+//! semicolons, tabs or spaces, in any of the encodings that spreadsheets write.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -14,12 +15,28 @@ use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::task::Task;
+use crate::text::{composed, decode};
 
 /// Names that each column may have; the first is used in messages.
 const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
 const LABEL: &[&str] = &["label", "class", "category"];
+/// Columns of splits.
 const SPLIT: &[&str] = &["split", "subset", "partition"];
-const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test)";
+/// Columns that are of splits where all their cells are.
+const PERHAPS: &[&str] = &["dataset", "set", "fold", "phase", "usage", "part"];
+/// Columns that are true for images of one part; the others are for training.
+const FLAGS: &[(&str, Part)] = &[
+    ("is_valid", Part::Validation),
+    ("is_val", Part::Validation),
+    ("valid", Part::Validation),
+    ("validation", Part::Validation),
+    ("is_test", Part::Test),
+    ("test", Part::Test),
+];
+const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test), \
+                    separated by commas, semicolons or tabs";
+const SEPARATORS: [(u8, &str); 4] =
+    [(b',', "commas"), (b';', "semicolons"), (b'\t', "tabs"), (b' ', "spaces")];
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
 /// A row of the table.
@@ -29,10 +46,17 @@ struct Row {
     split: Option<String>,
 }
 
-/// Whether the file is a table: Parquet by content, CSV by name.
+/// A table, and what is unusual about it.
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
+    warnings: Vec<String>,
+}
+
+/// Whether the file is a table: Parquet by content, text by name.
 pub(crate) fn is_manifest(path: &Path) -> bool {
-    let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    csv || is_parquet(path)
+    let is = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    ["csv", "tsv", "tab", "txt"].into_iter().any(is) || is_parquet(path)
 }
 
 fn is_parquet(path: &Path) -> bool {
@@ -43,42 +67,40 @@ fn is_parquet(path: &Path) -> bool {
 }
 
 /// Reads the table at `path`. Paths in it are absolute or relative to its folder; files that are not
-/// there or are listed twice are skipped.
+/// there or are listed twice are skipped. `known` classes are those of a model.
 ///
 /// # Errors
-/// If it is no such table, a cell is empty, a split unknown, or one image has two labels or splits.
-pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
+/// If it is no such table, a cell is empty, a split unknown, one image has two labels or splits, or no file is there.
+pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Result<Layout> {
     let size = fs::metadata(path).map_err(Error::io("open", path))?.len();
     if size > limits.file_bytes {
         let expected = format!("at most {} MiB", limits.file_bytes >> 20);
         return Err(Error::format(path, expected, format!("{} MiB", size >> 20), HINT));
     }
-    let rows = if is_parquet(path) {
+    let Table { rows, warnings } = if is_parquet(path) {
         // A defect in the reader must not end the process.
         guarded(|| parquet_rows(path, limits))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
     } else {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        csv_rows(path, &bytes, &mut Room::new(limits))?
+        text_rows(path, &bytes, &mut Room::new(limits))?
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut seen: BTreeMap<String, (String, Part)> = BTreeMap::new();
     let mut skipped = Vec::new();
     let mut labelled = Vec::with_capacity(rows.len());
+    let mut missing: Option<String> = None;
     for (index, Row { path: name, label, split }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
         if name.is_empty() || label.is_empty() {
             return Err(bad(path, format!("no path or no label in {}", at())));
         }
+        let label = composed(&label).into_owned();
         let part = match split.as_deref() {
             None => Part::Train,
             Some(text) => part_of(text).ok_or_else(|| {
-                Error::format(
-                    path,
-                    "train, validation or test as split",
-                    format!("{text:?} in {}", at()),
-                    HINT,
-                )
+                let expected = "train, validation or test as split";
+                Error::format(path, expected, format!("{text:?} in {}", at()), HINT)
             })?,
         };
         match seen.get(&name) {
@@ -97,12 +119,21 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
             None => {}
         }
         seen.insert(name.clone(), (label.clone(), part));
-        let file = folder.join(&name);
-        let reason = match fs::metadata(&file) {
+        let mut file = folder.join(&name);
+        let mut found = fs::metadata(&file);
+        if found.is_err() && name.contains('\\') {
+            // Windows wrote the table.
+            file = folder.join(name.replace('\\', "/"));
+            found = fs::metadata(&file);
+        }
+        let reason = match found {
             Ok(meta) if meta.is_file() => None,
             Ok(_) => Some("something other than a file".to_string()),
             Err(e) => Some(format!("a file that cannot be read ({e})")),
         };
+        if reason.is_some() {
+            missing.get_or_insert_with(|| name.clone());
+        }
         match reason {
             Some(reason) => skipped.push(Skipped { name, reason }),
             None => labelled.push(Labelled { name, label, part, origin: Origin::Disk(file) }),
@@ -111,24 +142,133 @@ pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Layout> {
     if labelled.is_empty() && skipped.is_empty() {
         return Err(bad(path, "no rows"));
     }
-    labelled::arrange(Task::default(), path.to_path_buf(), labelled, None, skipped)
+    if let (Some(first), true) = (missing, labelled.is_empty()) {
+        return Err(no_file(path, folder, &first, skipped.len()));
+    }
+    let root = path.to_path_buf();
+    let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
+    layout.warnings.splice(0..0, warnings);
+    Ok(layout)
+}
+
+/// The error where no path of a table leads to a file: what paths are relative to, and where the first one's file seems to be.
+fn no_file(table: &Path, folder: &Path, first: &str, count: usize) -> Error {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let slashed = first.replace('\\', "/");
+    let parts: Vec<&str> = slashed.split('/').filter(|part| !part.is_empty()).collect();
+    let below = fs::read_dir(here).into_iter().flatten().flatten().take(1000);
+    let mut places: Vec<PathBuf> = below.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    places.sort();
+    places.insert(0, here.to_path_buf());
+    let ends = (0..parts.len()).map(|from| parts[from..].iter().collect::<PathBuf>());
+    let near = ends.flat_map(|end| places.iter().map(move |place| place.join(&end)));
+    let near = near.into_iter().find(|file| file.is_file());
+    let hint = match near {
+        Some(file) => format!("the nearest file that is there is {}", file.display()),
+        None => "move the table beside its images, or write absolute paths".to_string(),
+    };
+    let expected = format!("paths relative to the folder of the table, {}", here.display());
+    Error::format(table, expected, format!("{count} paths without a file, such as {first}"), hint)
 }
 
 fn bad(path: &Path, found: impl Into<String>) -> Error {
     Error::format(path, "a table of images", found.into(), HINT)
 }
 
-/// Which columns hold path, label and split.
-fn columns(path: &Path, names: &[String]) -> Result<(usize, usize, Option<usize>)> {
-    let find = |known: &[&str]| {
-        known.iter().find_map(|k| names.iter().position(|n| n.trim().eq_ignore_ascii_case(k)))
+/// Which columns hold path and label, and how a row's split is known.
+struct Columns {
+    path: usize,
+    label: usize,
+    split: Split,
+}
+
+enum Split {
+    None,
+    Column(usize),
+    /// Of splits, if every cell is.
+    Perhaps(usize),
+    Flag(usize, Part),
+}
+
+fn position(names: &[String], known: &str) -> Option<usize> {
+    names.iter().position(|name| name.trim().eq_ignore_ascii_case(known))
+}
+
+/// The columns of a table; `None` if there is none for paths or none for labels.
+fn columns(names: &[String]) -> Option<Columns> {
+    let find = |known: &[&str]| known.iter().find_map(|name| position(names, name));
+    let (path, label) = (find(PATH)?, find(LABEL)?);
+    let flag = || {
+        let flags = FLAGS.iter().filter_map(|(name, part)| Some((position(names, name)?, *part)));
+        flags.into_iter().next().map(|(at, part)| Split::Flag(at, part))
     };
-    match (find(PATH), find(LABEL)) {
-        (Some(image), Some(label)) => Ok((image, label, find(SPLIT))),
-        (image, _) => {
-            let lacks = if image.is_none() { PATH[0] } else { LABEL[0] };
-            let expected = format!("a column {lacks}");
-            Err(Error::format(path, expected, format!("columns {}", names.join(", ")), HINT))
+    let perhaps = || find(PERHAPS).map(Split::Perhaps);
+    let split = find(SPLIT).map(Split::Column).or_else(flag).or_else(perhaps);
+    Some(Columns { path, label, split: split.unwrap_or(Split::None) })
+}
+
+fn no_columns(path: &Path, names: &[String]) -> Error {
+    let lacks = match PATH.iter().any(|name| position(names, name).is_some()) {
+        true => LABEL[0],
+        false => PATH[0],
+    };
+    // Not the table's own bytes: a file that is no table could have anything there.
+    let names = names.iter().take(8).map(|name| name.chars().take(30).collect::<String>());
+    let found = format!("columns {}", names.collect::<Vec<_>>().join(", "));
+    Error::format(path, format!("a column {lacks}"), found, HINT)
+}
+
+/// What cells of a split column make of a table's rows: as they are, by a flag, or not at all.
+fn resolve(split: &Split, names: &[String], table: &mut Table) -> std::result::Result<(), String> {
+    match *split {
+        Split::None | Split::Column(_) => Ok(()),
+        Split::Flag(at, part) => {
+            for (i, row) in table.rows.iter_mut().enumerate() {
+                let cell = row.split.take().unwrap_or_default().to_lowercase();
+                let own = match cell.as_str() {
+                    "true" | "t" | "yes" | "y" | "1" | "1.0" => true,
+                    "" | "false" | "f" | "no" | "n" | "0" | "0.0" => false,
+                    _ => {
+                        let name = &names[at];
+                        return Err(format!(
+                            "{cell:?} in column {name}, row {}, not true or false",
+                            i + 1
+                        ));
+                    }
+                };
+                row.split = own.then(|| name_of(part).to_string());
+            }
+            Ok(())
+        }
+        Split::Perhaps(at) => {
+            let cells = table.rows.iter().filter_map(|row| row.split.as_deref());
+            let odd = cells.filter(|cell| part_of(cell).is_none()).map(String::from).next();
+            if let Some(odd) = odd {
+                table.rows.iter_mut().for_each(|row| row.split = None);
+                table.warnings.push(format!(
+                    "the column {} may say how the images are split, but {odd:?} is none of train, validation and test: \
+                     it is not used",
+                    names[at]
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn name_of(part: Part) -> &'static str {
+    match part {
+        Part::Train => "train",
+        Part::Validation => "validation",
+        Part::Test => "test",
+    }
+}
+
+impl Split {
+    fn at(&self) -> Option<usize> {
+        match *self {
+            Split::None => None,
+            Split::Column(at) | Split::Perhaps(at) | Split::Flag(at, _) => Some(at),
         }
     }
 }
@@ -139,27 +279,49 @@ fn count(path: &Path, row: &Row, folder: &Path, room: &mut Room) -> Result<()> {
     room.take(2 * room::ENTRY + text as u64).map_err(|found| bad(path, found))
 }
 
-fn csv_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Vec<Row>> {
-    // Spreadsheets put a byte order mark first.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+fn text_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Table> {
+    let (text, encoding) = decode(bytes);
+    let mut table = Table::default();
+    if let Some(encoding) = encoding.filter(|name| *name == "windows-1252") {
+        table.warnings.push(format!(
+            "the table is not UTF-8 and is read as {encoding} (Latin-1); if names look wrong, save it as UTF-8"
+        ));
+    }
     let failed = |e: csv::Error| bad(path, format!("a CSV that cannot be read ({e})"));
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
-    let names: Vec<String> = reader.headers().map_err(failed)?.iter().map(String::from).collect();
-    let (image, label, split) = columns(path, &names)?;
-    let (mut rows, folder) = (Vec::new(), path.parent().unwrap_or(Path::new("")));
-    for record in reader.records() {
+    let reader = |separator: u8| {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.trim(csv::Trim::All).delimiter(separator).from_reader(text.as_bytes())
+    };
+    let header = |separator: u8| -> Result<Vec<String>> {
+        let mut reader = reader(separator);
+        Ok(reader.headers().map_err(failed)?.iter().map(String::from).collect())
+    };
+    let mut found = None;
+    for (separator, _) in SEPARATORS {
+        let names = header(separator)?;
+        if let Some(columns) = columns(&names) {
+            found = Some((separator, names, columns));
+            break;
+        }
+    }
+    let Some((separator, names, columns)) = found else {
+        return Err(no_columns(path, &header(b',')?));
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for record in reader(separator).records() {
         let record = record.map_err(failed)?;
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
-        let split = split.map(cell).filter(|text| !text.is_empty());
-        let row = Row { path: cell(image), label: cell(label), split };
+        let split = columns.split.at().map(cell).filter(|text| !text.is_empty());
+        let row = Row { path: cell(columns.path), label: cell(columns.label), split };
         count(path, &row, folder, room)?;
-        rows.push(row);
+        table.rows.push(row);
     }
-    Ok(rows)
+    resolve(&columns.split, &names, &mut table).map_err(|found| bad(path, found))?;
+    Ok(table)
 }
 
 /// Rows of a Parquet file, of at most [`Limits::file_bytes`] as a CSV. A short file can claim any number of equal rows.
-fn parquet_rows(path: &Path, limits: &Limits) -> Result<Vec<Row>> {
+fn parquet_rows(path: &Path, limits: &Limits) -> Result<Table> {
     let (most, mut room) = (limits.file_bytes, Room::new(limits));
     let folder = path.parent().unwrap_or(Path::new(""));
     let failed = |e: parquet::errors::ParquetError| {
@@ -175,17 +337,19 @@ fn parquet_rows(path: &Path, limits: &Limits) -> Result<Vec<Row>> {
     let rows = reader.get_row_iter(None).map_err(failed)?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let names: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();
-    let (image, label, split) = columns(path, &names)?;
-    let (mut out, mut bytes) = (Vec::new(), 0);
+    let columns = columns(&names).ok_or_else(|| no_columns(path, &names))?;
+    let (mut out, mut bytes) = (Table::default(), 0);
     for row in rows {
         let row = row.map_err(failed)?;
         let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
         let cell = |i: usize| text(cells.get(i).copied().unwrap_or(&Field::Null));
         let wrong = |i: usize| bad(path, format!("a column {} that is not text", names[i]));
         let row = Row {
-            path: cell(image).ok_or_else(|| wrong(image))?,
-            label: cell(label).ok_or_else(|| wrong(label))?,
-            split: split
+            path: cell(columns.path).ok_or_else(|| wrong(columns.path))?,
+            label: cell(columns.label).ok_or_else(|| wrong(columns.label))?,
+            split: columns
+                .split
+                .at()
                 .map(|i| cell(i).ok_or_else(|| wrong(i)))
                 .transpose()?
                 .filter(|text| !text.is_empty()),
@@ -194,11 +358,17 @@ fn parquet_rows(path: &Path, limits: &Limits) -> Result<Vec<Row>> {
         bytes += (row.path.len() + row.label.len() + split + 3) as u64;
         if bytes > most {
             let expected = format!("at most {} MiB of text", most >> 20);
-            return Err(Error::format(path, expected, format!("more in {} rows", out.len()), HINT));
+            return Err(Error::format(
+                path,
+                expected,
+                format!("more in {} rows", out.rows.len()),
+                HINT,
+            ));
         }
         count(path, &row, folder, &mut room)?;
-        out.push(row);
+        out.rows.push(row);
     }
+    resolve(&columns.split, &names, &mut out).map_err(|found| bad(path, found))?;
     Ok(out)
 }
 
@@ -206,6 +376,7 @@ fn parquet_rows(path: &Path, limits: &Limits) -> Result<Vec<Row>> {
 fn text(field: &Field) -> Option<String> {
     Some(match field {
         Field::Null => String::new(),
+        Field::Bool(flag) => flag.to_string(),
         Field::Str(text) => text.trim().to_string(),
         Field::Bytes(data) => String::from_utf8_lossy(data.data()).trim().to_string(),
         Field::Byte(v) => v.to_string(),

@@ -27,6 +27,7 @@ mod parts;
 mod room;
 mod sample;
 mod shards;
+mod split_names;
 mod subset;
 mod synthetic;
 mod tree;
@@ -104,6 +105,8 @@ pub struct DataOptions {
     pub threads: usize,
     /// Whether classes without training images are a warning, not an error: for looking at the data, not for training.
     pub empty_classes: bool,
+    /// The classes, where they are a model's: images of others are left out, and no class has to have images.
+    pub classes: Option<Vec<String>>,
     /// Bounds on memory and work.
     pub limits: Limits,
 }
@@ -117,6 +120,7 @@ impl Default for DataOptions {
             limit: None,
             threads: 0,
             empty_classes: false,
+            classes: None,
             limits: Limits::default(),
         }
     }
@@ -183,7 +187,7 @@ impl DataOptions {
 /// - a manifest: a `.csv` or Parquet table with columns `path`, `label` and, if wanted, `split`; paths are absolute or
 ///   relative to its folder.
 ///
-/// Kinds are recognised by content. Images are JPEG, PNG, WebP, GIF or BMP; files that are not, or are damaged, are
+/// Kinds are recognised by content. Images are JPEG, PNG, WebP, GIF, BMP or PNM; files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
 /// image, there is only one class, or validation or test images have a class of their own.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
@@ -200,6 +204,7 @@ pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset>
 fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
     let path = Path::new(source);
     let text = source.to_string_lossy();
+    let known = options.classes.as_deref();
     if !path.exists() {
         if text == "synthetic" || text.starts_with("synthetic:") {
             let spec: Synthetic = text.parse()?;
@@ -216,7 +221,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             );
         }
         if let Some(found) = shards::expand(&text) {
-            let layout = shards::read(path, &found?, &options.limits)?;
+            let layout = shards::read(path, &found?, &options.limits, known)?;
             return from_layout(short_name(path), layout, options);
         }
         return Err(missing(path, &text));
@@ -232,11 +237,11 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             return Err(error);
         }
         match shards::find(path)? {
-            found if found.is_empty() => tree::arrange(folder::list(path, limits)?)?,
-            found => shards::read(path, &found, limits)?,
+            found if found.is_empty() => tree::arrange(folder::list(path, limits)?, known)?,
+            found => shards::read(path, &found, limits, known)?,
         }
     } else if manifest::is_manifest(path) {
-        manifest::read(path, limits)?
+        manifest::read(path, limits, known)?
     } else {
         let mut contents = archive::read(path, limits, &mut Room::new(limits))?;
         let mut warnings = contents.warnings();
@@ -246,11 +251,11 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             return Ok(Dataset { warnings, ..data });
         }
         if contents.labels.is_empty() {
-            let layout = tree::arrange(contents.tree)?;
+            let layout = tree::arrange(contents.tree, known)?;
             warnings.extend(layout.warnings);
             Layout { warnings, ..layout }
         } else {
-            shards::arrange(path, vec![(contents, Part::Train)], limits)?
+            shards::arrange(path, vec![(contents, Part::Train)], limits, known)?
         }
     };
     from_layout(name, layout, options)
@@ -330,10 +335,11 @@ fn finish(
     if let Some(found) = found {
         warnings = check_classes(found, &samples.labels, &parts, &skipped, options.empty_classes)?;
     }
+    let known = options.classes.is_some();
     let rows = |part| -> Vec<usize> { (0..parts.len()).filter(|&i| parts[i] == part).collect() };
     let mut train = rows(Part::Train);
     let mut held_out = |own: Vec<usize>, share: f64| -> Result<Option<Vec<usize>>> {
-        if !own.is_empty() || share == 0.0 {
+        if !own.is_empty() || share == 0.0 || (known && train.is_empty()) {
             return Ok((!own.is_empty()).then_some(own));
         }
         let split = train_test_split(train.len(), share, options.seed)?;
@@ -376,7 +382,7 @@ fn check_classes(
             None => "none".to_string(),
         }
     };
-    let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP)";
+    let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP, PNM)";
     if labels.is_empty() {
         let all = unreadable(&|_| true);
         return Err(Error::format(

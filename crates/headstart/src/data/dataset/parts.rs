@@ -40,6 +40,9 @@ impl Dataset {
             Error::invalid(format!("{name} images of {}", self.name), "some", "none", hint)
         };
         match split {
+            Split::Train if self.train.is_empty() => {
+                Err(none("training", "choose others with --split"))
+            }
             Split::Train => Ok(vec![("train", &self.train)]),
             Split::Validation => {
                 let hint = "hold some out with --validation-split";
@@ -51,7 +54,8 @@ impl Dataset {
             }
             Split::Auto if test.is_some() => self.parts(Split::Test),
             Split::Auto | Split::All => {
-                let mut list = vec![("train", &self.train)];
+                let train = Some(&self.train).filter(|train| !train.is_empty());
+                let mut list: Vec<_> = train.map(|s| ("train", s)).into_iter().collect();
                 list.extend(validation.map(|s| ("validation", s)));
                 list.extend(test.map(|s| ("test", s)));
                 Ok(list)

@@ -11,6 +11,7 @@ use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::task::Task;
+use crate::text::{composed, decode};
 
 const CLASS_FILE: &str = "classes.txt";
 const HINT: &str = "a shard holds KEY.jpg with KEY.cls beside it";
@@ -91,14 +92,19 @@ pub(crate) fn expand(text: &str) -> Option<Result<Vec<Shard>>> {
 }
 
 /// Reads all of `shards`, found at `root`.
-pub(crate) fn read(root: &Path, shards: &[Shard], limits: &Limits) -> Result<Layout> {
+pub(crate) fn read(
+    root: &Path,
+    shards: &[Shard],
+    limits: &Limits,
+    known: Option<&[String]>,
+) -> Result<Layout> {
     let mut contents = Vec::with_capacity(shards.len());
     // All of them are in memory together.
     let mut room = Room::new(limits);
     for (path, part) in shards {
         contents.push((archive::read(path, limits, &mut room)?, *part));
     }
-    arrange(root, contents, limits)
+    arrange(root, contents, limits, known)
 }
 
 /// Joins images and labels. `root` is a folder, or the only shard; class names are beside it.
@@ -106,6 +112,7 @@ pub(crate) fn arrange(
     root: &Path,
     shards: Vec<(Contents, Part)>,
     limits: &Limits,
+    known: Option<&[String]>,
 ) -> Result<Layout> {
     let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
     let names = class_names(&folder.join(CLASS_FILE), limits)?;
@@ -136,8 +143,14 @@ pub(crate) fn arrange(
         };
         return Err(Error::format(root, "images with labels", found, HINT));
     }
-    let mut layout =
-        labelled::arrange(Task::default(), root.to_path_buf(), rows, names.as_deref(), skipped)?;
+    let mut layout = labelled::arrange(
+        Task::default(),
+        root.to_path_buf(),
+        rows,
+        names.as_deref(),
+        known,
+        skipped,
+    )?;
     layout.warnings.splice(0..0, warnings);
     Ok(layout)
 }
@@ -170,9 +183,9 @@ fn class_names(path: &Path, limits: &Limits) -> Result<Option<Vec<String>>> {
         return Err(Error::format(path, expected, found, HINT));
     }
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    let text = String::from_utf8_lossy(&text);
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+    let (text, _) = decode(&text);
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let names: Vec<String> = lines.map(|line| composed(line).into_owned()).collect();
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     if names.len() < 2 || unique.len() != names.len() {
         let found = format!("{} lines, {} of them different", names.len(), unique.len());

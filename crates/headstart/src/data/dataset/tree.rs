@@ -1,12 +1,15 @@
 //! Files of an image folder or archive, and the reading of their layout: which are training,
 //! validation and test images, and of which class.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Skipped;
+pub(crate) use super::split_names::part_of;
 use crate::error::{Error, Result};
+use crate::text::composed;
 
 /// Folders nested deeper than this are left out.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -82,23 +85,15 @@ pub(crate) fn is_hidden(name: &str) -> bool {
 
 /// Whether the name claims to be that of an image, of whatever format.
 pub(crate) fn has_image_extension(name: &str) -> bool {
-    const EXTENSIONS: [&str; 15] = [
-        "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "webp", "tif", "tiff", "heic",
-        "heif", "avif", "ppm",
+    const EXTENSIONS: [&str; 46] = [
+        "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "webp", "tif", "tiff",
+        "heic", "heif", "hif", "avif", "ppm", "pgm", "pbm", "pnm", "pam", "pfm", "tga", "ico",
+        "cur", "qoi", "jxl", "jp2", "j2k", "jpf", "jpx", "svg", "psd", "exr", "hdr", "dcm",
+        "dicom", "dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "pcx",
     ];
     name.rsplit_once('.').is_some_and(|(_, extension)| {
         EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
     })
-}
-
-/// The split that a word means.
-pub(crate) fn part_of(name: &str) -> Option<Part> {
-    match name.to_ascii_lowercase().as_str() {
-        "train" | "training" => Some(Part::Train),
-        "val" | "valid" | "validation" => Some(Part::Validation),
-        "test" | "testing" => Some(Part::Test),
-        _ => None,
-    }
 }
 
 const EXAMPLE: &str = "make one folder a class, such as cats/ and dogs/, with its images inside";
@@ -137,12 +132,16 @@ fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
 /// alone, below any number of folders that hold nothing but the next one.
 ///
 /// Classes are in code-point order of their names, images in that of (folder, file name), as
-/// Keras and torchvision order them.
-pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
+/// Keras and torchvision order them. With `known` classes, those of a model, images of others are left out, and no part
+/// has to be there.
+///
+/// # Errors
+/// If there are no class folders, or only such as are none.
+pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     let folders = Folders(index(&tree));
     let top = folders.top();
     let root = top.iter().fold(tree.root.clone(), |path, name| path.join(name));
-    let roots = part_roots(&root, &folders.splits(&top))?;
+    let roots = part_roots(&root, &folders.splits(&top), known.is_some())?;
     let here = folders.inside(&top);
     if here.folders.is_empty() {
         let found = match here.images {
@@ -151,14 +150,21 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         };
         return Err(Error::format(root, "a folder for each class", found, EXAMPLE));
     }
+    if roots.is_empty() && known.is_none() {
+        folders.check_classes(&root, &top)?;
+    }
     let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
     let (train_folder, train_root) = match train_name {
         Some(name) => (below(&top, name), root.join(name)),
         None => (top.clone(), root.clone()),
     };
-    let classes = folders.inside(&train_folder).folders.clone();
-    let warnings = check_class_names(&train_root, &classes)?;
-    for (_, name) in roots.iter().filter(|r| r.0 != Part::Train) {
+    let classes =
+        known.map_or_else(|| folders.inside(&train_folder).folders.clone(), <[_]>::to_vec);
+    let warnings = match known {
+        Some(_) => Vec::new(),
+        None => check_class_names(&train_root, &classes)?,
+    };
+    for (_, name) in roots.iter().filter(|r| r.0 != Part::Train && known.is_none()) {
         for class in &folders.inside(&below(&top, name)).folders {
             if classes.binary_search(class).is_err() {
                 return Err(unknown_class(&root.join(name).join(class), class, &classes));
@@ -168,7 +174,15 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
     let mut skipped = Vec::new();
     if !roots.is_empty() {
         for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
-            let reason = "a folder beside train that is neither validation nor test".to_string();
+            let inside = folders.inside(&below(&top, name));
+            let reason = match (part_of(name), inside.images) {
+                (Some(_), images @ 1..) => format!(
+                    "a folder of {images} images without labels, as it has no class folders; `headstart predict` \
+                     classifies them"
+                ),
+                _ => "a folder beside the others that is neither training, validation nor test"
+                    .into(),
+            };
             skipped.push(Skipped { name: name.clone(), reason });
         }
     }
@@ -176,9 +190,10 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         Some(train) => format!("{train}/{class}"),
         None => class.clone(),
     };
-    let class_folders = classes.iter().map(class_folder).collect();
-    let has = |part| roots.iter().any(|r| r.0 == part);
-    let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
+    let class_folders = match known {
+        Some(_) => Vec::new(),
+        None => classes.iter().map(class_folder).collect(),
+    };
     drop(folders);
     let above = top.iter().map(|name| format!("{name}/")).collect::<String>();
     skipped.extend(tree.skipped.into_iter().map(|mut s| {
@@ -187,7 +202,12 @@ pub(crate) fn arrange(tree: Tree) -> Result<Layout> {
         }
         s
     }));
-    let items = items(tree.files, &top, &roots, &classes, &mut skipped);
+    let items = items(tree.files, &top, &roots, (&classes, known.is_some()), &mut skipped);
+    let has = |part| match known {
+        Some(_) => items.iter().any(|item| item.part == part),
+        None => roots.iter().any(|r| r.0 == part),
+    };
+    let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
     Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped, warnings })
 }
 
@@ -214,6 +234,28 @@ impl Folders<'_> {
         found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
     }
 
+    /// Fails if folders cannot be classes, because all of them hold folders of the same names and nothing else.
+    fn check_classes(&self, root: &Path, path: &[String]) -> Result<()> {
+        let names = &self.inside(path).folders;
+        let mut inside = names.iter().map(|name| self.inside(&below(path, name)));
+        let Some(first) = inside.next().filter(|first| !first.folders.is_empty()) else {
+            return Ok(());
+        };
+        let same = |other: &Inside| other.images == 0 && other.folders == first.folders;
+        if names.len() < 2 || first.images > 0 || !inside.all(same) {
+            return Ok(());
+        }
+        let list = |names: &[String]| match names.len() {
+            0..=5 => names.join(", "),
+            n => format!("{}, ... ({n} in all)", names[..5].join(", ")),
+        };
+        let found =
+            format!("{}, which all hold the same folders: {}", list(names), list(&first.folders));
+        let hint = "if they are parts of the data, call them train, validation and test; if one of them is the data, give its \
+                    path; else list the images in a table (.csv with path,label,split)";
+        Err(Error::format(root, "a folder for each class", found, hint))
+    }
+
     /// The folder below all that hold nothing but the next one.
     fn top(&self) -> Vec<String> {
         let mut top: Vec<String> = Vec::new();
@@ -235,10 +277,13 @@ fn items(
     files: Vec<File>,
     top: &[String],
     roots: &[(Part, String)],
-    classes: &[String],
+    (classes, known): (&[String], bool),
     skipped: &mut Vec<Skipped>,
 ) -> Vec<Item> {
     let mut keyed = Vec::new();
+    let names: Vec<Cow<'_, str>> = classes.iter().map(|class| composed(class)).collect();
+    let numbers: HashMap<&str, usize> =
+        names.iter().enumerate().map(|(i, class)| (class.as_ref(), i)).collect();
     for file in files {
         let Some(path) = file.path.strip_prefix(top) else { continue };
         let (part, path_in_part) = match (path.first(), roots.is_empty()) {
@@ -257,7 +302,12 @@ fn items(
             }
             continue;
         };
-        if let Ok(label) = classes.binary_search(class) {
+        let label = numbers.get(class.as_str()).copied();
+        if known && label.is_none() && has_image_extension(name) {
+            let reason = format!("of class {class}, which the model does not know");
+            skipped.push(Skipped { name: path.join("/"), reason });
+        }
+        if let Some(label) = label {
             let folder = path[..path.len() - 1].join("/");
             let item =
                 Item { name: path.join("/"), label, part, origin: file.origin, listed: false };
@@ -269,7 +319,11 @@ fn items(
 }
 
 /// The folder of each part; none at all for class folders without splits.
-fn part_roots(root: &Path, splits: &[(Part, String)]) -> Result<Vec<(Part, String)>> {
+fn part_roots(
+    root: &Path,
+    splits: &[(Part, String)],
+    without_train: bool,
+) -> Result<Vec<(Part, String)>> {
     for (i, (part, name)) in splits.iter().enumerate() {
         if let Some((_, other)) = splits[..i].iter().find(|s| s.0 == *part) {
             return Err(Error::format(
@@ -280,13 +334,13 @@ fn part_roots(root: &Path, splits: &[(Part, String)]) -> Result<Vec<(Part, Strin
             ));
         }
     }
-    if !splits.is_empty() && !splits.iter().any(|s| s.0 == Part::Train) {
+    if !without_train && !splits.is_empty() && !splits.iter().any(|s| s.0 == Part::Train) {
         let names: Vec<&str> = splits.iter().map(|s| s.1.as_str()).collect();
         return Err(Error::format(
             root,
             "a folder train beside the others",
             names.join(", "),
-            "put the training images into train/<class>/",
+            "put the training images into train/<class>/; evaluate takes test images alone",
         ));
     }
     Ok(splits.to_vec())

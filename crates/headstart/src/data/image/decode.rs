@@ -15,6 +15,7 @@ pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
         Format::WebP => decode_other(bytes, header, ImageFormat::WebP),
         Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
         Format::Bmp => decode_other(bytes, header, ImageFormat::Bmp),
+        Format::Pnm => decode_other(bytes, header, ImageFormat::Pnm),
     }?;
     if header.orientation == Orientation::NoTransforms {
         return Ok(stored);
@@ -47,11 +48,34 @@ fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Ve
     Ok(image.into_rgb8().into_raw())
 }
 
+/// The chunk that ends a PNG.
+const PNG_END: &[u8] = b"\0\0\0\0IEND\xaeB`\x82";
+
+/// A PNG that lacks nothing but its end has all its pixels, and is read, as by Pillow.
 fn decode_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    decode_whole_png(bytes, header).or_else(|error| match error {
+        PngError::Short => decode_whole_png(&[bytes, PNG_END].concat(), header)
+            .map_err(|_| "a PNG that ends too early".to_string()),
+        PngError::Bad(text) => Err(text),
+    })
+}
+
+enum PngError {
+    Short,
+    Bad(String),
+}
+
+impl From<&str> for PngError {
+    fn from(text: &str) -> PngError {
+        PngError::Bad(text.into())
+    }
+}
+
+fn decode_whole_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, PngError> {
     use png::{ColorType, Transformations};
     let failed = |error: png::DecodingError| match error {
-        png::DecodingError::IoError(_) => "a PNG that ends too early".to_string(),
-        other => format!("a corrupt PNG ({other})"),
+        png::DecodingError::IoError(_) => PngError::Short,
+        other => PngError::Bad(format!("a corrupt PNG ({other})")),
     };
     // 8 bytes a pixel is the widest PNG there is (RGBA, 16 bits).
     let limits = png::Limits { bytes: header.pixels() * 8 + (1 << 20) };
@@ -76,6 +100,6 @@ fn decode_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
         ColorType::GrayscaleAlpha => {
             data.as_chunks::<2>().0.iter().flat_map(|p| [p[0]; 3]).collect()
         }
-        ColorType::Indexed => return Err("a PNG with an unexpanded palette".to_string()),
+        ColorType::Indexed => return Err("a PNG with an unexpanded palette".into()),
     })
 }

@@ -24,6 +24,8 @@ pub enum Format {
     Gif,
     /// Windows bitmap.
     Bmp,
+    /// Netpbm's PBM, PGM and PPM, as text or binary.
+    Pnm,
 }
 
 impl fmt::Display for Format {
@@ -34,6 +36,7 @@ impl fmt::Display for Format {
             Format::WebP => "WebP",
             Format::Gif => "GIF",
             Format::Bmp => "BMP",
+            Format::Pnm => "PNM",
         })
     }
 }
@@ -113,6 +116,9 @@ pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, NotRead> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => webp_header(&mut rest(12)),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => gif_header(&mut rest(6)),
         [b'B', b'M', ..] => bmp_header(&mut rest(2)),
+        [b'P', kind @ b'1'..=b'6', next, ..] if next.is_ascii_whitespace() || *next == b'#' => {
+            pnm_header(*kind, &mut rest(2))
+        }
         head => return Err(alien(describe_foreign(head))),
     };
     let bad = |reason: String| NotRead { reason, alien: false };
@@ -141,15 +147,26 @@ pub(crate) fn read_header(source: &mut impl Read) -> Result<Header, NotRead> {
 fn foreign_format(head: &[u8]) -> Option<&'static str> {
     let at = |from: usize, magic: &[u8]| head.get(from..).is_some_and(|t| t.starts_with(magic));
     Some(match head {
-        _ if at(0, b"II*\0") || at(0, b"MM\0*") => "TIFF",
-        _ if at(4, b"ftyp") => "HEIC or AVIF",
+        _ if at(0, b"II*\0") || at(0, b"MM\0*") => "TIFF or camera raw",
+        _ if at(4, b"ftypavi") => "AVIF",
+        _ if at(4, b"ftypcrx") => "camera raw",
+        _ if at(4, b"ftyp") => "HEIC",
+        _ if at(0, b"\xff\x0a") || at(4, b"JXL ") => "JPEG XL",
+        _ if at(4, b"jP  ") || at(0, b"\xff\x4f\xff\x51") => "JPEG 2000",
+        _ if at(0, b"<svg") || at(0, b"<?xml") => "SVG",
+        _ if at(0, b"8BPS") => "Photoshop",
+        _ if at(0, b"qoif") => "QOI",
+        _ if at(0, b"\0\0\x01\0") => "icon",
+        _ if at(0, b"\x76\x2f\x31\x01") => "OpenEXR",
         _ => return None,
     })
 }
 
 fn describe_foreign(head: &[u8]) -> String {
     match foreign_format(head) {
-        Some(name) => format!("a {name} file, which is not supported; convert it to PNG"),
+        Some(name) => {
+            format!("a file of {name}, which is not supported; convert it: magick FILE FILE.png")
+        }
         None => {
             let hex: Vec<String> = head.iter().take(4).map(|b| format!("{b:02x}")).collect();
             format!("no image of a known kind (it starts with bytes {})", hex.join(" "))
@@ -221,6 +238,34 @@ fn exif(source: &mut impl Read, length: u64) -> io::Result<Orientation> {
 /// Passes over `length` bytes, or to the end.
 fn skip(source: &mut impl Read, length: u64) -> io::Result<u64> {
     io::copy(&mut source.take(length), &mut io::sink())
+}
+
+/// Numbers in text, between spaces and comments: width, height and, but in bitmaps, the greatest value.
+fn pnm_header(kind: u8, source: &mut impl Read) -> Result<Header, Reason> {
+    let mut number = || -> Result<u32, Reason> {
+        let (mut value, mut digits, mut comment) = (0u32, 0, false);
+        // As many characters as comments of a sane header have.
+        for _ in 0..4096 {
+            let [c] = bytes(source)?;
+            match c {
+                b'\n' | b'\r' if comment => comment = false,
+                _ if comment => {}
+                b'#' => comment = true,
+                b'0'..=b'9' => {
+                    value = value.saturating_mul(10).saturating_add(u32::from(c - b'0'));
+                    digits += 1;
+                }
+                c if c.is_ascii_whitespace() && digits > 0 => return Ok(value),
+                c if c.is_ascii_whitespace() => {}
+                _ => break,
+            }
+        }
+        Err(Reason::Bad("a PNM without a size".to_string()))
+    };
+    let (width, height) = (number()?, number()?);
+    let most = if matches!(kind, b'1' | b'4') { 1 } else { number()? };
+    let precision = if most > 255 { 16 } else { 8 };
+    Ok(Header { precision, ..Header::new(Format::Pnm, width, height) })
 }
 
 fn gif_header(source: &mut impl Read) -> Result<Header, Reason> {

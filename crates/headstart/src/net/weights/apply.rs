@@ -28,6 +28,8 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Names of the file that the net does not use.
     pub unused: Vec<String>,
+    /// Where the file has several copies of the net, the name of the one that was loaded: a moving average (EMA).
+    pub copy: Option<String>,
 }
 
 impl fmt::Display for LoadReport {
@@ -45,6 +47,9 @@ impl fmt::Display for LoadReport {
             false => {
                 write!(f, "backbone loaded ({count} tensors); new head{}", list(&self.missing))?
             }
+        }
+        if let Some(copy) = &self.copy {
+            write!(f, "; of several copies of the net the moving average (EMA) was taken: {copy}")?;
         }
         match self.unused.is_empty() {
             true => Ok(()),
@@ -172,7 +177,8 @@ impl Match {
             let found = format!("{} of shape {:?} beside them", t.name, t.shape);
             return Err(Error::format(&file.path, "only layers that the net has", found, hint));
         }
-        report.unused = rest().map(|t| t.name.clone()).collect();
+        report.unused = rest().map(|t| t.name.clone()).chain(file.outside.clone()).collect();
+        report.copy = file.copy.clone();
         Ok(Match { pairs, report })
     }
 }

@@ -61,11 +61,11 @@ impl<'a> Source<'a> {
         self.file.root()
     }
 
-    /// Reads a data set of floats.
+    /// Reads a data set of floats; `None` for one of something else, which is a counter, unless it is a layer's `own`.
     ///
     /// # Errors
-    /// If it is not of floats, or the file is too short for what it claims.
-    pub fn read(&mut self, set: &Dataset, name: &str) -> Result<Values> {
+    /// If a layer's own is not of floats, or the file is too short for what it claims.
+    pub fn read(&mut self, set: &Dataset, name: &str, own: bool) -> Result<Option<Values>> {
         let damaged = damaged(self.path);
         let (dtype, size) = (set.dtype().map_err(&damaged)?, set.element_size().map_err(&damaged)?);
         let brain = text(&set.attrs().map_err(&damaged)?, "dtype").as_deref() == Some("bfloat16");
@@ -76,6 +76,7 @@ impl<'a> Source<'a> {
             (DType::Other(kind), 2) if format!("{kind:?}").starts_with("FloatingPoint") => {
                 Stored::F16
             }
+            _ if !own => return Ok(None),
             (other, _) => {
                 let expected = format!("floats in {name}");
                 return Err(Error::format(self.path, expected, other.to_string(), ""));
@@ -100,7 +101,7 @@ impl<'a> Source<'a> {
             let expected = format!("{name} of shape {shape:?}");
             return Err(Error::format(self.path, expected, format!("{} values", values.len()), ""));
         }
-        Ok(Values { shape, stored: stored.name(), values })
+        Ok(Some(Values { shape, stored: stored.name(), values }))
     }
 
     /// Counts a chunked data set of elements of `size` bytes; `None` if the chunks that are there cannot be its values.

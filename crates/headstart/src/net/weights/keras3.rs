@@ -116,9 +116,9 @@ pub(super) fn read(
         sets.sort_by_key(|s| s.parse::<usize>().unwrap_or(usize::MAX));
         for set in sets {
             let full = format!("{}{}/vars/{set}", layer.model, layer.kind);
-            let values =
-                source.read(&layer.variables.dataset(&set).map_err(damaged(path))?, &full)?;
+            let data = layer.variables.dataset(&set).map_err(damaged(path))?;
             let role = set.parse::<usize>().ok().and_then(|i| known.get(i));
+            let Some(values) = source.read(&data, &full, role.is_some())? else { continue };
             let role = role.map_or(set.clone(), |r| r.name().to_string());
             let shape = values.shape.clone();
             out.listing.push(Listed { name: full, shape, dtype: values.stored });

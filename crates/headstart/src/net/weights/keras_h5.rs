@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::hdf5::{Source, damaged, strings, text};
+use super::torch::is_weight;
 use super::{Format, Listed, Tensor, WeightFile, keras_config, old_names};
 use crate::error::{Error, Result};
 
@@ -40,7 +41,7 @@ pub(super) fn read(path: &Path, mut source: Source<'_>) -> Result<WeightFile> {
                 return Err(Error::format(path, format!("at most {MANY} weights"), "more", ""));
             }
             let set = group.dataset(&weight).map_err(&damaged)?;
-            let values = source.read(&set, &weight)?;
+            let Some(values) = source.read(&set, &weight, is_weight(&weight))? else { continue };
             // `conv1_conv/kernel:0`; below a model that is itself a layer, or in older files, the
             // path has more parts, and the last two are the layer and the variable.
             let mut parts = weight.rsplit('/');

@@ -22,9 +22,11 @@ pub(crate) mod kinds;
 pub mod model_file;
 mod old_names;
 mod pickle;
+mod state_names;
 mod tfjs;
 mod torch;
 pub(crate) mod torch_names;
+mod zip64;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -125,6 +127,10 @@ pub struct WeightFile {
     pub listing: Vec<Listed>,
     /// Batch norm layers' epsilons, by the layers' names in `tensors`, where the file says them.
     pub epsilon: HashMap<String, f32>,
+    /// Where the file has several copies of the net, the name of the one that `tensors` are of: a moving average (EMA).
+    pub copy: Option<String>,
+    /// Tensors of a state dict that are beside the net, such as other copies, heads of other tasks.
+    pub outside: Vec<String>,
 }
 
 impl WeightFile {
@@ -144,6 +150,8 @@ impl WeightFile {
             naming: Naming::Layers,
             listing: Vec::new(),
             epsilon: HashMap::new(),
+            copy: None,
+            outside: Vec::new(),
         }
     }
 }

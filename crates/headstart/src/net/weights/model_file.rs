@@ -284,13 +284,13 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     let format = if card.is_some() { Format::Model } else { Format::Safetensors };
     let mut out = WeightFile { card, ..WeightFile::bare(path, format) };
     for (name, view) in views {
-        if torch::is_counter(name) {
+        let Some(stored) = stored(view.dtype()) else {
+            if torch::is_weight(name) {
+                let expected = format!("floats of 64, 32 or 16 bits in {name}");
+                return Err(Error::format(path, expected, format!("{:?}", view.dtype()), ""));
+            }
             continue;
-        }
-        let stored = stored(view.dtype()).ok_or_else(|| {
-            let expected = format!("floats of 64, 32 or 16 bits in {name}");
-            Error::format(path, expected, format!("{:?}", view.dtype()), "")
-        })?;
+        };
         let (values, shape) = (stored.read(view.data()), view.shape().to_vec());
         match name.strip_prefix(OPTIMIZER) {
             Some(rest) => out.optimizer.push(Tensor { name: rest.to_string(), shape, values }),
@@ -304,9 +304,9 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     let names = out.tensors.iter().map(|t| t.name.as_str());
     // What export writes for PyTorch has both its names and a card.
     if torch::is_state_dict(names) {
-        let raw = out.tensors.into_iter();
+        let raw = std::mem::take(&mut out.tensors).into_iter();
         let raw = raw.map(|t| torch::Raw { name: t.name, shape: t.shape, values: t.values });
-        out.tensors = torch::convert(path, raw.collect())?;
+        out = torch::convert(path, raw.collect())?.into_file(out);
     }
     Ok(out)
 }

@@ -1,6 +1,7 @@
 //! PyTorch's state dicts, from `.pth`/`.pt` files (parsed, never executed) and from safetensors files
 //! with PyTorch's names, in headstart's names and layouts.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use pytorch_reader::{DType, PickleValue, PytorchReader};
 use super::floats::Stored;
 use super::pickle;
 use super::torch_names::from_torch;
-use super::{Format, Listed, Tensor, WeightFile};
+use super::{Format, Listed, Tensor, WeightFile, state_names, zip64};
 use crate::error::{Error, Result};
 
 /// How many times larger than the file its tensors may be, up to [`LARGEST`]; compressed ones are smaller than they.
@@ -37,8 +38,9 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
             "save the weights alone: torch.save(net.state_dict(), path)",
         )
     };
-    pickle::check(path)?;
-    let value = PytorchReader::read_pickle_data(path, None).map_err(|e| damaged(&e))?;
+    let readable = zip64::readable(path)?;
+    pickle::check(readable.path())?;
+    let value = PytorchReader::read_pickle_data(readable.path(), None).map_err(|e| damaged(&e))?;
     if let Some(stranger) = stranger(&value) {
         let hint =
             "do not open it in other programs unless you trust it; nothing in it was run here";
@@ -47,7 +49,7 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     }
     pickle::check_names(path, &value)?;
     drop(value);
-    let reader = PytorchReader::new(path).map_err(|e| damaged(&e))?;
+    let reader = PytorchReader::new(readable.path()).map_err(|e| damaged(&e))?;
     let mut names = reader.keys();
     names.sort();
     let (mut raw, mut listing) = (Vec::with_capacity(names.len()), Vec::new());
@@ -56,13 +58,13 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     let mut left = length.saturating_mul(LARGER).min(LARGEST.max(length));
     for name in names {
         let Some(tensor) = reader.get(&name) else { continue };
-        if is_counter(&name) {
+        let Some(stored) = stored(tensor.dtype()) else {
+            if is_weight(&name) {
+                let found = format!("{:?}", tensor.dtype());
+                return Err(Error::format(path, format!("floats in {name}"), found, ""));
+            }
             continue;
-        }
-        let stored = stored(tensor.dtype()).ok_or_else(|| {
-            let found = format!("{:?}", tensor.dtype());
-            Error::format(path, format!("floats in {name}"), found, "")
-        })?;
+        };
         left = left.checked_sub(tensor.byte_len() as u64).ok_or_else(|| {
             let expected = format!("a shape of {name} that the file has room for");
             Error::format(path, expected, format!("{:?}", tensor.shape()), "")
@@ -75,8 +77,8 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     if raw.is_empty() {
         return Err(damaged(&"no tensors"));
     }
-    let tensors = convert(path, raw)?;
-    Ok(WeightFile { tensors, listing, ..WeightFile::bare(path, Format::Pytorch) })
+    let file = WeightFile { listing, ..WeightFile::bare(path, Format::Pytorch) };
+    Ok(convert(path, raw)?.into_file(file))
 }
 
 fn stored(dtype: DType) -> Option<Stored> {
@@ -108,9 +110,22 @@ fn stranger(value: &PickleValue) -> Option<&str> {
     }
 }
 
-/// Whether this counts batches, which nothing here uses.
-pub(super) fn is_counter(name: &str) -> bool {
-    name.ends_with("num_batches_tracked")
+/// Whether a tensor is a layer's own, which must be of floats; whole numbers beside these are counters (of batches,
+/// epochs, averaged models), which nothing here uses.
+pub(super) fn is_weight(name: &str) -> bool {
+    const ROLES: [&str; 9] = [
+        "weight",
+        "bias",
+        "running_mean",
+        "running_var",
+        "kernel",
+        "gamma",
+        "beta",
+        "moving_mean",
+        "moving_variance",
+    ];
+    let last = name.rsplit(['.', '/']).next().unwrap_or(name);
+    ROLES.contains(&last.strip_suffix(":0").unwrap_or(last))
 }
 
 /// Whether names look like a state dict's.
@@ -118,26 +133,51 @@ pub(super) fn is_state_dict<'a>(mut names: impl Iterator<Item = &'a str>) -> boo
     names.any(|n| n.ends_with(".weight") || n.ends_with(".running_mean"))
 }
 
-/// Renames `layer.weight` and its like to `layer/kernel` and its like, blocks of Keras's nets as export writes them to
-/// Keras's layers, and turns kernels from
+/// The net's tensors of a state dict.
+pub(super) struct Converted {
+    pub tensors: Vec<Tensor>,
+    /// As in [`WeightFile`].
+    pub copy: Option<String>,
+    pub outside: Vec<String>,
+}
+
+impl Converted {
+    /// Puts them into a file.
+    pub fn into_file(self, file: WeightFile) -> WeightFile {
+        let Converted { tensors, copy, outside } = self;
+        WeightFile { tensors, copy, outside, ..file }
+    }
+}
+
+/// Finds the net's tensors, renames `layer.weight` and its like to `layer/kernel` and its like, blocks of Keras's nets as
+/// export writes them to Keras's layers, and turns kernels from
 /// out x in x height x width to height x width x in x out, dense ones from out x in to in x out.
 ///
 /// # Errors
 /// If a weight has a number of axes that no layer of these nets has.
-pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Vec<Tensor>> {
-    let strip = |name: &str| {
-        let mut name = name;
-        for prefix in ["state_dict.", "model.", "module."] {
-            name = name.strip_prefix(prefix).unwrap_or(name);
+pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Converted> {
+    let place = state_names::find(raw.iter().map(|r| r.name.as_str()));
+    let own: Vec<Raw> = Vec::with_capacity(raw.len());
+    let (own, outside) = raw.into_iter().fold((own, Vec::new()), |(mut own, mut outside), r| {
+        match place.name(&r.name) {
+            Some(_) => own.push(r),
+            None => outside.push(r.name),
         }
-        name.to_string()
-    };
-    let names: Vec<String> = raw.iter().map(|r| strip(&r.name)).collect();
-    let normalizes = |layer: &str| names.contains(&format!("{layer}.running_mean"));
-    let mut tensors = Vec::with_capacity(raw.len());
-    for (name, Raw { shape, values, .. }) in names.iter().zip(raw) {
-        let Some((layer, kind)) = name.rsplit_once('.') else { continue };
-        let role = match (kind, shape.len()) {
+        (own, outside)
+    });
+    let names: Vec<(String, String)> = own
+        .iter()
+        .filter_map(|r| place.name(&r.name).map(|(layer, role)| (layer, role.to_string())))
+        .collect();
+    let normalized: HashSet<&str> = names
+        .iter()
+        .filter(|(_, role)| role == "running_mean")
+        .map(|(layer, _)| layer.as_str())
+        .collect();
+    let normalizes = |layer: &str| normalized.contains(layer);
+    let mut tensors = Vec::with_capacity(own.len());
+    for ((layer, kind), Raw { name, shape, values }) in names.iter().zip(own) {
+        let role = match (kind.as_str(), shape.len()) {
             ("weight", 1) => "gamma",
             ("weight", _) => "kernel",
             ("bias", _) if normalizes(layer) => "beta",
@@ -173,7 +213,8 @@ pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Vec<Tensor>> {
         };
         tensors.push(Tensor { name: format!("{}/{role}", from_torch(layer)), shape, values });
     }
-    Ok(tensors)
+    let copy = place.ema.then(|| place.prefix.trim_end_matches('.').to_string());
+    Ok(Converted { tensors, copy, outside })
 }
 
 #[cfg(test)]
@@ -195,7 +236,7 @@ mod tests {
             raw("module.fc.weight", &[2, 3]),
             raw("module.fc.bias", &[2]),
         ];
-        let tensors = convert(Path::new("x.pth"), list).unwrap();
+        let tensors = convert(Path::new("x.pth"), list).unwrap().tensors;
         let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let expected =
             ["conv1/kernel", "bn1/gamma", "bn1/beta", "bn1/moving_mean", "fc/kernel", "fc/bias"];

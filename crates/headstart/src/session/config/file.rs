@@ -5,6 +5,7 @@ use std::path::Path;
 use super::TrainConfig;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
+use crate::text::decode;
 
 impl TrainConfig {
     /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
@@ -18,7 +19,8 @@ impl TrainConfig {
         model: Option<&str>,
     ) -> Result<TrainConfig> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let text = decode(&bytes).0.into_owned();
         let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
             let (message, hint) = unknown(&message).unwrap_or((message, String::new()));

@@ -277,6 +277,7 @@ fn suits(name: &str, format: Format) -> bool {
         Format::WebP => &["webp"],
         Format::Gif => &["gif"],
         Format::Bmp => &["bmp", "dib"],
+        Format::Pnm => &["pnm", "ppm", "pgm", "pbm"],
     };
     let file = name.rsplit('/').next().unwrap_or(name);
     match file.rsplit_once('.') {

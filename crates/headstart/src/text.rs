@@ -1,0 +1,105 @@
+//! Text from outside: its encoding, and the form of its letters.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// The same text with letters and their accents in one character each (Unicode's form NFC), as most systems write it; macOS
+/// takes them apart.
+pub(crate) fn composed(text: &str) -> Cow<'_, str> {
+    match is_nfc(text) {
+        true => text.into(),
+        false => text.nfc().collect::<String>().into(),
+    }
+}
+
+/// Whether two names are one, whichever way their letters are composed.
+pub(crate) fn is_same(a: &str, b: &str) -> bool {
+    a == b || composed(a) == composed(b)
+}
+
+/// The name of a file as text, [`composed`]. Bytes that are no text stand there as `\xE9`, so that different names stay apart.
+pub(crate) fn of_name(name: &OsStr) -> String {
+    of_bytes(name.as_encoded_bytes())
+}
+
+/// [`of_name`] for the bytes of a name.
+pub(crate) fn of_bytes(name: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.push_str(&composed(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+    }
+    text
+}
+
+/// The text of a file: UTF-8, UTF-16 with a byte order mark or recognised by its zeros, else Windows-1252, which is what
+/// spreadsheets write where they do not write Unicode; and the encoding's name where it is not UTF-8.
+pub(crate) fn decode(bytes: &[u8]) -> (Cow<'_, str>, Option<&'static str>) {
+    if let Some((encoding, length)) = Encoding::for_bom(bytes) {
+        let (text, _) = encoding.decode_without_bom_handling(&bytes[length..]);
+        return (text, (encoding != encoding_rs::UTF_8).then(|| encoding.name()));
+    }
+    let start = &bytes[..bytes.len().min(1000)];
+    let zeros = |at: usize| start.iter().skip(at).step_by(2).filter(|&&b| b == 0).count();
+    let most = start.len() / 2;
+    let encoding = match (zeros(0), zeros(1)) {
+        (0, odd) if odd > 0 && odd * 2 >= most => UTF_16LE,
+        (even, 0) if even > 0 && even * 2 >= most => UTF_16BE,
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => return (text.into(), None),
+            Err(_) => WINDOWS_1252,
+        },
+    };
+    let (text, _) = encoding.decode_without_bom_handling(bytes);
+    (text, Some(encoding.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_the_same_however_they_are_composed() {
+        assert_eq!(composed("cafe\u{301}"), "caf\u{e9}");
+        assert!(is_same("caf\u{e9}", "cafe\u{301}") && !is_same("cafe", "caf\u{e9}"));
+        // Hangul, and a sign that has no composed form.
+        assert!(is_same("\u{ac00}", "\u{1100}\u{1161}"));
+        assert_eq!(composed("x\u{301}"), "x\u{301}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_no_text_stay_apart() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let name = |bytes: &[u8]| of_name(OsStr::from_bytes(bytes));
+        assert_eq!(name(b"caf\xe9"), "caf\\xE9");
+        assert_ne!(name(b"caf\xe9"), name(b"caf\xe8"));
+        assert_eq!(name("cafe\u{301}".as_bytes()), "caf\u{e9}");
+    }
+
+    #[test]
+    fn encodings_are_recognised() {
+        let text = "path,label\nr\u{f6}sti.png,caf\u{e9}\n";
+        let utf_16 = |text: &str, big: bool| {
+            let bytes = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+            text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()
+        };
+        let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        for (bytes, name) in [
+            (text.as_bytes().to_vec(), None),
+            (["\u{feff}", text].concat().into_bytes(), None),
+            (utf_16(&["\u{feff}", text].concat(), false), Some("UTF-16LE")),
+            (utf_16(&["\u{feff}", text].concat(), true), Some("UTF-16BE")),
+            (utf_16(text, false), Some("UTF-16LE")),
+            (utf_16(text, true), Some("UTF-16BE")),
+            (latin, Some("windows-1252")),
+        ] {
+            assert_eq!(decode(&bytes), (text.into(), name));
+        }
+        assert_eq!(decode(b""), ("".into(), None));
+    }
+}
