@@ -43,7 +43,7 @@ impl Progress {
             Event::Cache { split, images, reused, bytes: size, seconds, .. } if *reused > 0 => {
                 self.clear();
                 note!(
-                    "{split}: features of {} of {} images are cached from before ({}); this saves {:.1} s",
+                    "{split}: features of {} of {} images are kept from before ({}); this saves {:.1} s",
                     grouped(*reused),
                     grouped(*images),
                     bytes(*size),

@@ -38,7 +38,7 @@ fn later_runs_take_all_outputs_from_disk_and_every_way_gives_the_same_bits() {
     assert!(place.kept().is_empty() && reused(&place, "computed").is_empty());
     place.run(&format!("{line} --out first")).ok();
     let second = place.run(&format!("{line} --out second")).ok();
-    assert!(second.err.contains("are cached from before"), "{}", second.err);
+    assert!(second.err.contains("are kept from before"), "{}", second.err);
     place.run(&format!("{line} --cache-memory 0 --out disk")).ok();
     place.run(&format!("{line} --no-cache --out memory")).ok();
     for run in ["first", "second", "disk", "memory"] {
@@ -223,7 +223,7 @@ fn a_disk_that_fills_up_costs_time_and_nothing_else() {
 
 /// Images that a command read from the cache, of how many, as it says for each part of the data.
 fn read(err: &str) -> (u64, u64) {
-    let parts = err.lines().filter(|line| line.contains("are cached from before"));
+    let parts = err.lines().filter(|line| line.contains("are kept from before"));
     let numbers = parts.map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         let at = words.iter().position(|w| *w == "features").unwrap();

@@ -233,7 +233,7 @@ fn labels_flipped_on_purpose_are_named() {
             "{}",
             done.out
         );
-        assert!(done.err.contains("are cached from before"), "{}", done.err);
+        assert!(done.err.contains("are kept from before"), "{}", done.err);
         let page = fs::read_to_string(place.path("page.html")).unwrap();
         let section = page.split("<section id=\"labels\">").nth(1).unwrap();
         let section = section.split("</section>").next().unwrap();

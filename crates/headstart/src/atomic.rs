@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes a file by way of a temporary one beside it: fill, fsync, rename.
+/// Writes a file by way of a temporary one beside it: fill, fsync, rename. A link is followed, and what is no file, such as a
+/// pipe or a device, is written to as it is. Temporary files of the same name that killed processes left are removed.
 ///
 /// # Errors
 /// If any step fails; the old file, if there was one, is then untouched and nothing is left behind.
@@ -23,7 +24,34 @@ pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    Staged::new(path.as_ref(), fill)?.put()
+    let path = &followed(path.as_ref());
+    if is_stream(path) {
+        let write = || -> std::io::Result<()> {
+            let mut file = BufWriter::new(File::options().write(true).open(path)?);
+            fill(&mut file)?;
+            file.flush()
+        };
+        return write().map_err(Error::io("write", path));
+    }
+    Staged::new(path, fill)?.put()
+}
+
+/// Where a link leads, also where nothing is there yet; else the path itself.
+fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    // Links in a circle end somewhere, and cannot be written.
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(target) => path = folder(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    path
+}
+
+/// Whether this is there and neither a file nor a folder.
+fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 
 /// Writes several files, each as [`write_atomic`] does, and no name changes before all are written. If one cannot get
@@ -32,7 +60,13 @@ pub fn write_atomic(
 /// # Errors
 /// If any step fails; it names the file.
 pub fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
-    let stage = |(path, bytes): &(&Path, &[u8])| Staged::new(path, |file| file.write_all(bytes));
+    let stage = |(path, bytes): &(&Path, &[u8])| {
+        let path = followed(path);
+        if is_stream(&path) {
+            return Err(Error::format(path, "a file to write", "a pipe or a device", ""));
+        }
+        Staged::new(&path, |file| file.write_all(bytes))
+    };
     let staged = files.iter().map(stage).collect::<Result<Vec<Staged>>>()?;
     let mut placed: Vec<Replaced> = Vec::new();
     for one in staged {
@@ -74,6 +108,7 @@ impl Staged {
         path: &Path,
         fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     ) -> Result<Staged> {
+        remove_dead(path);
         let staged = Staged { temporary: beside(path), path: path.to_path_buf() };
         let write = || -> std::io::Result<()> {
             let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&staged.temporary)?);
@@ -135,6 +170,32 @@ pub(crate) fn sync_folder(folder: &Path) {
     }
 }
 
+/// The process that wrote a temporary file of that name, and the name of the file that it was to be.
+fn temporary(name: &str) -> Option<(&str, u32)> {
+    let (own, end) = name.strip_prefix('.')?.rsplit_once('.')?;
+    let (process, count) = end.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (digits(process) && digits(count)).then(|| Some((own, process.parse().ok()?)))?
+}
+
+/// Removes temporary files of `path` whose processes are gone, as far as the system says so.
+fn remove_dead(path: &Path) {
+    let Some(own) = path.file_name().map(|name| name.to_string_lossy()) else { return };
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in fs::read_dir(folder(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let dead = temporary(&name).is_some_and(|(of, process)| {
+            of == own && !Path::new("/proc").join(process.to_string()).exists()
+        });
+        if dead {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes the temporary files in `folder` that processes left there when they were killed. Call it only
 /// where no other process writes.
 ///
@@ -144,13 +205,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let ours = name.starts_with('.')
-            && name
-                .rsplit_once('.')
-                .and_then(|(_, end)| end.split_once('-'))
-                .is_some_and(|(process, count)| number(process) && number(count));
-        if ours && path.is_file() {
+        if temporary(&name).is_some() && path.is_file() {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
     }
@@ -220,5 +275,48 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, [".a.b-c", ".hidden", ".x.12-", "a.1-2"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_not_replaced() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write_bytes(path("real"), b"old").unwrap();
+        symlink("real", path("link")).unwrap();
+        symlink("later", path("ahead")).unwrap();
+        write_bytes(path("link"), b"new").unwrap();
+        write_bytes(path("ahead"), b"1").unwrap();
+        for (link, file, bytes) in
+            [("link", "real", b"new".to_vec()), ("ahead", "later", b"1".to_vec())]
+        {
+            assert!(path(link).symlink_metadata().unwrap().is_symlink());
+            assert_eq!(fs::read(path(file)).unwrap(), bytes);
+        }
+        symlink("b", path("a")).unwrap();
+        symlink("a", path("b")).unwrap();
+        assert!(write_bytes(path("a"), b"").is_err());
+        write_bytes("/dev/null", b"gone").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let null = Path::new("/dev/null");
+        assert!(write_all(&[(null, b"1"), (&path("c"), b"2")]).is_err() && !path("c").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_dead_processes_left_goes_at_the_next_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let own = format!(".x.onnx.{}-9", std::process::id());
+        for name in [".x.onnx.999999999-0", &own, ".y.onnx.999999999-0", ".x.onnx.notes"] {
+            fs::write(path(name), "").unwrap();
+        }
+        write_bytes(path("x.onnx"), b"1").unwrap();
+        assert!(!path(".x.onnx.999999999-0").exists());
+        for name in [&own, ".y.onnx.999999999-0", ".x.onnx.notes", "x.onnx"] {
+            assert!(path(name).exists(), "{name}");
+        }
     }
 }

@@ -35,6 +35,14 @@ pub(crate) fn of_bytes(name: &[u8]) -> String {
     text
 }
 
+/// Text for a cell of a CSV: what a spreadsheet would take for a formula begins with an apostrophe, which makes it text. Numbers
+/// stay numbers.
+pub(crate) fn cell(text: &str) -> Cow<'_, str> {
+    let formula =
+        text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    if formula { format!("'{text}").into() } else { text.into() }
+}
+
 /// The text of a file: UTF-8, UTF-16 with a byte order mark or recognised by its zeros, else Windows-1252, which is what
 /// spreadsheets write where they do not write Unicode; and the encoding's name where it is not UTF-8.
 pub(crate) fn decode(bytes: &[u8]) -> (Cow<'_, str>, Option<&'static str>) {
@@ -79,6 +87,20 @@ mod tests {
         assert_eq!(name(b"caf\xe9"), "caf\\xE9");
         assert_ne!(name(b"caf\xe9"), name(b"caf\xe8"));
         assert_eq!(name("cafe\u{301}".as_bytes()), "caf\u{e9}");
+    }
+
+    #[test]
+    fn cells_are_no_formulas() {
+        for (text, safe) in [
+            ("=HYPERLINK(\"x\")", "'=HYPERLINK(\"x\")"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+            ("-1", "-1"),
+            ("rose", "rose"),
+            ("a=b", "a=b"),
+        ] {
+            assert_eq!(cell(text), safe);
+        }
     }
 
     #[test]

@@ -111,6 +111,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 7] = [
             ("resume", "resume an interrupted run, given its folder"),
             ("json", "print the result as JSON"),
             ("exist_ok", ""),
+            ("allow_changes", ""),
             ("save_every", ""),
             ("tensorboard", ""),
         ],

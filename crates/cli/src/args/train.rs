@@ -243,6 +243,10 @@ pub struct Train {
     /// Resume an interrupted run, given its run folder, and reach the same weights
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok", "config"])]
     pub resume: Option<PathBuf>,
+    /// Resume although settings in config.toml were edited, or this machine's instructions are other ones: the weights will be
+    /// others than without the interruption
+    #[arg(long, requires = "resume")]
+    pub allow_changes: bool,
     /// Write a checkpoint for --resume every this many seconds, besides the one after each epoch
     /// [default: 60, or less often where that would take more than a fiftieth of the time]
     #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(range::SAVE_EVERY))]

@@ -53,7 +53,7 @@ fn job(args: &Train) -> Result<Job, Failure> {
         (Some(run), _) => {
             let job = Job::resume(run)?;
             let given = settings(args, job.config().clone())?;
-            job.with(given)
+            job.with(given).allow_changes(args.allow_changes)
         }
         (None, Some(name)) => {
             let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget))?;

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::text::cell;
 
 /// One row per image.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,7 +111,8 @@ fn csv(out: &mut dyn Write, c: &Columns) -> std::io::Result<()> {
     writer.write_record(&head)?;
     for (i, row) in c.values.chunks_exact(c.width.max(1)).enumerate() {
         let label = c.labels[i];
-        let mut record = vec![c.names[i].clone(), label.to_string(), c.classes[label].clone()];
+        let text = |text: &str| cell(text).into_owned();
+        let mut record = vec![text(&c.names[i]), label.to_string(), text(&c.classes[label])];
         record.extend(row.iter().map(f32::to_string));
         writer.write_record(&record)?;
     }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
+use crate::text::cell;
 
 /// The prediction where no class is probable enough.
 pub const UNKNOWN: &str = "unknown";
@@ -167,15 +168,16 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     writer.write_record(&head)?;
     for p in predictions {
         let index = p.index.map_or(String::new(), |index| index.to_string());
-        let mut row = vec![p.image.clone(), p.class.clone(), index, p.probability.to_string()];
+        let text = |text: &str| cell(text).into_owned();
+        let mut row = vec![text(&p.image), text(&p.class), index, p.probability.to_string()];
         if labelled {
             row.extend(p.truth.as_ref().map_or_else(<[String; 4]>::default, |t| {
                 let (index, p) = (t.label_index.to_string(), t.label_probability.to_string());
-                [t.label.clone(), index, p, t.correct.to_string()]
+                [text(&t.label), index, p, t.correct.to_string()]
             }));
         }
         for c in p.top.iter().skip(1) {
-            row.extend([c.class.clone(), c.index.to_string(), c.probability.to_string()]);
+            row.extend([text(&c.class), c.index.to_string(), c.probability.to_string()]);
         }
         writer.write_record(&row)?;
     }

@@ -10,6 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 
@@ -26,6 +28,56 @@ impl TensorBoard {
     /// epoch is recorded at step `epochs`, the number of epochs that are done already.
     pub fn new(folder: impl Into<PathBuf>, epochs: usize) -> TensorBoard {
         TensorBoard { folder: folder.into(), files: BTreeMap::new(), epochs }
+    }
+
+    /// Writes the files again from the lines of events.jsonl, where a run that is resumed takes back what came after its last
+    /// checkpoint. Lines of other events are passed over.
+    ///
+    /// # Errors
+    /// If a file cannot be removed or written.
+    pub fn again(&mut self, lines: &str) -> Result<()> {
+        self.files.clear();
+        for part in ["train", "validation", "test"] {
+            for entry in fs::read_dir(self.folder.join(part)).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if entry.file_name().to_string_lossy().contains(".headstart.") {
+                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
+            }
+        }
+        for line in lines.lines() {
+            let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+            let number = |key: &str| value[key].as_f64();
+            match value["event"].as_str() {
+                Some("epoch") => {
+                    self.epochs = value["epoch"].as_u64().map_or(0, |epoch| epoch as usize);
+                    let train = ["loss", "accuracy", "learning_rate"];
+                    let train = train.map(|key| (format!("epoch_{key}"), number(key)));
+                    let held_out = [
+                        ("epoch_loss", number("val_loss")),
+                        ("epoch_accuracy", number("val_accuracy")),
+                    ];
+                    let train: Vec<(&str, Option<f64>)> =
+                        train.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+                    self.append("train", &train)?;
+                    self.append("validation", &held_out)?;
+                }
+                Some("evaluation") => {
+                    let part = match value["split"].as_str() {
+                        Some("test") => "test",
+                        _ => "validation",
+                    };
+                    let scalars = [
+                        ("evaluation_loss", number("loss")),
+                        ("evaluation_accuracy", number("accuracy")),
+                        ("evaluation_top5", number("top5")),
+                    ];
+                    self.append(part, &scalars)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Appends the scalars of a finished epoch or an evaluation; other events have none.

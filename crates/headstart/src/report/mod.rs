@@ -49,6 +49,7 @@ use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
+use crate::text::cell;
 
 /// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} and
 /// reliability.{png,svg} of a report, into a run's folder. Its config.toml, if there is one, says in what training metrics
@@ -91,11 +92,11 @@ pub fn write(folder: impl AsRef<Path>, report: &Report) -> Result<()> {
     write_bytes(folder.join("report.txt"), report.to_string().as_bytes())?;
     write_atomic(folder.join("confusion_matrix.csv"), |out| {
         let mut csv = csv::Writer::from_writer(out);
-        let names = report.classes.iter().map(String::as_str);
-        csv.write_record(std::iter::once("label").chain(names))?;
+        let names = report.classes.iter().map(|class| cell(class).into_owned());
+        csv.write_record(std::iter::once("label".to_string()).chain(names))?;
         for (class, row) in report.classes.iter().zip(&report.confusion_matrix) {
             let counts = row.iter().map(usize::to_string);
-            csv.write_record(std::iter::once(class.clone()).chain(counts))?;
+            csv.write_record(std::iter::once(cell(class).into_owned()).chain(counts))?;
         }
         csv.flush()
     })

@@ -123,7 +123,7 @@ pub fn remake(
     download: &mut hub::Watch<'_>,
     watch: &mut evaluate::Watch<'_>,
 ) -> Result<Option<Remade>> {
-    let config = TrainConfig::read(folder.join("config.toml"))?;
+    let config = TrainConfig::of_run(folder)?;
     let device = &job::device(threads, config.precision)?;
     let history = History::read_csv(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;

@@ -71,6 +71,7 @@ pub struct Job {
     cache: DiskCache,
     save_every: Option<Duration>,
     pictures: bool,
+    allow_changes: bool,
     data: Option<Dataset>,
 }
 
@@ -140,8 +141,9 @@ pub struct FirstBatch {
 impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
-        let (cache, save_every, data) = Default::default();
-        Job { config, place: Place::Next, cache, save_every, pictures: true, data }
+        let (cache, save_every, allow_changes, data) = Default::default();
+        let place = Place::Next;
+        Job { config, place, cache, save_every, pictures: true, allow_changes, data }
     }
 
     /// The run of `folder`, to be resumed.
@@ -150,7 +152,7 @@ impl Job {
     /// If its settings cannot be read.
     pub fn resume(folder: impl Into<PathBuf>) -> Result<Job> {
         let folder = folder.into();
-        let config = TrainConfig::read(folder.join("config.toml"))?;
+        let config = TrainConfig::of_run(&folder)?;
         let own = Box::new(config.clone());
         Ok(Job { place: Place::Earlier { folder, config: own }, ..Job::new(config) })
     }
@@ -160,7 +162,8 @@ impl Job {
         &self.config
     }
 
-    /// The same with other settings; where a run is resumed, only threads, memory and TensorBoard may differ.
+    /// The same with other settings; where a run is resumed, only threads, memory, TensorBoard and where the same images are
+    /// may differ.
     #[must_use]
     pub fn with(self, config: TrainConfig) -> Job {
         Job { config, ..self }
@@ -192,6 +195,13 @@ impl Job {
     #[must_use]
     pub fn pictures(self, pictures: bool) -> Job {
         Job { pictures, ..self }
+    }
+
+    /// Resumes although the settings were edited or the device is another kind, so that the run may not reach the weights that
+    /// it would have reached.
+    #[must_use]
+    pub fn allow_changes(self, allow: bool) -> Job {
+        Job { allow_changes: allow, ..self }
     }
 
     /// Takes `data`, which was opened as the settings say, and does not open it again.
@@ -255,7 +265,13 @@ impl Job {
         let device = self.device()?;
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
-        model.card.trained = Some(self.trained(&data, &device, model.card.trained.take())?);
+        let before = model.card.trained.take();
+        if let (Place::Earlier { .. }, Some(before), false) =
+            (&self.place, &before, self.allow_changes)
+        {
+            earlier::same(before, &self.config, &device)?;
+        }
+        model.card.trained = Some(self.trained(&data, &device, before)?);
         let settings = self.settings()?;
         let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;
         let folder = self.record(&mut trainer, earlier)?;
@@ -358,6 +374,7 @@ impl Job {
             images,
             before,
             settings: self.config.to_toml()?,
+            device: Some(device.fingerprint()),
         })
     }
 
@@ -378,7 +395,7 @@ impl Job {
             (None, _) => (RunFolder::create_next(RUNS)?, None),
         };
         if going_on.is_none() {
-            folder.write_config(&self.config.to_toml()?)?;
+            folder.write_config(&self.config.to_run()?)?;
         }
         if self.config.tensorboard {
             folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));

@@ -145,7 +145,11 @@ impl RunFolder {
         let text = fs::read(&file).map_err(Error::io("read", &file))?;
         let kept = &text[..text.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
         let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
-        self.events.set_len(end).map_err(Error::io("write", &file))
+        self.events.set_len(end).map_err(Error::io("write", &file))?;
+        match &mut self.tensorboard {
+            Some(board) => board.again(&String::from_utf8_lossy(&kept[..end as usize])),
+            None => Ok(()),
+        }
     }
 
     fn open(path: &Path, truncate: bool) -> Result<RunFolder> {

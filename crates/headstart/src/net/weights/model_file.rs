@@ -84,6 +84,9 @@ pub struct Trained {
     pub before: Prints,
     /// All settings, as the text of config.toml.
     pub settings: String,
+    /// The fingerprint of the device that it was trained on: its instruction set and arithmetic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// Most classes that the text of a card names.

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::text::decode;
 
+/// What stands before the folder that a run was begun in.
+const BEGUN: &str = "# begun in ";
+
 impl TrainConfig {
     /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
     /// [`TrainConfig::defaults`] of its data, or of the `data` and `model` given, which override it.
@@ -47,6 +50,39 @@ impl TrainConfig {
     /// As there.
     pub fn read(path: impl AsRef<Path>) -> Result<TrainConfig> {
         TrainConfig::read_for(path, None, None)
+    }
+
+    /// The settings of the run in `folder`. Where its data is not at the relative path that they have, seen from the current
+    /// folder, the path is that from the folder that the run was begun in.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::read_for`].
+    pub fn of_run(folder: impl AsRef<Path>) -> Result<TrainConfig> {
+        let path = folder.as_ref().join("config.toml");
+        let mut config = TrainConfig::read(&path)?;
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let begun = text.lines().next().and_then(|line| line.strip_prefix(BEGUN));
+        let there =
+            begun.map(|base| Path::new(base).join(&config.data)).filter(|data| data.exists());
+        if let Some(data) = there.filter(|_| !Path::new(&config.data).exists()) {
+            config.data = data.display().to_string();
+        }
+        Ok(config)
+    }
+
+    /// The text of a run's config.toml: the settings, below the folder that relative paths begin in, where there is one.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::to_toml`].
+    pub fn to_run(&self) -> Result<String> {
+        let text = self.to_toml()?;
+        let base = std::env::current_dir().ok().and_then(|base| base.to_str().map(String::from));
+        Ok(match base.filter(|base| !base.chars().any(char::is_control)) {
+            Some(base) if Path::new(&self.data).is_relative() && Path::new(&self.data).exists() => {
+                format!("{BEGUN}{base}\n{text}")
+            }
+            _ => text,
+        })
     }
 
     /// The text of config.toml.

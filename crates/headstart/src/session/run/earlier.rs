@@ -1,11 +1,13 @@
 //! Opening the run that is resumed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::data::dataset::Dataset;
+use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
-use crate::net::weights::model_file::Progress;
+use crate::net::weights::model_file::{Progress, Trained};
 use crate::net::weights::{self, Tensor};
 use crate::session::config::TrainConfig;
 use crate::train::run_folder::RunFolder;
@@ -20,7 +22,9 @@ pub struct Earlier {
 /// Fails if `given` differs from a run's own settings in anything that its results depend on.
 pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
     let TrainConfig { threads, cache_memory, tensorboard, .. } = *given;
-    if *given == (TrainConfig { threads, cache_memory, tensorboard, ..own.clone() }) {
+    // Whether the images are the same is seen when they are opened.
+    let data = given.data.clone();
+    if *given == (TrainConfig { threads, cache_memory, tensorboard, data, ..own.clone() }) {
         return Ok(());
     }
     Err(Error::invalid(
@@ -29,6 +33,38 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
         "flags that change them",
         "leave them out, or start a run with --config RUN/config.toml",
     ))
+}
+
+/// Fails if a run was `trained` with other settings than it has now, or on a device of another kind: it would not reach what
+/// it would have reached.
+pub fn same(trained: &Trained, config: &TrainConfig, device: &Device) -> Result<()> {
+    const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
+    let hint = "undo that, or give --allow-changes to go on to other weights";
+    let failed =
+        |expected: String, found: String| Err(Error::invalid("--resume", expected, found, hint));
+    let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (was, is) = (table(&trained.settings), table(&config.to_toml()?));
+    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let differs =
+        |key: &&&String| !APART.contains(&key.as_str()) && was.get(**key) != is.get(**key);
+    let text = |table: &toml::Table, key: &str| {
+        table.get(key).map_or(format!("no {key}"), |value| format!("{key} = {value}"))
+    };
+    // Settings that a later version added have their default, which changes nothing.
+    let changed = keys.iter().filter(differs).find(|key| was.contains_key(**key));
+    if let Some(key) = changed {
+        return failed(
+            format!("the settings that the run was begun with, {}", text(&was, key)),
+            format!("{} in config.toml", text(&is, key)),
+        );
+    }
+    let now = device.fingerprint();
+    match &trained.device {
+        Some(then) if *then != now => {
+            failed(format!("the kind of instructions that the run was begun with, {then}"), now)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the run in `folder`, which `data` must belong to.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
 use super::store;
-use crate::atomic::write_bytes;
+use crate::atomic::{remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use crate::hub::cache_folder;
 
@@ -113,6 +113,7 @@ pub fn remove(root: &Path, entry: &Entry) -> Result<bool> {
     let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
     let lock = Lock::take(root, &name).map_err(Error::io("lock", &entry.path))?;
     let Some(_lock) = lock else { return Ok(false) };
+    remove_leftovers(&entry.path)?;
     // The index is removed last: without it the other files cannot be found.
     for file in ["rows", "about.json", "index"] {
         let path = entry.path.join(file);
