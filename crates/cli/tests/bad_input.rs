@@ -146,6 +146,13 @@ fn an_unknown_class_cannot_be_evaluated() {
     let place = trained();
     place.image("other/red/1.png", 16, [200, 0, 0], 1);
     place.image("other/gren/1.png", 16, [0, 200, 0], 1);
+    // Those that it knows are measured, and the others named.
+    let done = place.run("evaluate run/weights/last.safetensors --data other --json").ok();
+    assert_eq!(done.json()["samples"], 1);
+    let said =
+        "other/gren/1.png: of class gren, which the model does not know (did you mean green?)";
+    assert!(done.err.contains(said.trim_start_matches("other/")), "{}", done.err);
+    fs::remove_dir_all(place.path("other/red")).unwrap();
     place
         .run("evaluate run/weights/last.safetensors --data other")
         .fails(1, &["class gren", "did you mean green?"]);
@@ -157,15 +164,14 @@ fn numbers_that_do_not_fit() {
     place.data(5);
     place.run(&format!("{TRAIN} --batch-size 8")).fails(2, &["--batch-size"]);
     let line = |flags: &str| TRAIN.replace("--batch-size 8", flags);
-    place.run(&line("--batch-size 12")).fails(1, &["batch size", "1 to 10", "found 12"]);
     place.run(&line("--batch-size 0")).fails(2, &["--batch-size", "1 to 65536"]);
-    place.run(&line("--learning-rate 0")).fails(2, &["learning rate", "positive"]);
-    place.run(&line("--learning-rate NaN")).fails(2, &["learning rate"]);
-    place.run(&line("--weight-decay=-1")).fails(2, &["weight decay", "0 or more", "found -1"]);
-    place.run(&line("--optimizer adam --beta-1 1")).fails(2, &["beta 1", "below 1"]);
+    place.run(&line("--learning-rate 0")).fails(2, &["--learning-rate", "positive"]);
+    place.run(&line("--learning-rate NaN")).fails(2, &["--learning-rate"]);
+    place.run(&line("--weight-decay=-1")).fails(2, &["--weight-decay", "0 or more", "found -1"]);
+    place.run(&line("--optimizer adam --beta-1 1")).fails(2, &["--beta-1", "below 1"]);
     place
         .run(&line("--schedule cosine --warmup-epochs 2"))
-        .fails(2, &["warm-up epochs", "below 2", "--warmup-epochs"]);
+        .fails(2, &["--warmup-epochs", "below 2"]);
     place.run(&line("--schedule cosine --schedule-alpha 2")).fails(2, &["alpha", "0 to 1"]);
     place.run(&line("--augment crop:0")).fails(2, &["crop:PIXELS", "1 to 4096"]);
     place.run(&line("--augment flip,flop")).fails(2, &["flop", "flip, vflip, crop:PIXELS"]);
@@ -237,7 +243,7 @@ fn contradictory_flags() {
     place.run(&line("--momentum 0.9")).fails(2, &["momentum", "--optimizer sgd"]);
     place.run(&line("--optimizer sgd --nesterov")).fails(2, &["momentum"]);
     place.run(&line("--optimizer adam --momentum 0.9")).fails(2, &["momentum", "found adam"]);
-    place.run(&line("--schedule-alpha 0.1")).fails(2, &["schedule alpha", "--schedule cosine"]);
+    place.run(&line("--schedule-alpha 0.1")).fails(2, &["--schedule-alpha", "--schedule cosine"]);
     place.run(&line("--epochs 0")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--fine-tune-epochs 3")).fails(2, &["--fine-tune-at"]);
     place.run(&line("--exist-ok").replace("--out run", "")).fails(2, &["--out"]);

@@ -81,8 +81,8 @@ fn schedules_are_in_the_history() {
     assert!(cycle[0] < cycle[1] && (cycle[1] - 0.1).abs() < 1e-6, "{cycle:?}");
     assert!(cycle[2] < 0.1 && (cycle[3] - 0.1 / 25.0 / 1e4).abs() < 1e-9, "{cycle:?}");
     let line = head("--step-epochs 2", "bad");
-    place.run(&line).fails(2, &["step epochs", "constant", "--schedule step"]);
-    place.run(&head("--min-delta 1", "bad")).fails(2, &["min delta", "--patience"]);
+    place.run(&line).fails(2, &["--step-epochs", "constant", "--schedule step"]);
+    place.run(&head("--min-delta 1", "bad")).fails(2, &["--min-delta", "--patience"]);
 }
 
 #[test]

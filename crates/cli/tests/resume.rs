@@ -184,7 +184,9 @@ fn what_cannot_be_gone_on_with_is_refused() {
         let changed = config.replace(from, to);
         assert!(changed != config, "no {from} in {config}");
         fs::write(place.path("run/config.toml"), changed).unwrap();
-        place.run("train --resume run").fails(1, &[part, "config.toml"]);
+        let setting = from.split(' ').next().unwrap();
+        place.run("train --resume run").fails(1, &[setting, "--allow-changes"]);
+        place.run("train --resume run --allow-changes").fails(1, &[part, "config.toml"]);
     }
     fs::write(place.path("run/config.toml"), config).unwrap();
     assert!(fs::read(&last).unwrap() == before && fs::read(&events).unwrap() == recorded);

@@ -263,9 +263,9 @@ fn safetensors_headers_that_lie() {
         write(length, &header, &[0; 16]);
         refused(&path, "x.safetensors");
     }
-    let ints = r#"{"a":{"dtype":"I32","shape":[4],"data_offsets":[0,16]}}"#;
+    let ints = r#"{"a.weight":{"dtype":"I32","shape":[4],"data_offsets":[0,16]}}"#;
     write(None, ints, &[0; 16]);
-    refused(&path, "floats of 64, 32 or 16 bits in a");
+    refused(&path, "floats of 64, 32 or 16 bits in a.weight");
 }
 
 #[test]

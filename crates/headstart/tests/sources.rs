@@ -181,18 +181,19 @@ fn manifests_that_are_wrong_are_refused() {
     for (text, parts) in [
         ("", &["a column path"][..]),
         ("path,label\n", &["no rows"]),
-        ("path;label\nx;y\n", &["a column path", "columns path;label"]),
+        ("path;label\nx;y\n", &["relative to the folder", "1 paths without a file, such as x"]),
+        ("path|label\nx|y\n", &["a column path", "columns path|label"]),
         ("path,size\nx,1\n", &["a column label"]),
         ("path,label\nimages/1.png\n", &["a CSV that cannot be read"]),
         ("path,label\nimages/1.png,\n", &["no path or no label in row 1"]),
         (
-            "path,label,split\nimages/1.png,a,dev\n",
-            &["train, validation or test", "\"dev\" in row 1"],
+            "path,label,split\nimages/1.png,a,later\n",
+            &["train, validation or test", "\"later\" in row 1"],
         ),
         ("path,label\nimages/1.png,a\nimages/1.png,b\n", &["both a and b in row 2"]),
         ("path,label,split\nimages/1.png,a,val\nimages/1.png,a,test\n", &["one split for each"]),
         ("path,label\nimages/1.png,a\nimages/4.png,a\n", &["two classes", "one, a"]),
-        ("path,label\nx.png,a\ny.png,b\n", &["only files that cannot be used, 2", "x.png"]),
+        ("path,label\nx.png,a\ny.png,b\n", &["2 paths without a file", "x.png"]),
         ("path,label\nx.png,a\nimages/1.png,b\n", &["two classes"]),
         (
             "path,label,split\nimages/1.png,cat,\nimages/4.png,dog,\nimages/sub/2.png,cart,test\n",

@@ -64,7 +64,7 @@ pub enum Command {
     Bench(Bench),
     /// Check this machine: what headstart uses of it, and what would change that
     Doctor(Doctor),
-    /// Write a run's page, report.html, and draw its pictures again, from its folder and its images
+    /// Make a run's page, report.html, and its pictures again
     Report(Report),
     /// Draw a run's curves and confusion matrix again
     Plot(Plot),

@@ -231,8 +231,8 @@ fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
         return;
     }
     let text = format!(
-        "Among {} training images, by heads over {} of {}; {}-fold cross-validated accuracy {:.1}%. An estimated {} of \
-         these {} labels are wrong; the other images are hard. The number after a class is its probability. The most \
+        "Among {} training images, by heads over {} of {}; {}-fold cross-validated accuracy {:.1}%. An estimated {} at most \
+         of these {} labels are wrong; the other images are hard. The number after a class is its probability. The most \
          confident come first.",
         grouped(check.images),
         escape(&check.layer),

@@ -1,11 +1,11 @@
 //! Images with their labels beside them, as in manifests and shards, read as a data set.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::Skipped;
-use super::tree::{Item, Layout, Origin, Part, check_class_names, unknown_class};
+use super::tree::{Item, Layout, Origin, Part, check_class_names, not_known, unknown_class};
 use crate::error::Result;
 use crate::task::Task;
 use crate::text::composed;
@@ -51,11 +51,14 @@ pub(crate) fn arrange(
     let numbers: HashMap<&str, usize> =
         composed.iter().enumerate().map(|(i, class)| (class.as_ref(), i)).collect();
     let mut items = Vec::with_capacity(rows.len());
+    let mut unknown: BTreeMap<String, String> = BTreeMap::new();
     for Labelled { name, label, part, origin } in rows {
         let number = task.classes_of(&label).first().and_then(|class| numbers.get(class).copied());
         let Some(label) = number else {
             if known.is_some() {
-                let reason = format!("of class {label}, which the model does not know");
+                let reason =
+                    unknown.entry(label).or_insert_with_key(|label| not_known(label, &classes));
+                let reason = reason.clone();
                 skipped.push(Skipped { name, reason });
                 continue;
             }

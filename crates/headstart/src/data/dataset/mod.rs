@@ -395,7 +395,9 @@ fn check_classes(
     let mut warnings = Vec::new();
     let mut present = vec![false; found.folders.len()];
     for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
-        present[label] = true;
+        if let Some(present) = present.get_mut(label) {
+            *present = true;
+        }
     }
     for (folder, present) in found.folders.iter().zip(present) {
         if !present {

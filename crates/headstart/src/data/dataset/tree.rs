@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Skipped;
 pub(crate) use super::split_names::part_of;
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 use crate::text::composed;
 
 /// Folders nested deeper than this are left out.
@@ -242,7 +243,8 @@ impl Folders<'_> {
             return Ok(());
         };
         let same = |other: &Inside| other.images == 0 && other.folders == first.folders;
-        if names.len() < 2 || first.images > 0 || !inside.all(same) {
+        let none = self.0.values().all(|inside| inside.images == 0);
+        if none || names.len() < 2 || first.images > 0 || !inside.all(same) {
             return Ok(());
         }
         let list = |names: &[String]| match names.len() {
@@ -281,6 +283,7 @@ fn items(
     skipped: &mut Vec<Skipped>,
 ) -> Vec<Item> {
     let mut keyed = Vec::new();
+    let mut unknown: BTreeMap<String, String> = BTreeMap::new();
     let names: Vec<Cow<'_, str>> = classes.iter().map(|class| composed(class)).collect();
     let numbers: HashMap<&str, usize> =
         names.iter().enumerate().map(|(i, class)| (class.as_ref(), i)).collect();
@@ -304,7 +307,8 @@ fn items(
         };
         let label = numbers.get(class.as_str()).copied();
         if known && label.is_none() && has_image_extension(name) {
-            let reason = format!("of class {class}, which the model does not know");
+            let reason = unknown.entry(class.clone()).or_insert_with(|| not_known(class, classes));
+            let reason = reason.clone();
             skipped.push(Skipped { name: path.join("/"), reason });
         }
         if let Some(label) = label {
@@ -364,6 +368,13 @@ pub(crate) fn check_class_names(train_root: &Path, classes: &[String]) -> Result
         }
     }
     Ok(warnings)
+}
+
+/// Why an image of a class is left out that is none of a model's `classes`.
+pub(crate) fn not_known(class: &str, classes: &[String]) -> String {
+    let near = did_you_mean(class, classes.iter().map(String::as_str));
+    let near = if near.is_empty() { near } else { format!(" ({near})") };
+    format!("of class {class}, which the model does not know{near}")
 }
 
 /// The error for an image of a class that no training image has.

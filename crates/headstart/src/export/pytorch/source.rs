@@ -127,7 +127,7 @@ fn head(model: &Model, weights: &str, module: &str) -> String {
         None => "not calibrated",
     };
     format!(
-        "\"\"\"{what}, with {classes} classes, for PyTorch. {MARK}.\n\n{differs}\n\n    \
+        "\"\"\"{what}, with {classes} classes, for PyTorch.\n{MARK}.\n\n{differs}\n\n    \
          python {module}.py photo.jpg             # classes and probabilities\n\n    \
          from {module} import load, predict\n    \
          net = load()                    # a torch.nn.Module with the weights beside this file\n    \

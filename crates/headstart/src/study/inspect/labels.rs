@@ -33,7 +33,7 @@ pub struct LabelCheck {
     pub accuracy: f64,
     /// Classes of fewer images than folds, which are left out.
     pub left_out: Vec<String>,
-    /// How many of the issues are wrong labels, estimated by labels that were changed on purpose
+    /// How many of the issues are wrong labels at most, estimated by labels that were changed on purpose
     /// ([`crate::study::planted`]); the others are right, and the images hard.
     pub estimated_wrong: usize,
     /// The most confident first.

@@ -82,9 +82,12 @@ fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
     write!(f, "\n{heading} among {images} training images ({} of {}, ", check.layer, check.model)?;
     write!(f, "{}-fold cross-validated accuracy {percent:.1}%)", check.folds)?;
     if !check.issues.is_empty() {
-        let wrong = plural(check.estimated_wrong, "label is", "labels are");
-        write!(f, "\nof these, an estimated {wrong} wrong; the other images are hard: ")?;
-        write!(f, "look at each before you change it")?;
+        let wrong = grouped(check.estimated_wrong);
+        write!(
+            f,
+            "\nof these, an estimated {wrong} at most are wrong; the other images are hard: "
+        )?;
+        write!(f, "look at each before you change its label")?;
     }
     for m in check.issues.iter().take(LABELS) {
         let (name, class, suggested) = (&m.image.name, &m.image.class, &m.suggested);
