@@ -24,7 +24,7 @@ pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let path = &followed(path.as_ref());
+    let path = &followed(path.as_ref())?;
     if is_stream(path) {
         let write = || -> std::io::Result<()> {
             let mut file = BufWriter::new(File::options().write(true).open(path)?);
@@ -37,16 +37,17 @@ pub fn write_atomic(
 }
 
 /// Where a link leads, also where nothing is there yet; else the path itself.
-fn followed(path: &Path) -> PathBuf {
-    let mut path = path.to_path_buf();
-    // Links in a circle end somewhere, and cannot be written.
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = folder(&path).join(target),
-            Err(_) => break,
+fn followed(path: &Path) -> Result<PathBuf> {
+    /// As many as Linux follows.
+    const MOST: usize = 40;
+    let mut end = path.to_path_buf();
+    for _ in 0..MOST {
+        match fs::read_link(&end) {
+            Ok(target) => end = folder(&end).join(target),
+            Err(_) => return Ok(end),
         }
     }
-    path
+    Err(Error::format(path, "a file to write", "links that lead in a circle", ""))
 }
 
 /// Whether this is there and neither a file nor a folder.
@@ -61,7 +62,7 @@ fn is_stream(path: &Path) -> bool {
 /// If any step fails; it names the file.
 pub fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
     let stage = |(path, bytes): &(&Path, &[u8])| {
-        let path = followed(path);
+        let path = followed(path)?;
         if is_stream(&path) {
             return Err(Error::format(path, "a file to write", "a pipe or a device", ""));
         }
