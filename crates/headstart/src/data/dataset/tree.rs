@@ -243,8 +243,8 @@ impl Folders<'_> {
             return Ok(());
         };
         let same = |other: &Inside| other.images == 0 && other.folders == first.folders;
-        let none = self.0.values().all(|inside| inside.images == 0);
-        if none || names.len() < 2 || first.images > 0 || !inside.all(same) {
+        let class = |sub: &String| self.inside(&below(&below(path, &names[0]), sub)).images > 0;
+        if !first.folders.iter().any(class) || names.len() < 2 || first.images > 0 || !inside.all(same) {
             return Ok(());
         }
         let list = |names: &[String]| match names.len() {
