@@ -168,7 +168,14 @@ fn the_help_of_train_is_short_and_there_is_one_with_everything() {
     let short = place.run("train --help").ok().out;
     assert_eq!(place.run("train -h").ok().out, short);
     let all = place.run("train --help-all").ok().out;
-    for part in ["\nData and presets:\n", "\nNet and phases:\n", "\nResults and machine:\n", "--data ", "--recipe ", "--help-all"] {
+    for part in [
+        "\nData and presets:\n",
+        "\nNet and phases:\n",
+        "\nResults and machine:\n",
+        "--data ",
+        "--recipe ",
+        "--help-all",
+    ] {
         assert!(short.contains(part) && all.contains(part), "{part} in: {short}");
     }
     for rare in ["--beta-1 ", "--layer-decay ", "--cache-disk "] {

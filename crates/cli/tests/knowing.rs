@@ -155,7 +155,7 @@ fn the_page_of_a_run_is_made_again_from_its_folder() {
     // The commands name an image that exists.
     let command = again.split("headstart predict ").nth(1).unwrap().split('<').next().unwrap();
     let (model, image) = command.split_once(' ').unwrap();
-    assert!(place.path(model).is_file() && place.path(image).is_file(), "{command}");
+    assert!(place.path(model).is_dir() && place.path(image).is_file(), "{command}");
     assert!(!done.err.contains("warning"), "{}", done.err);
     fs::rename(place.path("data"), place.path("gone")).unwrap();
     let without = place.run("report run").ok();

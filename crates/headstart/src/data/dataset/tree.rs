@@ -244,7 +244,11 @@ impl Folders<'_> {
         };
         let same = |other: &Inside| other.images == 0 && other.folders == first.folders;
         let class = |sub: &String| self.inside(&below(&below(path, &names[0]), sub)).images > 0;
-        if !first.folders.iter().any(class) || names.len() < 2 || first.images > 0 || !inside.all(same) {
+        if !first.folders.iter().any(class)
+            || names.len() < 2
+            || first.images > 0
+            || !inside.all(same)
+        {
             return Ok(());
         }
         let list = |names: &[String]| match names.len() {
