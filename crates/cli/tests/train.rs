@@ -35,6 +35,7 @@ fn both_phases_leave_a_whole_run_folder() {
         "loss.svg",
         "reliability.png",
         "reliability.svg",
+        "report.html",
         "report.json",
         "report.txt",
         "results.csv",
@@ -118,7 +119,10 @@ fn a_run_that_is_gone_on_with_has_its_tensorboard_files_at_the_right_step() {
     assert!(epochs > 0);
     // All epochs are done, so it evaluates alone.
     place.run("train --resume run --tensorboard").ok();
-    assert_eq!(list(&place.path("run/tensorboard")), ["test"]);
+    // What was recorded before is there too.
+    let mut parts = list(&place.path("run/tensorboard"));
+    parts.sort();
+    assert_eq!(parts, ["test", "train", "validation"]);
     let test = place.path("run/tensorboard/test");
     let bytes = fs::read(test.join(&list(&test)[0])).unwrap();
     // Event { step = 2 } stands between the wall time, a double of field 1, and the summary, field 5.

@@ -1,6 +1,6 @@
 //! Listing an image folder on disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,12 @@ impl ImageFiles {
         };
         let mut files: Vec<PathBuf> = files.into_iter().filter_map(path).collect();
         files.sort();
+        // A folder that links lead to is looked at once, under its first name.
+        let mut seen = HashSet::new();
+        files.retain(|file| match (file.parent().map(Path::canonicalize), file.file_name()) {
+            (Some(Ok(folder)), Some(name)) => seen.insert(folder.join(name)),
+            _ => true,
+        });
         Ok(ImageFiles { files, skipped })
     }
 }
