@@ -80,7 +80,7 @@ fn evaluation_goes_by_the_models_classes() {
             assert!(done.err.contains("orchid, which the model does not know"), "{}", done.err);
         }
     }
-    place.run("evaluate run --data others").fails(1, &["orchid", "does not know"]);
+    place.run("evaluate run --data others").fails(1, &["lily", "does not know"]);
 }
 
 #[test]
