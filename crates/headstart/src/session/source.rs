@@ -39,10 +39,12 @@ pub struct Loaded {
     pub report: LoadReport,
 }
 
-/// Whether the name of a model means a file: it is one, or a run's folder, or contains a folder or an extension.
+/// Whether the name of a model means a file: it is one, or a folder, or contains a folder or an extension.
 pub fn is_file(model: &str) -> bool {
     let path = Path::new(model);
-    let is_there = path.is_file() || weights::file_of(path) != path;
+    let is_no_net = || Recipe::named(model).is_err();
+    let is_there =
+        path.is_file() || weights::file_of(path) != path || (path.is_dir() && is_no_net());
     is_there || path.components().count() > 1 || path.extension().is_some()
 }
 

@@ -157,6 +157,15 @@ impl TrainConfig {
             let hint = "its statistics would stay at 0 and 1; leave --freeze-bn out";
             return Err(Error::invalid("freeze-bn", "weights to start from", "none", hint));
         }
+        for (what, share) in
+            [("validation split", self.validation_split), ("test split", self.test_split)]
+        {
+            if !(0.0..1.0).contains(&share) {
+                let (expected, hint) =
+                    ("a number from 0 to below 1", "0.1 holds out every tenth image, 0 none");
+                return Err(Error::invalid(what, expected, share.to_string(), hint));
+            }
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             let expected = "a number from 0 to below 1";
             return Err(Error::invalid("dropout", expected, self.dropout.to_string(), ""));
