@@ -57,7 +57,7 @@ impl Progress {
             }
             Event::Resumed { epochs, steps } => {
                 let steps = if *steps > 0 { format!(" and {steps} steps") } else { String::new() };
-                note!("the run resumes after {epochs} epochs{steps}");
+                note!("resumed: the run goes on after {epochs} epochs{steps}");
             }
             Event::Solving { l2, evaluations, gradient, fraction } => {
                 let message = format!("{evaluations} evaluations, gradient {gradient:.1e}");

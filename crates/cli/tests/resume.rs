@@ -112,7 +112,7 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
     place.run("train --resume run").fails(1, &["still running"]);
     drop(events);
     let done = place.run("train --resume run").ok();
-    assert!(done.err.contains("the run resumes after"), "{}", done.err);
+    assert!(done.err.contains("resumed: the run goes on after"), "{}", done.err);
     same(&place, "run");
     // As if killed after the last epoch's weights were written, before its results were.
     let file = place.path("run/results.csv");

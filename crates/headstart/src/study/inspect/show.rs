@@ -1,12 +1,17 @@
 //! An inspection as text.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use super::{BLANK, Group, Inspection, LabelCheck, Member, TINY};
+use crate::data::dataset::Skipped;
 use crate::numbers::grouped;
 
 /// Examples shown of each kind.
 const EXAMPLES: usize = 5;
+/// Kinds of files that cannot be used shown.
+const KINDS: usize = 12;
 /// Labels shown.
 const LABELS: usize = 50;
 
@@ -59,6 +64,33 @@ fn list<T>(
         write!(f, "\n  ... and {} more", grouped(items.len() - EXAMPLES))?;
     }
     Ok(())
+}
+
+/// Files that cannot be used, by the reason, the most frequent first, each with the first names.
+fn unreadable(f: &mut fmt::Formatter<'_>, heading: &str, files: &[Skipped]) -> fmt::Result {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    files.iter().for_each(|s| kinds.entry(&s.reason).or_default().push(&s.name));
+    let mut kinds: Vec<(&str, Vec<&str>)> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, names)| Reverse(names.len()));
+    write!(f, "\n{heading}")?;
+    for (reason, names) in kinds.iter().take(KINDS) {
+        match names[..] {
+            [only] => write!(f, "\n  {only}: {reason}")?,
+            _ => {
+                let first = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+                let more = if names.len() > 3 { ", ..." } else { "" };
+                write!(f, "\n  {} of them: {reason}: {first}{more}", grouped(names.len()))?;
+            }
+        }
+    }
+    let rest: usize = kinds.iter().skip(KINDS).map(|(_, names)| names.len()).sum();
+    match rest {
+        0 => Ok(()),
+        rest => write!(f, "\n  ... and {} more", grouped(rest)),
+    }
 }
 
 fn member(one: &Member) -> String {
@@ -127,7 +159,7 @@ impl Display for Inspection {
         let count = |n: usize, one, many| plural(n, one, many);
         let heading =
             count(self.unreadable.len(), "file that cannot be used", "files that cannot be used");
-        list(f, &heading, &self.unreadable, |s| format!("{}: {}", s.name, s.reason))?;
+        unreadable(f, &heading, &self.unreadable)?;
         let heading = count(
             self.wrong_extensions.len(),
             "file with a wrong extension",
