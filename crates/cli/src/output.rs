@@ -20,13 +20,22 @@ pub(crate) use note;
 
 /// What [`note!`] does.
 pub fn to_stderr(text: Arguments<'_>) {
-    let text = text.to_string();
+    let mut text = text.to_string();
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push_str("...");
+    }
     let _ = writeln!(std::io::stderr().lock(), "{}", plain(&text));
 }
 
-/// Whether a character can do more than stand in a line.
+/// Most characters of a line on standard error; names from outside can be of any length.
+const LONGEST: usize = 8000;
+
+/// Whether a character can do more than stand in a line: control characters, and those that turn the direction of text.
 fn controls(c: char) -> bool {
-    c.is_control() && !matches!(c, '\n' | '\t')
+    let turns =
+        matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && !matches!(c, '\n' | '\t'))
 }
 
 /// The text with a mark in place of each control character.

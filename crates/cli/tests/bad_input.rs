@@ -178,7 +178,7 @@ fn numbers_that_do_not_fit() {
     place.run(&line("--augment rotate")).fails(2, &["rotate:DEGREES", "up to 180"]);
     place.run(&line("--augment jitter:0.4,0.4")).fails(2, &["jitter:BRIGHTNESS", "0.4,0.4"]);
     place.run(&line("--augment randaugment:2,31")).fails(2, &["randaugment:COUNT,MAGNITUDE"]);
-    place.run(&line("--validation-split 1.5")).fails(1, &["validation"]);
+    place.run(&line("--validation-split 1.5")).fails(2, &["--validation-split"]);
     place.run(&line("--threads 100000")).fails(2, &["--threads"]);
     place.run(&line("--image-size 8")).fails(2, &["--image-size"]);
     place.holds(&["data"]);

@@ -259,3 +259,42 @@ fn names_from_strangers_do_not_control_a_terminal() {
         assert!(!done.out.contains('\u{1b}') && !done.err.contains('\u{1b}'), "{line}");
     }
 }
+
+#[test]
+fn what_is_read_is_not_written() {
+    let place = Place::new();
+    place.data(8);
+    place.run(TRAIN).ok();
+    let rows: String = ["red", "green", "blue"]
+        .iter()
+        .flat_map(|c| (0..3).map(move |i| format!("data/{c}/00{i}.png,{c},test\n")))
+        .collect();
+    fs::write(place.path("t.csv"), format!("path,label,split\n{rows}")).unwrap();
+    fs::copy(place.path("data/red/000.png"), place.path("in.png")).unwrap();
+    fs::copy(place.path("run/weights/best.safetensors"), place.path("m.safetensors")).unwrap();
+    for (line, file) in [
+        ("explain-image run in.png --out in.png", "in.png"),
+        ("evaluate run --data t.csv --output t.csv", "t.csv"),
+        ("features run --data t.csv --out ./t.csv", "t.csv"),
+        ("export m.safetensors --format pytorch --out m.safetensors", "m.safetensors"),
+    ] {
+        let before = fs::read(place.path(file)).unwrap();
+        place.run(line).fails(2, &[file, "one that is read"]);
+        assert!(fs::read(place.path(file)).unwrap() == before, "{line}");
+    }
+}
+
+#[test]
+fn another_seed_keeps_the_splits_of_training() {
+    let place = Place::new();
+    place.data(20);
+    place.run(&format!("{TRAIN} --limit 20")).ok();
+    let samples = |flags: &str| {
+        place.run(&format!("evaluate run --data data {flags} --json")).ok().json()["samples"]
+            .clone()
+    };
+    for (flags, images) in [("", 12), ("--seed 7", 12), ("--split all", 60), ("--split train", 43)]
+    {
+        assert_eq!(samples(flags), images, "{flags}");
+    }
+}

@@ -20,7 +20,28 @@ pub(crate) fn is_same(a: &str, b: &str) -> bool {
     a == b || composed(a) == composed(b)
 }
 
-/// The name of a file as text, [`composed`]. Bytes that are no text stand there as `\xE9`, so that different names stay apart.
+/// Whether a character changes what is around it: control characters, line ends, and those that turn the direction of text.
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A name in one line whose characters are all shown: `\u{202e}` stands for one that turns the text around.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) {
+        return text.into();
+    }
+    let mut out = String::new();
+    for c in text.chars() {
+        match is_active(c) {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    out.into()
+}
+
+/// The name of a file as text, [`composed`] and [`visible`]. Bytes that are no text stand there as `\xE9`, so that different names stay apart.
 pub(crate) fn of_name(name: &OsStr) -> String {
     of_bytes(name.as_encoded_bytes())
 }
@@ -29,7 +50,7 @@ pub(crate) fn of_name(name: &OsStr) -> String {
 pub(crate) fn of_bytes(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
-        text.push_str(&composed(chunk.valid()));
+        text.push_str(&visible(&composed(chunk.valid())));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
     }
     text
@@ -87,6 +108,13 @@ mod tests {
         assert_eq!(name(b"caf\xe9"), "caf\\xE9");
         assert_ne!(name(b"caf\xe9"), name(b"caf\xe8"));
         assert_eq!(name("cafe\u{301}".as_bytes()), "caf\u{e9}");
+    }
+
+    #[test]
+    fn names_are_one_visible_line() {
+        assert_eq!(visible("a\nb\u{202e}c"), "a\\u{a}b\\u{202e}c");
+        assert_eq!(of_bytes(b"tab\there"), "tab\\u{9}here");
+        assert_eq!(visible("caf\u{e9} \u{1f600}"), "caf\u{e9} \u{1f600}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
-use super::{cache, device, hub, open_model};
+use super::{cache, device, hub, not_an_input, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -26,6 +26,9 @@ use crate::{interrupt, output};
 
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
+    for out in [&args.output, &args.gallery] {
+        not_an_input(out.as_deref(), [&*args.data, &args.model])?;
+    }
     if let Some(path) = &args.output {
         check_predictions_ending(path).map_err(Failure::Usage)?;
     }

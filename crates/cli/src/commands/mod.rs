@@ -24,12 +24,15 @@ mod similar;
 mod summary;
 mod train;
 
-use headstart::Device;
+use std::path::Path;
+
 use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::Dataset;
 use headstart::job::{self, build_model_with};
 use headstart::model::Model;
 use headstart::source::ModelSource;
+use headstart::weights::file_of;
+use headstart::{Device, Error};
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -67,6 +70,25 @@ pub fn run(command: Command) -> Result<(), Failure> {
 fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
     job::check_threads(threads).map_err(Failure::Usage)?;
     Ok(job::device(threads, precision)?)
+}
+
+/// Fails if a file that is to be written is one of those that are read, by whatever name.
+fn not_an_input<'a>(
+    out: Option<&Path>,
+    inputs: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let real = out.and_then(|out| out.canonicalize().ok()).filter(|real| real.is_file());
+    let Some(real) = real else { return Ok(()) };
+    for input in inputs {
+        let path = file_of(Path::new(input));
+        if path.canonicalize().is_ok_and(|path| path == real) {
+            let what = real.display().to_string();
+            let hint = "choose another name";
+            let error = Error::invalid(what, "a file to write", "one that is read", hint);
+            return Err(Failure::Usage(error));
+        }
+    }
+    Ok(())
 }
 
 /// Fails for settings that cannot be meant; where a model file is given, nothing is made from them but data.

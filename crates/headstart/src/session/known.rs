@@ -67,11 +67,19 @@ pub fn open_for(
     };
     if let Some(trained) = &model.card.trained {
         let Trained { validation_split, test_split, seed, limit, .. } = *trained;
-        let as_then = DataOptions { limit, ..with(validation_split, test_split, seed) };
+        // Split and limited as then, whatever is given, to see whether these are the images.
+        let classes = Some(model.card.classes.clone());
+        let as_then =
+            DataOptions { validation_split, test_split, seed, limit, classes, ..options.clone() };
         // What cannot be split so is another data set.
         if let Ok(data) = open_with(source, &as_then, watch)
             && is_own(&data.train, &trained.images, threads)?
         {
+            // Images that a limit left out of training are there to be asked for.
+            let data = match given == Given::default() && limit.is_none() {
+                true => data,
+                false => open_with(source, &with(validation_split, test_split, seed), watch)?,
+            };
             return Ok(Opened { data, own: true });
         }
     }
@@ -103,6 +111,10 @@ impl Opened {
         match (split, &self.data) {
             (Split::Auto, Dataset { test: None, validation: Some(_), .. }) if self.own => {
                 self.data.parts(Split::Validation)
+            }
+            // Other images were not trained on, and so are not called by that.
+            (Split::Auto, Dataset { test: None, validation: None, train, .. }) if !self.own => {
+                Ok(vec![("all", train)])
             }
             _ => self.data.parts(split),
         }

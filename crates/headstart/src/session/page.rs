@@ -159,7 +159,7 @@ pub fn remake(
         && report.as_ref().is_none_or(|was| answers_differ(was, is))
     {
         let shipped = report.and_then(|was| was.shipped);
-        let is = Report { shipped, trained_on: None, ..is.clone() };
+        let is = Report { shipped, ..is.clone() };
         report::write(folder, &is)?;
         report = Some(is);
     }

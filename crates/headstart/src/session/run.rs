@@ -266,10 +266,8 @@ impl Job {
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
         let before = model.card.trained.take();
-        if let (Place::Earlier { .. }, Some(before), false) =
-            (&self.place, &before, self.allow_changes)
-        {
-            earlier::same(before, &self.config, &device)?;
+        if let (Place::Earlier { .. }, Some(before)) = (&self.place, &before) {
+            earlier::same(before, &self.config, &device, self.allow_changes)?;
         }
         model.card.trained = Some(self.trained(&data, &device, before)?);
         let settings = self.settings()?;

@@ -16,7 +16,7 @@ use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_
 use super::{Limits, Skipped, cifar};
 use crate::data::image::{NotRead, read_header};
 use crate::error::{Error, Result};
-use crate::text::{composed, decode, of_bytes};
+use crate::text::{composed, decode, of_bytes, visible};
 
 /// Contents of an archive.
 pub(crate) struct Contents {
@@ -270,7 +270,8 @@ impl Reading<'_> {
             if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));
             }
-            let (key, label) = (key(&names), composed(decode(&text).0.trim()).into_owned());
+            let (key, label) =
+                (key(&names), visible(&composed(decode(&text).0.trim())).into_owned());
             self.keep(room::path(&key) + room::text(&label))?;
             self.labels.insert(key, label);
             return Ok(());

@@ -15,7 +15,7 @@ use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::task::Task;
-use crate::text::{composed, decode};
+use crate::text::{composed, decode, visible};
 
 /// Names that each column may have; the first is used in messages.
 const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
@@ -95,7 +95,7 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
         if name.is_empty() || label.is_empty() {
             return Err(bad(path, format!("no path or no label in {}", at())));
         }
-        let label = composed(&label).into_owned();
+        let label = visible(&composed(&label)).into_owned();
         let part = match split.as_deref() {
             None => Part::Train,
             Some(text) => part_of(text).ok_or_else(|| {
@@ -103,7 +103,8 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
                 Error::format(path, expected, format!("{text:?} in {}", at()), HINT)
             })?,
         };
-        match seen.get(&name) {
+        let key = plain_path(&name);
+        match seen.get(&key) {
             Some((other, _)) if *other != label => {
                 let found = format!("both {other} and {label} in {}", at());
                 return Err(Error::format(path, "one label for each image", found, HINT));
@@ -118,7 +119,7 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
             }
             None => {}
         }
-        seen.insert(name.clone(), (label.clone(), part));
+        seen.insert(key, (label.clone(), part));
         let mut file = folder.join(&name);
         let mut found = fs::metadata(&file);
         if found.is_err() && name.contains('\\') {
@@ -149,6 +150,19 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
     let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
     layout.warnings.splice(0..0, warnings);
     Ok(layout)
+}
+
+/// A path without `.` and with each `..` taken: two spellings of one path are one image.
+fn plain_path(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match (part, parts.last()) {
+            (".", _) => {}
+            ("..", Some(&last)) if !last.is_empty() && last != ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// The error where no path of a table leads to a file: what paths are relative to, and where the first one's file seems to be.
@@ -256,6 +270,22 @@ fn resolve(split: &Split, names: &[String], table: &mut Table) -> std::result::R
     }
 }
 
+/// A warning of columns that may say how images are split, beside the one that does.
+fn unused(split: &Split, names: &[String]) -> Option<String> {
+    let own = split.at()?;
+    let known = SPLIT.iter().chain(FLAGS.iter().map(|(name, _)| name)).chain(PERHAPS);
+    let others: Vec<&str> = known
+        .filter_map(|name| position(names, name).filter(|&at| at != own))
+        .map(|at| names[at].as_str())
+        .collect();
+    let (own, others) = (&names[own], others.join(", "));
+    (!others.is_empty()).then(|| {
+        format!(
+            "columns that may say how the images are split, and are not used, as {own} is: {others}"
+        )
+    })
+}
+
 fn name_of(part: Part) -> &'static str {
     match part {
         Part::Train => "train",
@@ -317,6 +347,7 @@ fn text_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Table> {
         table.rows.push(row);
     }
     resolve(&columns.split, &names, &mut table).map_err(|found| bad(path, found))?;
+    table.warnings.extend(unused(&columns.split, &names));
     Ok(table)
 }
 
@@ -369,6 +400,7 @@ fn parquet_rows(path: &Path, limits: &Limits) -> Result<Table> {
         out.rows.push(row);
     }
     resolve(&columns.split, &names, &mut out).map_err(|found| bad(path, found))?;
+    out.warnings.extend(unused(&columns.split, &names));
     Ok(out)
 }
 

@@ -11,7 +11,7 @@ use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::task::Task;
-use crate::text::{composed, decode};
+use crate::text::{self, composed, decode};
 
 const CLASS_FILE: &str = "classes.txt";
 const HINT: &str = "a shard holds KEY.jpg with KEY.cls beside it";
@@ -185,7 +185,8 @@ fn class_names(path: &Path, limits: &Limits) -> Result<Option<Vec<String>>> {
     let text = fs::read(path).map_err(Error::io("read", path))?;
     let (text, _) = decode(&text);
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let names: Vec<String> = lines.map(|line| composed(line).into_owned()).collect();
+    let names: Vec<String> =
+        lines.map(|line| text::visible(&composed(line)).into_owned()).collect();
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     if names.len() < 2 || unique.len() != names.len() {
         let found = format!("{} lines, {} of them different", names.len(), unique.len());

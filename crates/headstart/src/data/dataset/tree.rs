@@ -153,6 +153,12 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     }
     if roots.is_empty() && known.is_none() {
         folders.check_classes(&root, &top)?;
+        if here.folders.len() > 1 && here.folders.iter().all(|name| part_of(name).is_some()) {
+            let found = format!("{} with images directly inside", here.folders.join(", "));
+            let hint =
+                "the images of each class belong into a folder of its own, such as train/cats/";
+            return Err(Error::format(root, "a folder for each class", found, hint));
+        }
     }
     let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
     let (train_folder, train_root) = match train_name {
@@ -383,6 +389,11 @@ pub(crate) fn not_known(class: &str, classes: &[String]) -> String {
 
 /// The error for an image of a class that no training image has.
 pub(crate) fn unknown_class(folder: &Path, class: &str, classes: &[String]) -> Error {
+    if classes.is_empty() {
+        let hint = "there are no training images; evaluate takes images for testing alone";
+        let expected = "a class that the training images have too";
+        return Error::format(folder, expected, format!("{class}, which they lack"), hint);
+    }
     let mut near: Vec<(usize, &String)> =
         classes.iter().map(|c| (distance(&c.to_lowercase(), &class.to_lowercase()), c)).collect();
     near.sort();

@@ -28,7 +28,7 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Names of the file that the net does not use.
     pub unused: Vec<String>,
-    /// Where the file has several copies of the net, the name of the one that was loaded: a moving average (EMA).
+    /// Where the file has several copies of the net, the name of the one that was loaded: a moving average (EMA) if there is one.
     pub copy: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for LoadReport {
             }
         }
         if let Some(copy) = &self.copy {
-            write!(f, "; of several copies of the net the moving average (EMA) was taken: {copy}")?;
+            write!(f, "; of several copies of the net one was taken: {copy}")?;
         }
         match self.unused.is_empty() {
             true => Ok(()),

@@ -127,7 +127,8 @@ pub struct WeightFile {
     pub listing: Vec<Listed>,
     /// Batch norm layers' epsilons, by the layers' names in `tensors`, where the file says them.
     pub epsilon: HashMap<String, f32>,
-    /// Where the file has several copies of the net, the name of the one that `tensors` are of: a moving average (EMA).
+    /// Where the file has several copies of the net, the name of the one that `tensors` are of: a moving average (EMA)
+    /// if there is one.
     pub copy: Option<String>,
     /// Tensors of a state dict that are beside the net, such as other copies, heads of other tasks.
     pub outside: Vec<String>,

@@ -15,7 +15,8 @@ pub(super) struct Place {
     /// What stands before their names, with its dot; empty for nothing.
     pub prefix: String,
     names: Names,
-    /// Whether it is a moving average that was preferred to another copy.
+    /// Whether there are other copies of the net, and whether this one was preferred as a moving average.
+    pub copies: bool,
     pub ema: bool,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>) -> Place {
     match average.or(shortest) {
         Some(&(prefix, names)) => {
             let ema = copies.len() > 1 && average.is_some();
-            Place { prefix: prefix.into(), names, ema }
+            Place { prefix: prefix.into(), names, copies: copies.len() > 1, ema }
         }
         None => Place::default(),
     }

@@ -213,7 +213,12 @@ pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Converted> {
         };
         tensors.push(Tensor { name: format!("{}/{role}", from_torch(layer)), shape, values });
     }
-    let copy = place.ema.then(|| place.prefix.trim_end_matches('.').to_string());
+    let name = match place.prefix.trim_end_matches('.') {
+        "" => "the outermost",
+        prefix => prefix,
+    };
+    let kind = if place.ema { ", a moving average (EMA)" } else { "" };
+    let copy = place.copies.then(|| format!("{name}{kind}"));
     Ok(Converted { tensors, copy, outside })
 }
 

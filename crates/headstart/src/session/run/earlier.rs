@@ -24,7 +24,9 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
     let TrainConfig { threads, cache_memory, tensorboard, .. } = *given;
     // Whether the images are the same is seen when they are opened.
     let data = given.data.clone();
-    if *given == (TrainConfig { threads, cache_memory, tensorboard, data, ..own.clone() }) {
+    let as_given = TrainConfig { threads, cache_memory, tensorboard, data, ..own.clone() };
+    // As text, in which a number that is none is equal to itself.
+    if given.to_toml()? == as_given.to_toml()? {
         return Ok(());
     }
     Err(Error::invalid(
@@ -37,9 +39,20 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
 
 /// Fails if a run was `trained` with other settings than it has now, or on a device of another kind: it would not reach what
 /// it would have reached.
-pub fn same(trained: &Trained, config: &TrainConfig, device: &Device) -> Result<()> {
+pub fn same(
+    trained: &Trained,
+    config: &TrainConfig,
+    device: &Device,
+    allow_changes: bool,
+) -> Result<()> {
     const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
-    let hint = "undo that, or give --allow-changes to go on to other weights";
+    /// What the net is, which is not built again.
+    const NET: [&str; 6] =
+        ["model", "weights", "image-size", "upsample", "interpolation", "preprocess"];
+    let hint = match allow_changes {
+        true => "undo that, or start another run: the net cannot change",
+        false => "undo that, or give --allow-changes to go on to other weights",
+    };
     let failed =
         |expected: String, found: String| Err(Error::invalid("--resume", expected, found, hint));
     let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
@@ -51,7 +64,9 @@ pub fn same(trained: &Trained, config: &TrainConfig, device: &Device) -> Result<
         table.get(key).map_or(format!("no {key}"), |value| format!("{key} = {value}"))
     };
     // Settings that a later version added have their default, which changes nothing.
-    let changed = keys.iter().filter(differs).find(|key| was.contains_key(**key));
+    let counts = |key: &&&String| !allow_changes || NET.contains(&key.as_str());
+    let known = |key: &&&String| was.contains_key(**key) || NET.contains(&key.as_str());
+    let changed = keys.iter().filter(differs).filter(counts).find(known);
     if let Some(key) = changed {
         return failed(
             format!("the settings that the run was begun with, {}", text(&was, key)),
@@ -60,7 +75,7 @@ pub fn same(trained: &Trained, config: &TrainConfig, device: &Device) -> Result<
     }
     let now = device.fingerprint();
     match &trained.device {
-        Some(then) if *then != now => {
+        Some(then) if *then != now && !allow_changes => {
             failed(format!("the kind of instructions that the run was begun with, {then}"), now)
         }
         _ => Ok(()),
