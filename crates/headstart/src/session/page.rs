@@ -253,7 +253,8 @@ fn facts(
     fact("model file", best.display().to_string());
     // The arithmetic is said above.
     let settings = config.changed(&["precision"])?;
-    fact("settings other than the default", settings.join(", "));
+    let settings = if settings.is_empty() { "none".into() } else { settings.join(", ") };
+    fact("settings other than the default", settings);
     Ok(facts)
 }
 
