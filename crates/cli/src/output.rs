@@ -7,6 +7,7 @@ use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
 
 use headstart::Error;
+use headstart::text::is_active;
 use serde::Serialize;
 
 /// Prints a line on standard error. One that cannot be written, to a full disk or to a reader that went away, is dropped:
@@ -31,11 +32,9 @@ pub fn to_stderr(text: Arguments<'_>) {
 /// Most characters of a line on standard error; names from outside can be of any length.
 const LONGEST: usize = 8000;
 
-/// Whether a character can do more than stand in a line: control characters, and those that turn the direction of text.
+/// Whether a character does more than stand in a line, or begin one.
 fn controls(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+    is_active(c) && !matches!(c, '\n' | '\t')
 }
 
 /// The text with a mark in place of each control character.

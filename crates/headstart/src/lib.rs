@@ -122,7 +122,7 @@ mod numbers;
 pub mod range;
 pub mod report;
 pub mod task;
-mod text;
+pub mod text;
 
 pub use data::{augment, batches, dataset, image, prints, split};
 pub use engine::{inference, logistic, optimizer, plan};

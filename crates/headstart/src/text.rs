@@ -21,7 +21,7 @@ pub(crate) fn is_same(a: &str, b: &str) -> bool {
 }
 
 /// Whether a character changes what is around it: control characters, line ends, and those that turn the direction of text.
-fn is_active(c: char) -> bool {
+pub fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -151,7 +151,7 @@ fn a_run_that_is_resumed_ships_the_best_of_all_its_epochs() {
 #[test]
 fn probabilities_are_calibrated_unless_told_otherwise() {
     let place = tempfile::tempdir().unwrap();
-    // Labels learned by heart, so that the net is too certain.
+    // The net overfits, so that its probabilities are too near 0 and 1.
     let sure = TrainConfig { epochs: 30, fine_tune_epochs: 0, ..config() };
     let finished = finish(job(sure.clone(), &place.path().join("on")));
     let c = checked(&finished).calibration.unwrap();

@@ -8,7 +8,7 @@ use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
     Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen,
 };
-use headstart::export::{Choice, Prediction, Truth, check_predictions_ending, write_predictions};
+use headstart::export::{Prediction, Truth, check_predictions_ending, write_predictions};
 use headstart::hard::{Bounds, hard_images};
 use headstart::model::Model;
 use headstart::report;
@@ -114,14 +114,7 @@ fn rows(
     });
     let rows = names.zip(labels).zip(p.chunks_exact(classes.len().max(1)));
     rows.map(|((name, &label), p)| {
-        let ranked = model.card.task.ranked(p, TOP).into_iter();
-        let choices: Vec<Choice> = ranked
-            .map(|(index, probability)| Choice {
-                class: classes[index].clone(),
-                index,
-                probability,
-            })
-            .collect();
+        let choices = model.choices(p, TOP);
         let correct = choices.first().is_some_and(|c| c.index == label);
         let truth = Truth {
             label: classes[label].clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use headstart::Error;
 use headstart::classify::{Answer, ClassifyOptions, classify};
 use headstart::dataset::{ImageFiles, Skipped};
-use headstart::export::{Choice, Prediction, check_predictions_ending, write_predictions};
+use headstart::export::{Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
 
 use super::{device, not_an_input, open_model};
@@ -42,7 +42,6 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     let mut progress = Progress::new(0);
     let (mut kept, mut skipped, mut stopped) = (Vec::new(), 0, false);
     let threshold = args.threshold.unwrap_or(0.0);
-    let classes = &model.card.classes;
     classify(&model, &files, &device, options, &mut |i, answer: Answer<'_>| {
         let control = match args.output {
             Some(_) => progress.images("predicting", i + 1, files.len()),
@@ -50,13 +49,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         };
         match answer {
             Ok(p) => {
-                let ranked = model.card.task.ranked(p, args.top_k.unwrap_or(TOP)).into_iter();
-                let choice = |(index, probability): (usize, f32)| Choice {
-                    class: classes[index].clone(),
-                    index,
-                    probability,
-                };
-                let choices = ranked.map(choice).collect();
+                let choices = model.choices(p, args.top_k.unwrap_or(TOP));
                 let name = files[i].display().to_string();
                 let prediction = Prediction::new(name, choices, threshold);
                 if args.output.is_some() {

@@ -106,13 +106,17 @@ impl Model {
 
     fn ranked(&self, image: Rgb8<'_>) -> Result<Vec<Choice>> {
         let probabilities = classify_one(self, image, &device()?)?;
-        let ranked = self.card.task.ranked(&probabilities, probabilities.len());
+        Ok(self.choices(&probabilities, probabilities.len()))
+    }
+
+    /// The `most` most probable classes of an image whose class probabilities are given, in falling order.
+    pub fn choices(&self, probabilities: &[f32], most: usize) -> Vec<Choice> {
         let choice = |(index, probability): (usize, f32)| Choice {
             class: self.card.classes[index].clone(),
             index,
             probability,
         };
-        Ok(ranked.into_iter().map(choice).collect())
+        self.card.task.ranked(probabilities, most).into_iter().map(choice).collect()
     }
 }
 

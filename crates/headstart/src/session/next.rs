@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::dataset::Subset;
+use crate::engine::device::Device;
 use crate::session::config::{Precision, TrainConfig, shell_words};
 use crate::session::job;
 
@@ -20,9 +21,9 @@ pub fn next(
     let image = file.map_or("IMAGE".to_string(), |path| word(&path.display().to_string()));
     let data = word(&config.data);
     // What a reader's command would choose by itself, and this run did not.
-    let dtype = |precision| job::device(1, precision).map(|device| device.dtype());
-    let precision = match (dtype(config.precision), dtype(Precision::Auto)) {
-        (Ok(own), Ok(auto)) if own != auto => format!(" --precision {}", own.name()),
+    let own = |device: Device| (config.precision.dtype(device.compute().isa()), device.dtype());
+    let precision = match job::device(1, Precision::Auto).map(own) {
+        Ok((own, auto)) if own != auto => format!(" --precision {}", own.name()),
         _ => String::new(),
     };
     let name = folder.file_name().map_or("model".into(), |name| name.to_string_lossy());

@@ -54,9 +54,15 @@ impl ImageFiles {
         let mut files: Vec<PathBuf> = files.into_iter().filter_map(path).collect();
         files.sort();
         // A folder that links lead to is looked at once, under its first name.
-        let mut seen = HashSet::new();
-        files.retain(|file| match (file.parent().map(Path::canonicalize), file.file_name()) {
-            (Some(Ok(folder)), Some(name)) => seen.insert(folder.join(name)),
+        let (mut seen, mut real): (HashSet<PathBuf>, HashMap<PathBuf, PathBuf>) =
+            Default::default();
+        files.retain(|file| match (file.parent(), file.file_name()) {
+            (Some(folder), Some(name)) => {
+                let known = real.entry(folder.to_path_buf());
+                let folder =
+                    known.or_insert_with_key(|f| f.canonicalize().unwrap_or_else(|_| f.clone()));
+                seen.insert(folder.join(name))
+            }
             _ => true,
         });
         Ok(ImageFiles { files, skipped })

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::torch_names::{from_torch, to_torch};
+use super::torch_names::{from_torch, numbered, to_torch};
 
 /// Where a net's tensors are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,12 +113,7 @@ fn of_kind(kind: Names, name: &str) -> Option<String> {
 }
 
 fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// `word` and a number.
-fn numbered(text: &str, word: &str) -> bool {
-    text.strip_prefix(word).is_some_and(is_number)
+    numbered(text, "")
 }
 
 /// Whether a layer of torchvision's ResNets, or of headstart's, has this name.

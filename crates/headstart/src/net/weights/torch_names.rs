@@ -30,7 +30,7 @@ pub(super) fn from_torch(name: &str) -> String {
 }
 
 /// Whether `text` is `word` and a number.
-fn numbered(text: &str, word: &str) -> bool {
+pub(super) fn numbered(text: &str, word: &str) -> bool {
     let number = text.strip_prefix(word);
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
