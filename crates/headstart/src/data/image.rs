@@ -99,7 +99,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
 /// are ignored, animations yield their first picture. 16-bit samples keep their high byte, also in
 /// grey images (where Pillow clips at 255 instead). JPEG is exact, also where it is damaged, and what Pillow
 /// refuses of it is refused (all but arithmetic coding is read). PNG, GIF, BMP and lossless WebP are exact; lossy WebP stays
-/// within a few counts of libwebp (see `tests/images.rs` for the measured bounds).
+/// within a few counts of libwebp (see `tests/suite/images.rs` for the measured bounds).
 ///
 /// Keras's `load_img` ignores the orientation; photos from telephones need it.
 ///

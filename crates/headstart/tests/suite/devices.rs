@@ -1,0 +1,158 @@
+//! Every device runs the whole battery. A device that cannot run here is named, never counted as passed.
+
+use std::sync::Arc;
+
+use headstart::execute::{Execute, Executor};
+use headstart::graph::{Graph, Op, Shape};
+use headstart::plan::{Plan, Request, frontier};
+use headstart::resnet::{Block, FreezePoint, Stem};
+use headstart::{Compute, Device};
+use headstart_kernels::element::DType;
+use headstart_kernels::isa::Isa;
+
+use crate::battery;
+use crate::battery::{case, check, net, step};
+
+/// Stamps the battery on a device: `$device` makes it.
+macro_rules! battery {
+    ($name:ident, $device:expr) => {
+        mod $name {
+            use super::*;
+
+            fn device() -> Device {
+                $device
+            }
+
+            battery!(@ gradients: keras_nets, other_families,
+                mixed_labels_have_the_mean_of_both_gradients, labels_out_of_range_are_errors,
+                a_short_batch_is_as_good_as_a_full_one, trainable_layers_need_not_be_the_last_ones);
+            battery!(@ inference: values_are_those_of_the_reference, bytes_are_as_good_as_floats,
+                loss_and_hits_are_those_of_the_probabilities, what_does_not_fit_is_an_error);
+            battery!(@ learning: every_optimizer_follows_its_rule, gradients_are_clipped,
+                targets_are_checked_and_weigh, a_resumed_step_has_the_same_bits,
+                dropout_follows_the_turn);
+            battery!(@ replicas: replicas_have_statistics_of_their_own, batches_add_up);
+        }
+    };
+    (@ $part:ident: $($test:ident),*) => {
+        $(
+            #[test]
+            fn $test() {
+                battery::$part::$test(&device());
+            }
+        )*
+    };
+}
+
+battery!(cpu, Compute::new(2).unwrap().into());
+
+#[test]
+fn bf16_on_every_instruction_set() {
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+        let device = Compute::with_isa(2, isa).unwrap().storing(DType::Bf16).into();
+        let step = if isa == Isa::best() { 1 } else { 11 };
+        battery::gradients::bf16_follows_the_reference(&device, step);
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees_with_the_reference() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    for isa in Isa::ALL {
+        if !isa.available() {
+            crate::support::skip::skipped(&format!(
+                "whole nets on {isa}: this CPU does not run it"
+            ));
+            continue;
+        }
+        let device = Compute::with_isa(1, isa).unwrap().into();
+        for from in [0, 12, 40] {
+            check(&case(&net, 5), &net.trainable(FreezePoint(from)), 5, &device, isa.name());
+        }
+    }
+}
+
+#[test]
+fn threads_and_batches_do_not_change_a_bit() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    let all = case(&net, 7);
+    let trainable = net.trainable(FreezePoint(9));
+    for dtype in [DType::F32, DType::Bf16] {
+        let on = |threads| {
+            let device = Compute::new(threads).unwrap().storing(dtype).into();
+            step(&all, &trainable, 7, &device)
+        };
+        let one = on(1);
+        for threads in 2..5 {
+            assert!(one == on(threads), "{} on {threads} threads", dtype.name());
+        }
+    }
+
+    // The features of an image do not depend on the images beside it.
+    let graph = &all.graph;
+    let outputs = frontier(graph, &trainable);
+    let compute = Arc::new(Compute::new(2).unwrap());
+    let features = |batch: usize| -> Vec<f32> {
+        let (outputs, dtype) = (outputs.clone(), DType::F32);
+        let request = Request { batch, sources: vec![0], outputs, trainable: None, dtype };
+        let plan = Plan::new(graph, request).unwrap();
+        let (graph, compute) = (Arc::clone(graph), Arc::clone(&compute));
+        let mut e = Executor::new(graph, plan, compute, &all.parameters, 1).unwrap();
+        let elements = all.graph.nodes[0].shape.elements();
+        let mut first = Vec::new();
+        for images in all.images.chunks(batch * elements) {
+            let count = images.len() / elements;
+            e.forward(&[images.into()], count).unwrap();
+            first.extend_from_slice(e.output(0, count));
+        }
+        first
+    };
+    let alone = features(1);
+    for batch in [2, 3, 7] {
+        assert!(alone == features(batch), "batch {batch}");
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_an_error() {
+    let net = net(Stem::Cifar, Block::Basic, false);
+    let n = net.graph.nodes.len();
+    let request = Request {
+        batch: 1,
+        sources: vec![0],
+        outputs: vec![n - 1],
+        trainable: None,
+        dtype: DType::F32,
+    };
+    for bad in [
+        Request { batch: 0, ..request.clone() },
+        Request { batch: usize::MAX / 2, ..request.clone() },
+        Request { sources: vec![], ..request.clone() },
+        Request { outputs: vec![n], ..request.clone() },
+        Request { trainable: Some(vec![true]), ..request.clone() },
+    ] {
+        assert!(Plan::new(&net.graph, bad).is_err());
+    }
+    for alignment in [0, 2, 48] {
+        assert!(Plan::aligned(&net.graph, request.clone(), alignment).is_err());
+    }
+    let mut headless = Graph::default();
+    let shape = Shape::Map { height: 4, width: 4, channels: 3 };
+    headless.push("input_layer", Op::Input(shape), &[]).unwrap();
+    let train = Request { outputs: vec![], trainable: Some(vec![false]), ..request };
+    assert!(Plan::new(&headless, train).is_err());
+}
+
+#[test]
+fn buffers_begin_where_a_device_wants_them() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    let trainable = Some(net.trainable(FreezePoint(0)));
+    let (outputs, dtype) = (vec![], DType::Bf16);
+    let request = Request { batch: 3, sources: vec![0], outputs, trainable, dtype };
+    for alignment in [64, 256, 4096] {
+        let plan = Plan::aligned(&net.graph, request.clone(), alignment).unwrap();
+        let floats = alignment / size_of::<f32>();
+        assert!(plan.buffers.iter().all(|b| b.offset.is_multiple_of(floats)), "{alignment}");
+        assert!(plan.arena.is_multiple_of(floats));
+    }
+}

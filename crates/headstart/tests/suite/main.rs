@@ -1,0 +1,30 @@
+//! The library as its users call it, as one program of tests: each file is a subject.
+
+mod batches;
+mod battery;
+mod cached;
+mod datasets;
+mod devices;
+mod hostile_runs;
+mod hostile_weights;
+mod hub;
+mod images;
+mod jpeg;
+mod keras_golden;
+mod library;
+mod nets;
+mod one_model;
+mod onnx;
+mod oracle;
+mod pytorch;
+mod replicas;
+mod shared_data;
+mod sources;
+mod splits;
+mod stops;
+mod support;
+mod torch_golden;
+mod torch_zip;
+mod weight_formats;
+mod weights;
+mod wings;
