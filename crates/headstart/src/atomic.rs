@@ -83,12 +83,18 @@ pub fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
     Ok(())
 }
 
-/// A name beside `path` that no other file has.
+/// A name beside `path` that no other file has. A process that was killed may have had this one's number, as the first
+/// process of every container does.
 fn beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    folder(path).join(format!(".{name}.{}-{count}", std::process::id()))
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let free = folder(path).join(format!(".{name}.{}-{count}", std::process::id()));
+        if free.symlink_metadata().is_err() {
+            return free;
+        }
+    }
 }
 
 fn folder(path: &Path) -> PathBuf {
@@ -310,13 +316,16 @@ mod tests {
     fn what_dead_processes_left_goes_at_the_next_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let own = format!(".x.onnx.{}-9", std::process::id());
-        for name in [".x.onnx.999999999-0", &own, ".y.onnx.999999999-0", ".x.onnx.notes"] {
+        // More than the writes of all tests, so that the next number is taken whatever they did.
+        let own = (0..1000).map(|n| format!(".x.onnx.{}-{n}", std::process::id()));
+        let others = [".y.onnx.999999999-0", ".x.onnx.notes"].map(String::from);
+        let kept: Vec<String> = own.chain(others).collect();
+        for name in kept.iter().map(String::as_str).chain([".x.onnx.999999999-0"]) {
             fs::write(path(name), "").unwrap();
         }
         write_bytes(path("x.onnx"), b"1").unwrap();
         assert!(!path(".x.onnx.999999999-0").exists());
-        for name in [&own, ".y.onnx.999999999-0", ".x.onnx.notes", "x.onnx"] {
+        for name in kept.iter().map(String::as_str).chain(["x.onnx"]) {
             assert!(path(name).exists(), "{name}");
         }
     }
