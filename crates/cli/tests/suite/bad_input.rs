@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support;
-use crate::support::{Done, Place, TRAIN};
+use crate::support::{self, Done, Place, TRAIN};
 
 fn trained() -> Place {
     let place = Place::new();

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support;
-use crate::support::{Place, TRAIN, tensors};
+use crate::support::{self, Place, TRAIN, tensors};
 
 /// Head and fine-tuning, so that outputs of two frontiers are kept.
 fn line() -> String {

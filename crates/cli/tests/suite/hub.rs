@@ -5,11 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support;
-use crate::support::server;
-use crate::support::server::{Server, send, serve, serve_part};
-use crate::support::skip;
-use crate::support::{Done, Place};
+use crate::support::server::{self, Server, send, serve, serve_part};
+use crate::support::{self, Done, Place, skip};
 
 /// The file whose hash is known by its first 32 bits only, so that other bytes with such a hash could be found by
 /// trying: 256 KiB of a pattern, and a number.

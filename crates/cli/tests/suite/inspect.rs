@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support;
-use crate::support::{Place, list};
+use crate::support::{self, Place, list};
 
 #[test]
 fn summary_lists_kerass_layers_and_totals() {

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support;
-use crate::support::{Place, TRAIN};
+use crate::support::{self, Place, TRAIN};
 
 /// A head over a frozen, randomly initialised net, with these flags.
 fn head(flags: &str, out: &str) -> String {

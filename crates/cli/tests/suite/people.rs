@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support;
-use crate::support::{Place, TRAIN};
+use crate::support::{self, Place, TRAIN};
 
 /// `count` images in each class folder below `folder`, other ones in each folder.
 fn classes(place: &Place, folder: &str, names: &[&str], count: u32) {

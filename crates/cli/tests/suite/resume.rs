@@ -5,8 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support;
-use crate::support::{Place, TRAIN, list, tensors};
+use crate::support::{self, Place, TRAIN, list, tensors};
 
 /// Two phases with all that has a state: momenta, a schedule that follows the losses, the best epoch's weights,
 /// EMA weights, augmentation, balanced shuffling, dropout.

@@ -4,8 +4,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support;
-use crate::support::{Place, TRAIN, list};
+use crate::support::{self, Place, TRAIN, list};
 
 #[test]
 fn both_phases_leave_a_whole_run_folder() {

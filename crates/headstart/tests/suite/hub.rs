@@ -8,10 +8,8 @@ use headstart::Error;
 use headstart::hub::Event;
 use headstart::inference::Control;
 
-use crate::support::place;
-use crate::support::place::place;
-use crate::support::server;
-use crate::support::server::{Server, head, send, serve, serve_part};
+use crate::support::place::{self, place};
+use crate::support::server::{self, Server, head, send, serve, serve_part};
 
 fn ranges(server: &Server) -> Vec<Option<usize>> {
     server.requests().iter().map(|r| r.range).collect()

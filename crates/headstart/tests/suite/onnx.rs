@@ -8,18 +8,19 @@ use headstart::graph::Op;
 use headstart::image::{Interpolation, Resizer};
 use headstart::inference::probabilities;
 use headstart::model::Model;
-use headstart::parameters::Role;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, VERSION};
 use headstart::{Control, Dataset, Device};
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
+use crate::support::varied;
+
 const CLASSES: usize = 4;
 /// Images of every comparison.
 const COUNT: usize = 6;
 
-/// A net of some size with weights that make every layer matter: batch norms that shift and scale, all unlike.
+/// A net of some size, with [`varied`] weights.
 fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preprocess) -> Model {
     sized(architecture, (size, size + 5), upsample, preprocess)
 }
@@ -45,24 +46,7 @@ fn sized(
         trained: None,
         progress: None,
     };
-    let mut model = Model::new(card, 7).unwrap();
-    let mut state = 1_u32;
-    let mut random = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    for t in &mut model.parameters.tensors {
-        let values = t.values.iter_mut();
-        match t.role {
-            Role::Kernel => {}
-            Role::Gamma => values.for_each(|v| *v = 0.7 + 0.4 * random()),
-            Role::Bias | Role::Beta | Role::MovingMean => {
-                values.for_each(|v| *v = 0.4 * random() - 0.2);
-            }
-            Role::MovingVariance => values.for_each(|v| *v = 0.6 + random()),
-        }
-    }
-    model
+    varied(Model::new(card, 7).unwrap())
 }
 
 fn images() -> Dataset {

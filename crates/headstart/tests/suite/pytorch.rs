@@ -10,13 +10,12 @@ use headstart::Dataset;
 use headstart::export::{WeightFormat, script, write_weights};
 use headstart::image::{Interpolation, picture};
 use headstart::model::Model;
-use headstart::parameters::Role;
 use headstart::preprocess::Preprocess;
 use headstart::resnet::Recipe;
 use headstart::weights::model_file::ModelCard;
 use safetensors::SafeTensors;
 
-use crate::support::skip;
+use crate::support::{skip, varied};
 
 const CLASSES: [&str; 4] = ["plain", "two words", "Größe", "\"quoted\" \\ 'x' \u{7}\n\"\"\""];
 /// The largest difference between probabilities there and here.
@@ -35,27 +34,6 @@ fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preproces
         ..card
     };
     Model::new(card, 7).unwrap()
-}
-
-/// Weights that make every layer matter: batch norms that shift and scale, all unlike.
-fn varied(mut model: Model) -> Model {
-    let mut state = 1_u32;
-    let mut random = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    for t in &mut model.parameters.tensors {
-        let values = t.values.iter_mut();
-        match t.role {
-            Role::Kernel => {}
-            Role::Gamma => values.for_each(|v| *v = 0.7 + 0.4 * random()),
-            Role::Bias | Role::Beta | Role::MovingMean => {
-                values.for_each(|v| *v = 0.4 * random() - 0.2);
-            }
-            Role::MovingVariance => values.for_each(|v| *v = 0.6 + random()),
-        }
-    }
-    model
 }
 
 /// Names, shapes, and the values at three places.

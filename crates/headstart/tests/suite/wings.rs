@@ -1,4 +1,5 @@
-//! The wings of the library, each above all that it imports, and no loop of imports among their files.
+//! The wings of the library, each above all that it imports, no loop of imports among their files, and no file of tests
+//! that is not run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -114,4 +115,24 @@ fn no_two_rooms_import_each_other() {
         });
     }
     assert!(edges.is_empty(), "these import each other, or what does: {edges:#?}");
+}
+
+#[test]
+fn every_file_of_tests_is_in_its_program() {
+    for suite in ["tests/suite", "../cli/tests/suite"] {
+        let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join(suite);
+        let main = code(&suite.join("main.rs"));
+        let named: BTreeSet<&str> = main
+            .lines()
+            .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+            .chain(["main"])
+            .collect();
+        let paths = fs::read_dir(&suite).unwrap().map(|entry| entry.unwrap().path());
+        let stems: Vec<_> = paths.map(|path| path.file_stem().unwrap().to_owned()).collect();
+        assert!(stems.len() > 10, "{stems:?}");
+        for stem in stems {
+            let stem = stem.to_str().unwrap();
+            assert!(named.contains(stem), "{}: main.rs has no `mod {stem};`", suite.display());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Folders and archives of tiny images for tests.
+//! Folders and archives of tiny images for tests, and weights that nets differ by.
 
 pub mod mutate;
 pub mod place;
@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use headstart::dataset::{DataOptions, Dataset, open};
+use headstart::model::Model;
+use headstart::parameters::Role;
 
 /// A PNG of one colour.
 pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
@@ -86,4 +88,25 @@ pub fn shared(file: &str) -> Option<PathBuf> {
     }
     skip::skipped(&format!("{file} is not in the shared data"));
     None
+}
+
+/// Weights that make every layer matter: batch norms that shift and scale, all unlike.
+pub fn varied(mut model: Model) -> Model {
+    let mut state = 1_u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    for t in &mut model.parameters.tensors {
+        let values = t.values.iter_mut();
+        match t.role {
+            Role::Kernel => {}
+            Role::Gamma => values.for_each(|v| *v = 0.7 + 0.4 * random()),
+            Role::Bias | Role::Beta | Role::MovingMean => {
+                values.for_each(|v| *v = 0.4 * random() - 0.2);
+            }
+            Role::MovingVariance => values.for_each(|v| *v = 0.6 + random()),
+        }
+    }
+    model
 }
