@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use headstart::config::{HeadSolver, OptimizerName, Precision, ScheduleName};
 use headstart::dataset;
-use headstart::image::Interpolation;
+use headstart::image::{FitName, Interpolation};
 use headstart::init::HeadInit;
 use headstart::monitor::Monitor;
 use headstart::optimizer::DecayOf;
@@ -114,6 +114,17 @@ choices! {
         Nearest => Interpolation::Nearest,
         Bilinear => Interpolation::Bilinear,
         Bicubic => Interpolation::Bicubic,
+    }
+}
+choices! {
+    /// What becomes of images of other proportions.
+    Fitted => FitName {
+        /// Both sides become the net's; proportions are lost.
+        Stretch => FitName::Stretch,
+        /// The middle, as nets are evaluated on ImageNet.
+        Crop => FitName::Crop,
+        /// The whole image inside a border of the mean colour.
+        Pad => FitName::Pad,
     }
 }
 choices! {

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use headstart::range;
 
 use super::choices::{Interp, Prec};
+use super::fit::FitFlags;
 use super::values::within;
 
 /// What to do with a data set.
@@ -55,6 +56,8 @@ pub struct DataCheck {
     /// How images are resized, where --model names a net
     #[arg(long, value_enum, requires = "labels")]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Folds of the cross-validation
     #[arg(long, value_name = "N", default_value_t = 5, requires = "labels", value_parser = within::<usize>(range::FOLDS))]
     pub folds: usize,

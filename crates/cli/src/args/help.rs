@@ -21,6 +21,8 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("validation_split", "held out for validation [default: 0.1]"),
             ("limit", "train on at most this many images"),
             ("interpolation", ""),
+            ("fit", ""),
+            ("crop_share", ""),
             ("upsample", ""),
             ("preprocess", ""),
         ],

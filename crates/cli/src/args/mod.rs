@@ -5,6 +5,7 @@ mod choices;
 mod data;
 mod examples;
 mod export;
+mod fit;
 mod generate;
 mod help;
 mod hub;

@@ -10,6 +10,7 @@ use headstart::range;
 use headstart::recipe::RecipeName;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
+use super::fit::FitFlags;
 use super::values::{budget, within};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
@@ -180,6 +181,8 @@ pub struct Train {
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Pixel normalisation [default: auto, what the weights expect]
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
@@ -297,6 +300,8 @@ pub struct LrFind {
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,

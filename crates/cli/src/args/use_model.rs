@@ -8,6 +8,7 @@ use headstart::range;
 
 use super::cache::CacheFlags;
 use super::choices::{Interp, Pre, Prec, Split};
+use super::fit::FitFlags;
 use super::values::within;
 
 /// Which images of a data set.
@@ -111,6 +112,8 @@ pub struct Predict {
     /// How images are resized [default: as in training]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
@@ -164,6 +167,8 @@ pub struct Features {
     /// How images are resized, where MODEL names a net
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Pixel normalisation, where MODEL names a net
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
@@ -257,6 +262,8 @@ pub struct Probe {
     /// How images are resized, where MODEL names a net
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Fraction of the images held out to compare the heads on
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
     pub validation_split: f64,

@@ -62,16 +62,19 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
 /// The settings of the net for --labels, and of the cross-validation.
 fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     let file = args.model.as_deref().filter(|model| is_file(model));
-    let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
+    let given = args.weights.is_some()
+        || args.image_size.is_some()
+        || args.interpolation.is_some()
+        || args.fits.given();
     if let Some(file) = file.filter(|_| given) {
         let expected = "the name of a net with these flags";
         let found = "a model file, which has these settings inside";
-        let hint = "leave --weights, --image-size and --interpolation out";
+        let hint = "leave --weights, --image-size, --interpolation and --fit out";
         return Err(Failure::Usage(Error::invalid(file, expected, found, hint)));
     }
     let defaults =
         TrainConfig::defaults(Some(&args.data), args.model.as_deref().filter(|_| file.is_none()));
-    let config = TrainConfig {
+    let mut config = TrainConfig {
         data: args.data.clone(),
         model: args.model.clone().filter(|_| file.is_none()).unwrap_or(defaults.model),
         weights: args.weights.clone().unwrap_or(defaults.weights),
@@ -80,6 +83,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
+    args.fits.over(&mut config);
     super::check(&config, file)?;
     Ok((config, LabelOptions { folds: args.folds, seed: args.seed, l2: None }))
 }

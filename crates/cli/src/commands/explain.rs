@@ -1,7 +1,7 @@
 //! `headstart explain`, and what `explain` and `bench` share.
 
 use headstart::bench::{Part, Work as Running};
-use headstart::image::Interpolation;
+use headstart::image::{Fit, Interpolation};
 use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Recipe};
 use headstart::weights::model_file::{ModelCard, VERSION};
@@ -50,6 +50,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         height: args.image_size,
         width: args.image_size,
         interpolation: Interpolation::Nearest,
+        fit: Fit::Stretch,
         upsample: args.upsample,
         preprocess: recipe.preprocess,
         temperature: None,

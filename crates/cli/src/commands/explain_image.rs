@@ -1,8 +1,8 @@
 //! `headstart explain-image`.
 
 use headstart::atomic::write_bytes;
-use headstart::gradcam::{GradCam, enter};
-use headstart::image;
+use headstart::gradcam::GradCam;
+use headstart::image::{self, Window};
 use headstart::report::explained;
 use serde::Serialize;
 
@@ -19,8 +19,10 @@ struct Explained<'a> {
     /// The class's position in the model's list of classes, from 0.
     index: usize,
     probability: f32,
-    /// Rows of the heat map, which covers the whole image.
+    /// Rows of the heat map.
     map: Vec<&'a [f32]>,
+    /// The part of the image that the map covers, left, top, width and height, where the whole image is from 0 to 1.
+    window: [f32; 4],
 }
 
 /// Draws where in an image the model sees a class.
@@ -33,13 +35,15 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let class = class.transpose()?;
     let image = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
-    let heat = GradCam::new(&model, &device)?.heat(&enter(&model, &image)?, class)?;
+    let heat = GradCam::new(&model, &device)?.look(&image, &[class])?.remove(0);
     write_bytes(&args.out, &explained(&image, &heat, classes)?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
     let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
     if args.json {
         let map = heat.values.chunks_exact(heat.width).collect();
-        output::json(&Explained { image, file, class, index: heat.class, probability, map })?;
+        let Window { left, top, width, height } = heat.window;
+        let (index, window) = (heat.class, [left, top, width, height]);
+        output::json(&Explained { image, file, class, index, probability, map, window })?;
     } else {
         output::line(format!("{image}: {class} {probability:.4}"))?;
         output::line(file)?;

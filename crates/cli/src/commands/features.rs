@@ -77,6 +77,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
     let given_size = args.upsample.is_some() || args.image_size.is_some();
     let given = given_size
         || args.interpolation.is_some()
+        || args.fits.given()
         || args.preprocess.is_some()
         || args.weights.is_some();
     if file(args).is_some() && given {
@@ -84,12 +85,12 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights, --upsample, --image-size, --interpolation and --preprocess out",
+            "leave --weights and the flags of size, --interpolation, --fit and --preprocess out",
         )));
     }
     let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));
     let interpolation = args.interpolation.map(Into::into);
-    let config = TrainConfig {
+    let mut config = TrainConfig {
         data: args.data.clone(),
         model: args.model.clone(),
         weights: args.weights.clone().unwrap_or(defaults.weights),
@@ -102,6 +103,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
+    args.fits.over(&mut config);
     check(&config, file(args))?;
     Ok(config)
 }

@@ -84,6 +84,7 @@ fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
         (c.upsample, c.image_size) = (None, args.image_size);
     }
     c.interpolation = args.interpolation.map(Into::into).or(c.interpolation);
+    args.fits.over(&mut c);
     c.limit = args.limit.or(c.limit);
     Ok(lr_find::of_one_phase(c, args.fine_tune_at.clone()))
 }

@@ -17,13 +17,16 @@ use crate::{interrupt, output};
 /// Fits a linear head on each stage's outputs and suggests where to start fine-tuning.
 pub fn run(args: &Probe) -> Result<(), Failure> {
     let file = Some(args.model.as_str()).filter(|model| is_file(model));
-    let given = args.weights.is_some() || args.image_size.is_some() || args.interpolation.is_some();
+    let given = args.weights.is_some()
+        || args.image_size.is_some()
+        || args.interpolation.is_some()
+        || args.fits.given();
     if file.is_some() && given {
         return Err(Failure::Usage(Error::invalid(
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights, --image-size and --interpolation out",
+            "leave --weights, --image-size, --interpolation and --fit out",
         )));
     }
     if !(args.l2 >= 0.0 && args.l2.is_finite()) {
@@ -32,7 +35,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     }
     let net = Some(args.model.as_str()).filter(|_| file.is_none());
     let defaults = TrainConfig::defaults(Some(&args.data), net);
-    let config = TrainConfig {
+    let mut config = TrainConfig {
         data: args.data.clone(),
         model: net.map_or(defaults.model, String::from),
         weights: args.weights.clone().unwrap_or(defaults.weights),
@@ -43,6 +46,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         threads: args.threads,
         ..TrainConfig::default()
     };
+    args.fits.over(&mut config);
     check(&config, file)?;
     let device = device(args.threads, args.precision.into())?;
     let data = hub::watched(|watch| open_data_with(&config, watch))?;

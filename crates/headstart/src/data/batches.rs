@@ -3,10 +3,9 @@
 //! ```
 //! use headstart::Dataset;
 //! use headstart::batches::{Loader, LoaderOptions, Target, epoch_order};
-//! use headstart::image::Interpolation;
 //!
 //! let data = Dataset::load("synthetic:3x40x32")?;
-//! let target = Target { height: 64, width: 64, interpolation: Interpolation::Bilinear };
+//! let target = Target::square(64);
 //! let order = epoch_order(42, 0, data.train.len(), true); // the first epoch of seed 42
 //! let mut images = 0;
 //! for batch in Loader::new(&data.train, order, LoaderOptions::new(20, target))? {
@@ -32,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::guard::guarded;
 
 /// How a [`Loader`] works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoaderOptions {
     /// Batch size, at least 1.
     pub batch_size: usize,
@@ -168,7 +167,7 @@ impl Shared {
         batch.indices.clear();
         for &i in indices {
             let image = self.subset.image(i)?;
-            let fits = (image.height, image.width) == (target.height, target.width);
+            let fits = target.keeps(image.width, image.height);
             let pixels = if fits && self.augment.list.is_empty() {
                 &image.pixels[..]
             } else {

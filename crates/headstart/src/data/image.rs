@@ -30,7 +30,7 @@ pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header};
 pub use jpeg_writer::jpeg;
 pub use resize::{Interpolation, Resizer, resize};
-pub use target::Target;
+pub use target::{CROP_SHARE, Fit, FitName, PADDING, Target, Window};
 
 /// An image of 8-bit RGB pixels: `pixels` is height x width x 3, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]

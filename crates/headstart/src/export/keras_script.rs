@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::python;
 use crate::net::model::Model;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::{Activation, Block, Naming, Recipe, Stem, Stride};
@@ -62,6 +63,13 @@ pub(super) fn script(model: &Model, file: &str) -> String {
     }
     let _ = writeln!(text, "model.load_weights({file})");
     let _ = writeln!(text, "# images: RGB, 0 to 255, {} x {}", card.height, card.width);
+    let photos = "# A photo, as headstart predict reads it:\n# from PIL import Image, ImageOps\n\
+                  # image = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")\n";
+    text.push_str(photos);
+    for line in python::resized(card) {
+        let line = line.trim_start_matches("# ");
+        let _ = writeln!(text, "# {line}");
+    }
     let input = match card.preprocess {
         Preprocess::Caffe => "keras.applications.resnet.preprocess_input(images)",
         Preprocess::Tf => "keras.applications.resnet_v2.preprocess_input(images)",

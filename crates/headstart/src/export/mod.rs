@@ -16,7 +16,8 @@ mod features;
 mod keras_script;
 pub mod onnx;
 mod predictions;
-mod pytorch;
+mod python;
+pub mod pytorch;
 pub mod tensorboard;
 mod weights;
 

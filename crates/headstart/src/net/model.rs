@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use crate::data::image::Target;
+use crate::data::image::{FitName, Interpolation, Target};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
 use crate::nearest::one_of;
@@ -74,7 +74,9 @@ impl Model {
             classes: imagenet::classes(),
             height: recipe.image_size,
             width: recipe.image_size,
-            interpolation: crate::data::image::Interpolation::Bilinear,
+            interpolation: Interpolation::Bilinear,
+            // As nets are evaluated on ImageNet.
+            fit: FitName::Crop.with(None),
             upsample: 1,
             preprocess: recipe.preprocess,
             temperature: None,
@@ -184,10 +186,10 @@ impl Model {
         })
     }
 
-    /// The size that images are resized to.
+    /// What images become before they enter the net.
     pub fn target(&self) -> Target {
-        let ModelCard { height, width, interpolation, .. } = self.card;
-        Target { height, width, interpolation }
+        let ModelCard { height, width, interpolation, fit, .. } = self.card;
+        Target { height, width, interpolation, fit }
     }
 
     /// The node whose value is the class scores before the softmax.

@@ -156,12 +156,19 @@ fn paste(picture: &mut Rgb8<'static>, panel: &Rgb8<'_>, left: usize, top: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::image::decode;
+    use crate::data::image::{Window, decode};
 
     #[test]
     fn image_lines_map_and_scale_stand_side_by_side() {
         let values = vec![0.0, 0.0, 0.0, 2.0];
-        let heat = Heat { height: 2, width: 2, values, class: 1, probabilities: vec![0.25, 0.75] };
+        let heat = Heat {
+            height: 2,
+            width: 2,
+            values,
+            class: 1,
+            probabilities: vec![0.25, 0.75],
+            window: Window::WHOLE,
+        };
         let classes = ["cat".to_string(), "玫瑰".to_string()];
         for (width, height) in [(40, 40), (900, 300), (20, 1000), (1, 1)] {
             let image = Rgb8::new(width, height, vec![90; width * height * 3]).unwrap();

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::data::dataset::{DataOptions, Dataset};
-use crate::data::image::Interpolation;
+use crate::data::image::{Fit, Interpolation};
 use crate::error::Result;
 use crate::net::init::HeadInit;
 use crate::net::model::Model;
@@ -58,6 +58,12 @@ impl ModelBuilder {
     /// How images are resized; bilinear by default.
     pub fn interpolation(mut self, interpolation: Interpolation) -> ModelBuilder {
         self.config.interpolation = Some(interpolation);
+        self
+    }
+
+    /// What becomes of images of other proportions; they are stretched by default.
+    pub fn fit(mut self, fit: Fit) -> ModelBuilder {
+        (self.config.fit, self.config.crop_share) = fit.parts();
         self
     }
 

@@ -18,7 +18,7 @@ use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
-use crate::data::image::Interpolation;
+use crate::data::image::{Fit, Interpolation};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
@@ -131,7 +131,7 @@ pub fn open_with(source: &str, options: &DataOptions, watch: &mut Watch<'_>) -> 
 }
 
 /// How images enter a net.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Entry {
     /// Height of images before the net.
     pub height: usize,
@@ -139,6 +139,8 @@ pub struct Entry {
     pub width: usize,
     /// How images of other sizes are resized.
     pub interpolation: Interpolation,
+    /// What becomes of other proportions.
+    pub fit: Fit,
     /// Upsampling factor inside the net.
     pub upsample: usize,
 }
@@ -149,17 +151,19 @@ pub struct Entry {
 /// # Errors
 /// If images of several sizes should be upsampled by a factor.
 pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
-    let known = recipe.image_size;
+    let (known, fit) = (recipe.image_size, config.fit());
     let resized = |size| Entry {
         height: size,
         width: size,
         interpolation: config.interpolation.unwrap_or_default(),
+        fit,
         upsample: 1,
     };
     let enlarged = |(height, width), upsample| Entry {
         height,
         width,
         interpolation: Interpolation::Nearest,
+        fit,
         upsample,
     };
     match (config.image_size, config.upsample, images.uniform_size()) {
@@ -172,7 +176,10 @@ pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<E
             format!("use --image-size {known}"),
         )),
         (None, None, Some((h, w)))
-            if h == w && known.is_multiple_of(h) && config.interpolation.is_none_or(is_nearest) =>
+            if h == w
+                && known.is_multiple_of(h)
+                && config.interpolation.is_none_or(is_nearest)
+                && fit.is_stretch() =>
         {
             Ok(enlarged((h, w), known / h))
         }
@@ -229,7 +236,8 @@ pub fn build_model_with(
 ) -> Result<(Model, Option<LoadReport>)> {
     let recipe = Recipe::named(&config.model)?;
     let file = open_weights(config, watch)?;
-    let Entry { height, width, interpolation, upsample } = entry(config, &recipe, &data.train)?;
+    let Entry { height, width, interpolation, fit, upsample } =
+        entry(config, &recipe, &data.train)?;
     let of_file = file.as_ref().and_then(|f| f.card.as_ref());
     let card = ModelCard {
         task: data.task,
@@ -239,6 +247,7 @@ pub fn build_model_with(
         height,
         width,
         interpolation,
+        fit,
         upsample,
         preprocess: config
             .preprocess

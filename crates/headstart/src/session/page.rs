@@ -236,9 +236,10 @@ fn facts(
     fact(
         "images enter",
         format!(
-            "at {}x{},{upsampled} {} preprocessing, {} arithmetic",
+            "at {}x{},{upsampled} {}, {} preprocessing, {} arithmetic",
             card.width,
             card.height,
+            card.fit,
             card.preprocess.name(),
             device.dtype().name()
         ),

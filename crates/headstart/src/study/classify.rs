@@ -216,13 +216,10 @@ fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
 
 /// The bytes of one image at the model's size.
 fn sized(image: Rgb8<'_>, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
-    let Target { height, width, interpolation } = target;
-    if (image.height, image.width) == (height, width) {
+    if target.keeps(image.width, image.height) {
         return Ok(image.pixels.into_owned());
     }
-    let mut bytes = vec![0; height * width * 3];
-    resizer.resize_into(&image, width, height, interpolation, &mut bytes)?;
-    Ok(bytes)
+    target.enter(resizer, &image)
 }
 
 /// Fails unless all probabilities are numbers.

@@ -9,15 +9,15 @@
 //! the map is that of its last layer before the pooling.
 //!
 //! ```
-//! use headstart::gradcam::{GradCam, enter, overlay};
+//! use headstart::gradcam::{GradCam, overlay};
 //! use headstart::{Dataset, Device, Model};
 //!
 //! let data = Dataset::load("sample")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //! let mut cam = GradCam::new(&model, &Device::cpu(0)?)?;
 //! let image = data.train.image(0)?;
-//! let heat = cam.heat(&enter(&model, &image)?, None)?; // of the most probable class
-//! let drawn = overlay(&image, &heat); // lines where the map is at 25, 50 and 75% of its greatest value
+//! let heat = &cam.look(&image, &[None])?[0]; // of the most probable class
+//! let drawn = overlay(&image, heat); // lines where the map is at 25, 50 and 75% of its greatest value
 //! assert_eq!((drawn.height, drawn.width), (image.height, image.width));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -25,8 +25,8 @@
 mod contours;
 mod draw;
 
-use crate::data::image::Rgb8;
 pub use crate::data::image::picture::{enlarged, png, thumbnail};
+use crate::data::image::{Resizer, Rgb8, Target, Window};
 use crate::engine::device::Device;
 use crate::engine::execute::Execute;
 use crate::engine::inference::{executor, read_floats};
@@ -54,6 +54,8 @@ pub struct Heat {
     pub class: usize,
     /// Probabilities of all classes.
     pub probabilities: Vec<f32>,
+    /// The part of the image that the map covers.
+    pub window: Window,
 }
 
 /// Computes maps of one model.
@@ -67,6 +69,7 @@ pub struct GradCam {
     gradient: Vec<f32>,
     classes: usize,
     temperature: f64,
+    target: Target,
 }
 
 /// The node whose map is shown, if the scores are a dense layer over its global average pooling (dropout
@@ -105,12 +108,24 @@ impl GradCam {
             gradient: kernel.values.iter().map(|w| w / pixels).collect(),
             classes: model.card.classes.len(),
             temperature: model.card.temperature.unwrap_or(1.0),
+            target: model.target(),
         })
     }
 
     /// The gradient of the score of `class` with respect to each channel of any pixel of the map.
     pub fn gradient(&self, class: usize) -> Vec<f32> {
         self.gradient.iter().skip(class).step_by(self.classes).copied().collect()
+    }
+
+    /// The maps of several classes over an image of any size, none meaning the most probable one; the net runs once.
+    ///
+    /// # Errors
+    /// If there is no such class, or the image cannot be resized.
+    pub fn look(&mut self, image: &Rgb8<'_>, classes: &[Option<usize>]) -> Result<Vec<Heat>> {
+        let pixels = self.target.enter(&mut Resizer::new(), image)?;
+        let window = self.target.window(image.width, image.height);
+        let heats = self.heats(&pixels, classes)?;
+        Ok(heats.into_iter().map(|heat| Heat { window, ..heat }).collect())
     }
 
     /// The map of `class`, or of the most probable one, for an image of the model's size, RGB.
@@ -142,7 +157,8 @@ impl GradCam {
                 .map(|a| a.iter().zip(&alpha).map(|(a, w)| a * w).sum::<f32>().max(0.0))
                 .collect();
             let (height, width) = (self.height, self.width);
-            Heat { height, width, values, class, probabilities: probabilities.clone() }
+            let (probabilities, window) = (probabilities.clone(), Window::WHOLE);
+            Heat { height, width, values, class, probabilities, window }
         };
         Ok(classes.iter().map(heat).collect())
     }
@@ -150,9 +166,26 @@ impl GradCam {
 
 impl Heat {
     /// The map's value at a point of the image, as a fraction of its greatest; `x` and `y` go from 0 to 1 from left to right
-    /// and from top to bottom. Bilinear between the centres of the map's pixels, level beyond the outermost.
+    /// and from top to bottom. Bilinear between the centres of the map's pixels, level beyond the outermost; 0 where the
+    /// map does not reach.
     pub fn at(&self, x: f32, y: f32) -> f32 {
+        if !self.covers(x, y) {
+            return 0.0;
+        }
+        let (x, y) = self.inside(x, y);
         self.part_of(self.most(), x, y)
+    }
+
+    /// A point of the image as one of the map.
+    fn inside(&self, x: f32, y: f32) -> (f32, f32) {
+        let Window { left, top, width, height } = self.window;
+        ((x - left) / width, (y - top) / height)
+    }
+
+    /// Whether the net has seen this point of the image.
+    pub fn covers(&self, x: f32, y: f32) -> bool {
+        let (x, y) = self.inside(x, y);
+        (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)
     }
 
     /// The map's greatest value.
@@ -160,7 +193,7 @@ impl Heat {
         self.values.iter().copied().fold(0.0, f32::max)
     }
 
-    /// [`Heat::at`] where the greatest value is known: looking for it takes as long as the map is large.
+    /// The value at a point of the map, as a fraction of the greatest, which takes as long to look for as the map is large.
     fn part_of(&self, most: f32, x: f32, y: f32) -> f32 {
         // A NaN counts as nothing.
         if !(most > 0.0 && most.is_finite()) || self.values.len() != self.height * self.width {
@@ -189,10 +222,7 @@ impl Heat {
 /// # Errors
 /// If it cannot be resized.
 pub fn enter(model: &Model, image: &Rgb8<'_>) -> Result<Vec<u8>> {
-    let target = model.target();
-    let Rgb8 { pixels, .. } =
-        crate::data::image::resize(image, target.width, target.height, target.interpolation)?;
-    Ok(pixels.into_owned())
+    model.target().enter(&mut Resizer::new(), image)
 }
 
 #[cfg(test)]
@@ -274,6 +304,7 @@ mod tests {
             values,
             class: 0,
             probabilities: vec![1.0],
+            window: Window::WHOLE,
         };
         let map = heat(vec![0.0, 4.0]);
         let at = [0.0, 0.25, 0.5, 0.75, 1.0].map(|x| map.at(x, 0.3));

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::measure::metrics::Report;
 use crate::measure::rank::{argmax, top};
 use crate::net::model::Model;
-use crate::study::gradcam::{GradCam, Heat, enter};
+use crate::study::gradcam::{GradCam, Heat};
 
 /// Most pixels of the longer side of an image that is kept, and where more than [`FEW`] are.
 const SIDE: usize = 448;
@@ -171,7 +171,7 @@ pub fn hard_images(
                 images.extend(*at);
                 continue;
             }
-            let own = one(model, cam.as_mut(), parts, i, (&p[i * n..][..n], labels[i]), side)?;
+            let own = one(cam.as_mut(), parts, i, (&p[i * n..][..n], labels[i]), side)?;
             known.push((i, own.as_ref().map(|_| found.images.len())));
             if let Some(own) = own {
                 images.push(found.images.len());
@@ -187,7 +187,6 @@ pub fn hard_images(
 
 /// Image `i` of all; `None` if it cannot be read any more.
 fn one(
-    model: &Model,
     cam: Option<&mut GradCam>,
     parts: &[(&'static str, &Subset)],
     i: usize,
@@ -211,7 +210,7 @@ fn one(
     };
     let maps = match cam {
         Some(cam) => {
-            let heats = cam.heats(&enter(model, &own)?, &[Some(predicted), Some(other)])?;
+            let heats = cam.look(&own, &[Some(predicted), Some(other)])?;
             <[Heat; 2]>::try_from(heats).ok()
         }
         None => None,

@@ -13,7 +13,7 @@ fn synthetic(spec: &str) -> Subset {
 }
 
 fn target(height: usize, width: usize) -> Target {
-    Target { height, width, interpolation: Interpolation::Bilinear }
+    Target { height, width, ..Target::square(1) }
 }
 
 fn all(subset: &Subset, order: &[usize], options: LoaderOptions) -> Vec<Batch> {

@@ -1,7 +1,8 @@
 //! Decoding and resizing against Pillow's numbers (`golden/image/generate.py`).
 
-use headstart::image::{Interpolation, Rgb8, decode, resize};
+use headstart::image::{Fit, Interpolation, Resizer, Rgb8, Target, decode, resize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 fn golden(name: &str) -> Value {
     let path = format!("{}/tests/golden/image/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -257,5 +258,29 @@ fn orientations_turn_one_photo_into_one_picture() {
         let size = (image.width, image.height);
         assert_eq!(size == (all[0].height, all[0].width), turned, "orientation {}", i + 1);
         assert!(all[..i].iter().all(|other| other.pixels != image.pixels));
+    }
+}
+
+#[test]
+fn images_are_cropped_and_padded_as_by_torchvision_and_pillow() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/fit/fit.json");
+    let doc: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let cases = doc["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 504);
+    let mut resizer = Resizer::new();
+    for case in cases {
+        let (width, height) = (number(&case["width"]), number(&case["height"]));
+        let byte = |i: usize| ((i * i / 7 + 37 * i) % 251) as u8;
+        let pixels: Vec<u8> = (0..width * height * 3).map(byte).collect();
+        let image = Rgb8::new(width, height, pixels).unwrap();
+        let fit = match case["fit"].as_str().unwrap() {
+            "crop" => Fit::Crop { share: case["share"].as_f64().unwrap() },
+            _ => Fit::Pad,
+        };
+        let interpolation = case["interpolation"].as_str().unwrap().parse().unwrap();
+        let target = Target { fit, interpolation, ..Target::square(number(&case["side"])) };
+        let out = target.enter(&mut resizer, &image).unwrap();
+        let hash: String = Sha256::digest(&out).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, case["sha256"].as_str().unwrap(), "{case}");
     }
 }

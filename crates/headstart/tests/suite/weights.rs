@@ -2,7 +2,7 @@
 
 use hdf5_pure::{AttrValue, FileBuilder};
 use headstart::Device;
-use headstart::image::Interpolation;
+use headstart::image::{Fit, Interpolation};
 use headstart::inference::{executor, read_floats};
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
@@ -21,11 +21,32 @@ fn card(architecture: &str, classes: &[&str]) -> ModelCard {
         height: 32,
         width: 32,
         interpolation: Interpolation::Bicubic,
+        fit: Fit::Stretch,
         upsample: 1,
         preprocess: Preprocess::Unit,
         temperature: None,
         trained: None,
         progress: None,
+    }
+}
+
+#[test]
+fn a_card_says_what_becomes_of_other_proportions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    for (fit, version) in [(Fit::Stretch, 1), (Fit::Pad, 3), (Fit::Crop { share: 0.9 }, 3)] {
+        let model = Model::new(ModelCard { fit, ..card("resnet20", &["a", "b"]) }, 1).unwrap();
+        model.save(&path).unwrap();
+        let back = Model::open(&path).unwrap();
+        assert_eq!((back.card.fit, back.card.version), (fit, version));
+        assert_eq!(back.target().fit, fit);
+    }
+    // A share that keeps nothing asks for an image of any size.
+    for share in [0.0, -1.0, 1e-300, 1.5] {
+        let fit = Fit::Crop { share };
+        let model = Model::new(ModelCard { fit, ..card("resnet20", &["a", "b"]) }, 1).unwrap();
+        model.save(&path).unwrap();
+        assert!(Model::open(&path).is_err(), "{share}");
     }
 }
 

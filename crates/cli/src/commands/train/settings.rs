@@ -80,6 +80,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         cache_memory,
         interpolation
     );
+    args.fits.over(&mut c);
     sizes_and_layers(args, &mut c);
     if let Some(text) = &args.class_weight {
         let weight = match Path::new(text).is_file() {

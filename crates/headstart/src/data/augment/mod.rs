@@ -10,7 +10,7 @@
 //!
 //! let List(list) = "resized-crop,flip,jitter:0.4,0.4,0.4,erase".parse()?;
 //! let image = Rgb8::new(8, 8, (0..8 * 8 * 3).map(|i| i as u8).collect::<Vec<u8>>())?;
-//! let target = Target { height: 16, width: 16, interpolation: Interpolation::Bilinear };
+//! let target = Target::square(16);
 //! let mut augmented = vec![0; 16 * 16 * 3];
 //! // The first image of its set, in the third epoch.
 //! let augment = Augment { list, seed: 42, epoch: 3, ..Augment::default() };
@@ -113,8 +113,8 @@ impl Augment {
         self.list.is_empty() && self.mixing.is_none()
     }
 
-    /// Resizes the image at `position` of its set to the size of `target` and augments it: `out` becomes RGB bytes,
-    /// `[height, width, 3]` row-major.
+    /// Brings the image at `position` of its set to the size of `target`, as it fits images, and augments it: `out` becomes
+    /// RGB bytes, `[height, width, 3]` row-major. A random crop is of the whole image, and is stretched.
     ///
     /// # Errors
     /// If the target or `out` has another number of bytes than the image would, or none.
@@ -127,7 +127,7 @@ impl Augment {
         out: &mut [u8],
     ) -> Result<()> {
         let mut random = Random::new(self.seed, self.epoch as u64, position as u64);
-        let Target { height, width, interpolation } = target;
+        let Target { height, width, interpolation, .. } = target;
         let crop = self.list.iter().find_map(|augmentation| match *augmentation {
             Augmentation::ResizedCrop { least } => Some(f64::from(least)),
             _ => None,
@@ -139,7 +139,7 @@ impl Augment {
                 let part = Rgb8::new(part.width, part.height, pixels)?;
                 resizer.resize_into(&part, width, height, interpolation, out)?;
             }
-            None => resizer.resize_into(image, width, height, interpolation, out)?,
+            None => target.fit_into(resizer, image, out)?,
         }
         let last = |a: &Augmentation| matches!(a, Augmentation::Erase { .. });
         let (before, after) =
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn changed(augment: &Augment, position: usize, image: &Rgb8<'_>, side: usize) -> Vec<u8> {
-        let target = Target { height: side, width: side, interpolation: Interpolation::Bilinear };
+        let target = Target::square(side);
         let mut out = vec![0; side * side * 3];
         augment.apply(position, image, target, &mut Resizer::new(), &mut out).unwrap();
         out
@@ -338,13 +338,14 @@ mod tests {
             for position in 0..60 {
                 let image = picture(height, width);
                 for (height, width) in [(1, 1), (1, 7), (7, 1), (2, 2)] {
-                    let target = Target { height, width, interpolation: Interpolation::Bicubic };
+                    let interpolation = Interpolation::Bicubic;
+                    let target = Target { height, width, interpolation, ..Target::square(1) };
                     let mut out = vec![0; height * width * 3];
                     all.apply(position, &image, target, &mut Resizer::new(), &mut out).unwrap();
                 }
             }
         }
-        let target = Target { height: 2, width: 2, interpolation: Interpolation::Bilinear };
+        let target = Target::square(2);
         let mut short = vec![0; 5];
         assert!(all.apply(0, &picture(3, 3), target, &mut Resizer::new(), &mut short).is_err());
     }

@@ -1,15 +1,15 @@
-//! Resizing as Pillow does it: the whole image is stretched to the target size ("squash", the
-//! default of Keras's `image_dataset_from_directory`); reductions are antialiased. Results equal
-//! Pillow's up to version 12 to the byte; version 13 swaps the passes where the height shrinks
-//! most, which moves single counts.
+//! Resizing as Pillow does it: reductions are antialiased. Results equal Pillow's up to version 12 to the byte; version 13
+//! swaps the passes where the height shrinks most, which moves single counts.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use headstart_kernels::isa::Isa;
 use headstart_kernels::resample::{self, PLACES, Span};
 
+use super::target::Side;
 use super::{MAX_PIXELS, MAX_SIDE, Rgb8};
 use crate::error::{Error, Result};
 
@@ -54,8 +54,9 @@ impl std::str::FromStr for Interpolation {
 /// Resizes images one after another with the same working memory. Use one per thread.
 #[derive(Default)]
 pub struct Resizer {
-    columns: Vec<usize>,
-    taps: Taps,
+    places: Vec<usize>,
+    rows: Taps,
+    columns: Taps,
     isa: Option<Isa>,
     middle: Vec<u8>,
 }
@@ -76,67 +77,72 @@ impl Resizer {
         interpolation: Interpolation,
         out: &mut [u8],
     ) -> Result<()> {
-        let bytes = |width: usize, height: usize| width.checked_mul(height)?.checked_mul(3);
-        let sides = [width, height, image.width, image.height];
-        let large = sides.iter().any(|&side| side > MAX_SIDE)
-            || bytes(width, image.height).is_none_or(|n| n > 3 * MAX_PIXELS);
-        if large {
-            let expected = format!("sides of at most {MAX_SIDE} pixels, {MAX_PIXELS} in all");
-            let found = format!("{}x{} to {width}x{height}", image.width, image.height);
-            return Err(Error::invalid("resize", expected, found, ""));
-        }
-        let whole = bytes(image.width, image.height) == Some(image.pixels.len());
-        if bytes(width, height) != Some(out.len())
-            || out.is_empty()
-            || !whole
-            || image.pixels.is_empty()
-        {
-            return Err(Error::invalid(
-                "resize",
-                format!("{width} x {height} x 3 bytes, at least one pixel"),
-                format!("{} bytes", out.len()),
-                "",
-            ));
-        }
-        if (width, height) == (image.width, image.height) {
+        let sides = [width, height].map(|n| Side { scaled: n, first: 0, count: n });
+        self.part_into(image, sides, interpolation, out)
+    }
+
+    /// Writes a part of `image` at another size to `out`: of the columns and of the rows, which the first and second of
+    /// `sides` are about, those that are to be made. The limits are those of [`Resizer::resize_into`], but the whole
+    /// image, of which a part is made, may be of any size.
+    pub(super) fn part_into(
+        &mut self,
+        image: &Rgb8<'_>,
+        sides: [Side; 2],
+        interpolation: Interpolation,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let [across, down] = sides;
+        check(image, across, down, out)?;
+        let whole = |side: Side, n: usize| side.scaled == n && side.count == n;
+        let (same_width, same_height) = (whole(across, image.width), whole(down, image.height));
+        if same_width && same_height {
             out.copy_from_slice(&image.pixels);
             return Ok(());
         }
         let filter = match interpolation {
             Interpolation::Nearest => {
-                self.nearest(image, width, height, out);
+                self.nearest(image, across, down, out);
                 return Ok(());
             }
             Interpolation::Bilinear => Filter { support: 1.0, weight: triangle },
             Interpolation::Bicubic => Filter { support: 2.0, weight: cubic },
         };
         let isa = *self.isa.get_or_insert_with(|| Isa::from_env().unwrap_or_else(|_| Isa::best()));
-        let (mut source, mut middle) = (&image.pixels[..], std::mem::take(&mut self.middle));
-        if width != image.width {
-            self.taps.fill(image.width, width, filter);
-            let Taps { spans, weights, .. } = &self.taps;
-            if height == image.height {
+        let (rows, columns) = (&mut self.rows, &mut self.columns);
+        // The rows of the image that are needed.
+        let mut needed = 0..image.height;
+        if !same_height {
+            needed = rows.fill(image.height, down, filter);
+        }
+        let row = image.width * 3;
+        let (mut source, mut middle) =
+            (&image.pixels[needed.start * row..needed.end * row], std::mem::take(&mut self.middle));
+        if !same_width {
+            columns.fill(image.width, across, filter);
+            let Taps { spans, weights, .. } = columns;
+            if same_height {
                 resample::horizontal(isa, source, image.width, spans, weights, out);
             } else {
-                middle.resize(width * image.height * 3, 0);
+                middle.resize(across.count * needed.len() * 3, 0);
                 resample::horizontal(isa, source, image.width, spans, weights, &mut middle);
                 source = &middle;
             }
         }
-        if height != image.height {
-            self.taps.fill(image.height, height, filter);
-            let Taps { spans, weights, .. } = &self.taps;
-            resample::vertical(isa, source, width * 3, spans, weights, out);
+        if !same_height {
+            rows.shift(needed.start);
+            let Taps { spans, weights, .. } = rows;
+            resample::vertical(isa, source, across.count * 3, spans, weights, out);
         }
         self.middle = middle;
         Ok(())
     }
 
-    fn nearest(&mut self, image: &Rgb8<'_>, width: usize, height: usize, out: &mut [u8]) {
-        self.columns.clear();
-        self.columns.extend(centres(image.width, width).map(|x| 3 * x));
+    fn nearest(&mut self, image: &Rgb8<'_>, across: Side, down: Side, out: &mut [u8]) {
+        let width = across.count;
+        self.places.clear();
+        self.places.extend(centres(image.width, across).map(|x| 3 * x));
         let mut last = usize::MAX;
-        for (y, row) in centres(image.height, height).enumerate() {
+        for (y, row) in centres(image.height, down).enumerate() {
             let (done, rest) = out.split_at_mut(y * width * 3);
             let target = &mut rest[..width * 3];
             if row == last {
@@ -145,24 +151,51 @@ impl Resizer {
             }
             last = row;
             let source = &image.pixels[row * image.width * 3..][..image.width * 3];
-            for (pixel, &from) in target.as_chunks_mut::<3>().0.iter_mut().zip(&self.columns) {
+            for (pixel, &from) in target.as_chunks_mut::<3>().0.iter_mut().zip(&self.places) {
                 pixel.copy_from_slice(&source[from..from + 3]);
             }
         }
     }
 }
 
-/// The source position under the centre of each of `to` output positions.
+/// Whether sizes are within the limits, and suit the slices.
+fn check(image: &Rgb8<'_>, across: Side, down: Side, out: &[u8]) -> Result<()> {
+    let bytes = |width: usize, height: usize| width.checked_mul(height)?.checked_mul(3);
+    let (width, height) = (across.count, down.count);
+    let sides = [width, height, image.width, image.height];
+    let large = sides.iter().any(|&side| side > MAX_SIDE)
+        || bytes(width, image.height).is_none_or(|n| n > 3 * MAX_PIXELS);
+    if large {
+        let expected = format!("sides of at most {MAX_SIDE} pixels, {MAX_PIXELS} in all");
+        let found = format!("{}x{} to {width}x{height}", image.width, image.height);
+        return Err(Error::invalid("resize", expected, found, ""));
+    }
+    let inside = |side: Side| side.first + side.count <= side.scaled;
+    let whole = bytes(image.width, image.height) == Some(image.pixels.len());
+    let fits = bytes(width, height) == Some(out.len()) && inside(across) && inside(down);
+    if !fits || out.is_empty() || !whole || image.pixels.is_empty() {
+        return Err(Error::invalid(
+            "resize",
+            format!("{width} x {height} x 3 bytes, at least one pixel"),
+            format!("{} bytes", out.len()),
+            "",
+        ));
+    }
+    Ok(())
+}
+
+/// The source position under the centre of each output position of `to`.
 ///
 /// Summed step by step as Pillow's `ImagingScaleAffine` does, whose rounding decides ties.
-fn centres(from: usize, to: usize) -> impl Iterator<Item = usize> {
-    let step = from as f64 / to as f64;
+fn centres(from: usize, to: Side) -> impl Iterator<Item = usize> {
+    let step = from as f64 / to.scaled as f64;
     let mut next = step * 0.5;
-    (0..to).map(move |_| {
+    let all = (0..to.first + to.count).map(move |_| {
         let here = (next as usize).min(from - 1);
         next += step;
         here
-    })
+    });
+    all.skip(to.first)
 }
 
 #[derive(Clone, Copy)]
@@ -201,13 +234,15 @@ struct Taps {
 }
 
 impl Taps {
-    fn fill(&mut self, from: usize, to: usize, filter: Filter) {
+    /// Fills it for an axis of `from` positions, and says which of them are read.
+    fn fill(&mut self, from: usize, to: Side, filter: Filter) -> Range<usize> {
         self.spans.clear();
         self.weights.clear();
-        let scale = from as f64 / to as f64;
+        let (mut least, mut most) = (from, 0);
+        let scale = from as f64 / to.scaled as f64;
         let stretch = scale.max(1.0);
         let support = filter.support * stretch;
-        for i in 0..to {
+        for i in to.first..to.first + to.count {
             let center = (i as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(from);
@@ -222,7 +257,14 @@ impl Taps {
                 (fixed + 0.5f64.copysign(fixed)) as i32
             }));
             self.spans.push((first, self.weights.len()));
+            (least, most) = (least.min(first), most.max(end));
         }
+        least.min(most)..most
+    }
+
+    /// Counts positions from `first` on.
+    fn shift(&mut self, first: usize) {
+        self.spans.iter_mut().for_each(|span| span.0 -= first);
     }
 }
 

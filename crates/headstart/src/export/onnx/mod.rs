@@ -27,9 +27,9 @@ use prost::Message;
 pub use graph::{INPUT, OUTPUT};
 pub use int8::{Affine, Int8};
 
-use super::ending;
+use super::{ending, python};
 use crate::atomic::write_bytes;
-use crate::data::image::Interpolation;
+use crate::data::image::Fit;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
@@ -81,7 +81,11 @@ fn metadata(model: &Model, int8: Option<&Int8>) -> Vec<StringStringEntryProto> {
         ("height", card.height.to_string()),
         ("width", card.width.to_string()),
         ("interpolation", card.interpolation.name().into()),
+        ("fit", card.fit.name().into()),
     ];
+    if let Fit::Crop { share } = card.fit {
+        list.push(("crop_share", share.to_string()));
+    }
     list.extend(int8.map(|q| ("calibration_images", q.images.to_string())));
     let entry = |(key, value): (&str, String)| StringStringEntryProto { key: key.into(), value };
     list.into_iter().map(entry).collect()
@@ -90,18 +94,13 @@ fn metadata(model: &Model, int8: Option<&Int8>) -> Vec<StringStringEntryProto> {
 /// The lines of Python that classify a photo with the written file, as `headstart predict` does.
 pub fn script(model: &Model, path: &Path) -> String {
     let file = serde_json::to_string(&path.display().to_string()).unwrap_or_default();
-    let filter = match model.card.interpolation {
-        Interpolation::Nearest => "NEAREST",
-        Interpolation::Bilinear => "BILINEAR",
-        Interpolation::Bicubic => "BICUBIC",
-    };
-    let (width, height) = (model.card.width, model.card.height);
+    let resize = python::indented(&model.card, 0);
     format!(
         "import json, numpy, onnxruntime\nfrom PIL import Image, ImageOps\n\n\
          session = onnxruntime.InferenceSession({file})\n\
          classes = json.loads(session.get_modelmeta().custom_metadata_map[\"classes\"])\n\
          image = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")\n\
-         image = image.resize(({width}, {height}), Image.Resampling.{filter})\n\
+         {resize}\
          probabilities = session.run(None, {{\"{INPUT}\": numpy.asarray(image)[None]}})[0][0]\n\
          print(classes[probabilities.argmax()], probabilities.max())\n"
     )

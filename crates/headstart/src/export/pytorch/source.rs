@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::MARK;
-use crate::data::image::Interpolation;
+use crate::export::python;
 use crate::net::model::Model;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::{Activation, Block, Naming, Recipe, Stem, Stride};
@@ -23,12 +23,7 @@ pub(super) fn source(model: &Model, weights: &str, module: &str) -> String {
         Activation::After => text.push_str(&block_after(&model.recipe)),
     }
     let _ = write!(text, "\n\n{}\n\n{}\n\n", stage(&model.recipe), net(model));
-    let filter = match model.card.interpolation {
-        Interpolation::Nearest => "NEAREST",
-        Interpolation::Bilinear => "BILINEAR",
-        Interpolation::Bicubic => "BICUBIC",
-    };
-    text.push_str(&TAIL.replace("@FILTER@", filter));
+    text.push_str(&TAIL.replace("    @RESIZE@\n", &python::indented(&model.card, 4)));
     let _ = write!(
         text,
         "\n\n# In the order of the outputs.\nCLASSES = [\n{}]\n\n\n\

@@ -24,7 +24,7 @@ def pixels(file):
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    image = image.resize((WIDTH, HEIGHT), Image.Resampling.@FILTER@)
+    @RESIZE@
     values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return values.view(HEIGHT, WIDTH, 3).permute(2, 0, 1)
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::floats::Stored;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
-use crate::data::image::Interpolation;
+use crate::data::image::{Fit, Interpolation};
 use crate::data::prints::Prints;
 use crate::error::{Error, Result};
 use crate::net::parameters::Parameters;
@@ -24,11 +24,12 @@ use crate::task::Task;
 const KEY: &str = "headstart";
 /// Prefix of optimizer state among the tensors.
 const OPTIMIZER: &str = "optimizer/";
-/// The version of a card without a temperature. One with it is written as [`NEWEST`], because a reader
-/// of this version would ignore the temperature.
+/// The version of a card without what later ones have: readers of a version would ignore what they do not know.
 pub const VERSION: u32 = 1;
-/// The version up to which cards are read.
-pub const NEWEST: u32 = 2;
+/// The version of a card with a temperature.
+const WITH_TEMPERATURE: u32 = 2;
+/// The version of a card of a model that does not stretch images; the one up to which cards are read.
+pub const NEWEST: u32 = 3;
 
 /// Everything needed to use a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct ModelCard {
     pub width: usize,
     /// How images of other sizes are resized.
     pub interpolation: Interpolation,
+    /// What becomes of images of other proportions; files leave it out where they are stretched.
+    #[serde(default, skip_serializing_if = "Fit::is_stretch")]
+    pub fit: Fit,
     /// Nearest-neighbour upsampling factor inside the net.
     pub upsample: usize,
     /// Pixel normalisation inside the net.
@@ -101,6 +105,9 @@ impl fmt::Display for ModelCard {
         writeln!(f, "{}, {} classes: {names}{more}", self.architecture, grouped(count))?;
         let ModelCard { height, width, upsample, .. } = *self;
         write!(f, "images enter at {width}x{height}, {}", self.interpolation.name())?;
+        if !self.fit.is_stretch() {
+            write!(f, ", {}", self.fit)?;
+        }
         if upsample > 1 {
             write!(f, ", upsampled x{upsample}")?;
         }
@@ -220,7 +227,11 @@ pub(crate) fn encode(
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| failed(&e))?;
         views.push((name.as_str(), view));
     }
-    let version = if card.temperature.is_some() { NEWEST } else { VERSION };
+    let version = match (card.fit.is_stretch(), card.temperature) {
+        (false, _) => NEWEST,
+        (true, Some(_)) => WITH_TEMPERATURE,
+        (true, None) => VERSION,
+    };
     let mut card = ModelCard { version, ..card.clone() };
     if let Some(place) = card.progress.as_mut().and_then(|p| p.place.as_mut()) {
         place.checksum = Some(0);
@@ -344,15 +355,17 @@ fn card(path: &Path, text: &str) -> Result<ModelCard> {
     let card: ModelCard = serde_json::from_str(text).map_err(bad)?;
     // Bounds that keep a hostile card from asking for absurd amounts of memory.
     let sane = card.surroundings().check().is_ok()
+        && card.fit.check(card.height, card.width).is_ok()
         && card.temperature.is_none_or(|t| t.is_finite() && t > 0.0);
     if !sane {
         return Err(Error::format(
             path,
             "a model card with sizes in range",
             format!(
-                "{}x{} upsampled x{}, {} classes, temperature {}",
+                "{}x{} ({}) upsampled x{}, {} classes, temperature {}",
                 card.height,
                 card.width,
+                card.fit,
                 card.upsample,
                 card.classes.len(),
                 card.temperature.unwrap_or(1.0)

@@ -1,7 +1,7 @@
 //! What a run's page has, whatever the names.
 
 use super::*;
-use crate::data::image::Rgb8;
+use crate::data::image::{Rgb8, Window};
 use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::study::gradcam::Heat;
 use crate::study::hard::{HardImage, Section};
@@ -32,6 +32,7 @@ fn hard(side: usize) -> HardImages {
         values: values.clone(),
         class,
         probabilities: vec![0.25, 0.75],
+        window: Window::WHOLE,
     };
     let image = HardImage {
         name: format!("test/{EVIL}/1.jpg"),

@@ -1,7 +1,7 @@
 //! Settings that are out of range or contradict each other.
 
 use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
-use crate::data::image::Interpolation;
+use crate::data::image::{FitName, Interpolation};
 use crate::engine::optimizer::Optimizer;
 use crate::error::{Error, Result};
 use crate::range;
@@ -35,6 +35,19 @@ impl TrainConfig {
                 "resize with image-size instead",
             );
         }
+        if let (Some(_), Some(FitName::Crop | FitName::Pad)) = (self.upsample, self.fit) {
+            return against(
+                "fit",
+                "stretch with upsample, whose images all have one size",
+                self.fit().name().into(),
+                "resize with image-size instead",
+            );
+        }
+        if self.crop_share.is_some() && self.fit != Some(FitName::Crop) {
+            let found = self.fit.unwrap_or_default().name().into();
+            return against("crop share", "fit crop with it", found, "add --fit crop");
+        }
+        self.fit().check(1, 1)?;
         if self.optimizer != OptimizerName::Sgd && (self.momentum != 0.0 || self.nesterov) {
             return against(
                 "momentum",
@@ -262,6 +275,11 @@ mod tests {
         assert!(base.check().is_ok());
         for bad in [
             TrainConfig { upsample: Some(7), image_size: Some(224), ..base.clone() },
+            TrainConfig { upsample: Some(7), fit: Some(FitName::Pad), ..base.clone() },
+            TrainConfig { crop_share: Some(0.9), ..base.clone() },
+            TrainConfig { fit: Some(FitName::Pad), crop_share: Some(0.9), ..base.clone() },
+            TrainConfig { fit: Some(FitName::Crop), crop_share: Some(1.1), ..base.clone() },
+            TrainConfig { fit: Some(FitName::Crop), crop_share: Some(f64::NAN), ..base.clone() },
             TrainConfig {
                 upsample: Some(7),
                 interpolation: Some(Interpolation::Bicubic),

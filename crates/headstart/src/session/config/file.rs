@@ -114,6 +114,7 @@ fn unknown(message: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use crate::data::augment::Augmentation;
+    use crate::data::image::FitName;
     use crate::engine::optimizer::DecayOf;
     use crate::measure::monitor::Monitor;
     use crate::net::preprocess::Preprocess;
@@ -151,6 +152,8 @@ mod tests {
             dropout: 0.25,
             mixup: Some(0.2),
             cutmix: Some(1.0),
+            fit: Some(FitName::Crop),
+            crop_share: Some(0.9),
             class_weight: Some("a=2,b c=0.5".parse().unwrap()),
             balance: true,
             ..TrainConfig::default()

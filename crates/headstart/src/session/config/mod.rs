@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::augment::Augmentation;
 use crate::data::dataset;
-use crate::data::image::Interpolation;
+use crate::data::image::{Fit, FitName, Interpolation};
 use crate::engine::optimizer::DecayOf;
 use crate::measure::monitor::Monitor;
 use crate::net::init::HeadInit;
@@ -146,6 +146,12 @@ pub struct TrainConfig {
     /// How images are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
+    /// What becomes of images of other proportions; none to stretch them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitName>,
+    /// Part of the shorter side that `fit = "crop"` keeps; none for 0.875.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_share: Option<f64>,
     /// Pixel normalisation; none for what the weights expect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
@@ -229,6 +235,8 @@ impl Default for TrainConfig {
             upsample: None,
             image_size: None,
             interpolation: None,
+            fit: None,
+            crop_share: None,
             preprocess: None,
             shuffle: true,
             head_init: HeadInit::GlorotUniform,
@@ -267,6 +275,11 @@ impl TrainConfig {
             interpolation: Some(Interpolation::Bicubic),
             ..TrainConfig::default()
         }
+    }
+
+    /// What becomes of images of other proportions.
+    pub fn fit(&self) -> Fit {
+        self.fit.unwrap_or_default().with(self.crop_share)
     }
 
     /// The defaults for a given data set and net: [`TrainConfig::sample`] where both are its own or left out, else

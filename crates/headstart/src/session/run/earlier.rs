@@ -47,8 +47,16 @@ pub fn same(
 ) -> Result<()> {
     const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
     /// What the net is, which is not built again.
-    const NET: [&str; 6] =
-        ["model", "weights", "image-size", "upsample", "interpolation", "preprocess"];
+    const NET: [&str; 8] = [
+        "model",
+        "weights",
+        "image-size",
+        "upsample",
+        "interpolation",
+        "fit",
+        "crop-share",
+        "preprocess",
+    ];
     let hint = match allow_changes {
         true => "undo that, or start another run: the net cannot change",
         false => "undo that, or give --allow-changes to go on to other weights",

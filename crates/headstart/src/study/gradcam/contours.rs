@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Heat;
+use crate::data::image::Window;
 
 /// The values that lines are drawn at, as fractions of a map's greatest.
 pub const LEVELS: [f32; 3] = [0.25, 0.5, 0.75];
@@ -13,7 +14,8 @@ const STEPS: usize = 4;
 type Side = (usize, usize, bool);
 
 /// The lines along which `heat` has `level` times its greatest value, as points from 0 to 1 across and down the image
-/// (marching squares). A line that does not end at the image's edge ends where it begins.
+/// (marching squares). A line that does not end at the map's edge ends where it begins. Where the map reaches over the
+/// image, so do points.
 pub fn contours(heat: &Heat, level: f32) -> Vec<Vec<(f32, f32)>> {
     let (rows, columns) = (heat.height * STEPS, heat.width * STEPS);
     if rows == 0 || columns == 0 {
@@ -30,7 +32,9 @@ pub fn contours(heat: &Heat, level: f32) -> Vec<Vec<(f32, f32)>> {
         let (a, b) = (value((y, x)), value(if down { (y + 1, x) } else { (y, x + 1) }));
         let along = if a == b { 0.5 } else { ((level - a) / (b - a)).clamp(0.0, 1.0) };
         let (fx, fy) = if down { (0.0, along) } else { (along, 0.0) };
-        ((x as f32 + fx) / columns as f32, (y as f32 + fy) / rows as f32)
+        let (x, y) = ((x as f32 + fx) / columns as f32, (y as f32 + fy) / rows as f32);
+        let Window { left, top, width, height } = heat.window;
+        (left + x * width, top + y * height)
     };
     let mut links: BTreeMap<Side, Vec<Side>> = BTreeMap::new();
     for y in 0..rows {
@@ -98,7 +102,8 @@ mod tests {
     use super::*;
 
     fn heat(height: usize, width: usize, values: Vec<f32>) -> Heat {
-        Heat { height, width, values, class: 0, probabilities: vec![1.0] }
+        let (probabilities, window) = (vec![1.0], Window::WHOLE);
+        Heat { height, width, values, class: 0, probabilities, window }
     }
 
     #[test]

@@ -2,16 +2,22 @@
 
 use super::{Heat, LEVELS, contours};
 use crate::data::image::Rgb8;
+#[cfg(test)]
+use crate::data::image::Window;
 
 /// Width of a line as a fraction of the image's longer side, and of the white on each side of it.
 const LINE: f32 = 1.0 / 110.0;
 const CASING: f32 = 1.0 / 260.0;
 
+/// What stands for what the net has not seen.
+const UNSEEN: [u8; 3] = [225; 3];
+
 /// `image` with lines where the map has 25, 50 and 75% of its greatest value ([`LEVELS`]), coloured as
-/// [`map_picture`] colours these values. What the lines do not cover stays as it is.
+/// [`map_picture`] colours these values. What the lines do not cover stays as it is; what the net has not seen is paler.
 pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
     let Rgb8 { width, height, .. } = *image;
     let mut pixels = image.pixels.to_vec();
+    pale(&mut pixels, heat, width, height);
     let longest = width.max(height) as f32;
     let half = (longest * LINE).max(1.2) / 2.0;
     let casing = half + (longest * CASING).max(0.8);
@@ -32,6 +38,18 @@ pub fn overlay(image: &Rgb8<'_>, heat: &Heat) -> Rgb8<'static> {
         }
     }
     Rgb8 { width, height, pixels: pixels.into() }
+}
+
+/// Makes paler what the net has not seen of an image.
+fn pale(pixels: &mut [u8], heat: &Heat, width: usize, height: usize) {
+    for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+        let at = |i: usize, n: usize| (i as f32 + 0.5) / n as f32;
+        if !heat.covers(at(i % width, width), at(i / width, height)) {
+            for (own, over) in pixel.iter_mut().zip(UNSEEN) {
+                *own = ((u16::from(*own) + 2 * u16::from(over)) / 3) as u8;
+            }
+        }
+    }
 }
 
 /// The part of each pixel that lines of half that width cover, from 0 to 1.
@@ -59,14 +77,20 @@ fn coverage(lines: &[Vec<(f32, f32)>], half: f32, width: usize, height: usize) -
     cover
 }
 
-/// The map by itself, larger values lighter, resized bilinearly.
+/// The map by itself, larger values lighter, resized bilinearly; grey where the net has not seen the image.
 pub fn map_picture(heat: &Heat, width: usize, height: usize) -> Rgb8<'static> {
     let most = heat.most();
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
         for x in 0..width {
             let at = |i: usize, n: usize| (i as f32 + 0.5) / n as f32;
-            let value = heat.part_of(most, at(x, width), at(y, height));
+            let (x, y) = (at(x, width), at(y, height));
+            if !heat.covers(x, y) {
+                pixels.extend(UNSEEN);
+                continue;
+            }
+            let (x, y) = heat.inside(x, y);
+            let value = heat.part_of(most, x, y);
             pixels.extend(colour(value).map(|c| c.round() as u8));
         }
     }
@@ -97,7 +121,8 @@ mod tests {
 
     fn corner() -> Heat {
         let values = vec![0.0, 0.0, 0.0, 2.0];
-        Heat { height: 2, width: 2, values, class: 0, probabilities: vec![1.0] }
+        let (probabilities, window) = (vec![1.0], Window::WHOLE);
+        Heat { height: 2, width: 2, values, class: 0, probabilities, window }
     }
 
     #[test]
@@ -115,6 +140,24 @@ mod tests {
         assert!(LEVELS.into_iter().all(has));
         let none = Heat { values: vec![0.0; 4], ..corner() };
         assert_eq!(overlay(&grey, &none), grey);
+    }
+
+    #[test]
+    fn what_a_crop_leaves_out_is_pale_and_has_no_lines() {
+        let window = Window { left: 0.25, top: 0.0, width: 0.5, height: 1.0 };
+        let heat = Heat { window, ..corner() };
+        assert_eq!((heat.at(0.2, 0.9), heat.at(0.8, 0.9), heat.at(0.74, 0.99)), (0.0, 0.0, 1.0));
+        let grey = Rgb8::new(64, 32, vec![30; 64 * 32 * 3]).unwrap();
+        let (out, map) = (overlay(&grey, &heat), map_picture(&heat, 64, 32));
+        for (i, (pixel, map)) in
+            out.pixels.chunks_exact(3).zip(map.pixels.chunks_exact(3)).enumerate()
+        {
+            let seen = (16..48).contains(&(i % 64));
+            assert_eq!(map == UNSEEN, !seen, "{i}");
+            assert!(seen || pixel == [160; 3] || (12..52).contains(&(i % 64)), "{i} {pixel:?}");
+        }
+        let ends = super::super::contours(&heat, 0.5).concat();
+        assert!(!ends.is_empty() && ends.iter().all(|(x, _)| (0.25..=0.75).contains(x)));
     }
 
     #[test]

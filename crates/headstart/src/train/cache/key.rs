@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::element::{Layout, encode, part};
 use super::store::{Hash, VERSION};
-use crate::data::image::{Rgb8, decode_bytes, resize};
+use crate::data::image::{Resizer, Rgb8, decode_bytes};
 use crate::data::split::RandomState;
 use crate::engine::device::Device;
 use crate::engine::execute::Execute;
@@ -99,7 +99,5 @@ fn made_up(model: &Model) -> Result<Vec<u8>> {
     let (width, height) = (target.width + 3, target.height + 5);
     let mut random = RandomState::new(1);
     let pixels: Vec<u8> = (0..width * height * 3).map(|_| random.next_u32() as u8).collect();
-    let image = Rgb8::new(width, height, &pixels)?;
-    let image = resize(&image, target.width, target.height, target.interpolation)?;
-    Ok(image.pixels.into_owned())
+    target.enter(&mut Resizer::new(), &Rgb8::new(width, height, &pixels)?)
 }

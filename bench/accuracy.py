@@ -1,0 +1,212 @@
+"""Accuracy on held-out photos in a given time: headstart beside what people would use instead.
+
+    pip install torch torchvision scikit-learn safetensors numpy pillow
+    cargo build --release
+    python bench/accuracy.py --weights ../shared/data/resnet50_weights_tf_dim_ordering_tf_kernels.h5
+        [--sets trashnet signdigits100 cifar1000 cifar10000 sample] [--budgets 5 20]
+        [--seeds 0 1 2] [--out accuracy.jsonl] [--systems recipe head sklearn torch]
+
+A set is split once for each seed, stratified, a fifth for testing, into folders that every system
+reads. Budgets are minutes on all cores; PyTorch gets as much processor time as headstart used. Each
+result is a line of --out, and results that are there are not measured again, so that the script goes
+on where it was cut off. A table of medians over the seeds is printed at the end. Run nothing else
+meanwhile.
+
+- recipe: headstart train --recipe auto --budget ...
+- head: headstart train --recipe quick (the frozen net, its head fitted)
+- sklearn: LogisticRegression with the best C by 5-fold cross-validation over the same frozen features
+  (`headstart features` at 224 pixels, Keras's number for number), standardised and not
+- torch: bench/torch_finetune.py
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA = ROOT / "../shared/data"
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+raw = argparse.RawDescriptionHelpFormatter
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+parser.add_argument("--weights", required=True)
+parser.add_argument("--sets", nargs="+", default=["trashnet", "signdigits100", "cifar1000", "cifar10000", "sample"])
+parser.add_argument("--budgets", nargs="+", type=float, default=[20])
+parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+parser.add_argument("--systems", nargs="+", default=["head", "sklearn", "recipe", "torch"])
+parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("accuracy.jsonl"))
+parser.add_argument("--binary", default=str(ROOT / "target/release/headstart"))
+parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "headstart-accuracy")
+parser.add_argument("--precision", default="auto")
+args = parser.parse_args()
+args.weights = os.path.abspath(args.weights)
+
+
+def run(command, **more):
+    """The command's output, and the seconds and the processor seconds it took."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
+    done = subprocess.run(command, capture_output=True, text=True, **more)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr[-3000:]}")
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.stdout, time.time() - start, processor
+
+
+def extracted(archive):
+    folder = args.work / "all" / archive
+    if not folder.exists():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        with tarfile.open(DATA / f"{archive}.tar.gz") as tar:
+            tar.extractall(part, filter="data")
+        part.rename(folder)
+    return folder
+
+
+def classes(folder):
+    """Files by class: of the first folder down that has several folders of images."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    if len(below) == 1:
+        return classes(below[0])
+    if {path.name for path in below} >= {"train", "test"}:
+        both = [classes(folder / part) for part in ("train", "test")]
+        return {name: both[0][name] + both[1].get(name, []) for name in both[0]}
+    files = lambda path: sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGES)
+    return {path.name: files(path) for path in below if files(path)}
+
+
+def split(name, seed):
+    """A folder with train/ and test/, links to the images."""
+    folder = args.work / f"{name}-{seed}"
+    if folder.exists():
+        return folder
+    limit = int(name.removeprefix("cifar")) if name.startswith("cifar") else None
+    found = classes(extracted("cifar10-jpeg" if limit else name))
+    chance, part = random.Random(seed), folder.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    for label, files in found.items():
+        files = files[:]
+        chance.shuffle(files)
+        # Of CIFAR-10 as many training images as the name says, and 2,000 for testing.
+        test = 2000 // len(found) if limit else max(round(len(files) / 5), 1)
+        last = test + limit // len(found) if limit else len(files)
+        for side, chosen in [("test", files[:test]), ("train", files[test:last])]:
+            to = part / side / label
+            to.mkdir(parents=True)
+            for i, file in enumerate(chosen):
+                (to / f"{i:05}{file.suffix}").symlink_to(file)
+    part.rename(folder)
+    return folder
+
+
+def net(name):
+    sample = ["--model", "resnet20", "--weights", "cifar10"]
+    return sample if name == "sample" else ["--model", "resnet50", "--weights", args.weights]
+
+
+def trained(name, seed, flags):
+    out = args.work / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    data = "sample" if name == "sample" else str(split(name, seed))
+    command = [args.binary, "train", "--data", data, *net(name), "--seed", str(seed), "--out", str(out)]
+    command += ["--no-cache", "--precision", args.precision, "--json", *flags]
+    _, seconds, processor = run(command)
+    report = json.loads((out / "report.json").read_text())
+    size = [line for line in (out / "config.toml").read_text().splitlines() if line.startswith(("image-size", "fit", "fine-tune"))]
+    f1 = report.get("macro", {}).get("f1")
+    return {"accuracy": report["accuracy"], "f1": f1, "seconds": seconds, "processor": processor, "chosen": size}
+
+
+def sklearn(name, seed):
+    from safetensors.numpy import load_file
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    start = time.process_time()
+    parts, taken = {}, 0.0
+    for side in ("train", "test"):
+        file = args.work / "features.safetensors"
+        # Each side is a folder of classes of its own.
+        where = ["--data", str(split(name, seed) / side), "--out", str(file)]
+        _, _, processor = run([args.binary, "features", net(name)[1], "--weights", net(name)[3], *where, "--image-size", "224"])
+        taken += processor
+        tensors = load_file(file)
+        parts[side] = (tensors["features"], tensors["labels"])
+    best = None
+    for scaled in (False, True):
+        steps = [StandardScaler()] if scaled else []
+        model = make_pipeline(*steps, LogisticRegression(max_iter=2000))
+        grid = {"logisticregression__C": [1e-4, 1e-3, 1e-2, 0.1, 1, 10]}
+        search = GridSearchCV(model, grid, cv=5, n_jobs=2).fit(*parts["train"])
+        if best is None or search.best_score_ > best.best_score_:
+            best = search
+    plain = LogisticRegression(max_iter=2000).fit(*parts["train"])
+    result = {"accuracy": best.score(*parts["test"]), "default": plain.score(*parts["test"])}
+    return {**result, "processor": taken + time.process_time() - start, "chosen": str(best.best_params_)}
+
+
+def measured(name, system, budget, seed):
+    if system == "recipe":
+        return trained(name, seed, ["--recipe", "auto", "--budget", f"{budget:g}m"])
+    if system == "head":
+        return trained(name, seed, ["--recipe", "quick"])
+    if system == "sklearn":
+        return sklearn(name, seed)
+    module = args.work / "net_model.py"
+    if not module.exists():
+        out = str(args.work / "net.safetensors")
+        run([args.binary, "export", "resnet50", "--weights", args.weights, "--format", "pytorch", "--out", out])
+    used = next((r["processor"] for r in results if key(r) == (name, "recipe", budget, seed)), 2 * 60 * budget)
+    script = [sys.executable, str(ROOT / "bench/torch_finetune.py"), str(split(name, seed)), str(module)]
+    out, _, _ = run([*script, "--seconds", str(used), "--seed", str(seed), "--precision", bf16])
+    found = json.loads(out.splitlines()[-1])
+    return {"accuracy": found["accuracy"], "processor": found["seconds"], "chosen": f"{found['epochs']} epochs"}
+
+
+def key(result):
+    return (result["set"], result["system"], result["budget"], result["seed"])
+
+
+flags = pathlib.Path("/proc/cpuinfo")
+bf16 = "bf16" if flags.exists() and "avx512_bf16" in flags.read_text() else "f32"
+args.work.mkdir(parents=True, exist_ok=True)
+results = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+timeless = ("head", "sklearn")
+for seed in args.seeds:
+    for name in args.sets:
+        for budget in args.budgets:
+            for system in args.systems:
+                if name == "sample" and system in ("sklearn", "torch"):
+                    continue
+                entry = {"set": name, "system": system, "budget": None if system in timeless else budget, "seed": seed}
+                if any(key(r) == key(entry) for r in results):
+                    continue
+                entry.update(measured(name, system, budget, seed))
+                results.append(entry)
+                with args.out.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+                print(json.dumps(entry), file=sys.stderr, flush=True)
+
+print("| set | system | budget | accuracy | least, most | processor s |")
+print("|---|---|---|---|---|---|")
+for group in dict.fromkeys((r["set"], r["system"], r["budget"]) for r in results):
+    rows = [r for r in results if key(r)[:3] == group]
+    values = sorted(r["accuracy"] for r in rows)
+    cost = statistics.median(r["processor"] for r in rows)
+    name, system, budget = group
+    minutes = "" if budget is None else f"{budget:g} min"
+    middle = statistics.median(values)
+    print(f"| {name} | {system} | {minutes} | {middle:.4f} | {values[0]:.4f}, {values[-1]:.4f} | {cost:.0f} |")

@@ -1,0 +1,46 @@
+//! Flags that say what becomes of images of other proportions than the net's.
+
+use clap::Args;
+use headstart::config::TrainConfig;
+use headstart::image::{Fit, FitName};
+
+use super::choices::Fitted;
+
+/// What becomes of images of other proportions.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct FitFlags {
+    /// What becomes of images that are not square [default: stretch]
+    #[arg(long, value_enum)]
+    pub fit: Option<Fitted>,
+    /// Part of the shorter side that --fit crop keeps [default: 0.875, 224 of 256 pixels]
+    #[arg(long, value_name = "PART")]
+    pub crop_share: Option<f64>,
+}
+
+impl FitFlags {
+    /// Whether one is given.
+    pub fn given(&self) -> bool {
+        self.fit.is_some() || self.crop_share.is_some()
+    }
+
+    /// Puts those that are given over the settings.
+    pub fn over(&self, config: &mut TrainConfig) {
+        if let Some(fit) = self.fit {
+            // The share is of the earlier choice.
+            (config.fit, config.crop_share) = (Some(fit.into()), None);
+        }
+        config.crop_share = self.crop_share.or(config.crop_share);
+    }
+
+    /// Puts those that are given over those of a model.
+    pub fn over_model(&self, fit: Fit) -> Fit {
+        let (name, share) = fit.parts();
+        let mut config = TrainConfig { fit: name, crop_share: share, ..TrainConfig::default() };
+        self.over(&mut config);
+        match config.fit {
+            // A share by itself means a crop, so that it is never ignored.
+            None if self.crop_share.is_some() => FitName::Crop.with(self.crop_share),
+            _ => config.fit(),
+        }
+    }
+}
