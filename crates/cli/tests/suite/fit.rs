@@ -89,7 +89,7 @@ fn exports_and_later_commands_follow_the_models_choice() {
         module.contains("    image = image.crop((left, top, left + 32, top + 32))"),
         "{module}"
     );
-    let inspected = place.run("weights inspect crop").ok().out;
+    let inspected = place.run("summary crop").ok().out;
     assert!(inspected.contains("crop 0.8"), "{inspected}");
 
     png(&place, "wide.png", (60, 40), &inner);
@@ -114,14 +114,14 @@ fn choices_that_contradict_each_other_are_refused() {
     place.data(4);
     for (flags, parts) in [
         ("--fit squash", &["squash", "stretch", "crop", "pad"][..]),
-        ("--crop-share 0.9", &["crop share", "add --fit crop"]),
-        ("--fit pad --crop-share 0.9", &["crop share", "pad"]),
-        ("--fit crop --crop-share 0", &["crop share", "0.1 to 1"]),
-        ("--fit crop --crop-share nan", &["crop share", "NaN"]),
-        ("--fit crop --crop-share 1.5", &["crop share", "1.5"]),
+        ("--crop-share 0.9", &["--crop-share", "add --fit crop"]),
+        ("--fit pad --crop-share 0.9", &["--crop-share", "pad"]),
+        ("--fit crop --crop-share 0", &["--crop-share", "0.1 to 1"]),
+        ("--fit crop --crop-share nan", &["--crop-share", "NaN"]),
+        ("--fit crop --crop-share 1.5", &["--crop-share", "1.5"]),
     ] {
         place.run(&line(&format!("--image-size 32 {flags} --out bad"))).fails(2, parts);
         assert!(!place.path("bad").exists(), "{flags}");
     }
-    place.run(&line("--upsample 2 --fit pad --out bad")).fails(2, &["fit", "image-size"]);
+    place.run(&line("--upsample 2 --fit pad --out bad")).fails(2, &["--fit", "image-size"]);
 }
