@@ -4,6 +4,7 @@ mod bad_input;
 mod cache;
 mod data_check;
 mod documents;
+mod folds;
 mod hub;
 mod inspect;
 mod knowing;
