@@ -37,6 +37,10 @@ impl Show {
                 self.progress.epochs = *epochs;
                 interrupt::watch();
             }
+            Event::Fold { fold, folds, accuracy, loss } => {
+                self.progress.clear();
+                note!("fold {fold} of {folds}: accuracy {accuracy:.4}  loss {loss:.4}");
+            }
             Event::Training(event) => return self.progress.show(event),
             _ => {}
         }

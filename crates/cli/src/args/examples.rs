@@ -54,6 +54,13 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "cross-validate",
+        [
+            "headstart cross-validate --data photos --folds 5 --output oof.csv",
+            "headstart cross-validate --data photos --group folder --fine-tune-at conv5",
+        ],
+    ),
+    (
         "lr-find",
         [
             "headstart lr-find --data photos --out head.png",

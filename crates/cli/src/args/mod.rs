@@ -2,6 +2,7 @@
 
 mod cache;
 mod choices;
+mod cross_validate;
 mod data;
 mod examples;
 mod export;
@@ -10,6 +11,7 @@ mod generate;
 mod help;
 mod hub;
 mod inspect;
+mod split;
 mod train;
 mod use_model;
 mod values;
@@ -18,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 pub use cache::{Cache, CacheAction, CacheFlags};
 pub use choices::{PhaseArg, Split};
+pub use cross_validate::CrossValidate;
 pub use data::{Data, DataCheck, DataCommand, DataGet};
 pub use export::{Export, ExportFormat, WeightsInspect};
 pub use generate::{Completions, Man};
@@ -53,6 +56,9 @@ pub enum Command {
     Similar(Similar),
     /// Measure how well a linear head does on each stage of a net
     Probe(Probe),
+    /// Cross-validate: the accuracy on images that were not trained on, its spread, and a prediction for
+    /// every image
+    CrossValidate(Box<CrossValidate>),
     /// Run a learning rate range test: draw the loss and suggest a learning rate
     LrFind(LrFind),
     /// Choose settings of train by data, net, this machine's speed and a time budget

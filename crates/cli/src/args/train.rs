@@ -11,6 +11,7 @@ use headstart::recipe::RecipeName;
 
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 use super::fit::FitFlags;
+use super::split::SplitFlags;
 use super::values::{budget, within};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
@@ -209,6 +210,8 @@ pub struct Train {
     /// Fraction of the images split off for testing, where the data has no test images [default: 0]
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
+    #[command(flatten)]
+    pub split: SplitFlags,
     /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
@@ -360,6 +363,8 @@ pub struct Recipe {
     /// Fraction of the images split off for testing, where the data has no test images [default: 0.2]
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
+    #[command(flatten)]
+    pub split: SplitFlags,
     /// Seed of every random choice [default: 42]
     #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,

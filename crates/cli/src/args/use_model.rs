@@ -9,6 +9,7 @@ use headstart::range;
 use super::cache::CacheFlags;
 use super::choices::{Interp, Pre, Prec, Split};
 use super::fit::FitFlags;
+use super::split::SplitFlags;
 use super::values::within;
 
 /// Which images of a data set.
@@ -23,6 +24,8 @@ pub struct Parts {
     /// Fraction split off for testing [default: as in the model's training, else 0]
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
+    #[command(flatten)]
+    pub by: SplitFlags,
     /// Seed of those splits [default: as in the model's training, else 42]
     #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
@@ -32,7 +35,8 @@ impl Parts {
     /// How the caller wants images split.
     pub fn given(&self) -> Given {
         let Parts { validation_split, test_split, seed, .. } = *self;
-        Given { validation_split, test_split, seed }
+        let (stratify, group) = (self.by.by_class(), self.by.group.clone());
+        Given { validation_split, test_split, stratify, group, seed }
     }
 
     /// Whether these are validation images, or the training images besides.
@@ -267,6 +271,8 @@ pub struct Probe {
     /// Fraction of the images held out to compare the heads on
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
     pub validation_split: f64,
+    #[command(flatten)]
+    pub split: SplitFlags,
     /// L2 penalty of the heads' kernels
     #[arg(long, value_name = "L2", default_value_t = 3e-4)]
     pub l2: f64,

@@ -135,14 +135,30 @@ fn open(model: &Model, args: &Evaluate, device: &Device) -> Result<Opened, Failu
     let opened = hub::watched(|watch| {
         open_for(model, &args.data, given, validation, &options, threads, watch)
     })?;
-    if let (true, Some(trained)) = (opened.own && given == Given::default(), &model.card.trained) {
-        let Trained { test_split, validation_split, seed, .. } = trained;
-        note!(
-            "the model was trained on these images; they are split as they were then \
-             (test {test_split}, validation {validation_split}, seed {seed})"
-        );
+    if let (true, Some(trained)) = (opened.own, &model.card.trained) {
+        tell_split(&args.parts.given(), trained);
     }
     Ok(opened)
+}
+
+/// Says that images are split as in the model's training, or warns of what differs.
+fn tell_split(given: &Given, trained: &Trained) {
+    let differences = given.differences(trained);
+    if differences.is_empty() {
+        note!(
+            "the model was trained on these images; they are split as they were then ({})",
+            trained.split()
+        );
+        return;
+    }
+    let said = differences.iter().map(|(what, given, then)| {
+        format!("--{} {given}, trained with {then}", what.replace(' ', "-"))
+    });
+    note!(
+        "warning: these images are split otherwise than when the model was trained on them ({}); images that it was \
+         trained on may be among those evaluated",
+        said.collect::<Vec<_>>().join("; ")
+    );
 }
 
 /// Warns of images that the model was trained on, unless they were asked for.

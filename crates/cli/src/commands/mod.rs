@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod compare;
+mod cross_validate;
 mod data;
 mod doctor;
 mod evaluate;
@@ -48,6 +49,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::ExplainImage(args) => explain_image::run(&args),
         Command::Similar(args) => similar::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::CrossValidate(args) => cross_validate::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
         Command::Recipe(args) => recipe::run(&args),
         Command::Summary(args) => summary::run(&args),

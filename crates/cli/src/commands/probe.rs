@@ -42,6 +42,8 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         image_size: args.image_size.or(defaults.image_size),
         interpolation: args.interpolation.map(Into::into).or(defaults.interpolation),
         validation_split: args.validation_split,
+        stratify: args.split.stratify,
+        group: args.split.group.clone(),
         limit: args.limit,
         threads: args.threads,
         ..TrainConfig::default()

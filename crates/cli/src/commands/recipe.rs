@@ -69,6 +69,7 @@ pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
     let config = TrainConfig {
         validation_split: args.validation_split.unwrap_or(start.validation_split),
         test_split: args.test_split.unwrap_or(start.test_split),
+        group: args.split.group.clone(),
         image_size: args.image_size,
         seed: args.seed.unwrap_or(start.seed),
         limit: args.limit,
@@ -79,7 +80,7 @@ pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
         ..start
     };
     check(&config, None)?;
-    let opened = hub::watched(|watch| Opened::new(config, watch))?;
+    let opened = hub::watched(|watch| Opened::new(config, args.split.by_class(), watch))?;
     let pace = opened.pace(args.recipe, args.budget)?;
     opened.choose(args.recipe, args.budget, &pace).map_err(Failure::Usage)
 }
@@ -95,6 +96,7 @@ pub fn of_train(args: &args::Train, name: RecipeName, budget: Option<Duration>) 
         image_size: args.image_size,
         validation_split: args.validation_split,
         test_split: args.test_split,
+        split: args.split.clone(),
         seed: args.seed,
         limit: args.limit,
         precision: args.precision,

@@ -5,6 +5,7 @@ mod cache;
 mod data_check;
 mod documents;
 mod fit;
+mod folds;
 mod hub;
 mod inspect;
 mod knowing;

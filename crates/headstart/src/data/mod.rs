@@ -1,5 +1,6 @@
 //! Images and labels, before there is any net.
 
+pub mod alike;
 pub mod augment;
 pub mod batch;
 pub mod batches;

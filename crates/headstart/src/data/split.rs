@@ -1,4 +1,4 @@
-//! Splits of a data set: scikit-learn's `train_test_split`, row for row, and stratified limits.
+//! Splits of a data set: scikit-learn's `train_test_split` and its relatives, row for row, and stratified limits.
 //!
 //! ```
 //! use headstart::split::train_test_split;
@@ -10,7 +10,15 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod folds;
+mod held_out;
+
 use crate::error::{Error, Result};
+pub use folds::{group_kfold, kfold, stratified_group_kfold, stratified_kfold};
+pub(crate) use held_out::By;
+pub use held_out::{
+    group_train_test_split, stratified_group_train_test_split, stratified_train_test_split,
+};
 
 const N: usize = 624;
 const M: usize = 397;
@@ -126,6 +134,17 @@ pub struct Split {
 /// # Ok::<(), headstart::Error>(())
 /// ```
 pub fn train_test_split(n: usize, test_size: f64, seed: u32) -> Result<Split> {
+    let held_out = held_out("image", n, test_size)?;
+    let mut test = RandomState::new(seed).permutation(n);
+    let train = test.split_off(held_out);
+    Ok(Split { train, test })
+}
+
+/// How many of `n` things, each a `kind`, are held out.
+///
+/// # Errors
+/// If `test_size` is not in (0, 1), or a side would be empty.
+fn held_out(kind: &str, n: usize, test_size: f64) -> Result<usize> {
     if !(test_size > 0.0 && test_size < 1.0) {
         return Err(Error::invalid(
             "split fraction",
@@ -138,14 +157,12 @@ pub fn train_test_split(n: usize, test_size: f64, seed: u32) -> Result<Split> {
     if held_out >= n {
         return Err(Error::invalid(
             "split",
-            "at least one image on each side",
-            format!("{n} images of which {held_out} would be held out"),
-            "use more images or a smaller fraction",
+            format!("at least one {kind} on each side"),
+            format!("{n} {kind}s of which {held_out} would be held out"),
+            format!("use more {kind}s or a smaller fraction"),
         ));
     }
-    let mut test = RandomState::new(seed).permutation(n);
-    let train = test.split_off(held_out);
-    Ok(Split { train, test })
+    Ok(held_out)
 }
 
 /// Picks `count` of the samples with the given labels, seeded, each class in proportion.

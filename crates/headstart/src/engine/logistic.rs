@@ -90,6 +90,16 @@ pub struct LinearHead {
 impl LinearHead {
     /// Class probabilities, `[images, classes]`, of features, `[images, width]`.
     pub fn probabilities(&self, compute: &Compute, features: &[f32]) -> Vec<f32> {
+        self.rows(compute, features, softmax)
+    }
+
+    /// The same before the softmax.
+    pub fn logits(&self, compute: &Compute, features: &[f32]) -> Vec<f32> {
+        self.rows(compute, features, |_| ())
+    }
+
+    /// Class scores, each row as `finish` changes it.
+    fn rows(&self, compute: &Compute, features: &[f32], finish: fn(&mut [f64])) -> Vec<f32> {
         let classes = self.bias.len();
         let width = (self.kernel.len() / classes.max(1)).max(1);
         let [kernel, bias] = self.wide();
@@ -98,7 +108,7 @@ impl LinearHead {
         for features in features.chunks(BLOCK * width) {
             rows.resize(features.len() / width * classes, 0.0);
             dense(compute, features, &kernel, &bias, &mut rows);
-            rows.chunks_exact_mut(classes).for_each(softmax);
+            rows.chunks_exact_mut(classes).for_each(finish);
             p.extend(rows.iter().map(|&v| v as f32));
         }
         p

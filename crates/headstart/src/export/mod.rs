@@ -15,6 +15,7 @@ mod ending;
 mod features;
 mod keras_script;
 pub mod onnx;
+mod out_of_fold;
 mod predictions;
 mod python;
 pub mod pytorch;
@@ -22,6 +23,7 @@ pub mod tensorboard;
 mod weights;
 
 pub use features::{Columns, check_ending, write_features};
+pub use out_of_fold::{OutOfFold, check_out_of_fold_ending, write_out_of_fold};
 pub use predictions::{
     Choice, Prediction, Truth, UNKNOWN, check_predictions_ending, write_predictions,
 };

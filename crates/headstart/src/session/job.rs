@@ -103,6 +103,8 @@ pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dat
     let options = DataOptions {
         validation_split: config.validation_split,
         test_split: config.test_split,
+        stratify: config.stratify,
+        group: config.group.clone(),
         seed: config.seed,
         limit: config.limit,
         threads: config.threads,

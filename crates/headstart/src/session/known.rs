@@ -3,7 +3,7 @@
 use headstart_kernels::threads::Threads;
 
 use super::job::open_with;
-use crate::data::dataset::{DataOptions, Dataset, Split, Subset};
+use crate::data::dataset::{DataOptions, Dataset, Grouping, Split, Subset};
 use crate::data::prints::Prints;
 use crate::error::Result;
 use crate::hub::Watch;
@@ -11,14 +11,45 @@ use crate::net::model::Model;
 use crate::net::weights::model_file::Trained;
 
 /// How a caller wants images split; what is left out is as in the model's training.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Given {
     /// Fraction held out for validation.
     pub validation_split: Option<f64>,
     /// Fraction split off for testing.
     pub test_split: Option<f64>,
+    /// Whether the splits keep every class in proportion.
+    pub stratify: Option<bool>,
+    /// Which images no split may tear apart.
+    pub group: Option<Grouping>,
     /// Seed of the splits.
     pub seed: Option<u32>,
+}
+
+impl Given {
+    /// What splits the images otherwise than a model's training did: each setting with its value here and there.
+    pub fn differences(&self, trained: &Trained) -> Vec<(&'static str, String, String)> {
+        let flag = |on: bool| if on { "yes" } else { "no" }.to_string();
+        let group = |group: &Option<Grouping>| {
+            group.as_ref().map_or_else(|| "none".to_string(), Grouping::to_string)
+        };
+        let number = |number: f64| number.to_string();
+        let own_group = self.group.as_ref().map(|_| group(&self.group));
+        [
+            ("test split", self.test_split.map(number), number(trained.test_split)),
+            (
+                "validation split",
+                self.validation_split.map(number),
+                number(trained.validation_split),
+            ),
+            ("stratify", self.stratify.map(flag), flag(trained.stratify)),
+            ("group", own_group, group(&trained.group)),
+            ("seed", self.seed.map(|s| s.to_string()), trained.seed.to_string()),
+        ]
+        .into_iter()
+        .filter_map(|(what, given, then)| Some((what, given?, then)))
+        .filter(|(_, given, then)| given != then)
+        .collect()
+    }
 }
 
 /// Images that a model is asked about.
@@ -58,19 +89,29 @@ pub fn open_for(
     threads: &Threads,
     watch: &mut Watch<'_>,
 ) -> Result<Opened> {
-    let with = |validation_split: f64, test_split: f64, seed: u32| DataOptions {
-        validation_split: given.validation_split.unwrap_or(validation_split),
-        test_split: given.test_split.unwrap_or(test_split),
-        seed: given.seed.unwrap_or(seed),
+    // What is given, over how the images are split otherwise.
+    let with = |usual: DataOptions| DataOptions {
+        validation_split: given.validation_split.unwrap_or(usual.validation_split),
+        test_split: given.test_split.unwrap_or(usual.test_split),
+        stratify: given.stratify.unwrap_or(usual.stratify),
+        group: given.group.clone().or(usual.group),
+        seed: given.seed.unwrap_or(usual.seed),
         classes: Some(model.card.classes.clone()),
         ..options.clone()
     };
     if let Some(trained) = &model.card.trained {
-        let Trained { validation_split, test_split, seed, limit, .. } = *trained;
+        let Trained { validation_split, test_split, stratify, seed, limit, .. } = *trained;
         // Split and limited as then, whatever is given, to see whether these are the images.
-        let classes = Some(model.card.classes.clone());
-        let as_then =
-            DataOptions { validation_split, test_split, seed, limit, classes, ..options.clone() };
+        let as_then = DataOptions {
+            validation_split,
+            test_split,
+            stratify,
+            group: trained.group.clone(),
+            seed,
+            limit,
+            classes: Some(model.card.classes.clone()),
+            ..options.clone()
+        };
         // What cannot be split so is another data set.
         if let Ok(data) = open_with(source, &as_then, watch)
             && is_own(&data.train, &trained.images, threads)?
@@ -78,17 +119,17 @@ pub fn open_for(
             // Images that a limit left out of training are there to be asked for.
             let data = match given == Given::default() && limit.is_none() {
                 true => data,
-                false => open_with(source, &with(validation_split, test_split, seed), watch)?,
+                false => open_with(source, &with(as_then), watch)?,
             };
             return Ok(Opened { data, own: true });
         }
     }
     let usual = DataOptions::default();
     let held_out = if validation { usual.validation_split } else { 0.0 };
-    let options = match validation {
-        true => with(held_out, 0.0, usual.seed),
-        false => DataOptions { validation_split: 0.0, ..with(0.0, 0.0, usual.seed) },
-    };
+    let mut options = with(DataOptions { validation_split: held_out, ..usual });
+    if !validation {
+        options.validation_split = 0.0;
+    }
     Ok(Opened { data: open_with(source, &options, watch)?, own: false })
 }
 

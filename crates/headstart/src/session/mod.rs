@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod config;
+pub mod cross_validate;
 mod easy;
 pub mod evaluate;
 pub mod job;

@@ -115,6 +115,8 @@ pub struct Finished {
     pub history: History,
     /// The evaluation of that model; none where the data has neither test nor validation images.
     pub report: Option<Report>,
+    /// Class probabilities of the images of that evaluation, `[images, classes]` row-major; empty where there is none.
+    pub probabilities: Vec<f32>,
 }
 
 impl Finished {
@@ -287,8 +289,9 @@ impl Job {
         };
         self.write_page(&folder, &trainer, &data, evaluated.as_ref(), &device)?;
         let (history, config) = (trainer.history, self.config);
-        let report = evaluated.map(|e| e.report);
-        let finished = Finished { folder, config, data, model, history, report };
+        let (report, probabilities) =
+            evaluated.map_or((None, Vec::new()), |e| (Some(e.report), e.probabilities));
+        let finished = Finished { folder, config, data, model, history, report, probabilities };
         Ok(Ended::Finished(Box::new(finished)))
     }
 
@@ -357,7 +360,7 @@ impl Job {
     /// What the model is trained on: these images and those that its weights were trained on before.
     fn trained(&self, data: &Dataset, device: &Device, before: Option<Trained>) -> Result<Trained> {
         let images = Prints::new(&data.train.image_hashes(&device.compute().threads)?);
-        let TrainConfig { validation_split, test_split, seed, limit, .. } = self.config;
+        let TrainConfig { validation_split, test_split, stratify, seed, limit, .. } = self.config;
         let resumed = matches!(self.place, Place::Earlier { .. });
         let before = before.map_or_else(Prints::default, |b| match resumed {
             true => b.before,
@@ -367,6 +370,8 @@ impl Job {
             data: self.config.data.clone(),
             validation_split,
             test_split,
+            stratify,
+            group: self.config.group.clone(),
             seed,
             limit,
             images,

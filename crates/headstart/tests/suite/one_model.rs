@@ -119,7 +119,7 @@ fn listed_phases_and_recipes_report_on_the_file_too() {
     let start =
         TrainConfig { weights, image_size, precision, threads: 1, ..start(&data, Some(&model)) };
     let mut watch = |_: &headstart::hub::Event<'_>| Control::Continue;
-    let opened = Opened::new(start, &mut watch).unwrap();
+    let opened = Opened::new(start, None, &mut watch).unwrap();
     let (name, budget) = (RecipeName::Auto, Some(Duration::from_secs(20)));
     let pace = opened.pace(name, budget).unwrap();
     let chosen = opened.choose(name, budget, &pace).unwrap().recipe.config;
@@ -181,19 +181,19 @@ fn images_that_were_trained_on_are_told_from_others() {
         let images: usize = parts.iter().map(|(_, subset)| subset.len()).sum();
         (seen(&model, &parts, threads).unwrap().unwrap(), images)
     };
-    let none = Given::default();
-    assert_eq!(counted(none, Split::Test).0.count, 0);
-    assert_eq!(counted(none, Split::Validation).0.count, 0);
-    let (train, images) = counted(none, Split::Train);
+    let none = Given::default;
+    assert_eq!(counted(none(), Split::Test).0.count, 0);
+    assert_eq!(counted(none(), Split::Validation).0.count, 0);
+    let (train, images) = counted(none(), Split::Train);
     assert_eq!((train.count, train.names.len()), (images, 3));
     // Another split puts training images among those held out.
-    let wider = Given { validation_split: Some(0.5), ..none };
+    let wider = Given { validation_split: Some(0.5), ..none() };
     let (other, images) = counted(wider, Split::Validation);
     assert!(other.count > images / 3 && other.count < images, "{other:?} of {images}");
     // All of them: those for testing were never trained on.
-    let (all, images) = counted(none, Split::All);
+    let (all, images) = counted(none(), Split::All);
     assert!(all.count == train.count && all.count < images, "{all:?} of {images}");
     // Other images are not split as these were.
-    let opened = open(&model, "synthetic:3x151x18", none, &device);
+    let opened = open(&model, "synthetic:3x151x18", none(), &device);
     assert!(!opened.own && opened.data.validation.is_none());
 }

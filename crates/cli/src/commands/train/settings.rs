@@ -92,6 +92,8 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     if !args.augment.is_empty() {
         c.augment = args.augment.iter().flat_map(|list| list.0.clone()).collect();
     }
+    c.stratify = args.split.by_class().unwrap_or(c.stratify);
+    c.group = args.split.group.clone().or(c.group);
     c.freeze_bn |= args.freeze_bn;
     c.balance |= args.balance;
     c.nesterov |= args.nesterov;

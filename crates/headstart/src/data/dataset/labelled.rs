@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::Skipped;
+use super::grouping::Keys;
 use super::tree::{Item, Layout, Origin, Part, check_class_names, not_known, unknown_class};
 use crate::error::Result;
 use crate::task::Task;
@@ -78,5 +79,6 @@ pub(crate) fn arrange(
         has_test,
         skipped,
         warnings,
+        keys: Keys::None,
     })
 }

@@ -1,19 +1,21 @@
 //! Manifests: a table with a row for each image, `path,label[,split]`, as Parquet or as text: separated by commas,
 //! semicolons, tabs or spaces, in any of the encodings that spreadsheets write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
+use super::grouping::{Grouping, Keys};
 use super::labelled::{self, Labelled};
 use super::room::{self, Room};
 use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
+use crate::nearest::did_you_mean;
 use crate::task::Task;
 use crate::text::{composed, decode, visible};
 
@@ -44,6 +46,8 @@ struct Row {
     path: String,
     label: String,
     split: Option<String>,
+    /// The cell of the column that groups images, if one does and it is not empty.
+    group: Option<String>,
 }
 
 /// A table, and what is unusual about it.
@@ -67,11 +71,20 @@ fn is_parquet(path: &Path) -> bool {
 }
 
 /// Reads the table at `path`. Paths in it are absolute or relative to its folder; files that are not
-/// there or are listed twice are skipped. `known` classes are those of a model.
+/// there or are listed twice are skipped. `known` classes are those of a model; `group` may name a column.
 ///
 /// # Errors
 /// If it is no such table, a cell is empty, a split unknown, one image has two labels or splits, or no file is there.
-pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Result<Layout> {
+pub(crate) fn read(
+    path: &Path,
+    limits: &Limits,
+    known: Option<&[String]>,
+    group: Option<&Grouping>,
+) -> Result<Layout> {
+    let by = match group {
+        Some(Grouping::Column(name)) => Some(name.as_str()),
+        _ => None,
+    };
     let size = fs::metadata(path).map_err(Error::io("open", path))?.len();
     if size > limits.file_bytes {
         let expected = format!("at most {} MiB", limits.file_bytes >> 20);
@@ -79,18 +92,19 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
     }
     let Table { rows, warnings } = if is_parquet(path) {
         // A defect in the reader must not end the process.
-        guarded(|| parquet_rows(path, limits))
+        guarded(|| parquet_rows(path, limits, by))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
     } else {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        text_rows(path, &bytes, &mut Room::new(limits))?
+        text_rows(path, &bytes, by, &mut Room::new(limits))?
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut seen: BTreeMap<String, (String, Part)> = BTreeMap::new();
     let mut skipped = Vec::new();
     let mut labelled = Vec::with_capacity(rows.len());
+    let mut cells = HashMap::new();
     let mut missing: Option<String> = None;
-    for (index, Row { path: name, label, split }) in rows.into_iter().enumerate() {
+    for (index, Row { path: name, label, split, group }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
         if name.is_empty() || label.is_empty() {
             return Err(bad(path, format!("no path or no label in {}", at())));
@@ -137,7 +151,10 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
         }
         match reason {
             Some(reason) => skipped.push(Skipped { name, reason }),
-            None => labelled.push(Labelled { name, label, part, origin: Origin::Disk(file) }),
+            None => {
+                cells.extend(group.map(|group| (name.clone(), group)));
+                labelled.push(Labelled { name, label, part, origin: Origin::Disk(file) });
+            }
         }
     }
     if labelled.is_empty() && skipped.is_empty() {
@@ -149,6 +166,7 @@ pub(crate) fn read(path: &Path, limits: &Limits, known: Option<&[String]>) -> Re
     let root = path.to_path_buf();
     let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
     layout.warnings.splice(0..0, warnings);
+    layout.keys = Keys::Table(cells);
     Ok(layout)
 }
 
@@ -221,14 +239,33 @@ fn columns(names: &[String]) -> Option<Columns> {
     Some(Columns { path, label, split: split.unwrap_or(Split::None) })
 }
 
+/// Where the column `by` is, if images are grouped by one.
+///
+/// # Errors
+/// If there is no such column.
+fn group_column(path: &Path, names: &[String], by: Option<&str>) -> Result<Option<usize>> {
+    let Some(by) = by else { return Ok(None) };
+    let exact = names.iter().position(|name| name.trim() == by);
+    if let Some(at) = exact.or_else(|| position(names, by)) {
+        return Ok(Some(at));
+    }
+    let found = format!("columns {}", shortened(names));
+    let hint = did_you_mean(by, names.iter().map(String::as_str));
+    Err(Error::format(path, format!("a column {by}, for --group"), found, hint))
+}
+
+/// Names of columns. Not the table's own bytes: a file that is no table could have anything there.
+fn shortened(names: &[String]) -> String {
+    let names = names.iter().take(8).map(|name| name.chars().take(30).collect::<String>());
+    names.collect::<Vec<_>>().join(", ")
+}
+
 fn no_columns(path: &Path, names: &[String]) -> Error {
     let lacks = match PATH.iter().any(|name| position(names, name).is_some()) {
         true => LABEL[0],
         false => PATH[0],
     };
-    // Not the table's own bytes: a file that is no table could have anything there.
-    let names = names.iter().take(8).map(|name| name.chars().take(30).collect::<String>());
-    let found = format!("columns {}", names.collect::<Vec<_>>().join(", "));
+    let found = format!("columns {}", shortened(names));
     Error::format(path, format!("a column {lacks}"), found, HINT)
 }
 
@@ -305,11 +342,12 @@ impl Split {
 
 /// Counts a row and what is made of it. Short rows take far more memory than space in their file.
 fn count(path: &Path, row: &Row, folder: &Path, room: &mut Room) -> Result<()> {
-    let text = 3 * row.path.len() + 2 * row.label.len() + folder.as_os_str().len();
+    let group = row.group.as_ref().map_or(0, |group| 2 * group.len() + row.path.len());
+    let text = 3 * row.path.len() + 2 * row.label.len() + folder.as_os_str().len() + group;
     room.take(2 * room::ENTRY + text as u64).map_err(|found| bad(path, found))
 }
 
-fn text_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Table> {
+fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Result<Table> {
     let (text, encoding) = decode(bytes);
     let mut table = Table::default();
     if let Some(encoding) = encoding.filter(|name| *name == "windows-1252") {
@@ -337,12 +375,14 @@ fn text_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Table> {
     let Some((separator, names, columns)) = found else {
         return Err(no_columns(path, &header(b',')?));
     };
+    let group = group_column(path, &names, by)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for record in reader(separator).records() {
         let record = record.map_err(failed)?;
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
-        let split = columns.split.at().map(cell).filter(|text| !text.is_empty());
-        let row = Row { path: cell(columns.path), label: cell(columns.label), split };
+        let full = |at: Option<usize>| at.map(cell).filter(|text| !text.is_empty());
+        let (split, group) = (full(columns.split.at()), full(group));
+        let row = Row { path: cell(columns.path), label: cell(columns.label), split, group };
         count(path, &row, folder, room)?;
         table.rows.push(row);
     }
@@ -352,7 +392,7 @@ fn text_rows(path: &Path, bytes: &[u8], room: &mut Room) -> Result<Table> {
 }
 
 /// Rows of a Parquet file, of at most [`Limits::file_bytes`] as a CSV. A short file can claim any number of equal rows.
-fn parquet_rows(path: &Path, limits: &Limits) -> Result<Table> {
+fn parquet_rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Table> {
     let (most, mut room) = (limits.file_bytes, Room::new(limits));
     let folder = path.parent().unwrap_or(Path::new(""));
     let failed = |e: parquet::errors::ParquetError| {
@@ -369,24 +409,26 @@ fn parquet_rows(path: &Path, limits: &Limits) -> Result<Table> {
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let names: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();
     let columns = columns(&names).ok_or_else(|| no_columns(path, &names))?;
+    let group = group_column(path, &names, by)?;
     let (mut out, mut bytes) = (Table::default(), 0);
     for row in rows {
         let row = row.map_err(failed)?;
         let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
         let cell = |i: usize| text(cells.get(i).copied().unwrap_or(&Field::Null));
         let wrong = |i: usize| bad(path, format!("a column {} that is not text", names[i]));
+        let full = |at: Option<usize>| -> Result<Option<String>> {
+            let text = at.map(|i| cell(i).ok_or_else(|| wrong(i))).transpose()?;
+            Ok(text.filter(|text| !text.is_empty()))
+        };
         let row = Row {
             path: cell(columns.path).ok_or_else(|| wrong(columns.path))?,
             label: cell(columns.label).ok_or_else(|| wrong(columns.label))?,
-            split: columns
-                .split
-                .at()
-                .map(|i| cell(i).ok_or_else(|| wrong(i)))
-                .transpose()?
-                .filter(|text| !text.is_empty()),
+            split: full(columns.split.at())?,
+            group: full(group)?,
         };
-        let split = row.split.as_ref().map_or(0, String::len);
-        bytes += (row.path.len() + row.label.len() + split + 3) as u64;
+        let more = |cell: &Option<String>| cell.as_ref().map_or(0, String::len);
+        bytes +=
+            (row.path.len() + row.label.len() + more(&row.split) + more(&row.group) + 4) as u64;
         if bytes > most {
             let expected = format!("at most {} MiB of text", most >> 20);
             return Err(Error::format(

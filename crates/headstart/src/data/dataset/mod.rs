@@ -20,6 +20,7 @@ mod archive;
 mod cifar;
 mod describe;
 mod folder;
+mod grouping;
 mod labelled;
 mod load;
 mod manifest;
@@ -32,6 +33,7 @@ mod subset;
 mod synthetic;
 mod tree;
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::data::image::MAX_FILE;
-use crate::data::split::train_test_split;
+use crate::data::split::By;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::nearest::did_you_mean;
@@ -48,6 +50,8 @@ use crate::task::Task;
 
 pub use describe::{Description, PartSummary};
 pub use folder::ImageFiles;
+pub use grouping::Grouping;
+use grouping::{Keys, groups};
 use load::Loaded;
 pub use parts::Split;
 use room::Room;
@@ -96,6 +100,11 @@ pub struct DataOptions {
     /// Fraction of the images split off for testing, 0 for none, before the validation split;
     /// unused where the source has test images of its own.
     pub test_split: f64,
+    /// Whether both splits keep every class in proportion: scikit-learn's `stratify`.
+    pub stratify: bool,
+    /// Which images no split may tear apart: scikit-learn's `GroupShuffleSplit`, or, with `stratify`, the first fold of its
+    /// `StratifiedGroupKFold`.
+    pub group: Option<Grouping>,
     /// Seed of the splits, of `limit` and of synthetic images: scikit-learn's `random_state`.
     pub seed: u32,
     /// At most this many training images, every class in proportion. They are chosen after the splits,
@@ -116,6 +125,8 @@ impl Default for DataOptions {
         DataOptions {
             validation_split: 0.1,
             test_split: 0.0,
+            stratify: false,
+            group: None,
             seed: 42,
             limit: None,
             threads: 0,
@@ -241,7 +252,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             found => shards::read(path, &found, limits, known)?,
         }
     } else if manifest::is_manifest(path) {
-        manifest::read(path, limits, known)?
+        manifest::read(path, limits, known, options.group.as_ref())?
     } else {
         let mut contents = archive::read(path, limits, &mut Room::new(limits))?;
         let mut warnings = contents.warnings();
@@ -271,6 +282,7 @@ fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Da
         folders: layout.class_folders,
         has_validation: layout.has_validation,
         has_test: layout.has_test,
+        keys: layout.keys,
     };
     let mut data = finish(name, layout.classes, loaded, Some(&found), options)?;
     data.warnings.extend(layout.warnings);
@@ -284,6 +296,7 @@ struct Found {
     folders: Vec<String>,
     has_validation: bool,
     has_test: bool,
+    keys: Keys,
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -336,22 +349,39 @@ fn finish(
         warnings = check_classes(found, &samples.labels, &parts, &skipped, options.empty_classes)?;
     }
     let known = options.classes.is_some();
+    let samples = Arc::new(samples);
+    let all = Subset::new(samples.clone(), (0..parts.len()).collect::<Vec<_>>());
+    let grouped = |grouping| {
+        let root = found.map_or(Path::new(&name), |found| &found.root);
+        let keys = found.map_or(&Keys::None, |found| &found.keys);
+        groups(grouping, &all, keys, root)
+    };
+    let group = options.group.as_ref().map(grouped).transpose()?;
     let rows = |part| -> Vec<usize> { (0..parts.len()).filter(|&i| parts[i] == part).collect() };
     let mut train = rows(Part::Train);
-    let mut held_out = |own: Vec<usize>, share: f64| -> Result<Option<Vec<usize>>> {
+    let mut held_out = |what, own: Vec<usize>, share: f64| -> Result<Option<Vec<usize>>> {
         if !own.is_empty() || share == 0.0 || (known && train.is_empty()) {
             return Ok((!own.is_empty()).then_some(own));
         }
-        let split = train_test_split(train.len(), share, options.seed)?;
+        let of = |all: &[usize]| -> Vec<usize> { train.iter().map(|&i| all[i]).collect() };
+        let labels = options.stratify.then(|| of(&samples.labels));
+        let group = group.as_deref().map(of);
+        let by = By { what, labels: labels.as_deref(), names: &classes, groups: group.as_deref() };
+        let split = by.hold_out(train.len(), share, options.seed)?;
         let test = split.test.iter().map(|&i| train[i]).collect();
         train = split.train.iter().map(|&i| train[i]).collect();
         Ok(Some(test))
     };
-    let test = held_out(rows(Part::Test), options.test_split)?;
-    let validation = held_out(rows(Part::Validation), options.validation_split)?;
+    let test = held_out("test split", rows(Part::Test), options.test_split)?;
+    let validation =
+        held_out("validation split", rows(Part::Validation), options.validation_split)?;
+    if let Some(group) = &group {
+        let some = |rows: &Option<Vec<usize>>| rows.clone().unwrap_or_default();
+        warnings.extend(torn(group, &[train.clone(), some(&validation), some(&test)]));
+    }
 
-    let samples = Arc::new(samples);
-    let subset = |rows| Subset::new(samples.clone(), rows);
+    let all = all.with_groups(group);
+    let subset = |rows: Vec<usize>| all.select(&rows);
     let mut train = subset(train);
     if let Some(limit) = options.limit {
         train = train.limit(limit, options.seed);
@@ -359,6 +389,25 @@ fn finish(
     let (validation, test) = (validation.map(&subset), test.map(&subset));
     let task = Task::default();
     Ok(Dataset { name, task, classes, train, validation, test, skipped, warnings })
+}
+
+/// A warning of groups that the data's own splits tear apart.
+fn torn(group: &[usize], parts: &[Vec<usize>]) -> Option<String> {
+    let mut part_of: HashMap<usize, usize> = HashMap::new();
+    let mut torn = HashSet::new();
+    for (part, rows) in parts.iter().enumerate() {
+        for &row in rows {
+            if *part_of.entry(group[row]).or_insert(part) != part {
+                torn.insert(group[row]);
+            }
+        }
+    }
+    let count = torn.len();
+    (count > 0).then(|| {
+        format!(
+            "{count} groups have images in two of the data's own splits, so results may be too good"
+        )
+    })
 }
 
 /// Fails where a class or a split has no image that can be read; warns of such classes where they may be `empty`.

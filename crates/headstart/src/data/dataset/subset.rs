@@ -88,6 +88,8 @@ impl FileRef {
 pub struct Subset {
     samples: Arc<Samples>,
     rows: Arc<[usize]>,
+    /// The group of each of the samples, where images were grouped.
+    groups: Option<Arc<[usize]>>,
 }
 
 impl std::fmt::Debug for Subset {
@@ -99,7 +101,18 @@ impl std::fmt::Debug for Subset {
 /// Positions below are `0..len()`; like slices, methods panic when given one past the end.
 impl Subset {
     pub(crate) fn new(samples: Arc<Samples>, rows: impl Into<Arc<[usize]>>) -> Subset {
-        Subset { samples, rows: rows.into() }
+        Subset { samples, rows: rows.into(), groups: None }
+    }
+
+    /// The same with a group for each of the samples.
+    pub(super) fn with_groups(self, groups: Option<Vec<usize>>) -> Subset {
+        Subset { groups: groups.map(Into::into), ..self }
+    }
+
+    /// The group of each image, as a number; none where [`DataOptions::group`](super::DataOptions::group) asked for none.
+    pub fn groups(&self) -> Option<Vec<usize>> {
+        let groups = self.groups.as_ref()?;
+        Some(self.rows.iter().map(|&row| groups[row]).collect())
     }
 
     /// Number of images.
@@ -257,7 +270,7 @@ impl Subset {
     /// The images at `positions` (of this subset), in that order.
     pub fn select(&self, positions: &[usize]) -> Subset {
         let rows: Arc<[usize]> = positions.iter().map(|&i| self.rows[i]).collect();
-        Subset { samples: self.samples.clone(), rows }
+        Subset { samples: self.samples.clone(), rows, groups: self.groups.clone() }
     }
 
     /// At most `count` images, chosen by `seed`, each class in proportion; the order is kept.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Skipped;
+use super::grouping::Keys;
 pub(crate) use super::split_names::part_of;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
@@ -77,6 +78,8 @@ pub(crate) struct Layout {
     pub skipped: Vec<Skipped>,
     /// Warnings: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
+    /// What is known of groups.
+    pub keys: Keys,
 }
 
 /// Whether systems use this name for what is not data: dot files and the like.
@@ -215,7 +218,19 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         None => roots.iter().any(|r| r.0 == part),
     };
     let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
-    Ok(Layout { root, classes, class_folders, items, has_validation, has_test, skipped, warnings })
+    // The class's folder, and that of the part.
+    let keys = Keys::Folders(if roots.is_empty() { 1 } else { 2 });
+    Ok(Layout {
+        root,
+        classes,
+        class_folders,
+        items,
+        has_validation,
+        has_test,
+        skipped,
+        warnings,
+        keys,
+    })
 }
 
 fn below(path: &[String], name: &String) -> Vec<String> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::floats::Stored;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
+use crate::data::dataset::Grouping;
 use crate::data::image::{Fit, Interpolation};
 use crate::data::prints::Prints;
 use crate::error::{Error, Result};
@@ -76,6 +77,12 @@ pub struct Trained {
     pub validation_split: f64,
     /// Fraction of the images split off for testing.
     pub test_split: f64,
+    /// Whether both splits kept every class in proportion.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stratify: bool,
+    /// Which images no split tore apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Grouping>,
     /// Seed of both splits.
     pub seed: u32,
     /// At most this many images were trained on, every class in proportion.
@@ -91,6 +98,23 @@ pub struct Trained {
     /// The fingerprint of the device that it was trained on: its instruction set and arithmetic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+}
+
+/// Whether a flag is not set, so that a card leaves it out.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Trained {
+    /// How the images were split: "validation split 0.1, test split 0.2, by class, seed 42".
+    pub fn split(&self) -> String {
+        let Trained { validation_split, test_split, stratify, group, seed, .. } = self;
+        let class = if *stratify { ", by class" } else { "" };
+        let group = group.as_ref().map_or(String::new(), |group| format!(", by group ({group})"));
+        format!(
+            "validation split {validation_split}, test split {test_split}{class}{group}, seed {seed}"
+        )
+    }
 }
 
 /// Most classes that the text of a card names.
@@ -116,12 +140,8 @@ impl fmt::Display for ModelCard {
             write!(f, "; temperature {temperature:.4}")?;
         }
         let Some(trained) = &self.trained else { return Ok(()) };
-        let Trained { data, validation_split, test_split, seed, images, .. } = trained;
-        write!(
-            f,
-            "\ntrained on {} images of {data} (validation split {validation_split}, test split {test_split}, seed {seed})",
-            grouped(images.len())
-        )
+        let (count, split) = (grouped(trained.images.len()), trained.split());
+        write!(f, "\ntrained on {count} images of {} ({split})", trained.data)
     }
 }
 

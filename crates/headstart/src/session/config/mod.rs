@@ -19,7 +19,7 @@ mod unfreeze;
 use serde::{Deserialize, Serialize};
 
 use crate::data::augment::Augmentation;
-use crate::data::dataset;
+use crate::data::dataset::{self, Grouping};
 use crate::data::image::{Fit, FitName, Interpolation};
 use crate::engine::optimizer::DecayOf;
 use crate::measure::monitor::Monitor;
@@ -168,6 +168,11 @@ pub struct TrainConfig {
     pub validation_split: f64,
     /// Fraction of the images split off for testing.
     pub test_split: f64,
+    /// Whether both splits keep every class in proportion.
+    pub stratify: bool,
+    /// Which images no split may tear apart: a column of the table that lists them, "folder" or "duplicates".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Grouping>,
     /// Whether the temperature of the model's probabilities is fitted on the validation images at the end.
     pub calibrate: bool,
     /// Seed of every random choice.
@@ -244,6 +249,8 @@ impl Default for TrainConfig {
             head_l2: None,
             validation_split: 0.1,
             test_split: 0.0,
+            stratify: false,
+            group: None,
             calibrate: true,
             seed: 42,
             limit: None,

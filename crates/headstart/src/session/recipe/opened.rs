@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish, choose};
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::Watch;
 use crate::session::config::TrainConfig;
 use crate::session::job;
@@ -31,6 +31,10 @@ pub struct Opened {
     device: Device,
 }
 
+fn is_stop(error: &Error) -> bool {
+    matches!(error, Error::Stopped(_))
+}
+
 /// A recipe's choice, and what it was made for.
 #[derive(Debug)]
 pub struct Chosen {
@@ -43,15 +47,29 @@ pub struct Chosen {
 }
 
 impl Opened {
-    /// Opens the images of `config`, which is that of [`start`] with other values for image size, splits, seed, limit,
-    /// weights, arithmetic, threads or memory, if given.
+    /// Opens the images of `config`, which is that of [`start`] with other values for image size, splits, groups, seed,
+    /// limit, weights, arithmetic, threads or memory, if given. Where `stratify` is none, the splits keep every class in
+    /// proportion if there are enough images of each and none are grouped.
     ///
     /// # Errors
     /// As [`job::check`] and [`job::open_data_with`].
-    pub fn new(config: TrainConfig, watch: &mut Watch<'_>) -> Result<Opened> {
+    pub fn new(
+        config: TrainConfig,
+        stratify: Option<bool>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Opened> {
         job::check(&config)?;
         let device = job::device(config.threads, config.precision)?;
-        let data = job::open_data_with(&config, watch)?;
+        let mut config =
+            TrainConfig { stratify: stratify.unwrap_or(config.group.is_none()), ..config };
+        let data = match job::open_data_with(&config, watch) {
+            // Without it the images may do.
+            Err(error) if stratify.is_none() && config.stratify && !is_stop(&error) => {
+                config.stratify = false;
+                job::open_data_with(&config, watch)?
+            }
+            opened => opened?,
+        };
         let facts = Facts::of(&data);
         Ok(Opened { config, data, facts, device })
     }
@@ -87,6 +105,7 @@ impl Opened {
         }
         c.limit = config.limit.or(c.limit);
         (c.validation_split, c.test_split) = (config.validation_split, config.test_split);
+        (c.stratify, c.group) = (config.stratify, config.group);
         (c.seed, c.threads) = (config.seed, config.threads);
         Ok(Chosen { recipe, facts, data })
     }

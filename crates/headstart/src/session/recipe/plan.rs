@@ -48,6 +48,10 @@ pub fn choose(config: &TrainConfig, facts: &Facts, pace: &Pace, wish: &Wish) -> 
         },
     };
     chosen.test_split();
+    if config.stratify {
+        chosen.config.stratify = true;
+        chosen.because("--stratify", "both splits have every class in proportion");
+    }
     match wish.name {
         RecipeName::Article => chosen.article()?,
         _ => chosen.within_budget()?,

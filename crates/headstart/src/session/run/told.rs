@@ -37,6 +37,17 @@ pub enum Event<'e> {
         /// Epochs of all phases, including those that an earlier run had done.
         epochs: usize,
     },
+    /// A fold of a cross-validation is done.
+    Fold {
+        /// Which, from 1.
+        fold: usize,
+        /// Of how many.
+        folds: usize,
+        /// Accuracy on its images.
+        accuracy: f64,
+        /// Mean loss on them.
+        loss: f64,
+    },
     /// Something happened in training or evaluation.
     Training(&'e events::Event),
 }

@@ -13,28 +13,23 @@
 //! ```
 
 mod labels;
-mod near;
 mod quick;
 mod show;
-mod thumb;
-
-use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::dataset::{Dataset, ImageFile, ImageHash, PartSummary, Skipped, Subset};
-use crate::data::image::{Format, Rgb8, read_header};
+pub use crate::data::alike::BLANK;
+use crate::data::alike::{Look, compare};
+use crate::data::dataset::{Dataset, ImageFile, PartSummary, Skipped, Subset};
+use crate::data::image::{Format, read_header};
 use crate::error::{Error, Result};
-use thumb::Thumb;
 
 pub use labels::{LabelCheck, Mislabelled, check_labels};
 pub use quick::warnings;
 
 /// An image whose shorter side has fewer pixels than this is tiny.
 pub const TINY: usize = 16;
-/// An image none of whose channels varies by more than this, of 255, is blank.
-pub const BLANK: u8 = 10;
 /// Classes are uneven when the largest has at least this many times the images of the smallest.
 pub const UNEVEN: f64 = 5.0;
 
@@ -156,10 +151,7 @@ pub(crate) fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
 /// What is known of one image after it was checked.
 struct Facts {
     member: Member,
-    content: ImageHash,
-    thumb: Thumb,
-    hash: u64,
-    blank: bool,
+    look: Look,
     wrong: Option<Format>,
 }
 
@@ -195,16 +187,16 @@ pub fn inspect(
             progress(done, total);
         }
     }
-    let exact = exact_groups(&facts);
-    let near = pool.install(|| near_groups(&facts, &exact));
+    let looks: Vec<&Look> = facts.iter().map(|one| &one.look).collect();
+    let alike = pool.install(|| compare(&looks));
     let group = |rows: &Vec<usize>| {
         let images: Vec<Member> = rows.iter().map(|&i| facts[i].member.clone()).collect();
         let across_splits = images.iter().any(|m| m.split != images[0].split);
         let across_classes = images.iter().any(|m| m.class != images[0].class);
         Group { images, across_splits, across_classes }
     };
-    let exact_duplicates: Vec<Group> = exact.iter().map(group).collect();
-    let near_duplicates: Vec<Group> = near.iter().map(group).collect();
+    let exact_duplicates: Vec<Group> = alike.exact.iter().map(group).collect();
+    let near_duplicates: Vec<Group> = alike.near.iter().map(group).collect();
     let both = || exact_duplicates.iter().chain(&near_duplicates);
     let wrong = |one: &Facts| {
         let format = one.wrong?.to_string();
@@ -223,7 +215,7 @@ pub fn inspect(
         leaks: both().filter(|g| g.across_splits).count(),
         conflicts: both().filter(|g| g.across_classes).count(),
         tiny: members(&|one| one.member.size.0.min(one.member.size.1) < TINY),
-        blank: members(&|one| one.blank),
+        blank: members(&|one| one.look.blank),
         balance: Balance::of(data),
         warnings: data.warnings.clone(),
         labels: None,
@@ -243,7 +235,7 @@ fn look_at(
         let ImageFile { image, file, hash: content } = subset.read(i)?;
         let header = file.and_then(|bytes| read_header(&mut &bytes[..]).ok());
         let wrong = header.map(|header| header.format).filter(|f| !suits(&name, *f));
-        let thumb = Thumb::of(&image)?;
+        let look = Look::of(&image, content)?;
         let member = Member {
             name: name.clone(),
             class: data.classes[subset.label(i)].clone(),
@@ -251,22 +243,9 @@ fn look_at(
             size: (image.height, image.width),
             position: i,
         };
-        let hash = thumb.difference_hash();
-        Ok(Facts { member, content, hash, thumb, blank: is_blank(&image), wrong })
+        Ok(Facts { member, look, wrong })
     };
     look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
-}
-
-/// Whether no channel varies by more than [`BLANK`].
-fn is_blank(image: &Rgb8<'_>) -> bool {
-    let (mut least, mut most) = ([u8::MAX; 3], [0; 3]);
-    for pixel in image.pixels.as_chunks::<3>().0 {
-        for c in 0..3 {
-            least[c] = least[c].min(pixel[c]);
-            most[c] = most[c].max(pixel[c]);
-        }
-    }
-    (0..3).all(|c| most[c].saturating_sub(least[c]) <= BLANK)
 }
 
 /// Whether a file of this name may have this format; one without an ending claims nothing.
@@ -284,28 +263,4 @@ fn suits(name: &str, format: Format) -> bool {
         Some((_, end)) => known.iter().any(|k| end.eq_ignore_ascii_case(k)),
         None => true,
     }
-}
-
-/// Rows with the same content, in order of the first.
-fn exact_groups(facts: &[Facts]) -> Vec<Vec<usize>> {
-    let mut rows: BTreeMap<ImageHash, Vec<usize>> = BTreeMap::new();
-    for (i, one) in facts.iter().enumerate() {
-        rows.entry(one.content).or_default().push(i);
-    }
-    let mut groups: Vec<Vec<usize>> = rows.into_values().filter(|g| g.len() > 1).collect();
-    groups.sort();
-    groups
-}
-
-/// Rows that look the same, one for each exact group, blank ones left out.
-fn near_groups(facts: &[Facts], exact: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let mut wanted: Vec<bool> = facts.iter().map(|one| !one.blank).collect();
-    exact.iter().flat_map(|group| &group[1..]).for_each(|&i| wanted[i] = false);
-    let rows: Vec<usize> = (0..facts.len()).filter(|&i| wanted[i]).collect();
-    let hashes: Vec<u64> = rows.iter().map(|&i| facts[i].hash).collect();
-    let alike = |i: usize, j: usize| facts[rows[i]].thumb.is_like(&facts[rows[j]].thumb);
-    let pairs = near::pairs(&hashes, alike);
-    let mut groups = near::groups(rows.len(), &pairs);
-    groups.iter_mut().flatten().for_each(|i| *i = rows[*i]);
-    groups
 }

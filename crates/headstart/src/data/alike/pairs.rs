@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// Most bits in which near duplicates differ.
-pub(super) const DISTANCE: u32 = 4;
+const DISTANCE: u32 = 4;
 /// One more than `DISTANCE`: two hashes that near agree in at least one band (pigeonhole).
 const BANDS: usize = DISTANCE as usize + 1;
 /// Where more images than this have a band in common, each is compared with its neighbours only.
