@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
@@ -14,6 +13,7 @@ use crate::atomic::write_atomic;
 use crate::data::image::Interpolation;
 use crate::data::prints::Prints;
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim, Over};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::Surroundings;
@@ -259,7 +259,8 @@ fn sum(card: &str, mut tensors: Vec<(&str, &[usize], &[u8])>) -> u32 {
 /// # Errors
 /// If the file is damaged, holds other than floats, or its card is of a later version.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    parse(path, &fs::read(path).map_err(Error::io("read", path))?)
+    let mut claim = Claim::default();
+    parse(path, &memory::read(path, u64::MAX, &mut claim)?)
 }
 
 /// [`read`] for the bytes of a file.
@@ -271,6 +272,11 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
         let hint = "the file may be cut short; copy or fetch it again";
         Error::format(path, "a whole safetensors file", found, hint)
     };
+    let mut claim = Claim::default();
+    let over = |over: Over| over.of(path);
+    // The library reads a header twice, and the card in it is read after that.
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n)).min(bytes.len() as u64);
+    claim.parse_records(length as usize).map_err(over)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let card = text.map(|text| card(path, text)).transpose()?;
@@ -294,6 +300,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
             }
             continue;
         };
+        let count = view.data().len() / stored.size();
+        claim.grow((count * size_of::<f32>()) as u64).map_err(over)?;
         let (values, shape) = (stored.read(view.data()), view.shape().to_vec());
         match name.strip_prefix(OPTIMIZER) {
             Some(rest) => out.optimizer.push(Tensor { name: rest.to_string(), shape, values }),
