@@ -7,6 +7,7 @@ mod documents;
 mod hub;
 mod inspect;
 mod knowing;
+mod memory_limit;
 mod optimisation;
 mod people;
 mod recipe;

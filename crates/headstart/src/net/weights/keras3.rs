@@ -58,7 +58,8 @@ pub(super) fn read_archive(path: &Path) -> Result<WeightFile> {
         }
         Ok(bytes)
     };
-    let config = entry(CONFIG, LONGEST).ok().and_then(|b| String::from_utf8(b).ok());
+    let most = LONGEST.min(length.saturating_mul(LARGER).saturating_add(1 << 20));
+    let config = entry(CONFIG, most).ok().and_then(|b| String::from_utf8(b).ok());
     let weights = entry(WEIGHTS, length.saturating_mul(LARGER))?;
     claim.parse(config.as_ref().map_or(0, String::len)).map_err(|over| over.of(path))?;
     let source = Source::from_bytes(path, weights, claim)?;

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
 use super::floats::Stored;
+use super::pickle::MOST_TENSORS;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::data::image::Interpolation;
@@ -20,6 +21,8 @@ use crate::net::resnet::Surroundings;
 use crate::numbers::grouped;
 use crate::task::Task;
 
+/// Most axes of a tensor.
+const MOST_AXES: usize = 16;
 /// The metadata key of the card.
 const KEY: &str = "headstart";
 /// Prefix of optimizer state among the tensors.
@@ -280,6 +283,17 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let card = text.map(|text| card(path, text)).transpose()?;
+    let count = header.tensors().len();
+    if count > MOST_TENSORS {
+        return Err(damaged(format!("{count} tensors, where {MOST_TENSORS} are read")));
+    }
+    if let Some((name, axes)) = header
+        .tensors()
+        .iter()
+        .find_map(|(name, info)| (info.shape.len() > MOST_AXES).then_some((name, info.shape.len())))
+    {
+        return Err(damaged(format!("{name} of {axes} axes, where {MOST_AXES} are read")));
+    }
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     // The library gives them in no fixed order; here they come as the file has them.
     let mut views: Vec<_> = file.iter().collect();

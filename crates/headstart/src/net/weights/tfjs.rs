@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
 
 /// Longest model.json.
-const LONGEST: u64 = 16 << 20;
+const LONGEST: u64 = 8 << 20;
 
 #[derive(Deserialize)]
 struct Model {
