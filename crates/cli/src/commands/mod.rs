@@ -44,7 +44,9 @@ pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
         Some(megabytes) => Some(range::bytes(megabytes)),
         None => memory::limit_of_environment().map_err(Failure::Usage)?,
     };
-    limit.map_or((), memory::set_limit);
+    if let Some(bytes) = limit {
+        memory::set_limit(bytes);
+    }
     match command {
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

@@ -95,16 +95,17 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
 }
 
 fn read_group(path: &Path, group: &Group, out: &mut WeightFile, claim: &mut Claim) -> Result<()> {
-    let (mut total, mut values) = (0u64, 0u64);
+    let (mut total, mut values, most) = (0u64, 0u64, memory::limit());
     let mut sizes = Vec::with_capacity(group.weights.len());
     for weight in &group.weights {
         let encoding = encoding(path, weight)?;
         let count = weight.shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let bytes = count.and_then(|c| c.checked_mul(encoding.size()));
-        let sum = bytes.and_then(|b| total.checked_add(b as u64));
+        let sum = bytes.and_then(|b| total.checked_add(b as u64)).filter(|&t| t <= most);
         let (Some(bytes), Some(sum)) = (bytes, sum) else {
             let found = format!("{} of shape {:?}", weight.name, weight.shape);
-            return Err(Error::format(path, "weights of a size that can be", found, ""));
+            let expected = format!("weights of at most {} MiB (--memory-limit)", most >> 20);
+            return Err(Error::format(path, expected, found, ""));
         };
         total = sum;
         values = values.saturating_add(4 * (bytes / encoding.size()) as u64);

@@ -21,6 +21,10 @@ const LONGEST_PAGE: u64 = 64 << 20;
 const HELD: u64 = 10;
 /// How many times larger than its bytes a page is at most: Snappy copies 64 bytes for 3.
 const LARGER: u64 = 24;
+/// How many times longer than its file the text of its rows may be, from [`FREE`] bytes on: a row that is repeated takes no
+/// bytes at all.
+const REPEATED: u64 = 100;
+const FREE: u64 = 16 << 20;
 /// Longest header of a page.
 const LONGEST_HEADER: u64 = 64 << 10;
 /// Where a file is shorter, it has no page from here on.
@@ -213,12 +217,14 @@ pub(super) fn rows(path: &Path, limits: &Limits) -> Result<Table> {
         let expected = format!("at most {} MiB", most >> 20);
         return Err(Error::format(path, expected, format!("{} MiB", length >> 20), HINT));
     }
+    let most = most.min(length.saturating_mul(REPEATED).max(FREE));
     let mut claim = Claim::default();
     // What the list of columns and groups at the end says takes several times its bytes.
     let pages = (length.saturating_mul(LARGER)).min(LONGEST_PAGE) * HELD;
     claim.grow(length.saturating_mul(8).saturating_add(pages)).map_err(|over| over.of(path))?;
     let reader = SerializedFileReader::new(Checked(file)).map_err(failed)?;
-    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let schema = reader.metadata().file_metadata().schema();
+    let fields = schema.get_fields();
     let all: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();
     let columns = columns(&all).ok_or_else(|| no_columns(path, &all))?;
     // Only what is used is read.
@@ -229,7 +235,8 @@ pub(super) fn rows(path: &Path, limits: &Limits) -> Result<Table> {
     used.sort_unstable();
     used.dedup();
     let wanted = used.iter().filter_map(|&i| fields.get(i).cloned()).collect();
-    let wanted = Type::group_type_builder("schema").with_fields(wanted).build().map_err(failed)?;
+    let wanted =
+        Type::group_type_builder(schema.name()).with_fields(wanted).build().map_err(failed)?;
     let rows = reader.get_row_iter(Some(wanted)).map_err(failed)?;
     let place = |i: usize| used.iter().position(|&u| u == i).unwrap_or(used.len());
     let (mut out, mut bytes) = (Table::default(), 0);
