@@ -21,7 +21,8 @@ fn arguments() -> impl Iterator<Item = String> {
 
 fn main() -> ExitCode {
     let cli = args::Cli::from_arg_matches(&args::command().get_matches());
-    match commands::run(cli.unwrap_or_else(|e| e.exit()).command) {
+    let cli = cli.unwrap_or_else(|e| e.exit());
+    match commands::run(cli.command, cli.memory_limit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.naming_flags(arguments()).report(),
     }

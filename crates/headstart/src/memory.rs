@@ -1,4 +1,4 @@
-//! How much memory this process may have: the machine's, or that of the container it runs in where that is less.
+//! How much memory reading files may take ([`limit()`]), and how much this process may have: the machine's, or that of the container it runs in where that is less.
 //!
 //! On Linux a container is a control group. Every group from the process's own up to the outermost may have a limit: in
 //! version 2 (`memory.max`, and `memory.high`, from which on it is slowed down) and in version 1 (`memory.limit_in_bytes`).
@@ -9,6 +9,8 @@
 //! }
 //! ```
 
+mod budget;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,6 +18,9 @@ use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::error::{Error, Result};
+
+pub(crate) use budget::{Claim, Over, passing, read, read_from, read_records, read_settings};
+pub use budget::{VARIABLE, limit, limit_of_environment, set_limit};
 
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +75,7 @@ fn look_below(root: &Path) -> Option<(Memory, u64)> {
     let mut memory = Memory { total, available: machine("MemAvailable:")?, limited: false };
     let mut most = total;
     for folder in groups(root) {
-        let Some(Limit { hard, slow, used }) = limit(&folder) else { continue };
+        let Some(Limit { hard, slow, used }) = group_limit(&folder) else { continue };
         let limit = hard.min(slow);
         memory.limited |= limit < total;
         memory.total = memory.total.min(limit);
@@ -126,7 +131,7 @@ struct Limit {
 }
 
 /// A group's limits; `None` without one.
-fn limit(folder: &Path) -> Option<Limit> {
+fn group_limit(folder: &Path) -> Option<Limit> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     // "max" is no number.
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();

@@ -85,6 +85,8 @@ pub const THREADS: Range = Range::new("threads", 0, 1024);
 pub const CACHE_MEMORY: Range = Range::new("cache-memory", 0, 1 << 30);
 /// Megabytes of disk for cached features, up to a pebibyte.
 pub const CACHE_DISK: Range = Range::new("cache-disk", 0, 1 << 30);
+/// Megabytes of memory for reading files, up to a pebibyte.
+pub const MEMORY_LIMIT: Range = Range::new("memory-limit", 16, 1 << 30);
 /// Seconds between two savings of a run, up to 31 years.
 pub const SAVE_EVERY: Range = Range::new("save-every", 0, 1_000_000_000);
 /// Seconds that a run by a recipe may take, up to a year; flags may say parts of a second.
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_passes_stays_in_its_type() {
-        for megabytes in [CACHE_MEMORY, CACHE_DISK] {
+        for megabytes in [CACHE_MEMORY, CACHE_DISK, MEMORY_LIMIT] {
             assert_eq!(bytes(megabytes.most) >> 20, megabytes.most);
         }
         for seconds in [SAVE_EVERY, BUDGET] {

@@ -131,7 +131,8 @@ const VALUES: [(&str, &str); 12] = [
 
 /// The command line: `train`'s help in groups, examples, negative numbers as values of flags.
 pub fn command() -> Command {
-    let command = Cli::command().mut_subcommand("train", |train| {
+    let whole = Cli::command();
+    let command = whole.clone().mut_subcommand("train", |train| {
         let mut train = train
             .disable_help_flag(true)
             .about("Train a classifier on labelled images; every setting: --help-all");
@@ -143,6 +144,9 @@ pub fn command() -> Command {
         for (id, name) in VALUES {
             train = train.mut_arg(id, |arg| arg.value_name(name));
         }
+        // Every command has it; here it is in a group, too.
+        let limit = whole.get_arguments().find(|arg| arg.get_id() == "memory_limit").cloned();
+        train = train.args(limit.map(|arg| grouped(arg, GROUPS[4].0, "")));
         let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
         let all = Arg::new("help_all").long("help-all").action(ArgAction::HelpLong);
         train

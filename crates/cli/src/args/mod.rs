@@ -17,6 +17,7 @@ mod use_model;
 mod values;
 
 use clap::{Parser, Subcommand};
+use headstart::range;
 
 pub use cache::{Cache, CacheAction, CacheFlags};
 pub use choices::{PhaseArg, Split};
@@ -29,6 +30,7 @@ pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
 pub use train::{LrFind, Plot, Recipe, Report, Train};
 pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
+use values::within;
 
 /// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.
 #[derive(Debug, Parser)]
@@ -37,6 +39,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Memory that reading files may take: images, archives, tables, weights [default: $HEADSTART_MEMORY_LIMIT, else half of
+    /// the memory of this machine or container]
+    #[arg(long, value_name = "MB", global = true, value_parser = within::<u64>(range::MEMORY_LIMIT))]
+    pub memory_limit: Option<u64>,
 }
 
 /// What to do.

@@ -60,6 +60,8 @@ fn print(d: &Doctor) -> Result<(), Error> {
             bytes(d.memory.cache_memory)
         ),
     )?;
+    let reading = format!("reading files takes at most {}", bytes(d.memory.reading));
+    row("", "", &format!("{reading}; --memory-limit changes it"))?;
     match &d.cache {
         None => row("cache", "no folder", "set HEADSTART_CACHE to a folder that can be written")?,
         Some(folder) => {

@@ -33,14 +33,21 @@ use headstart::job::{self, build_model_with};
 use headstart::model::Model;
 use headstart::source::ModelSource;
 use headstart::weights::file_of;
-use headstart::{Device, Error};
+use headstart::{Device, Error, memory, range};
 
 use crate::args::Command;
 use crate::failure::Failure;
 use crate::output::note;
 
-/// Runs a command.
-pub fn run(command: Command) -> Result<(), Failure> {
+/// Runs a command; reading files may take `memory_limit` megabytes.
+pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
+    let limit = match memory_limit {
+        Some(megabytes) => Some(range::bytes(megabytes)),
+        None => memory::limit_of_environment().map_err(Failure::Usage)?,
+    };
+    if let Some(bytes) = limit {
+        memory::set_limit(bytes);
+    }
     match command {
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

@@ -9,6 +9,7 @@ mod folds;
 mod hub;
 mod inspect;
 mod knowing;
+mod memory_limit;
 mod optimisation;
 mod people;
 mod recipe;

@@ -19,12 +19,11 @@ mod resize;
 mod target;
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::guard::guarded;
+use crate::memory::{self, Claim};
 
 pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header};
@@ -76,18 +75,10 @@ pub const MAX_FILE: u64 = 256 << 20;
 /// If it cannot be read, is longer than [`MAX_FILE`] bytes, and as [`decode`].
 pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     let path = path.as_ref();
-    let read = || Error::io("read", path);
-    let file = File::open(path).map_err(read())?;
-    // What is no regular file has no length, so that both are looked at: the length and what comes.
-    let mut long = file.metadata().map_err(read())?.len() > MAX_FILE;
-    let mut bytes = Vec::new();
-    if !long {
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read())?;
-        long = bytes.len() as u64 > MAX_FILE;
-    }
-    if long {
-        return Err(unreadable(path, format!("a file of more than {} MiB", MAX_FILE >> 20)));
-    }
+    let mut claim = Claim::default();
+    let bytes = memory::read(path, MAX_FILE, &mut claim)?;
+    // The decoder counts them with what it needs.
+    drop(claim);
     decode(path, &bytes)
 }
 
@@ -122,6 +113,11 @@ pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
 /// [`decode`], failing with only the reason.
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
     let header = read_header(&mut &bytes[..])?;
+    let need = decode::memory(bytes, &header).saturating_add(bytes.len() as u64);
+    let _claim = memory::passing(need).map_err(|over| {
+        let Header { format, width, height, .. } = header;
+        format!("a {format} of {width}x{height} pixels that takes {over}")
+    })?;
     let pixels = without_panic(header.format, || decode::pixels(bytes, &header))?;
     let Header { width, height, .. } = header;
     if pixels.len() != width * height * 3 {

@@ -4,6 +4,11 @@ use std::path::Path;
 
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::memory::{self, Claim};
+
+/// Longest file of certificates.
+const LONGEST: u64 = 16 << 20;
+
 /// How to make encrypted connections, or why this machine cannot. Certificates are checked against Mozilla's
 /// roots, or against those of a PEM file.
 pub(crate) fn config(roots: Option<&Path>) -> Result<TlsConfig, String> {
@@ -11,8 +16,8 @@ pub(crate) fn config(roots: Option<&Path>) -> Result<TlsConfig, String> {
         return with_roots(RootCerts::WebPki);
     };
     let shown = file.display();
-    let text =
-        std::fs::read(file).map_err(|e| format!("cannot read the certificates in {shown}: {e}"))?;
+    let text = memory::read(file, LONGEST, &mut Claim::default())
+        .map_err(|e| format!("certificates in {shown}: {e}"))?;
     let certificates: Vec<_> = parse_pem(&text)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -18,6 +18,7 @@ use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 pub use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::monitor::Monitor;
+use crate::memory::read_records;
 
 /// Epochs in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,8 +84,9 @@ impl History {
     /// If it cannot be read or is not of this form.
     pub fn read_csv(path: impl AsRef<Path>) -> Result<History> {
         let path = path.as_ref();
-        let text = std::fs::read(path).map_err(Error::io("read", path))?;
-        History::from_csv(&String::from_utf8_lossy(&text)).map_err(|found| {
+        let history =
+            read_records(path, |text| History::from_csv(&String::from_utf8_lossy(&text)))?;
+        history.map_err(|found| {
             let expected = format!("rows of {}", COLUMNS.join(","));
             Error::format(path, expected, found, "")
         })

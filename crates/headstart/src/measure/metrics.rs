@@ -21,6 +21,7 @@ use crate::measure::bootstrap::{Intervals, RESAMPLES, SEED, intervals};
 use crate::measure::calibration::Calibration;
 use crate::measure::epoch::PhaseName;
 pub use crate::measure::rank::{argmax, in_top5, top};
+use crate::memory::read_records;
 use crate::task::{Metric, Task};
 
 /// One class's metrics, as scikit-learn's `classification_report` defines them.
@@ -306,8 +307,7 @@ impl Report {
     /// If it cannot be read or its parts do not fit each other.
     pub fn read(path: impl AsRef<Path>) -> Result<Report> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut report: Report = serde_json::from_slice(&bytes)
+        let mut report: Report = read_records(path, |bytes| serde_json::from_slice(&bytes))?
             .map_err(|e| Error::format(path, "a report of headstart's", e.to_string(), ""))?;
         if let Some((expected, found)) = report.contradiction() {
             return Err(Error::format(path, expected, found, ""));

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use super::figure::Figure;
 use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::history::History;
+use crate::memory::read_settings;
 
 /// What curves have to say about a run besides its epochs. The default says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +23,9 @@ pub struct CurveNotes {
 impl CurveNotes {
     /// The notes of the run in `folder`, by its config.toml; those of no run where there is none that can be read.
     pub fn read(folder: &Path) -> CurveNotes {
-        let text = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-        text.parse().map_or_else(|_| CurveNotes::default(), |settings| CurveNotes::of(&settings))
+        let path = folder.join("config.toml");
+        let settings = read_settings(&path, |text| String::from_utf8_lossy(&text).parse());
+        settings.ok().and_then(|s| s.ok()).map_or_else(CurveNotes::default, |s| CurveNotes::of(&s))
     }
 
     /// The notes of a run with these settings, as config.toml names them.

@@ -27,6 +27,7 @@ use crate::measure::epoch::EpochRecord;
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::measure::monitor::Monitor;
+use crate::memory::read_settings;
 
 /// One run's results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -90,8 +91,9 @@ pub struct Comparison {
 pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let folder = folder.as_ref();
     let path = folder.join("config.toml");
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let settings = text.parse::<toml::Table>().map_err(|e| {
+    let settings =
+        read_settings(&path, |text| String::from_utf8_lossy(&text).parse::<toml::Table>())?;
+    let settings = settings.map_err(|e| {
         Error::format(&path, "settings of `headstart train`", e.message().trim(), "")
     })?;
     let history = History::read_csv(folder.join("results.csv"))?;

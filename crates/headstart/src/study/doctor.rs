@@ -91,6 +91,8 @@ pub struct Memory {
     pub limited: bool,
     /// What cached features may take by default; `--cache-memory` changes it.
     pub cache_memory: u64,
+    /// What reading files may take; `--memory-limit` changes it.
+    pub reading: u64,
 }
 
 /// A folder and what is in it.
@@ -180,6 +182,7 @@ fn memory() -> Memory {
         available: seen.map_or(0, |memory| memory.available),
         limited: seen.is_some_and(|memory| memory.limited),
         cache_memory: default_cache_memory(),
+        reading: memory::limit(),
     }
 }
 

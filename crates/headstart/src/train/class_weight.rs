@@ -18,6 +18,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::memory::read_records;
 use crate::nearest::one_of;
 use crate::text::{decode, is_same};
 
@@ -39,9 +40,8 @@ impl ClassWeight {
     /// If it cannot be read or is of another form.
     pub fn read(path: impl AsRef<Path>) -> Result<ClassWeight> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let (text, _) = decode(&bytes);
-        serde_json::from_str(&text).map(ClassWeight::Classes).map_err(|e| {
+        let weights = read_records(path, |bytes| serde_json::from_str(&decode(&bytes).0))?;
+        weights.map(ClassWeight::Classes).map_err(|e: serde_json::Error| {
             let expected = "a JSON object such as {\"cat\": 1, \"dog\": 2.5}";
             Error::format(path, expected, e.to_string(), "")
         })

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::export::tensorboard::TensorBoard;
 use crate::measure::events::Event;
 use crate::measure::history::History;
+use crate::memory::{self, Claim};
 use crate::net::weights::SHIPPED;
 
 /// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
@@ -142,7 +143,8 @@ impl RunFolder {
     /// If the file cannot be read or written.
     pub fn cut_events(&mut self, bytes: u64) -> Result<()> {
         let file = self.path.join("events.jsonl");
-        let text = fs::read(&file).map_err(Error::io("read", &file))?;
+        let mut claim = Claim::default();
+        let text = memory::read(&file, u64::MAX, &mut claim)?;
         let kept = &text[..text.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
         let end = kept.iter().rposition(|&b| b == b'\n').map_or(0, |i| i as u64 + 1);
         self.events.set_len(end).map_err(Error::io("write", &file))?;

@@ -417,7 +417,7 @@ fn names_and_labels_count_as_memory_wherever_they_come_from() {
     write(dir.path(), "named/0.tar", &shard(&good));
     write(dir.path(), "named/classes.txt", &b"a\nb\n".repeat(20 << 20));
     let error = words(plain(&dir.path().join("named")));
-    assert!(error.contains("classes.txt: expected at most 67108864 bytes"), "{error}");
+    assert!(error.contains("classes.txt: expected at most 64 MiB"), "{error}");
 }
 
 #[test]

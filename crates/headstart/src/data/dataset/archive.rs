@@ -49,6 +49,10 @@ pub(crate) fn key(path: &[String]) -> Vec<String> {
 }
 
 const MIB: u64 = 1 << 20;
+/// How many times longer than a compressed archive what is in it may be, from [`FREE`] bytes on. Drawings without compression
+/// of their own shrink to a hundredth; zeros to a thousandth.
+const LARGER: u64 = 100;
+const FREE: u64 = 1 << 30;
 /// Longest extended header (a long path) that is read.
 const MAX_HEADER: u64 = 64 << 10;
 /// Longest label that is read.
@@ -58,15 +62,17 @@ const MAX_LABEL: u64 = 4 << 10;
 /// `room`.
 pub(crate) fn read(path: &Path, limits: &Limits, room: &mut Room) -> Result<Contents> {
     let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    let length = file.metadata().map_err(Error::io("open", path))?.len();
     let mut start = Vec::new();
     (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
     if start.starts_with(&[0x1f, 0x8b]) {
-        entries(path, flate2::read::MultiGzDecoder::new(source), limits, room, false)
+        let most = limits.unpacked_bytes.min(length.saturating_mul(LARGER).max(FREE));
+        entries(path, flate2::read::MultiGzDecoder::new(source), limits, room, Some(most))
     } else if let Some(error) = not_an_archive(path, &start) {
         Err(error)
     } else {
-        entries(path, source, limits, room, true)
+        entries(path, source, limits, room, None)
     }
 }
 
@@ -111,20 +117,18 @@ impl<R: Read> Read for Capped<'_, R> {
     }
 }
 
-/// `plain` says that positions in `source` are those in the file.
+/// A compressed archive yields `most` bytes; positions in a plain one are those in the file.
 fn entries(
     path: &Path,
     source: impl Read,
     limits: &Limits,
     room: &mut Room,
-    plain: bool,
+    most: Option<u64>,
 ) -> Result<Contents> {
+    let plain = most.is_none();
     let ended = Cell::new(false);
-    let mut archive = tar::Archive::new(Capped {
-        inner: source,
-        left: if plain { u64::MAX } else { limits.unpacked_bytes },
-        ended: &ended,
-    });
+    let mut archive =
+        tar::Archive::new(Capped { inner: source, left: most.unwrap_or(u64::MAX), ended: &ended });
     let mut reading = Reading {
         path: Arc::from(path),
         limits,

@@ -9,6 +9,7 @@ use super::load::Loaded;
 use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::error::{Error, Result};
+use crate::memory::Claim;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -78,6 +79,7 @@ pub(crate) fn load(
         sizes: Vec::new(),
         hashes: Vec::new(),
         store: Store::Encoded(Vec::new()),
+        kept: Claim::default(),
     };
     let mut pixels = Vec::new();
     let mut parts = Vec::new();
@@ -91,6 +93,7 @@ pub(crate) fn load(
             return Err(Error::format(&path, format!("records of {RECORD} bytes"), found, hint));
         }
         let part = if file == TEST_FILE { Part::Test } else { Part::Train };
+        samples.kept.grow(bytes.len() as u64).map_err(|over| over.of(&path))?;
         pixels.reserve(bytes.len() / RECORD * 3 * PLANE);
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = usize::from(record[0]);

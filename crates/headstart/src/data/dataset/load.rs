@@ -14,6 +14,7 @@ use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::{Limits, Skipped};
 use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_header};
+use crate::memory::Claim;
 
 /// Samples with the split of each.
 pub(crate) struct Loaded {
@@ -38,7 +39,10 @@ impl Found {
     fn decode(&self) -> Result<(Rgb8<'static>, ImageHash), String> {
         let bytes = match &self.item.origin {
             Origin::Memory(bytes) => Cow::Borrowed(&bytes[..]),
-            Origin::Disk(path) => Cow::Owned(fs::read(path).map_err(unread)?),
+            Origin::Disk(path) => {
+                let bytes = self.file_ref(Arc::from(path.as_path()), None).read();
+                Cow::Owned(bytes.map_err(unread)?)
+            }
             Origin::Slice(slice) => {
                 let bytes = self.file_ref(slice.path.clone(), Some(slice.offset)).read();
                 Cow::Owned(bytes.map_err(unread)?)
@@ -75,10 +79,17 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
         }
     }
 
+    let memory = found.iter().filter_map(|f| match &f.item.origin {
+        Origin::Memory(bytes) => Some(bytes.len() as u64),
+        _ => None,
+    });
+    let encoded = Claim::held(memory.sum());
     let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
+    let mut pixels_kept = Claim::default();
+    let pack = decoded <= limits.decoded_bytes && pixels_kept.grow(decoded).is_ok();
     let mut packed = None;
     // The hash of an image that was decoded.
-    let verdicts: Vec<Result<Option<ImageHash>, String>> = if decoded <= limits.decoded_bytes {
+    let verdicts: Vec<Result<Option<ImageHash>, String>> = if pack {
         let mut pixels = vec![0; decoded as usize];
         let mut slices = Vec::with_capacity(found.len());
         let mut offsets = Vec::with_capacity(found.len());
@@ -130,11 +141,12 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
             (None, _, file) => files.extend(file.map(Encoded::Disk)),
         }
     }
-    let store = match packed {
-        Some((pixels, _)) => Store::Packed { pixels, offsets: kept_offsets },
-        None => Store::Encoded(files),
+    let (store, kept) = match packed {
+        Some((pixels, _)) => (Store::Packed { pixels, offsets: kept_offsets }, pixels_kept),
+        None => (Store::Encoded(files), encoded),
     };
-    Loaded { samples: Samples { classes, names, labels, sizes, hashes, store }, parts, skipped }
+    let samples = Samples { classes, names, labels, sizes, hashes, store, kept };
+    Loaded { samples, parts, skipped }
 }
 
 /// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as

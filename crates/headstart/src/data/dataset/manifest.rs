@@ -1,12 +1,11 @@
 //! Manifests: a table with a row for each image, `path,label[,split]`, as Parquet or as text: separated by commas,
 //! semicolons, tabs or spaces, in any of the encodings that spreadsheets write.
 
+mod columnar;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
 
 use super::grouping::{Grouping, Keys};
 use super::labelled::{self, Labelled};
@@ -15,6 +14,7 @@ use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
+use crate::memory::{self, Claim};
 use crate::nearest::did_you_mean;
 use crate::task::Task;
 use crate::text::{composed, decode, visible};
@@ -37,6 +37,9 @@ const FLAGS: &[(&str, Part)] = &[
 ];
 const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test), \
                     separated by commas, semicolons or tabs";
+/// Most columns and bytes of a line.
+const MOST_COLUMNS: usize = 10_000;
+const LONGEST_LINE: usize = 4 << 20;
 const SEPARATORS: [(u8, &str); 4] =
     [(b',', "commas"), (b';', "semicolons"), (b'\t', "tabs"), (b' ', "spaces")];
 const PARQUET_MAGIC: &[u8] = b"PAR1";
@@ -85,17 +88,15 @@ pub(crate) fn read(
         Some(Grouping::Column(name)) => Some(name.as_str()),
         _ => None,
     };
-    let size = fs::metadata(path).map_err(Error::io("open", path))?.len();
-    if size > limits.file_bytes {
-        let expected = format!("at most {} MiB", limits.file_bytes >> 20);
-        return Err(Error::format(path, expected, format!("{} MiB", size >> 20), HINT));
-    }
+    let mut claim = Claim::default();
     let Table { rows, warnings } = if is_parquet(path) {
         // A defect in the reader must not end the process.
-        guarded(|| parquet_rows(path, limits, by))
+        guarded(|| columnar::rows(path, limits, by))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
     } else {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = memory::read(path, limits.file_bytes, &mut claim)?;
+        // In UTF-8 it can be three times as long; the fields of a row, each with its place, are two times theirs.
+        claim.grow(5 * bytes.len() as u64).map_err(|over| over.of(path))?;
         text_rows(path, &bytes, by, &mut Room::new(limits))?
     };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -347,6 +348,12 @@ fn count(path: &Path, row: &Row, folder: &Path, room: &mut Room) -> Result<()> {
     room.take(2 * room::ENTRY + text as u64).map_err(|found| bad(path, found))
 }
 
+/// What is wrong with a text whose lines are longer than those of tables: a row may have a place for each byte of it.
+fn overlong(text: &str) -> Option<String> {
+    let longest = text.as_bytes().split(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::len).max();
+    longest.filter(|&bytes| bytes > LONGEST_LINE).map(|bytes| format!("a line of {bytes} bytes"))
+}
+
 fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Result<Table> {
     let (text, encoding) = decode(bytes);
     let mut table = Table::default();
@@ -355,6 +362,9 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
             "the table is not UTF-8 and is read as {encoding} (Latin-1); if names look wrong, save it as UTF-8"
         ));
     }
+    if let Some(found) = overlong(&text) {
+        return Err(bad(path, found));
+    }
     let failed = |e: csv::Error| bad(path, format!("a CSV that cannot be read ({e})"));
     let reader = |separator: u8| {
         let mut builder = csv::ReaderBuilder::new();
@@ -362,7 +372,11 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
     };
     let header = |separator: u8| -> Result<Vec<String>> {
         let mut reader = reader(separator);
-        Ok(reader.headers().map_err(failed)?.iter().map(String::from).collect())
+        let names = reader.headers().map_err(failed)?;
+        match names.len() {
+            0..=MOST_COLUMNS => Ok(names.iter().map(String::from).collect()),
+            n => Err(bad(path, format!("{n} columns, where {MOST_COLUMNS} are read"))),
+        }
     };
     let mut found = None;
     for (separator, _) in SEPARATORS {
@@ -389,78 +403,4 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
     resolve(&columns.split, &names, &mut table).map_err(|found| bad(path, found))?;
     table.warnings.extend(unused(&columns.split, &names));
     Ok(table)
-}
-
-/// Rows of a Parquet file, of at most [`Limits::file_bytes`] as a CSV. A short file can claim any number of equal rows.
-fn parquet_rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Table> {
-    let (most, mut room) = (limits.file_bytes, Room::new(limits));
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let failed = |e: parquet::errors::ParquetError| {
-        Error::format(
-            path,
-            "a Parquet table of images, uncompressed or with Snappy",
-            e.to_string(),
-            HINT,
-        )
-    };
-    let file = fs::File::open(path).map_err(Error::io("open", path))?;
-    let reader = SerializedFileReader::new(file).map_err(failed)?;
-    let rows = reader.get_row_iter(None).map_err(failed)?;
-    let fields = reader.metadata().file_metadata().schema().get_fields();
-    let names: Vec<String> = fields.iter().map(|f| f.name().to_string()).collect();
-    let columns = columns(&names).ok_or_else(|| no_columns(path, &names))?;
-    let group = group_column(path, &names, by)?;
-    let (mut out, mut bytes) = (Table::default(), 0);
-    for row in rows {
-        let row = row.map_err(failed)?;
-        let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
-        let cell = |i: usize| text(cells.get(i).copied().unwrap_or(&Field::Null));
-        let wrong = |i: usize| bad(path, format!("a column {} that is not text", names[i]));
-        let full = |at: Option<usize>| -> Result<Option<String>> {
-            let text = at.map(|i| cell(i).ok_or_else(|| wrong(i))).transpose()?;
-            Ok(text.filter(|text| !text.is_empty()))
-        };
-        let row = Row {
-            path: cell(columns.path).ok_or_else(|| wrong(columns.path))?,
-            label: cell(columns.label).ok_or_else(|| wrong(columns.label))?,
-            split: full(columns.split.at())?,
-            group: full(group)?,
-        };
-        let more = |cell: &Option<String>| cell.as_ref().map_or(0, String::len);
-        bytes +=
-            (row.path.len() + row.label.len() + more(&row.split) + more(&row.group) + 4) as u64;
-        if bytes > most {
-            let expected = format!("at most {} MiB of text", most >> 20);
-            return Err(Error::format(
-                path,
-                expected,
-                format!("more in {} rows", out.rows.len()),
-                HINT,
-            ));
-        }
-        count(path, &row, folder, &mut room)?;
-        out.rows.push(row);
-    }
-    resolve(&columns.split, &names, &mut out).map_err(|found| bad(path, found))?;
-    out.warnings.extend(unused(&columns.split, &names));
-    Ok(out)
-}
-
-/// Text and whole numbers as text, nothing as empty; `None` for what is neither.
-fn text(field: &Field) -> Option<String> {
-    Some(match field {
-        Field::Null => String::new(),
-        Field::Bool(flag) => flag.to_string(),
-        Field::Str(text) => text.trim().to_string(),
-        Field::Bytes(data) => String::from_utf8_lossy(data.data()).trim().to_string(),
-        Field::Byte(v) => v.to_string(),
-        Field::Short(v) => v.to_string(),
-        Field::Int(v) => v.to_string(),
-        Field::Long(v) => v.to_string(),
-        Field::UByte(v) => v.to_string(),
-        Field::UShort(v) => v.to_string(),
-        Field::UInt(v) => v.to_string(),
-        Field::ULong(v) => v.to_string(),
-        _ => return None,
-    })
 }

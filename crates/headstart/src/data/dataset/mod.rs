@@ -43,7 +43,7 @@ use serde::Serialize;
 use crate::data::image::MAX_FILE;
 use crate::data::split::By;
 use crate::error::{Error, Result};
-use crate::memory;
+use crate::memory::{self, Claim};
 use crate::nearest::did_you_mean;
 use crate::range;
 use crate::task::Task;
@@ -140,15 +140,17 @@ impl Default for DataOptions {
 /// Bounds on what opening a data set may take, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Data sets that need no more than this are decoded once and stay in memory (1 GiB).
+    /// Data sets that need no more than this are decoded once and stay in memory (1 GiB, or a quarter of
+    /// [`memory::limit()`](crate::memory::limit) where that is less).
     ///
     /// Larger ones are decoded on access; opening reads the first and last bytes of each file, and
     /// decodes those that seem cut short, to leave them out.
     pub decoded_bytes: u64,
     /// Names and labels of files, rows and archives and, of a compressed archive, image files, which are held in memory; more is
-    /// an error (4 GiB, or half of the memory of this machine or container where that is less).
+    /// an error ([`memory::limit()`](crate::memory::limit)).
     pub encoded_bytes: u64,
-    /// Everything in a compressed archive, unpacked; more is an error (16 GiB).
+    /// Everything in a compressed archive, unpacked; more is an error (16 GiB). It bounds time, not memory; so does a
+    /// hundredfold of the archive's own length, from 1 GiB on.
     pub unpacked_bytes: u64,
     /// Single files; larger ones are skipped (256 MiB).
     pub file_bytes: u64,
@@ -157,8 +159,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            decoded_bytes: 1 << 30,
-            encoded_bytes: memory::look().map_or(4 << 30, |m| (m.total / 2).min(4 << 30)),
+            decoded_bytes: (memory::limit() / 4).min(1 << 30),
+            encoded_bytes: memory::limit(),
             unpacked_bytes: 16 << 30,
             file_bytes: MAX_FILE,
         }
@@ -241,7 +243,9 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
     let limits = &options.limits;
     let layout = if path.is_dir() {
         if let Some(folder) = cifar::find(path) {
-            let (classes, loaded) = cifar::load(&folder, |file| read_if_there(&folder.join(file)))?;
+            let most = limits.file_bytes;
+            let (classes, loaded) =
+                cifar::load(&folder, |file| read_if_there(&folder.join(file), most))?;
             return finish(name, classes, loaded, None, options);
         }
         if let Some(error) = cifar::python_version(path, |file| path.join(file).is_file()) {
@@ -299,11 +303,10 @@ struct Found {
     keys: Keys,
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path)(e)),
+fn read_if_there(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    match path.exists() {
+        true => memory::read(path, most, &mut Claim::default()).map(Some),
+        false => Ok(None),
     }
 }
 

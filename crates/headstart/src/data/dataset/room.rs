@@ -1,11 +1,13 @@
 //! Memory that a data set's names, labels and encoded images may take while it is opened.
 
 use super::Limits;
+use crate::memory::Claim;
 
-/// What is left of [`Limits::encoded_bytes`].
+/// What is left of [`Limits::encoded_bytes`], counted in the memory for reading.
 pub(crate) struct Room {
     most: u64,
     left: u64,
+    claim: Claim,
 }
 
 /// What a file or row takes beside its text: places in lists and maps, and allocations.
@@ -13,21 +15,25 @@ pub(crate) const ENTRY: u64 = 256;
 
 impl Room {
     pub fn new(limits: &Limits) -> Room {
-        Room { most: limits.encoded_bytes, left: limits.encoded_bytes }
+        Room { most: limits.encoded_bytes, left: limits.encoded_bytes, claim: Claim::default() }
     }
 
     /// Counts this many bytes; if there is no room for them, the text that says what is too much.
     pub fn take(&mut self, bytes: u64) -> Result<(), String> {
         let rest = self.left.checked_sub(bytes);
-        self.left = rest.ok_or_else(|| {
-            format!("more than {} MiB of images, names and labels", self.most >> 20)
+        let rest = rest.ok_or_else(|| {
+            let most = self.most >> 20;
+            format!("more than {most} MiB of images, names and labels (--memory-limit)")
         })?;
+        self.claim.grow(bytes).map_err(|over| over.to_string())?;
+        self.left = rest;
         Ok(())
     }
 
     /// Gives back what [`Room::take`] counted.
     pub fn give_back(&mut self, bytes: u64) {
         self.left = self.left.saturating_add(bytes).min(self.most);
+        self.claim.shrink(bytes);
     }
 }
 

@@ -14,6 +14,7 @@ use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::data::split::train_test_split;
 use crate::error::{Error, Result};
+use crate::memory::Claim;
 
 /// The name of the digits inside the program, for `--data`.
 pub const NAME: &str = "sample";
@@ -57,6 +58,7 @@ pub(super) fn load() -> Result<Loaded> {
         sizes: vec![(SIDE, SIDE); COUNT],
         hashes: vec![OnceLock::new(); COUNT],
         store: Store::Packed { pixels, offsets: (0..COUNT).map(|i| i * each).collect() },
+        kept: Claim::held((COUNT * each) as u64),
     };
     let part = |i| if i < split.train.len() { Part::Train } else { Part::Test };
     Ok(Loaded { samples, parts: (0..COUNT).map(part).collect(), skipped: Vec::new() })

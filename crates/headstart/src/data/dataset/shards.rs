@@ -10,6 +10,7 @@ use super::room::Room;
 use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim};
 use crate::task::Task;
 use crate::text::{self, composed, decode};
 
@@ -176,13 +177,9 @@ fn class_names(path: &Path, limits: &Limits) -> Result<Option<Vec<String>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let size = fs::metadata(path).map_err(Error::io("read", path))?.len();
-    let most = limits.file_bytes.min(64 << 20);
-    if size > most {
-        let (expected, found) = (format!("at most {most} bytes"), size.to_string());
-        return Err(Error::format(path, expected, found, HINT));
-    }
-    let text = fs::read(path).map_err(Error::io("read", path))?;
+    let mut claim = Claim::default();
+    let text = memory::read(path, limits.file_bytes.min(64 << 20), &mut claim)?;
+    claim.parse_records(text.len()).map_err(|over| over.of(path))?;
     let (text, _) = decode(&text);
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     let names: Vec<String> =

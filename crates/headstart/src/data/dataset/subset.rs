@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
-use crate::data::image::{Rgb8, decode_bytes, unreadable};
+use crate::data::image::{MAX_FILE, Rgb8, decode_bytes, unreadable};
 use crate::error::{Error, Result};
+use crate::memory::Claim;
 
 /// All images of a data set, whatever split they belong to. Equal lengths throughout.
 pub(crate) struct Samples {
@@ -22,6 +23,8 @@ pub(crate) struct Samples {
     /// Hash of each image, once it is known: of images on disk, other content is an error from then on.
     pub hashes: Vec<OnceLock<ImageHash>>,
     pub store: Store,
+    /// The memory that `store` takes.
+    pub kept: Claim,
 }
 
 /// What an image is known by, wherever it is stored: the SHA-256 of its file's bytes, or, where there is no file, of its
@@ -74,11 +77,12 @@ impl Encoded {
 
 impl FileRef {
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        let Some(offset) = self.offset else { return fs::read(&self.path) };
         let mut file = fs::File::open(&self.path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(self.bytes).read_to_end(&mut bytes)?;
+        // A file that has grown is read as it is, as far as images go.
+        let most = self.offset.map_or(self.bytes.max(MAX_FILE), |_| self.bytes);
+        file.seek(SeekFrom::Start(self.offset.unwrap_or(0)))?;
+        let mut bytes = Vec::with_capacity(self.bytes.min(1 << 20) as usize + 1);
+        file.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }

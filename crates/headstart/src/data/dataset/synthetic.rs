@@ -11,6 +11,7 @@ use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::data::split::RandomState;
 use crate::error::{Error, Result};
+use crate::memory::Claim;
 
 const SHAPES: [&str; 6] = ["disc", "square", "ring", "cross", "stripes", "checks"];
 
@@ -90,6 +91,16 @@ impl Synthetic {
                 "ask for fewer or smaller images",
             ));
         };
+        let mut kept = Claim::default();
+        kept.grow(total as u64).map_err(|over| {
+            let limit = "less, or more with --memory-limit";
+            Error::invalid(
+                "synthetic data",
+                limit,
+                over.to_string(),
+                "ask for fewer or smaller images",
+            )
+        })?;
         let mut pixels = vec![0; total];
         pixels.par_chunks_exact_mut(each).enumerate().for_each(|(i, image)| {
             self.draw(i % self.classes, mix(seed, i), image);
@@ -106,6 +117,7 @@ impl Synthetic {
             sizes: vec![(self.size, self.size); count],
             hashes: vec![OnceLock::new(); count],
             store: Store::Packed { pixels, offsets: (0..count).map(|i| i * each).collect() },
+            kept,
         };
         let part = |i| if is_test(i) { Part::Test } else { Part::Train };
         Ok(Loaded { samples, parts: (0..count).map(part).collect(), skipped: Vec::new() })

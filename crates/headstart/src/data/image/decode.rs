@@ -7,6 +7,27 @@ use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbIma
 
 use super::{Format, Header, jpeg};
 
+/// Bytes of memory that decoding takes at most, with those of the result.
+pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
+    let pixels = header.pixels() as u64;
+    let own = match header.format {
+        Format::Jpeg => jpeg::memory(bytes),
+        // Up to 4 samples a pixel, and what becomes of them; a file that lacks its end is copied.
+        Format::Png => 7 * pixels + bytes.len() as u64,
+        _ => alloc(header),
+    };
+    let turned = if header.orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
+    own.saturating_add(turned).saturating_add(SMALL)
+}
+
+/// Room for rows, tables and palettes.
+const SMALL: u64 = 1 << 20;
+
+/// What the `image` crate's decoders may take: they hold the picture, a previous frame and rows of their own.
+fn alloc(header: &Header) -> u64 {
+    header.pixels() as u64 * 16 + SMALL
+}
+
 /// Decodes `bytes`, whose header is `header`, to `height * width * 3` bytes.
 pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
     let stored = match header.format {
@@ -32,8 +53,7 @@ pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
 fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Vec<u8>, String> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    // Decoders hold the picture, a previous frame and rows of their own.
-    limits.max_alloc = Some(header.pixels() as u64 * 16 + (1 << 20));
+    limits.max_alloc = Some(alloc(header));
     reader.limits(limits);
     let name = header.format;
     let image = reader.decode().map_err(|error| match error {

@@ -63,6 +63,30 @@ pub(super) fn decode(bytes: &[u8], (width, height): (usize, usize)) -> Result<Ve
     Ok(output::pixels(isa(), &image.0, &image.1, &image.2)?)
 }
 
+/// Bytes of memory that decoding a file takes at most, by its first frame and scan; 0 where it has none and is refused.
+pub(super) fn memory(bytes: &[u8]) -> u64 {
+    let mut source = Source::new(bytes);
+    let mut frame: Option<Frame> = None;
+    let mut look = || -> Result<u64, Fault> {
+        loop {
+            let marker = source.marker()?;
+            source.unread = None;
+            match marker {
+                0x01 | 0xd0..=0xd9 => {}
+                0xc0..=0xc2 => frame = Some(Frame::new(source.segment()?, marker == 0xc2)?),
+                0xda => {
+                    let count = source.segment()?.first().copied().map_or(0, usize::from);
+                    let frame = frame.as_ref().ok_or(Fault::Bad("a scan before the frame"))?;
+                    let whole = count == frame.components.len() && !frame.progressive;
+                    return Ok(frame.memory(whole));
+                }
+                _ => drop(source.segment()?),
+            }
+        }
+    };
+    look().unwrap_or(0)
+}
+
 fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()))

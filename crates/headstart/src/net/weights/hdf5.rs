@@ -6,14 +6,14 @@ use hdf5_pure::{AttrValue, DType, Dataset, Error as H5Error, File, Group};
 
 use super::floats::Stored;
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim};
 
 /// What deflate can make of a byte, at most.
 const DEFLATE: u64 = 1032;
-/// How many times larger than the file its chunked data sets may be together, from [`SMALL`] up to [`LARGEST`] bytes:
-/// zeros shrink to nothing, weights do not.
+/// How many times larger than the file its chunked data sets may be together, from [`SMALL`] bytes on: zeros shrink to nothing,
+/// weights do not.
 const LARGER: u64 = 64;
 const SMALL: u64 = 16 << 20;
-const LARGEST: u64 = 8 << 30;
 /// Longest attribute of names that is put together of pieces.
 const MANY: usize = 10_000;
 
@@ -23,6 +23,8 @@ pub(super) struct Source<'a> {
     path: &'a Path,
     file: File,
     left: Left,
+    /// The memory of the file and of all values that are read.
+    claim: Claim,
 }
 
 /// Bytes that may still be read.
@@ -45,15 +47,25 @@ pub(super) struct Values {
 impl<'a> Source<'a> {
     /// Opens a file.
     pub fn open(path: &'a Path) -> Result<Source<'a>> {
-        Source::from_bytes(path, std::fs::read(path).map_err(Error::io("read", path))?)
+        let mut claim = Claim::default();
+        let bytes = memory::read(path, u64::MAX, &mut claim)?;
+        Source::from_bytes(path, bytes, claim)
     }
 
-    /// Opens a file that lies inside `path`.
-    pub fn from_bytes(path: &'a Path, bytes: Vec<u8>) -> Result<Source<'a>> {
+    /// Opens a file that lies inside `path`, and whose bytes are counted in `claim`.
+    pub fn from_bytes(path: &'a Path, bytes: Vec<u8>, claim: Claim) -> Result<Source<'a>> {
         let length = bytes.len() as u64;
         let file = File::from_bytes(bytes).map_err(damaged(path))?;
-        let chunked = length.saturating_mul(LARGER).clamp(SMALL, LARGEST.max(length));
-        Ok(Source { path, file, left: Left { plain: length, stored: length, chunked } })
+        let chunked = length.saturating_mul(LARGER).max(SMALL);
+        Ok(Source { path, file, left: Left { plain: length, stored: length, chunked }, claim })
+    }
+
+    /// Counts the memory that parsing `config`, which the file has, takes.
+    ///
+    /// # Errors
+    /// If it is too much.
+    pub fn parse(&mut self, config: &str) -> Result<()> {
+        self.claim.parse(config.len()).map_err(|over| over.of(self.path))
     }
 
     /// The outermost group.
@@ -92,10 +104,14 @@ impl<'a> Source<'a> {
             let hint = "the file is damaged, or made to look larger than it is";
             return Err(Error::format(self.path, expected, format!("{claimed:?}"), hint));
         }
+        // The values, and the bytes that they are made of.
+        let need = product(size + size_of::<f32>() as u64, &claimed).unwrap_or(u64::MAX);
+        self.claim.grow(need).map_err(|over| over.of(self.path))?;
         let values = match stored {
             Stored::Bf16 => Stored::Bf16.read(&set.read_raw().map_err(&damaged)?),
             _ => set.read_f32().map_err(&damaged)?,
         };
+        self.claim.shrink(product(size, &claimed).unwrap_or(0));
         let shape: Vec<usize> = claimed.iter().map(|&d| d as usize).collect();
         if shape.iter().product::<usize>() != values.len() {
             let expected = format!("{name} of shape {shape:?}");

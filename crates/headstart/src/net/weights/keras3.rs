@@ -13,6 +13,7 @@ use super::hdf5::{Source, damaged, text};
 use super::kinds::roles;
 use super::{Format, Listed, Naming, Tensor, WeightFile, keras_config};
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim};
 
 /// Where a `.keras` archive has its weights and its model's description.
 const WEIGHTS: &str = "model.weights.h5";
@@ -23,8 +24,6 @@ const DEPTH: usize = 8;
 /// Longest description, and how many times its archive larger its weights may be.
 const LONGEST: u64 = 8 << 20;
 const LARGER: u64 = 64;
-/// Most bytes of weights in an archive that is smaller than they.
-const LARGEST: u64 = 8 << 30;
 
 /// Whether the root looks like this layout.
 pub(super) fn is(source: &Source<'_>) -> bool {
@@ -48,19 +47,22 @@ pub(super) fn read_archive(path: &Path) -> Result<WeightFile> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| damaged(&e))?;
+    let mut claim = Claim::default();
     let mut entry = |name: &str, most: u64| -> Result<Vec<u8>> {
         let entry = archive.by_name(name).map_err(|e| damaged(&e))?;
-        let mut bytes = Vec::new();
-        entry.take(most + 1).read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
+        // Its length is a claim; it is read up to one byte too many.
+        let bytes = memory::read_from(&mut entry.take(most + 1), path, 0, u64::MAX, &mut claim)?;
         if bytes.len() as u64 > most {
             let expected = format!("at most {most} bytes in {name}");
             return Err(Error::format(path, expected, "more", "the archive is made to swell"));
         }
         Ok(bytes)
     };
-    let config = entry(CONFIG, LONGEST).ok().and_then(|b| String::from_utf8(b).ok());
-    let weights = entry(WEIGHTS, length.saturating_mul(LARGER).min(LARGEST.max(length)))?;
-    let source = Source::from_bytes(path, weights)?;
+    let most = LONGEST.min(length.saturating_mul(LARGER).saturating_add(1 << 20));
+    let config = entry(CONFIG, most).ok().and_then(|b| String::from_utf8(b).ok());
+    let weights = entry(WEIGHTS, length.saturating_mul(LARGER))?;
+    claim.parse(config.as_ref().map_or(0, String::len)).map_err(|over| over.of(path))?;
+    let source = Source::from_bytes(path, weights, claim)?;
     let mut out = read(path, source, config.as_deref())?;
     out.format = Format::KerasArchive;
     Ok(out)

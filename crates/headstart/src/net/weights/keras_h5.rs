@@ -58,6 +58,7 @@ pub(super) fn read(path: &Path, mut source: Source<'_>) -> Result<WeightFile> {
         }
     }
     if let Some(config) = config {
+        source.parse(&config)?;
         out.epsilon = keras_config::epsilons(&config).into_iter().collect();
     }
     old_names::modernise(&mut out);

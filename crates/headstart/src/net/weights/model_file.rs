@@ -2,25 +2,28 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
 use super::floats::Stored;
+use super::pickle::MOST_TENSORS;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::data::dataset::Grouping;
 use crate::data::image::{Fit, Interpolation};
 use crate::data::prints::Prints;
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim, Over};
 use crate::net::parameters::Parameters;
 use crate::net::preprocess::Preprocess;
 use crate::net::resnet::Surroundings;
 use crate::numbers::grouped;
 use crate::task::Task;
 
+/// Most axes of a tensor.
+const MOST_AXES: usize = 16;
 /// The metadata key of the card.
 const KEY: &str = "headstart";
 /// Prefix of optimizer state among the tensors.
@@ -290,7 +293,8 @@ fn sum(card: &str, mut tensors: Vec<(&str, &[usize], &[u8])>) -> u32 {
 /// # Errors
 /// If the file is damaged, holds other than floats, or its card is of a later version.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    parse(path, &fs::read(path).map_err(Error::io("read", path))?)
+    let mut claim = Claim::default();
+    parse(path, &memory::read(path, u64::MAX, &mut claim)?)
 }
 
 /// [`read`] for the bytes of a file.
@@ -302,9 +306,25 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
         let hint = "the file may be cut short; copy or fetch it again";
         Error::format(path, "a whole safetensors file", found, hint)
     };
+    let mut claim = Claim::default();
+    let over = |over: Over| over.of(path);
+    // The library reads a header twice, and the card in it is read after that.
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n)).min(bytes.len() as u64);
+    claim.parse_records(length as usize).map_err(over)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let card = text.map(|text| card(path, text)).transpose()?;
+    let count = header.tensors().len();
+    if count > MOST_TENSORS {
+        return Err(damaged(format!("{count} tensors, where {MOST_TENSORS} are read")));
+    }
+    if let Some((name, axes)) = header
+        .tensors()
+        .iter()
+        .find_map(|(name, info)| (info.shape.len() > MOST_AXES).then_some((name, info.shape.len())))
+    {
+        return Err(damaged(format!("{name} of {axes} axes, where {MOST_AXES} are read")));
+    }
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
     // The library gives them in no fixed order; here they come as the file has them.
     let mut views: Vec<_> = file.iter().collect();
@@ -325,6 +345,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
             }
             continue;
         };
+        let count = view.data().len() / stored.size();
+        claim.grow((count * size_of::<f32>()) as u64).map_err(over)?;
         let (values, shape) = (stored.read(view.data()), view.shape().to_vec());
         match name.strip_prefix(OPTIMIZER) {
             Some(rest) => out.optimizer.push(Tensor { name: rest.to_string(), shape, values }),

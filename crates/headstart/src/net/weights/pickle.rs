@@ -25,8 +25,9 @@ const PICKLES: usize = 5;
 
 const HINT: &str = "save the weights alone: torch.save(net.state_dict(), path)";
 
-/// Fails on a file whose pickles have more instructions than any net's weights need, or which is of a kind that is not read.
-pub(super) fn check(path: &Path) -> Result<()> {
+/// The number of instructions in a file's pickles; fails where they are more than any net's weights need, and on a file of a
+/// kind that is not read.
+pub(super) fn check(path: &Path) -> Result<usize> {
     let io = |e: io::Error| Error::io("read", path)(e);
     let mut file = BufReader::new(File::open(path).map_err(io)?);
     let mut steps = 0;
@@ -40,7 +41,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
                 break;
             }
         }
-        return few(path, steps);
+        return few(path, steps).map(|()| steps);
     }
     let damaged = |e: &dyn std::fmt::Display| {
         Error::format(path, "a whole PyTorch file of weights", e.to_string(), HINT)
@@ -64,7 +65,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
             return too_long(&name, MOST_INFLATED);
         }
     }
-    Ok(())
+    Ok(steps)
 }
 
 fn few(path: &Path, steps: usize) -> Result<()> {

@@ -11,11 +11,10 @@ use serde_json::Value;
 use super::floats::Stored;
 use super::{Format, Listed, Tensor, WeightFile, keras_config, old_names};
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim};
 
 /// Longest model.json.
-const LONGEST: u64 = 16 << 20;
-/// Most bytes of weights.
-const LARGEST: u64 = 8 << 30;
+const LONGEST: u64 = 8 << 20;
 
 #[derive(Deserialize)]
 struct Model {
@@ -77,19 +76,16 @@ impl Encoding {
 /// # Errors
 /// If it is no layers model, a shard is missing, short, long or outside the folder, or the manifest is wrong.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    file.take(LONGEST + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
-    if text.len() as u64 > LONGEST {
-        return Err(Error::format(path, format!("at most {LONGEST} bytes of JSON"), "more", ""));
-    }
+    let mut claim = Claim::default();
+    let text = memory::read(path, LONGEST, &mut claim)?;
+    claim.parse(text.len()).map_err(|over| over.of(path))?;
     let model: Model = serde_json::from_slice(&text).map_err(|e| {
         let hint = "--weights takes the model.json of a layers model; its shards must be beside it";
         Error::format(path, "a TensorFlow.js layers model", e.to_string(), hint)
     })?;
     let mut out = WeightFile::bare(path, Format::TensorflowJs);
     for group in &model.manifest {
-        read_group(path, group, &mut out)?;
+        read_group(path, group, &mut out, &mut claim)?;
     }
     let mut epsilons = Vec::new();
     keras_config::collect(&model.topology, &mut epsilons);
@@ -98,23 +94,26 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     Ok(out)
 }
 
-fn read_group(path: &Path, group: &Group, out: &mut WeightFile) -> Result<()> {
-    let mut total = 0u64;
+fn read_group(path: &Path, group: &Group, out: &mut WeightFile, claim: &mut Claim) -> Result<()> {
+    let (mut total, mut values, most) = (0u64, 0u64, memory::limit());
     let mut sizes = Vec::with_capacity(group.weights.len());
     for weight in &group.weights {
         let encoding = encoding(path, weight)?;
         let count = weight.shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d));
         let bytes = count.and_then(|c| c.checked_mul(encoding.size()));
-        let sum = bytes.and_then(|b| total.checked_add(b as u64)).filter(|&t| t <= LARGEST);
+        let sum = bytes.and_then(|b| total.checked_add(b as u64)).filter(|&t| t <= most);
         let (Some(bytes), Some(sum)) = (bytes, sum) else {
-            let expected = format!("weights of at most {LARGEST} bytes");
             let found = format!("{} of shape {:?}", weight.name, weight.shape);
+            let expected = format!("weights of at most {} MiB (--memory-limit)", most >> 20);
             return Err(Error::format(path, expected, found, ""));
         };
         total = sum;
+        values = values.saturating_add(4 * (bytes / encoding.size()) as u64);
         sizes.push((encoding, bytes));
     }
-    let data = shards(path, &group.paths, total)?;
+    // There are as many bytes, as `shards` makes sure of before it reads them.
+    let data = shards(path, &group.paths, total, claim)?;
+    claim.grow(values).map_err(|over| over.of(path))?;
     let mut rest = &data[..];
     for (weight, (encoding, size)) in group.weights.iter().zip(sizes) {
         let (bytes, after) = rest.split_at(size);
@@ -175,7 +174,7 @@ fn encoding(path: &Path, weight: &Weight) -> Result<Encoding> {
 }
 
 /// The bytes of all shards, which must be `total`.
-fn shards(path: &Path, names: &[String], total: u64) -> Result<Vec<u8>> {
+fn shards(path: &Path, names: &[String], total: u64, claim: &mut Claim) -> Result<Vec<u8>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files: Vec<(PathBuf, u64)> = Vec::with_capacity(names.len());
     for name in names {
@@ -197,6 +196,7 @@ fn shards(path: &Path, names: &[String], total: u64) -> Result<Vec<u8>> {
         let hint = "a shard is cut short, or of another model; fetch them again";
         return Err(Error::format(path, expected, format!("{have} bytes"), hint));
     }
+    claim.grow(total).map_err(|over| over.of(path))?;
     let mut data = Vec::with_capacity(total as usize);
     for (shard, length) in files {
         let file = File::open(&shard).map_err(Error::io("read", &shard))?;

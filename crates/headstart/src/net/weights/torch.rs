@@ -12,11 +12,12 @@ use super::pickle;
 use super::torch_names::from_torch;
 use super::{Format, Listed, Tensor, WeightFile, state_names, zip64};
 use crate::error::{Error, Result};
+use crate::memory::{Claim, Over};
 
-/// How many times larger than the file its tensors may be, up to [`LARGEST`]; compressed ones are smaller than they.
+/// How many times larger than the file its tensors may be; compressed ones are smaller than they.
 const LARGER: u64 = 64;
-/// Most bytes of tensors in a file that is smaller than they.
-const LARGEST: u64 = 8 << 30;
+/// Bytes that an instruction of a pickle takes at most: its value, twice over, in lists that double.
+const STEP: u64 = 700;
 
 /// A tensor as PyTorch names and lays it out.
 pub(super) struct Raw {
@@ -39,7 +40,10 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
         )
     };
     let readable = zip64::readable(path)?;
-    pickle::check(readable.path())?;
+    let steps = pickle::check(readable.path())?;
+    let mut claim = Claim::default();
+    let over = |over: Over| over.of(path);
+    claim.grow(steps as u64 * STEP).map_err(over)?;
     let value = PytorchReader::read_pickle_data(readable.path(), None).map_err(|e| damaged(&e))?;
     if let Some(stranger) = stranger(&value) {
         let hint =
@@ -55,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     let (mut raw, mut listing) = (Vec::with_capacity(names.len()), Vec::new());
     // A tensor's shape can claim more than its storage holds, by steps of zero.
     let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
-    let mut left = length.saturating_mul(LARGER).min(LARGEST.max(length));
+    let mut left = length.saturating_mul(LARGER);
     for name in names {
         let Some(tensor) = reader.get(&name) else { continue };
         let Some(stored) = stored(tensor.dtype()) else {
@@ -69,7 +73,12 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
             let expected = format!("a shape of {name} that the file has room for");
             Error::format(path, expected, format!("{:?}", tensor.shape()), "")
         })?;
+        // The values, and the bytes that they are made of.
+        let count = (tensor.byte_len() / stored.size()) as u64;
+        claim.grow(count.saturating_mul(4)).map_err(over)?;
+        claim.grow(2 * tensor.byte_len() as u64).map_err(over)?;
         let values = stored.read(&tensor.read().map_err(|e| damaged(&e))?);
+        claim.shrink(2 * tensor.byte_len() as u64);
         let shape = tensor.shape().to_vec();
         listing.push(Listed { name: name.clone(), shape: shape.clone(), dtype: stored.name() });
         raw.push(Raw { name, shape, values });

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::TrainConfig;
 use crate::error::{Error, Result};
+use crate::memory::read_settings;
 use crate::nearest::did_you_mean;
 use crate::text::decode;
 
@@ -22,8 +23,16 @@ impl TrainConfig {
         model: Option<&str>,
     ) -> Result<TrainConfig> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let text = decode(&bytes).0.into_owned();
+        read_settings(path, |bytes| TrainConfig::of_text(path, &decode(&bytes).0, data, model))?
+    }
+
+    /// The settings that the text of the file at `path` has, as [`TrainConfig::read_for`].
+    fn of_text(
+        path: &Path,
+        text: &str,
+        data: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<TrainConfig> {
         let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
             let (message, hint) = unknown(&message).unwrap_or((message, String::new()));
@@ -32,8 +41,8 @@ impl TrainConfig {
             let found = format!("{message} (line {line})");
             Error::format(path, "settings of `headstart train`", found, hint)
         };
-        let config: TrainConfig = toml::from_str(&text).map_err(bad)?;
-        let file: toml::Table = toml::from_str(&text).map_err(bad)?;
+        let config: TrainConfig = toml::from_str(text).map_err(bad)?;
+        let file: toml::Table = toml::from_str(text).map_err(bad)?;
         if file.contains_key("model") {
             return Ok(config);
         }
@@ -60,7 +69,7 @@ impl TrainConfig {
     pub fn of_run(folder: impl AsRef<Path>) -> Result<TrainConfig> {
         let path = folder.as_ref().join("config.toml");
         let mut config = TrainConfig::read(&path)?;
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = read_settings(&path, |text| String::from_utf8_lossy(&text).into_owned())?;
         let begun = text.lines().next().and_then(|line| line.strip_prefix(BEGUN));
         let there =
             begun.map(|base| Path::new(base).join(&config.data)).filter(|data| data.exists());

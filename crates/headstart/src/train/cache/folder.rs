@@ -11,6 +11,7 @@ use super::store;
 use crate::atomic::{remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use crate::hub::cache_folder;
+use crate::memory::read_settings;
 
 /// The folder of cached features: `features` in the user's cache folder.
 ///
@@ -42,8 +43,8 @@ pub struct About {
 impl About {
     /// Reads that of an entry; the default where there is none that can be read.
     pub(super) fn read(entry: &Path) -> About {
-        let text = fs::read_to_string(entry.join("about.json")).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+        let about = read_settings(&entry.join("about.json"), |text| serde_json::from_slice(&text));
+        about.ok().and_then(|about| about.ok()).unwrap_or_default()
     }
 
     /// Writes it.

@@ -17,6 +17,7 @@ use super::lock::Lock;
 use crate::control::Control;
 use crate::data::dataset::ImageHash;
 use crate::error::{Error, Result};
+use crate::memory::{self, Claim};
 
 /// Hash of an image, or of all else that its row depends on.
 pub type Hash = ImageHash;
@@ -146,9 +147,15 @@ impl Store {
     /// Reads the index, or creates the files again if it is not of this key.
     fn load(&mut self, key: &Hash) -> io::Result<()> {
         let header = header(key, &self.layout);
-        let mut bytes = Vec::new();
         self.index.seek(SeekFrom::Start(0))?;
-        self.index.read_to_end(&mut bytes)?;
+        let length = self.index.metadata()?.len();
+        let mut claim = Claim::default();
+        // A place in the map is as long as an entry, and the map doubles.
+        let fits = claim.grow(length.saturating_mul(3)).map_err(|over| over.to_string());
+        fits.map_err(io::Error::other)?;
+        let path = self.folder.join("index");
+        let bytes = memory::read_from(&mut self.index, &path, length, u64::MAX, &mut claim);
+        let bytes = bytes.map_err(|e| io::Error::other(e.to_string()))?;
         let have = self.rows.metadata()?.len() / self.layout.row_bytes() as u64;
         if bytes.get(..HEADER) != Some(&header[..]) {
             if !bytes.is_empty() || have > 0 {
@@ -322,7 +329,9 @@ pub(super) fn half(key: &[u8]) -> String {
 
 /// Rows of an entry that its files have, whether or not they are damaged; 0 if its index cannot be read.
 pub(super) fn count(folder: &Path) -> usize {
-    let bytes = fs::read(folder.join("index")).unwrap_or_default();
+    let mut claim = Claim::default();
+    let index = folder.join("index");
+    let bytes = memory::read(&index, u64::MAX, &mut claim).unwrap_or_default();
     let Some((header, entries)) = bytes.split_at_checked(HEADER) else { return 0 };
     let row_bytes = u64::from(number(&header[16..20])) | u64::from(number(&header[20..24])) << 32;
     let rows = fs::metadata(folder.join("rows")).map_or(0, |file| file.len());

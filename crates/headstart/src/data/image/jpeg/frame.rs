@@ -1,5 +1,7 @@
 //! What a frame header says: size, components, sampling.
 
+use headstart_kernels::jpeg::LANES;
+
 use super::Fault;
 
 /// Samples on a side of a block.
@@ -82,6 +84,14 @@ impl Frame {
         };
         let components = listed.iter().zip(&factors).map(component).collect();
         Ok(Frame { width, height, progressive, components, sampling, units })
+    }
+
+    /// Bytes that its samples and pixels take, and coefficients where it does not come `whole`, in one scan.
+    pub fn memory(&self, whole: bool) -> u64 {
+        let row = |c: &Component| (c.padded.0 + LANES) * c.padded.1;
+        let blocks: u64 = self.components.iter().map(|c| row(c) as u64).sum();
+        let each = if whole { 64 } else { 3 * 64 };
+        blocks * each + (self.width * self.height * 3) as u64
     }
 
     /// Blocks of all components.
