@@ -9,7 +9,7 @@ use headstart::label_issues::LabelOptions;
 use headstart::run::DiskCache;
 use headstart::source::is_file;
 
-use super::{cache, device, model_for};
+use super::{cache, check_output, device, model_for};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::output::note;
@@ -26,6 +26,7 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 
 /// Checks a data set and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
+    check_output(args.html.as_deref(), [&*args.data])?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart::atomic::write_bytes;
+use headstart::atomic::{make_folder, write_bytes};
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
@@ -17,7 +17,7 @@ use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
-use super::{cache, device, hub, not_an_input, open_model};
+use super::{cache, device, hub, check_output, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -27,7 +27,10 @@ use crate::{interrupt, output};
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
     for out in [&args.output, &args.gallery] {
-        not_an_input(out.as_deref(), [&*args.data, &args.model])?;
+        check_output(out.as_deref(), [&*args.data, &args.model])?;
+    }
+    if let Some(folder) = &args.out {
+        make_folder(folder)?;
     }
     if let Some(path) = &args.output {
         check_predictions_ending(path).map_err(Failure::Usage)?;
@@ -75,7 +78,6 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         report.confidence_intervals = intervals(classes, &p, &labels, resamples, seed);
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         report::write(folder, &report)?;
         report::draw(folder, &Default::default(), Some(&report))?;
     }

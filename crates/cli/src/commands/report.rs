@@ -19,6 +19,9 @@ pub fn run(args: &Report) -> Result<(), Failure> {
     let Some(remade) = remade else {
         return Err(Failure::Interrupted("the page was not written".into()));
     };
+    if let Some(cut) = &remade.note {
+        note!("warning: {cut}");
+    }
     if let Some(reason) = &remade.without_images {
         note!("warning: the page is without images: {reason}");
     }

@@ -13,7 +13,7 @@ use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{cache, device, hub, open_model};
+use super::{cache, check_output, device, hub, open_model};
 use crate::args::Similar;
 use crate::failure::Failure;
 use crate::output::note;
@@ -29,6 +29,7 @@ struct Found<'a> {
 
 /// Names the images of a data set whose features are most similar to those of an image, by cosine.
 pub fn run(args: &Similar) -> Result<(), Failure> {
+    check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let query = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;

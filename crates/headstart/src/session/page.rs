@@ -108,6 +108,8 @@ pub struct Remade {
     pub path: PathBuf,
     /// Why it has no images, where it has none.
     pub without_images: Option<String>,
+    /// What to say of a last line of results.csv that was cut short and left out.
+    pub note: Option<String>,
 }
 
 /// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
@@ -125,7 +127,7 @@ pub fn remake(
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::of_run(folder)?;
     let device = &job::device(threads, config.precision)?;
-    let history = History::read_csv(folder.join("results.csv"))?;
+    let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
     let mut report = path.exists().then(|| Report::read(&path)).transpose()?;
@@ -173,7 +175,7 @@ pub fn remake(
         report: report.as_ref(),
         images: data.as_ref().zip(answers.as_ref()),
     };
-    Ok(Some(Remade { path: write(&shown, device)?, without_images: reason }))
+    Ok(Some(Remade { path: write(&shown, device)?, without_images: reason, note }))
 }
 
 /// Why these are not the images that a run was reported on.
