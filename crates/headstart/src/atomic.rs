@@ -75,7 +75,8 @@ enum Descriptor {
 fn target(path: &Path) -> Result<Target> {
     /// As many links as Linux follows.
     const MOST: usize = 40;
-    let refused = |found: &str, hint: &str| Err(Error::format(path, "a file to write", found, hint));
+    let refused =
+        |found: &str, hint: &str| Err(Error::format(path, "a file to write", found, hint));
     let mut end = path.to_path_buf();
     for _ in 0..=MOST {
         if let Some(open) = descriptor(&end) {
@@ -426,8 +427,14 @@ mod tests {
             write_bytes(&name, b"2").unwrap();
             open.write_all(b"").unwrap();
             assert_eq!(fs::read(path("open")).unwrap(), b"12");
-            assert_eq!(target(Path::new("/dev/stdout")).unwrap(), Target::Standard(Descriptor::Out));
-            assert_eq!(target(Path::new("/dev/stderr")).unwrap(), Target::Standard(Descriptor::Err));
+            assert_eq!(
+                target(Path::new("/dev/stdout")).unwrap(),
+                Target::Standard(Descriptor::Out)
+            );
+            assert_eq!(
+                target(Path::new("/dev/stderr")).unwrap(),
+                Target::Standard(Descriptor::Err)
+            );
         }
     }
 
@@ -461,9 +468,14 @@ mod tests {
         }
         check(path("new")).unwrap();
         check(path("file")).unwrap();
-        assert!(fs::read(path("file")).unwrap() == b"old" && fs::read_dir(path("folder")).unwrap().count() == 0);
+        assert!(
+            fs::read(path("file")).unwrap() == b"old"
+                && fs::read_dir(path("folder")).unwrap().count() == 0
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6);
-        for (name, part) in [("file", "a file"), ("file/x/y", "a file"), ("to-gone", "a link to nothing")] {
+        for (name, part) in
+            [("file", "a file"), ("file/x/y", "a file"), ("to-gone", "a link to nothing")]
+        {
             let error = make_folder(path(name)).unwrap_err().to_string();
             assert!(error.contains("expected a folder") && error.contains(part), "{name}: {error}");
         }

@@ -83,7 +83,9 @@ pub enum Error {
         phase: String,
     },
     /// Training produced weights that are not finite numbers.
-    #[error("the weights diverged: {tensor} has a value of {value} after step {step} of epoch {epoch} ({phase})")]
+    #[error(
+        "the weights diverged: {tensor} has a value of {value} after step {step} of epoch {epoch} ({phase})"
+    )]
     WeightsDiverged {
         /// The first tensor that has such a value.
         tensor: String,

@@ -63,7 +63,9 @@ fn plain_backslashes(text: &str) -> Cow<'_, str> {
         let hex = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
         match rest.strip_prefix('x') {
             Some(code) => code.get(..2).is_some_and(hex),
-            None => rest.strip_prefix("u{").and_then(|c| c.split_once('}')).is_some_and(|c| hex(c.0)),
+            None => {
+                rest.strip_prefix("u{").and_then(|c| c.split_once('}')).is_some_and(|c| hex(c.0))
+            }
         }
     };
     let mut out = String::new();

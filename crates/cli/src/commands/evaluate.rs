@@ -17,7 +17,7 @@ use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
-use super::{cache, device, hub, check_output, open_model};
+use super::{cache, check_output, device, hub, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -103,7 +103,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
 /// Most classes of a row.
 const TOP: usize = 5;
 
-/// The prediction for each image beside its label; names are split and path, `test/rose/1.jpg`.
+/// The prediction for each image beside its label.
 fn rows(
     model: &Model,
     list: &[(&'static str, &Subset)],
@@ -112,13 +112,14 @@ fn rows(
 ) -> Vec<Prediction> {
     let classes = &model.card.classes;
     let names = list.iter().flat_map(|(split, subset)| {
-        (0..subset.len()).map(move |i| format!("{split}/{}", subset.name(i)))
+        (0..subset.len()).map(move |i| (*split, subset.path(i).into_owned()))
     });
     let rows = names.zip(labels).zip(p.chunks_exact(classes.len().max(1)));
-    rows.map(|((name, &label), p)| {
+    rows.map(|(((split, name), &label), p)| {
         let choices = model.choices(p, TOP);
         let correct = choices.first().is_some_and(|c| c.index == label);
         let truth = Truth {
+            split,
             label: classes[label].clone(),
             label_index: label,
             label_probability: p[label],
@@ -180,13 +181,15 @@ fn calibrate(
     let (cache, mut show) =
         (cache::settings(&args.cache), cache::show(&mut progress, "calibrating"));
     let fitted = calibrate_with(model, path, data, device, batch, &cache, &mut show)?;
-    let Some(temperature) = fitted else {
+    let Some(fit) = fitted else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };
-    note!(
-        "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
-        data.validation.as_ref().map_or(0, Subset::len),
-        file_of(path).display()
-    );
+    let file = file_of(path);
+    match fit.is_kept() {
+        true => {
+            note!("{fit}, is stored in {}; probabilities are calibrated with it", file.display())
+        }
+        false => note!("{fit}; {} has none, and its probabilities are as they are", file.display()),
+    }
     Ok(())
 }

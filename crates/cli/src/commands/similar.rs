@@ -51,16 +51,16 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         features.extend(part);
-        places.extend((0..subset.len()).map(|i| (split, subset, i)));
+        places.extend((0..subset.len()).map(|i| (subset, i)));
     }
     let found = nearest(&own, &features, args.top_k);
-    let name = |i: usize| format!("{}/{}", places[i].0, places[i].1.name(places[i].2));
-    let class = |i: usize| data.classes[places[i].1.label(places[i].2)].as_str();
+    let name = |i: usize| places[i].0.path(places[i].1).into_owned();
+    let class = |i: usize| data.classes[places[i].0.label(places[i].1)].as_str();
     if let Some(path) = &args.html {
         let list: Result<Vec<Captioned<'_>>, Error> = found
             .iter()
             .map(|n| {
-                let (_, subset, at) = places[n.image];
+                let (subset, at) = places[n.image];
                 let caption = format!("{} {:.4}", class(n.image), n.similarity);
                 Ok(Captioned { image: subset.image(at)?, name: name(n.image), caption })
             })

@@ -2,17 +2,23 @@
 
 mod bad_input;
 mod cache;
+mod damaged;
 mod data_check;
 mod documents;
 mod hub;
 mod inspect;
 mod knowing;
+mod names;
 mod optimisation;
+#[cfg(unix)]
+mod outputs;
 mod people;
 mod recipe;
 mod resume;
 mod sample;
 mod settings;
+#[cfg(unix)]
+mod signals;
 mod sizes;
 mod support;
 #[cfg(unix)]

@@ -95,6 +95,6 @@ impl EpochRecord {
         let wrong = shares
             .filter(|share| !(0.0..=1.0).contains(share))
             .chain(figures.into_iter().chain(self.val_loss).filter(|figure| !figure.is_finite()));
-        wrong.map(|value| format!("a value of {value}")).next()
+        wrong.map(|value| format!("a value of {value:?}")).next()
     }
 }

@@ -114,9 +114,9 @@ impl History {
         }
         let text = String::from_utf8_lossy(&bytes);
         let history = History::from_csv(&text).map_err(wrong)?;
-        let note = whole_lines(&text).1.map(|line| {
-            format!("{}: line {line} is cut short and left out", path.display())
-        });
+        let note = whole_lines(&text)
+            .1
+            .map(|line| format!("{}: line {line} is cut short and left out", path.display()));
         Ok((history, note))
     }
 }
@@ -220,7 +220,7 @@ mod tests {
             ("\n2,", "\n3,", "line 3: epoch 3, where epoch 2 was expected"),
             ("\n1,", "\n0,", "line 2: epoch 0, where epoch 1"),
             (",0.7,", ",NaN,", "line 3: a value of NaN"),
-            (",0.7,", ",1e300,", "line 3: a value of 1"),
+            (",0.7,", ",1e300,", "line 3: a value of 1e300"),
             (",0.3,", ",inf,", "line 3: a value of inf"),
             ("\n1,head,1.5", "\n1,head,-inf", "line 2: a value of -inf"),
             (",0.3,", ",x,", "line 3: \"x\" as val_loss"),

@@ -78,6 +78,7 @@ impl Model {
             upsample: 1,
             preprocess: recipe.preprocess,
             temperature: None,
+            calibration: None,
             trained: None,
             progress: None,
         };
