@@ -16,7 +16,7 @@ pub fn watch() {
     use signal_hook::flag::{register, register_conditional_shutdown};
 
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        if signal == SIGHUP && is_ignored(signal) {
+        if stays_ignored(signal, &ignored()) {
             continue;
         }
         // The shutdown comes first, so that it sees whether there was a signal before this one.
@@ -25,13 +25,27 @@ pub fn watch() {
     }
 }
 
-/// Whether the program was started with this signal ignored, as `nohup` does with SIGHUP. Linux says so.
+/// The signals that were ignored when the program started, as Linux says; none elsewhere.
 #[cfg(unix)]
-fn is_ignored(signal: i32) -> bool {
+fn ignored() -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (1..=64).filter(|signal| mask >> (signal - 1) & 1 == 1).collect()
+}
+
+/// Whether a signal that was ignored at the start was meant to be: SIGHUP by `nohup`, SIGINT by `trap '' INT`. SIGINT together
+/// with SIGQUIT is what a script's shell does to every command that it starts with `&`, so that a signal sent to such a
+/// command by name still saves. SIGTERM always does.
+#[cfg(unix)]
+fn stays_ignored(signal: i32, ignored: &[i32]) -> bool {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
+
+    match signal {
+        SIGHUP => ignored.contains(&SIGHUP),
+        SIGINT => ignored.contains(&SIGINT) && !ignored.contains(&SIGQUIT),
+        _ => false,
+    }
 }
 
 /// From now on Ctrl-C only sets a flag. Without a handler it ends the program, which loses at most what came after the last

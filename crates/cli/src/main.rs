@@ -9,6 +9,7 @@ mod download;
 mod failure;
 mod interrupt;
 mod progress;
+mod shortage;
 mod show;
 
 use std::process::ExitCode;

@@ -116,12 +116,15 @@ impl Progress {
                 note!("{} {early}; the weights are those of epoch {best}", phase.name());
                 self.epochs -= skipped;
             }
-            Event::Calibrated { temperature, samples } => {
+            Event::Calibrated { fit, .. } => {
                 self.clear();
-                note!(
-                    "calibrated: temperature {temperature:.4}, fitted on {} validation images",
-                    grouped(*samples)
-                );
+                note!("calibration: {fit}");
+            }
+            Event::CrossValidating { done, total } => {
+                self.bar("cross-validating, heads", *done, *total, String::new());
+                if done == total {
+                    self.clear();
+                }
             }
             Event::Evaluation { epoch, split, loss, accuracy, top5, samples, seconds, .. } => {
                 self.clear();

@@ -24,35 +24,143 @@ pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let path = &followed(path.as_ref())?;
-    if is_stream(path) {
-        let write = || -> std::io::Result<()> {
-            let mut file = BufWriter::new(File::options().write(true).open(path)?);
-            fill(&mut file)?;
-            file.flush()
-        };
-        return write().map_err(Error::io("write", path));
-    }
-    Staged::new(path, fill)?.put()
-}
-
-/// Where a link leads, also where nothing is there yet; else the path itself.
-fn followed(path: &Path) -> Result<PathBuf> {
-    /// As many as Linux follows.
-    const MOST: usize = 40;
-    let mut end = path.to_path_buf();
-    for _ in 0..MOST {
-        match fs::read_link(&end) {
-            Ok(target) => end = folder(&end).join(target),
-            Err(_) => return Ok(end),
+    match target(path.as_ref())? {
+        Target::File(path) => Staged::new(&path, fill)?.put(),
+        Target::Stream(path) => {
+            let write = || -> std::io::Result<()> {
+                // What is open already goes on at its end.
+                let append = fs::metadata(&path)?.is_file();
+                let file = File::options().write(true).append(append).open(&path)?;
+                through(&mut BufWriter::new(file), fill)
+            };
+            write().map_err(Error::io("write", path))
+        }
+        Target::Standard(Descriptor::Out) => {
+            let out = &mut BufWriter::new(std::io::stdout().lock());
+            through(out, fill).map_err(Error::io("write", path.as_ref()))
+        }
+        Target::Standard(Descriptor::Err) => {
+            let out = &mut BufWriter::new(std::io::stderr().lock());
+            through(out, fill).map_err(Error::io("write", path.as_ref()))
         }
     }
-    Err(Error::format(path, "a file to write", "links that lead in a circle", ""))
 }
 
-/// Whether this is there and neither a file nor a folder.
-fn is_stream(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+fn through(
+    out: &mut dyn Write,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    fill(out)?;
+    out.flush()
+}
+
+/// What an output is written to.
+#[derive(Debug, PartialEq)]
+enum Target {
+    /// A file, which is there or not yet, at the end of all links.
+    File(PathBuf),
+    /// A pipe, a device, or what this process has open.
+    Stream(PathBuf),
+    /// Standard output or error under a name such as `/dev/stdout`.
+    Standard(Descriptor),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Descriptor {
+    Out,
+    Err,
+}
+
+/// What becomes of an output at `path`. This alone decides it, for every file that is written.
+fn target(path: &Path) -> Result<Target> {
+    /// As many links as Linux follows.
+    const MOST: usize = 40;
+    let refused =
+        |found: &str, hint: &str| Err(Error::format(path, "a file to write", found, hint));
+    let mut end = path.to_path_buf();
+    for _ in 0..=MOST {
+        if let Some(open) = descriptor(&end) {
+            return Ok(match open {
+                1 => Target::Standard(Descriptor::Out),
+                2 => Target::Standard(Descriptor::Err),
+                _ => Target::Stream(end),
+            });
+        }
+        if let Ok(link) = fs::read_link(&end) {
+            end = folder(&end).join(link);
+            continue;
+        }
+        return match fs::metadata(&end) {
+            Ok(meta) if meta.is_dir() => refused("a folder", "name a file in it"),
+            Ok(meta) if !meta.is_file() => Ok(Target::Stream(end)),
+            _ if names_a_folder(&end) => refused("the name of a folder", "name a file in it"),
+            Ok(_) => Ok(Target::File(end)),
+            Err(_) => match fs::metadata(folder(&end)) {
+                Ok(meta) if meta.is_dir() => Ok(Target::File(end)),
+                Ok(_) => refused(&format!("{}, which is a file", folder(&end).display()), ""),
+                Err(_) => refused(
+                    &format!("the folder {}, which is not there", folder(&end).display()),
+                    "make it first, or check the spelling",
+                ),
+            },
+        };
+    }
+    refused("links that lead in a circle", "")
+}
+
+/// Whether a path ends in a separator, or in nothing.
+fn names_a_folder(path: &Path) -> bool {
+    let ends = |c: char| path.as_os_str().as_encoded_bytes().ends_with(&[c as u8]);
+    path.file_name().is_none() || ends('/') || ends(std::path::MAIN_SEPARATOR)
+}
+
+/// The number of the open file that a path of `/dev/fd` or `/proc/self/fd` means: its link leads to what that was opened from,
+/// which may have no name any more.
+fn descriptor(path: &Path) -> Option<u32> {
+    let number = path.file_name()?.to_str()?.parse().ok()?;
+    let parent = fs::canonicalize(folder(path)).ok()?;
+    let parts: Vec<_> = parent.iter().map(|part| part.to_string_lossy()).collect();
+    match &parts[..] {
+        [_, proc, process, fd] if proc == "proc" && fd == "fd" => {
+            (process.parse() == Ok(std::process::id())).then_some(number)
+        }
+        _ => None,
+    }
+}
+
+/// Fails if nothing can be written to `path`, before there is anything to write: a folder, a name in a folder that is not there
+/// or not to be written to, links in a circle.
+///
+/// # Errors
+/// As writing would fail.
+pub fn check(path: impl AsRef<Path>) -> Result<()> {
+    match target(path.as_ref())? {
+        Target::File(path) => {
+            let trial = Staged { temporary: beside(&path), path };
+            File::create_new(&trial.temporary).map(drop).map_err(Error::io("write", &trial.path))
+        }
+        Target::Stream(_) | Target::Standard(_) => Ok(()),
+    }
+}
+
+/// Makes a folder for outputs, and those above it.
+///
+/// # Errors
+/// If something else has its name, or that of one above it, or it cannot be made.
+pub fn make_folder(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    for above in path.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        let found = match (fs::metadata(above), fs::symlink_metadata(above)) {
+            (Ok(meta), _) if meta.is_dir() => break,
+            (Ok(meta), _) if meta.is_file() => "a file",
+            (Ok(_), _) => "a pipe or a device",
+            (Err(_), Ok(_)) => "a link to nothing",
+            (Err(_), Err(_)) => continue,
+        };
+        let hint = "choose another name for the folder of outputs";
+        return Err(Error::format(above, "a folder", found, hint));
+    }
+    fs::create_dir_all(path).map_err(Error::io("create", path))
 }
 
 /// Writes several files, each as [`write_atomic`] does, and no name changes before all are written. If one cannot get
@@ -62,10 +170,9 @@ fn is_stream(path: &Path) -> bool {
 /// If any step fails; it names the file.
 pub fn write_all(files: &[(&Path, &[u8])]) -> Result<()> {
     let stage = |(path, bytes): &(&Path, &[u8])| {
-        let path = followed(path)?;
-        if is_stream(&path) {
-            return Err(Error::format(path, "a file to write", "a pipe or a device", ""));
-        }
+        let Target::File(path) = target(path)? else {
+            return Err(Error::format(*path, "a file to write", "a pipe or a device", ""));
+        };
         Staged::new(&path, |file| file.write_all(bytes))
     };
     let staged = files.iter().map(stage).collect::<Result<Vec<Staged>>>()?;
@@ -259,7 +366,7 @@ mod tests {
         write_bytes(&a, b"old").unwrap();
         write_all(&[(&a, b"1"), (&b, b"2")]).unwrap();
         assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".to_vec(), b"2".to_vec()));
-        // Not staged: no folder. Not renamed: a folder has the name.
+        // No folder; a folder has the name.
         fs::create_dir(path("d")).unwrap();
         for bad in [path("gone/x"), path("d")] {
             let error = write_all(&[(&a, b"3"), (&c, b"4"), (&bad, b"5")]).unwrap_err();
@@ -309,6 +416,71 @@ mod tests {
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         let null = Path::new("/dev/null");
         assert!(write_all(&[(null, b"1"), (&path("c"), b"2")]).is_err() && !path("c").exists());
+        // Links to what is open already lead to it, and not to its name.
+        let mut open = File::create(path("open")).unwrap();
+        open.write_all(b"1").unwrap();
+        let name = {
+            use std::os::fd::AsRawFd;
+            format!("/dev/fd/{}", open.as_raw_fd())
+        };
+        if Path::new("/proc/self/fd").exists() {
+            write_bytes(&name, b"2").unwrap();
+            open.write_all(b"").unwrap();
+            assert_eq!(fs::read(path("open")).unwrap(), b"12");
+            assert_eq!(
+                target(Path::new("/dev/stdout")).unwrap(),
+                Target::Standard(Descriptor::Out)
+            );
+            assert_eq!(
+                target(Path::new("/dev/stderr")).unwrap(),
+                Target::Standard(Descriptor::Err)
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_written_is_refused_before_the_work_and_by_the_work() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("folder")).unwrap();
+        fs::write(path("file"), "old").unwrap();
+        symlink("folder", path("to-folder")).unwrap();
+        symlink("gone/x", path("to-gone")).unwrap();
+        symlink("b", path("a")).unwrap();
+        symlink("a", path("b")).unwrap();
+        for (name, part) in [
+            ("folder", "a folder"),
+            ("folder/", "a folder"),
+            ("folder/..", "a folder"),
+            ("to-folder", "a folder"),
+            ("file/x", "which is a file"),
+            ("gone/x", "which is not there"),
+            ("new/", "the name of a folder"),
+            ("to-gone", "which is not there"),
+            ("a", "in a circle"),
+        ] {
+            let early = check(path(name)).unwrap_err().to_string();
+            assert!(early.contains(part) && early.contains(name), "{name}: {early}");
+            assert_eq!(write_bytes(path(name), b"new").unwrap_err().to_string(), early);
+        }
+        check(path("new")).unwrap();
+        check(path("file")).unwrap();
+        assert!(
+            fs::read(path("file")).unwrap() == b"old"
+                && fs::read_dir(path("folder")).unwrap().count() == 0
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6);
+        for (name, part) in
+            [("file", "a file"), ("file/x/y", "a file"), ("to-gone", "a link to nothing")]
+        {
+            let error = make_folder(path(name)).unwrap_err().to_string();
+            assert!(error.contains("expected a folder") && error.contains(part), "{name}: {error}");
+        }
+        make_folder(path("to-folder/x/y")).unwrap();
+        assert!(path("folder/x/y").is_dir());
     }
 
     #[cfg(target_os = "linux")]

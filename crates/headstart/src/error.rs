@@ -82,6 +82,22 @@ pub enum Error {
         /// Which phase: "head" or "fine-tune".
         phase: String,
     },
+    /// Training produced weights that are not finite numbers.
+    #[error(
+        "the weights diverged: {tensor} has a value of {value} after step {step} of epoch {epoch} ({phase})"
+    )]
+    WeightsDiverged {
+        /// The first tensor that has such a value.
+        tensor: String,
+        /// The value.
+        value: f32,
+        /// Step within the epoch, from 1.
+        step: usize,
+        /// Epoch within the run, from 1.
+        epoch: usize,
+        /// Which phase: "head" or "fine-tune".
+        phase: String,
+    },
 }
 
 impl Error {
@@ -92,8 +108,8 @@ impl Error {
             Error::Format { hint, .. }
             | Error::Invalid { hint, .. }
             | Error::Download { hint, .. } => (!hint.is_empty()).then_some(hint),
-            Error::Diverged { .. } => {
-                Some("lower --learning-rate; the weights of the last good epoch are saved")
+            Error::Diverged { epoch, phase, .. } | Error::WeightsDiverged { epoch, phase, .. } => {
+                Some(diverged(*epoch, phase))
             }
         }
     }
@@ -135,5 +151,19 @@ impl Error {
             found: found.into(),
             hint: hint.into(),
         }
+    }
+}
+
+/// What to do about a run that diverged, and what is left of it: nothing that is not a number is ever saved.
+fn diverged(epoch: usize, phase: &str) -> &'static str {
+    match (phase.starts_with("fine-tune"), epoch > 1) {
+        (true, true) => {
+            "lower --fine-tune-learning-rate; weights/best.safetensors of the run has the best epoch before this one"
+        }
+        (false, true) => {
+            "lower --learning-rate; weights/best.safetensors of the run has the best epoch before this one"
+        }
+        (true, false) => "lower --fine-tune-learning-rate; no epoch of the run was completed",
+        (false, false) => "lower --learning-rate; no epoch of the run was completed",
     }
 }

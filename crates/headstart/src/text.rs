@@ -41,7 +41,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The name of a file as text, [`composed`] and [`visible`]. Bytes that are no text stand there as `\xE9`, so that different names stay apart.
+/// The name of a file as text, [`composed`] and [`visible`]. Bytes that are no text stand there as `\xE9`, and the backslash of
+/// a name that has this text itself as `\x5C`, so that different names stay apart.
 pub(crate) fn of_name(name: &OsStr) -> String {
     of_bytes(name.as_encoded_bytes())
 }
@@ -50,10 +51,34 @@ pub(crate) fn of_name(name: &OsStr) -> String {
 pub(crate) fn of_bytes(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
-        text.push_str(&visible(&composed(chunk.valid())));
+        text.push_str(&visible(&plain_backslashes(&composed(chunk.valid()))));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
     }
     text
+}
+
+/// The text with `\x5C` for each backslash that begins what an escape of [`of_bytes`] looks like.
+fn plain_backslashes(text: &str) -> Cow<'_, str> {
+    let escapes = |rest: &str| {
+        let hex = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match rest.strip_prefix('x') {
+            Some(code) => code.get(..2).is_some_and(hex),
+            None => {
+                rest.strip_prefix("u{").and_then(|c| c.split_once('}')).is_some_and(|c| hex(c.0))
+            }
+        }
+    };
+    let mut out = String::new();
+    let mut parts = text.split('\\');
+    out.push_str(parts.next().unwrap_or_default());
+    let mut changed = false;
+    for part in parts {
+        let escape = escapes(part);
+        changed |= escape;
+        out.push_str(if escape { "\\x5C" } else { "\\" });
+        out.push_str(part);
+    }
+    if changed { out.into() } else { text.into() }
 }
 
 /// Text for a cell of a CSV: what a spreadsheet would take for a formula begins with an apostrophe, which makes it text. Numbers
@@ -107,6 +132,23 @@ mod tests {
         let name = |bytes: &[u8]| of_name(OsStr::from_bytes(bytes));
         assert_eq!(name(b"caf\xe9"), "caf\\xE9");
         assert_ne!(name(b"caf\xe9"), name(b"caf\xe8"));
+        // A name that has the text of an escape is another one, and can be told from it.
+        let all: [&[u8]; 7] = [
+            b"a\x80",
+            b"a\\x80",
+            b"a\\x5Cx80",
+            b"a\\\x80",
+            b"a\\x8\x80",
+            "a\u{202e}".as_bytes(),
+            b"a\\u{202e}",
+        ];
+        let shown = all.map(name);
+        for (i, one) in shown.iter().enumerate() {
+            assert!(!shown[..i].contains(one), "{shown:?}");
+        }
+        assert_eq!(name(b"a\\x80"), "a\\x5Cx80");
+        // Other backslashes are as they were.
+        assert_eq!(name(b"C:\\xml\\u{"), "C:\\xml\\u{");
         assert_eq!(name("cafe\u{301}".as_bytes()), "caf\u{e9}");
     }
 

@@ -6,6 +6,7 @@
 //! time; `conv` and `dense` own loops, blocking, threads and edges above it. Work is cut by shape
 //! and reductions run in a fixed order, so results do not depend on the number of threads.
 
+pub mod allocator;
 mod bf16;
 pub mod buffer;
 pub mod cholesky;

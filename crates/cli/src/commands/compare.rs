@@ -1,7 +1,7 @@
 //! `headstart compare`.
 
 use headstart::Error;
-use headstart::atomic::write_bytes;
+use headstart::atomic::{make_folder, write_bytes};
 use headstart::compare::{Comparison, RunSummary, compare, read};
 use headstart::metrics::has_top5;
 use headstart::report::{CurveNotes, Curves, Figure, overlaid};
@@ -9,13 +9,17 @@ use headstart::report::{CurveNotes, Curves, Figure, overlaid};
 use crate::args::Compare;
 use crate::failure::Failure;
 use crate::output;
+use crate::output::note;
 
 /// Compares runs.
 pub fn run(args: &Compare) -> Result<(), Failure> {
     let runs: Result<Vec<RunSummary>, Error> = args.runs.iter().map(read).collect();
     let comparison = compare(runs?);
+    for cut in comparison.runs.iter().filter_map(|run| run.note.as_ref()) {
+        note!("warning: {cut}");
+    }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        make_folder(folder)?;
         let notes: Vec<_> = args.runs.iter().map(|run| CurveNotes::read(run)).collect();
         let runs = comparison.runs.iter().zip(&notes);
         let curves = runs.map(|(r, notes)| Curves { name: &r.run, history: &r.history, notes });

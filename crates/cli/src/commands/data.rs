@@ -1,15 +1,17 @@
 //! `headstart data`.
 
-use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::config::TrainConfig;
+use headstart::config::{TrainConfig, trained_layers};
 use headstart::dataset::{self, DataOptions, Dataset, Limits};
+use headstart::evaluate::seen;
 use headstart::inspect::{self, Inspection, LabelCheck};
 use headstart::label_issues::LabelOptions;
+use headstart::model::Model;
 use headstart::run::DiskCache;
 use headstart::source::is_file;
+use headstart::{Device, Error};
 
-use super::{cache, device, model_for};
+use super::{cache, check_output, device, model_for};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::output::note;
@@ -26,6 +28,7 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 
 /// Checks a data set and prints what it found.
 fn check(args: &DataCheck) -> Result<(), Failure> {
+    check_output(args.html.as_deref(), [&*args.data])?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
     // Files stay as they are, so that their bytes can be compared and memory stays small.
     let options = DataOptions {
@@ -44,8 +47,15 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     });
     progress.clear();
     let mut found = found?;
+    let mut interrupted = None;
     if let Some((config, options)) = judge {
-        found.labels = Some(labels(args, &config, options, &data, &found)?);
+        match labels(args, &config, options, &data, &mut found)? {
+            Some(check) => found.labels = Some(check),
+            None => {
+                let what = "the labels were not checked; the other findings are above";
+                interrupted = Some(Failure::Interrupted(what.into()));
+            }
+        }
     }
     if let Some(path) = &args.html {
         write_bytes(path, inspect::html(&found, &data).as_bytes())?;
@@ -56,7 +66,7 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     } else {
         output::line(&found)?;
     }
-    Ok(())
+    interrupted.map_or(Ok(()), Err)
 }
 
 /// The settings of the net for --labels, and of the cross-validation.
@@ -88,16 +98,17 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     Ok((config, LabelOptions { folds: args.folds, seed: args.seed, l2: None }))
 }
 
-/// Searches label errors in the training images.
+/// Searches label errors in the training images; `None` if it was interrupted.
 fn labels(
     args: &DataCheck,
     config: &TrainConfig,
     options: LabelOptions,
     data: &Dataset,
-    found: &Inspection,
-) -> Result<LabelCheck, Failure> {
+    found: &mut Inspection,
+) -> Result<Option<LabelCheck>, Failure> {
     let device = device(args.threads, args.precision.into())?;
     let model = model_for(args.model.as_deref().filter(|model| is_file(model)), config, data)?;
+    found.warnings.extend(learned(&model, data, &device)?);
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     let settings =
         DiskCache { folder, ..DiskCache::default() }.with_memory(config.cache_bytes())?;
@@ -106,5 +117,23 @@ fn labels(
     let mut show = |event| Ok(progress.show(&event));
     let check = inspect::check_labels(&model, data, found, &device, &settings, options, &mut show)?;
     progress.clear();
-    check.ok_or_else(|| Failure::Interrupted("the labels were not checked".into()))
+    Ok(check)
+}
+
+/// A warning where the features are those of layers that were trained on these images: they know the labels, wrong ones too.
+fn learned(model: &Model, data: &Dataset, device: &Device) -> Result<Option<String>, Failure> {
+    let head = [model.logits(), model.output()];
+    let trunk = |(id, trains): (usize, &bool)| *trains && !head.contains(&id);
+    if !trained_layers(model).is_some_and(|layers| layers.iter().enumerate().any(trunk)) {
+        return Ok(None);
+    }
+    let train = [("train", &data.train)];
+    let seen = seen(model, &train, &device.compute().threads)?.map_or(0, |seen| seen.count);
+    Ok((seen > 0).then(|| {
+        format!(
+            "the model of --model was trained on {seen} of these {} images, and learned their labels, wrong ones too: fewer are \
+             found than by a net that has not seen them, such as that without --model",
+            data.train.len()
+        )
+    }))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart::atomic::write_bytes;
+use headstart::atomic::{make_folder, write_bytes};
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
@@ -17,7 +17,7 @@ use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
-use super::{cache, device, hub, not_an_input, open_model};
+use super::{cache, check_output, device, hub, open_model};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -27,7 +27,10 @@ use crate::{interrupt, output};
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
     for out in [&args.output, &args.gallery] {
-        not_an_input(out.as_deref(), [&*args.data, &args.model])?;
+        check_output(out.as_deref(), [&*args.data, &args.model])?;
+    }
+    if let Some(folder) = &args.out {
+        make_folder(folder)?;
     }
     if let Some(path) = &args.output {
         check_predictions_ending(path).map_err(Failure::Usage)?;
@@ -75,7 +78,6 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         report.confidence_intervals = intervals(classes, &p, &labels, resamples, seed);
     }
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         report::write(folder, &report)?;
         report::draw(folder, &Default::default(), Some(&report))?;
     }
@@ -101,7 +103,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
 /// Most classes of a row.
 const TOP: usize = 5;
 
-/// The prediction for each image beside its label; names are split and path, `test/rose/1.jpg`.
+/// The prediction for each image beside its label.
 fn rows(
     model: &Model,
     list: &[(&'static str, &Subset)],
@@ -110,13 +112,14 @@ fn rows(
 ) -> Vec<Prediction> {
     let classes = &model.card.classes;
     let names = list.iter().flat_map(|(split, subset)| {
-        (0..subset.len()).map(move |i| format!("{split}/{}", subset.name(i)))
+        (0..subset.len()).map(move |i| (*split, subset.path(i).into_owned()))
     });
     let rows = names.zip(labels).zip(p.chunks_exact(classes.len().max(1)));
-    rows.map(|((name, &label), p)| {
+    rows.map(|(((split, name), &label), p)| {
         let choices = model.choices(p, TOP);
         let correct = choices.first().is_some_and(|c| c.index == label);
         let truth = Truth {
+            split,
             label: classes[label].clone(),
             label_index: label,
             label_probability: p[label],
@@ -194,13 +197,15 @@ fn calibrate(
     let (cache, mut show) =
         (cache::settings(&args.cache), cache::show(&mut progress, "calibrating"));
     let fitted = calibrate_with(model, path, data, device, batch, &cache, &mut show)?;
-    let Some(temperature) = fitted else {
+    let Some(fit) = fitted else {
         return Err(Failure::Interrupted("the model file was not changed".into()));
     };
-    note!(
-        "temperature {temperature:.4}, fitted on {} validation images, is stored in {}; probabilities are calibrated with it",
-        data.validation.as_ref().map_or(0, Subset::len),
-        file_of(path).display()
-    );
+    let file = file_of(path);
+    match fit.is_kept() {
+        true => {
+            note!("{fit}, is stored in {}; probabilities are calibrated with it", file.display())
+        }
+        false => note!("{fit}; {} has none, and its probabilities are as they are", file.display()),
+    }
     Ok(())
 }

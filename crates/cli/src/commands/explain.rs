@@ -54,6 +54,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         upsample: args.upsample,
         preprocess: recipe.preprocess,
         temperature: None,
+        calibration: None,
         trained: None,
         progress: None,
     };

@@ -6,7 +6,7 @@ use headstart::image::{self, Window};
 use headstart::report::explained;
 use serde::Serialize;
 
-use super::{device, not_an_input, open_model};
+use super::{check_output, device, open_model};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
@@ -28,7 +28,7 @@ struct Explained<'a> {
 /// Draws where in an image the model sees a class.
 pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let image = args.image.to_string_lossy();
-    not_an_input(Some(&args.out), [&*image, &args.model])?;
+    check_output(Some(&args.out), [&*image, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let classes = &model.card.classes;
     let class = args.class.as_deref().map(|name| model.class(name).map_err(Failure::Usage));

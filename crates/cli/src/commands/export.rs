@@ -13,7 +13,7 @@ use headstart::model::Model;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{device, hub, not_an_input, open_model};
+use super::{check_output, device, hub, open_model};
 use crate::args::{Export, ExportFormat};
 use crate::failure::Failure;
 use crate::output::note;
@@ -42,7 +42,7 @@ struct Cost {
 
 /// Writes the file and prints the lines that load it.
 pub fn run(args: &Export) -> Result<(), Failure> {
-    not_an_input(Some(&args.out), [&*args.model])?;
+    check_output(Some(&args.out), [&*args.model])?;
     let weights = match args.format {
         ExportFormat::Pytorch => Some(WeightFormat::Pytorch),
         ExportFormat::Keras => Some(WeightFormat::Keras),

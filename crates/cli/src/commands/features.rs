@@ -11,7 +11,7 @@ use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{check, device, hub, model_for, not_an_input};
+use super::{check, check_output, device, hub, model_for};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -29,7 +29,7 @@ struct Written {
 
 /// Runs images through a net and writes a layer's outputs with the labels.
 pub fn run(args: &Features) -> Result<(), Failure> {
-    not_an_input(Some(&args.out), [&*args.data, &args.model])?;
+    check_output(Some(&args.out), [&*args.data, &args.model])?;
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     let config = config(args)?;
     let device = device(args.threads, args.precision.into())?;
@@ -53,7 +53,8 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         columns.width = part.elements[0];
         columns.values.extend(part.tensors[0].as_slice().to_f32());
         columns.labels.extend(subset.labels());
-        columns.names.extend((0..total).map(|i| format!("{split}/{}", subset.name(i))));
+        columns.names.extend((0..total).map(|i| subset.path(i).into_owned()));
+        columns.splits.extend(std::iter::repeat_n(split, total));
     }
     write_features(&args.out, &columns)?;
     let written = Written {

@@ -1,9 +1,7 @@
 //! `headstart completions` and `headstart man`.
 
-use std::fs;
-
 use headstart::Error;
-use headstart::atomic::write_bytes;
+use headstart::atomic::{make_folder, write_bytes};
 
 use crate::args::{Completions, Man, command};
 use crate::failure::Failure;
@@ -19,7 +17,7 @@ pub fn completions(args: &Completions) -> Result<(), Failure> {
 
 /// Writes a page for the program and one for each command, and prints their paths.
 pub fn man(args: &Man) -> Result<(), Failure> {
-    fs::create_dir_all(&args.folder).map_err(Error::io("create", &args.folder))?;
+    make_folder(&args.folder)?;
     let mut program = command();
     program.build();
     for page in with_subcommands(&program) {

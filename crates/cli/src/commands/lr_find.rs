@@ -8,6 +8,7 @@ use headstart::report::lr_curve;
 use headstart::run::Event;
 use serde::Serialize;
 
+use super::check_output;
 use crate::args;
 use crate::download::Download;
 use crate::failure::Failure;
@@ -28,6 +29,7 @@ struct Found<'a> {
 
 /// Runs the test, draws it and prints the suggestion.
 pub fn run(args: &args::LrFind) -> Result<(), Failure> {
+    check_output(Some(&args.out), args.data.as_deref())?;
     let config = settings(args)?;
     let range = LrFind { start: args.start, end: args.end, steps: args.steps };
     lr_find::check(&config, &range).map_err(Failure::Usage)?;

@@ -27,6 +27,7 @@ mod train;
 
 use std::path::Path;
 
+use headstart::atomic;
 use headstart::config::{Precision, TrainConfig};
 use headstart::dataset::Dataset;
 use headstart::job::{self, build_model_with};
@@ -81,23 +82,25 @@ fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
     Ok(job::device(threads, precision)?)
 }
 
-/// Fails if a file that is to be written is one of those that are read, by whatever name.
-fn not_an_input<'a>(
+/// Fails if a file that is to be written cannot be, or is one of those that are read, by whatever name: before the work, not
+/// after it.
+fn check_output<'a>(
     out: Option<&Path>,
     inputs: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), Failure> {
-    let real = out.and_then(|out| out.canonicalize().ok()).filter(|real| real.is_file());
-    let Some(real) = real else { return Ok(()) };
-    for input in inputs {
-        let path = file_of(Path::new(input));
-        if path.canonicalize().is_ok_and(|path| path == real) {
-            let what = real.display().to_string();
-            let hint = "choose another name";
-            let error = Error::invalid(what, "a file to write", "one that is read", hint);
-            return Err(Failure::Usage(error));
+    let Some(out) = out else { return Ok(()) };
+    if let Some(real) = out.canonicalize().ok().filter(|real| real.is_file()) {
+        for input in inputs {
+            let path = file_of(Path::new(input));
+            if path.canonicalize().is_ok_and(|path| path == real) {
+                let what = real.display().to_string();
+                let hint = "choose another name";
+                let error = Error::invalid(what, "a file to write", "one that is read", hint);
+                return Err(Failure::Usage(error));
+            }
         }
     }
-    Ok(())
+    Ok(atomic::check(out)?)
 }
 
 /// Fails for settings that cannot be meant; where a model file is given, nothing is made from them but data.

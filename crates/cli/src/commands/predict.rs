@@ -8,7 +8,7 @@ use headstart::dataset::{ImageFiles, Skipped};
 use headstart::export::{Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
 
-use super::{device, not_an_input, open_model};
+use super::{check_output, device, open_model};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
@@ -25,7 +25,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     check(args)?;
     let files = files(&args.images)?;
     let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-    not_an_input(args.output.as_deref(), names.iter().map(|name| &**name).chain([&*args.model]))?;
+    check_output(args.output.as_deref(), names.iter().map(|name| &**name).chain([&*args.model]))?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();

@@ -1,6 +1,6 @@
 //! `headstart report`.
 
-use headstart::page::remake;
+use headstart::page::{MAPS, remake};
 
 use super::hub;
 use crate::args::Report;
@@ -13,12 +13,20 @@ use crate::{interrupt, output};
 pub fn run(args: &Report) -> Result<(), Failure> {
     interrupt::watch();
     let mut progress = Progress::new(0);
-    let mut show =
-        |name: &str, done, total| progress.images(&format!("evaluating, {name}"), done, total);
+    let mut show = |name: &'static str, done, total| {
+        let title = match name {
+            MAPS => "maps of where the model looks".to_string(),
+            part => format!("evaluating, {part}"),
+        };
+        progress.images(&title, done, total)
+    };
     let remade = hub::watched(|download| remake(&args.run, args.threads, download, &mut show))?;
     let Some(remade) = remade else {
         return Err(Failure::Interrupted("the page was not written".into()));
     };
+    if let Some(cut) = &remade.note {
+        note!("warning: {cut}");
+    }
     if let Some(reason) = &remade.without_images {
         note!("warning: the page is without images: {reason}");
     }

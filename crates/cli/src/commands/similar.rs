@@ -13,7 +13,7 @@ use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{cache, device, hub, open_model};
+use super::{cache, check_output, device, hub, open_model};
 use crate::args::Similar;
 use crate::failure::Failure;
 use crate::output::note;
@@ -29,6 +29,7 @@ struct Found<'a> {
 
 /// Names the images of a data set whose features are most similar to those of an image, by cosine.
 pub fn run(args: &Similar) -> Result<(), Failure> {
+    check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let query = image::open(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
@@ -50,16 +51,16 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
         features.extend(part);
-        places.extend((0..subset.len()).map(|i| (split, subset, i)));
+        places.extend((0..subset.len()).map(|i| (subset, i)));
     }
     let found = nearest(&own, &features, args.top_k);
-    let name = |i: usize| format!("{}/{}", places[i].0, places[i].1.name(places[i].2));
-    let class = |i: usize| data.classes[places[i].1.label(places[i].2)].as_str();
+    let name = |i: usize| places[i].0.path(places[i].1).into_owned();
+    let class = |i: usize| data.classes[places[i].0.label(places[i].1)].as_str();
     if let Some(path) = &args.html {
         let list: Result<Vec<Captioned<'_>>, Error> = found
             .iter()
             .map(|n| {
-                let (_, subset, at) = places[n.image];
+                let (subset, at) = places[n.image];
                 let caption = format!("{} {:.4}", class(n.image), n.similarity);
                 Ok(Captioned { image: subset.image(at)?, name: name(n.image), caption })
             })

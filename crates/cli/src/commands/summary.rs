@@ -1,6 +1,7 @@
 //! `headstart summary`.
 
 use headstart::Error;
+use headstart::config::trained_layers;
 use headstart::model::Model;
 use headstart::resnet::{Net, Recipe, Surroundings};
 use headstart::source::is_file;
@@ -25,10 +26,11 @@ pub fn run(args: &Summary) -> Result<(), Failure> {
     };
     let around = Surroundings { height: size, width: size, preprocess: None, upsample, classes };
     let net = Net::new(&recipe, &around).map_err(Failure::Usage)?;
-    list(args, &net)
+    list(args, &net, None)
 }
 
-/// Lists the layers of the model in a file, which has its own classes and image size.
+/// Lists the layers of the model in a file, which has its own classes and image size; those that its run trained are
+/// trainable.
 fn of_file(args: &Summary) -> Result<(), Failure> {
     let flags = [
         ("--classes", args.classes.is_some()),
@@ -45,13 +47,15 @@ fn of_file(args: &Summary) -> Result<(), Failure> {
     if !args.json {
         output::line(&model.card)?;
     }
-    list(args, &model.net)
+    list(args, &model.net, trained_layers(&model))
 }
 
-fn list(args: &Summary, net: &Net) -> Result<(), Failure> {
-    let trainable = match &args.fine_tune_at {
-        Some(text) => net.trainable(net.freeze_point(text).map_err(Failure::Usage)?),
-        None => vec![true; net.graph.nodes.len()],
+/// `trained` are the layers that the model's own run trained.
+fn list(args: &Summary, net: &Net, trained: Option<Vec<bool>>) -> Result<(), Failure> {
+    let trainable = match (&args.fine_tune_at, trained) {
+        (Some(text), _) => net.trainable(net.freeze_point(text).map_err(Failure::Usage)?),
+        (None, Some(trained)) => trained,
+        (None, None) => vec![true; net.graph.nodes.len()],
     };
     let listing = Listing::new(net, &trainable);
     if args.json {

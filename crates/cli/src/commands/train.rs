@@ -58,7 +58,11 @@ fn job(args: &Train) -> Result<Job, Failure> {
         (None, Some(name)) => {
             let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget))?;
             recipe::announce(&chosen.recipe)?;
-            Job::new(settings(args, chosen.recipe.config)?).on(chosen.data)
+            let budget = args.budget.map_or(String::new(), |budget| {
+                format!(" --budget {}", humantime::format_duration(budget)).replace("m ", "m")
+            });
+            let job = Job::new(settings(args, chosen.recipe.config)?).on(chosen.data);
+            job.chosen_by(format!("--recipe {name}{budget}"))
         }
         (None, None) => Job::new(settings(args, base(args)?)?),
     };

@@ -91,7 +91,10 @@ fn each_finding_is_found_and_nothing_else() {
     let found = check(&place);
     let exact = found["exact_duplicates"].as_array().unwrap();
     assert_eq!(exact.len(), 1, "{exact:?}");
-    assert_eq!(names(&exact[0]), ["train/even/00.png", "train/odd/copy.png", "test/even/copy.png"]);
+    assert_eq!(
+        names(&exact[0]),
+        ["data/train/even/00.png", "data/train/odd/copy.png", "data/test/even/copy.png"]
+    );
     assert_eq!(
         (&exact[0]["across_splits"], &exact[0]["across_classes"]),
         (&true.into(), &true.into())
@@ -99,16 +102,16 @@ fn each_finding_is_found_and_nothing_else() {
     assert_eq!((&found["leaks"], &found["conflicts"]), (&1.into(), &1.into()));
     let near = found["near_duplicates"].as_array().unwrap();
     assert_eq!(near.len(), 1, "{near:?}");
-    assert_eq!(names(&near[0]), ["train/even/02.png", "train/even/near.png"]);
-    assert_eq!(found["wrong_extensions"][0]["name"], "train/even/really_png.jpg");
+    assert_eq!(names(&near[0]), ["data/train/even/02.png", "data/train/even/near.png"]);
+    assert_eq!(found["wrong_extensions"][0]["name"], "data/train/even/really_png.jpg");
     assert_eq!(found["wrong_extensions"][0]["format"], "PNG");
     assert_eq!(found["wrong_extensions"].as_array().unwrap().len(), 1);
     let unreadable: Vec<&Value> =
         found["unreadable"].as_array().unwrap().iter().map(|u| &u["name"]).collect();
-    assert_eq!(unreadable, ["train/even/cut.png", "train/even/text.png"]);
-    assert_eq!(found["tiny"][0]["name"], "train/even/tiny.png");
+    assert_eq!(unreadable, ["data/train/even/cut.png", "data/train/even/text.png"]);
+    assert_eq!(found["tiny"][0]["name"], "data/train/even/tiny.png");
     assert_eq!(found["tiny"].as_array().unwrap().len(), 1);
-    assert_eq!(found["blank"][0]["name"], "train/even/blank.png");
+    assert_eq!(found["blank"][0]["name"], "data/train/even/blank.png");
     assert_eq!(found["blank"].as_array().unwrap().len(), 1);
 
     let text = place.run("data check data").ok().out;
@@ -264,6 +267,14 @@ fn labels_are_judged_by_a_model_file_and_small_classes_left_out() {
     assert_eq!(issues[0]["suggested_index"], 3);
     let text = place.run(&line).ok().out;
     assert!(text.contains("fewer than 4 images: grey"), "{text}");
+    // A head that was trained alone has left the features as they were; layers below it have not.
+    assert!(!text.contains("learned their labels"), "{text}");
+    let tuned = "train --data data --model resnet20 --weights cifar10 --epochs 0 --batch-size 8 --fine-tune-at conv4 \
+                 --fine-tune-epochs 1 --no-cache --out tuned";
+    place.run(tuned).ok();
+    let text = place.run(&line.replace("run/weights/best.safetensors", "tuned")).ok().out;
+    assert!(text.contains("was trained on") && text.contains("learned their labels"), "{text}");
+    fs::remove_dir_all(place.path("tuned")).unwrap();
     assert_eq!(place.kept().len(), 0);
 
     place.run(&format!("{line} --image-size 32")).fails(2, &["a model file", "--image-size"]);

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cache;
+mod damaged;
 mod data_check;
 mod documents;
 mod fit;
@@ -10,12 +11,17 @@ mod hub;
 mod inspect;
 mod knowing;
 mod memory_limit;
+mod names;
 mod optimisation;
+#[cfg(unix)]
+mod outputs;
 mod people;
 mod recipe;
 mod resume;
 mod sample;
 mod settings;
+#[cfg(unix)]
+mod signals;
 mod sizes;
 mod support;
 #[cfg(unix)]

@@ -65,13 +65,18 @@ fn evaluation_goes_by_the_models_classes() {
     classes(&place, "vt/val", &["daisy", "rose", "tulip"], 2);
     classes(&place, "vt/test", &["daisy", "rose", "tulip"], 2);
     classes(&place, "more", &["daisy", "orchid"], 3);
+    // The test images have a class that the training images beside them lack, and the model knows.
+    classes(&place, "tx/train", &["daisy", "rose"], 2);
+    classes(&place, "tx/test", &["daisy", "tulip"], 2);
     classes(&place, "others", &["lily", "orchid"], 3);
     let rows: String = ["daisy", "rose", "tulip"]
         .iter()
         .flat_map(|class| (0..3).map(move |i| format!("data/{class}/{i}.png,{class},test\n")))
         .collect();
     fs::write(place.path("test.csv"), format!("path,label,split\n{rows}")).unwrap();
-    for (data, images) in [("one", 2), ("empty", 4), ("vt", 6), ("more", 3), ("test.csv", 9)] {
+    for (data, images) in
+        [("one", 2), ("empty", 4), ("vt", 6), ("tx", 4), ("more", 3), ("test.csv", 9)]
+    {
         let done = place.run(&format!("evaluate run --data {data} --json")).ok();
         assert_eq!(done.json()["samples"], images, "{data}");
         if data == "more" {
@@ -254,6 +259,34 @@ fn names_from_strangers_do_not_control_a_terminal() {
         "summary run".into(),
     ] {
         let done = place.run(&line);
+        assert!(!done.out.contains('\u{1b}') && !done.err.contains('\u{1b}'), "{line}");
+    }
+    // Model files and checkpoints from elsewhere: class names of the card, names of tensors, names in a pickle.
+    let bytes = fs::read(place.path("run/weights/best.safetensors")).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(bytes[8..8 + length].to_vec()).unwrap();
+    for (file, from, to) in [
+        ("card.safetensors", "\\\"b\\\"]", "\\\"\\\\u001b]0;PWN\\\\u0007\\\"]"),
+        ("tensor.safetensors", "\"conv1_conv/kernel\"", "\"\\u001b[31mconv1_conv/kernel\""),
+    ] {
+        let changed = header.replacen(from, to, 1);
+        assert!(changed != header, "no {from} in {header}");
+        let start = (changed.len() as u64).to_le_bytes();
+        let all = [&start[..], changed.as_bytes(), &bytes[8 + length..]].concat();
+        fs::write(place.path(file), all).unwrap();
+    }
+    let pickle = b"\x80\x02}X\x06\0\0\0weightc\x1b]0;PWN\x07\nsystem\n)Rs.";
+    fs::write(place.path("x.pth"), pickle).unwrap();
+    for line in [
+        "predict card.safetensors data/b/0.png",
+        "weights inspect card.safetensors",
+        "summary card.safetensors",
+        "weights inspect tensor.safetensors",
+        "predict tensor.safetensors data/b/0.png",
+        "weights inspect x.pth",
+    ] {
+        let done = place.run(line);
+        assert!(done.out.len() + done.err.len() > 10, "{line}");
         assert!(!done.out.contains('\u{1b}') && !done.err.contains('\u{1b}'), "{line}");
     }
 }

@@ -51,7 +51,7 @@ fn bars(text: &str) -> Vec<&str> {
 }
 
 /// Long steps of each command, by what their bars begin with.
-const STEPS: [(&str, &[&str]); 9] = [
+const STEPS: [(&str, &[&str]); 11] = [
     (
         "{train} --epochs 2 --no-cache --exist-ok --fine-tune-at 12 --fine-tune-epochs 1",
         &["frozen layers, train", "epoch 1/3", "epoch 3/3", "evaluating, test"],
@@ -63,6 +63,11 @@ const STEPS: [(&str, &[&str]); 9] = [
     ("evaluate run/weights/last.safetensors --data data --no-cache", &["evaluating, "]),
     ("predict run/weights/last.safetensors data --output answers.csv", &["predicting"]),
     ("data check data", &["checking images"]),
+    ("report run", &["evaluating, test", "maps of where the model looks"]),
+    (
+        "data check data --labels --model resnet20 --image-size 16 --no-cache",
+        &["features, train", "cross-validating, heads"],
+    ),
     ("lr-find --data data --model resnet20 --weights none --image-size 16", &["range test"]),
     (
         "similar run/weights/last.safetensors data/red/000.png --data data --no-cache",

@@ -41,7 +41,8 @@ fn the_folder_of_a_run_is_its_model_and_has_one_accuracy() {
     assert_eq!(rows.len(), 12);
     assert!((correct as f64 / 12.0 - report["accuracy"].as_f64().unwrap()).abs() < 1e-9);
     for row in &rows {
-        assert!(row["image"].as_str().unwrap().starts_with("test/"), "{row}");
+        assert_eq!(row["split"], "test", "{row}");
+        assert!(place.path(row["image"].as_str().unwrap()).is_file(), "{row}");
         assert_eq!(row["correct"], row["label"] == row["class"], "{row}");
     }
     place.run("evaluate run --data data --output rows.txt").fails(2, &[".csv"]);
@@ -102,7 +103,7 @@ fn what_is_wrong_says_what_is_right() {
     place.run("evaluate run --data data --split test --test-split 0").fails(1, &["--test-split"]);
     fs::create_dir(place.path("data/yellow")).unwrap();
     let check = place.run("data check data").ok().out;
-    assert!(check.contains("class folder yellow") && check.contains("60 images"), "{check}");
+    assert!(check.contains("class folder data/yellow") && check.contains("60 images"), "{check}");
     place.run(&TRAIN.replace("--out run", "--out other")).fails(1, &["yellow"]);
 }
 

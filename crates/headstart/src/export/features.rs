@@ -19,8 +19,10 @@ pub struct Columns {
     pub values: Vec<f32>,
     /// Class index of each image.
     pub labels: Vec<usize>,
-    /// Name of each image.
+    /// Path of each image.
     pub names: Vec<String>,
+    /// Split of each image.
+    pub splits: Vec<&'static str>,
     /// Class names.
     pub classes: Vec<String>,
 }
@@ -56,8 +58,8 @@ pub fn check_ending(path: impl AsRef<Path>) -> Result<()> {
 
 /// Writes features in the format that the file's ending names, completely or not at all.
 ///
-/// `.safetensors` holds `features` (f32) and `labels` (i64), with class names and image names as JSON in
-/// its metadata; `.npy` the features alone; `.csv` image, label, class and the numbers.
+/// `.safetensors` holds `features` (f32) and `labels` (i64), with class names and the images' paths and
+/// splits as JSON in its metadata; `.npy` the features alone; `.csv` image, split, label, class and the numbers.
 ///
 /// # Errors
 /// If the ending is unknown or the file cannot be written.
@@ -80,7 +82,8 @@ fn safetensors(path: &Path, c: &Columns) -> Result<()> {
     let features = TensorView::new(Dtype::F32, shape, &values).map_err(|e| failed(&e))?;
     let list = vec![c.labels.len()];
     let labels = TensorView::new(Dtype::I64, list, &labels).map_err(|e| failed(&e))?;
-    let names = serde_json::json!({ "classes": c.classes, "images": c.names }).to_string();
+    let names = serde_json::json!({ "classes": c.classes, "images": c.names, "splits": c.splits });
+    let names = names.to_string();
     // One key only: the library writes keys in no fixed order, and equal features are equal files.
     let metadata = HashMap::from([("headstart".into(), names)]);
     let file = serialize([("features", features), ("labels", labels)], Some(metadata))
@@ -106,13 +109,14 @@ fn npy(out: &mut dyn Write, c: &Columns) -> std::io::Result<()> {
 
 fn csv(out: &mut dyn Write, c: &Columns) -> std::io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
-    let mut head = vec!["image".to_string(), "label".into(), "class".into()];
+    let mut head = ["image", "split", "label", "class"].map(String::from).to_vec();
     head.extend((0..c.width).map(|i| format!("f{i}")));
     writer.write_record(&head)?;
     for (i, row) in c.values.chunks_exact(c.width.max(1)).enumerate() {
         let label = c.labels[i];
         let text = |text: &str| cell(text).into_owned();
-        let mut record = vec![text(&c.names[i]), label.to_string(), text(&c.classes[label])];
+        let (name, split) = (text(&c.names[i]), c.splits[i].to_string());
+        let mut record = vec![name, split, label.to_string(), text(&c.classes[label])];
         record.extend(row.iter().map(f32::to_string));
         writer.write_record(&record)?;
     }
@@ -130,7 +134,8 @@ mod tests {
             width: 2,
             values: vec![0.5, -1.0, 3.25, 1e-7],
             labels: vec![1, 0],
-            names: vec!["test/a,b.png".into(), "test/c.png".into()],
+            names: vec!["d/a,b.png".into(), "d/c.png".into()],
+            splits: vec!["test", "train"],
             classes: vec!["x".into(), "y".into()],
         };
         let path = |name: &str| folder.path().join(name);
@@ -138,8 +143,7 @@ mod tests {
             write_features(path(name), &columns).unwrap();
         }
         let text = std::fs::read_to_string(path("f.csv")).unwrap();
-        let rows =
-            "image,label,class,f0,f1\n\"test/a,b.png\",1,y,0.5,-1\ntest/c.png,0,x,3.25,0.0000001\n";
+        let rows = "image,split,label,class,f0,f1\n\"d/a,b.png\",test,1,y,0.5,-1\nd/c.png,train,0,x,3.25,0.0000001\n";
         assert_eq!(text, rows);
         let npy = std::fs::read(path("f.npy")).unwrap();
         let data = npy.len() - 16;

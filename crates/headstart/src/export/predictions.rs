@@ -41,6 +41,8 @@ pub struct Prediction {
 /// The label of an image beside its prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Truth {
+    /// The part of the data set that it is in: "train", "validation", "test", or "all".
+    pub split: &'static str,
     /// The class that it is of.
     pub label: String,
     /// Its position in the model's list of classes, from 0.
@@ -117,8 +119,8 @@ pub fn check_predictions_ending(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// `.json` is an array and `.jsonl` a line for each of what `predict --json` prints; `.csv` and `.parquet` have the columns
 /// image, class, index, probability, and class, index and probability of the second to last choice (class2, index2,
-/// probability2, ...). Where images have labels, label, label_index, label_probability and correct (true or false) follow
-/// probability. An index is the position in the model's list of classes, from 0, and empty or null for [`UNKNOWN`].
+/// probability2, ...). Where images have labels, split, label, label_index, label_probability and correct (true or false)
+/// follow probability. An index is the position in the model's list of classes, from 0, and empty or null for [`UNKNOWN`].
 ///
 /// # Errors
 /// If the ending is unknown or the file cannot be written.
@@ -160,7 +162,9 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
     let mut head: Vec<String> = ["image", "class", "index", "probability"].map(Into::into).into();
     let labelled = have_labels(predictions);
     if labelled {
-        head.extend(["label", "label_index", "label_probability", "correct"].map(Into::into));
+        head.extend(
+            ["split", "label", "label_index", "label_probability", "correct"].map(Into::into),
+        );
     }
     for rank in 2..=choices {
         head.extend(["class", "index", "probability"].map(|name| format!("{name}{rank}")));
@@ -171,9 +175,9 @@ fn csv(out: &mut dyn Write, predictions: &[Prediction]) -> std::io::Result<()> {
         let text = |text: &str| cell(text).into_owned();
         let mut row = vec![text(&p.image), text(&p.class), index, p.probability.to_string()];
         if labelled {
-            row.extend(p.truth.as_ref().map_or_else(<[String; 4]>::default, |t| {
+            row.extend(p.truth.as_ref().map_or_else(<[String; 5]>::default, |t| {
                 let (index, p) = (t.label_index.to_string(), t.label_probability.to_string());
-                [text(&t.label), index, p, t.correct.to_string()]
+                [t.split.into(), text(&t.label), index, p, t.correct.to_string()]
             }));
         }
         for c in p.top.iter().skip(1) {
@@ -196,7 +200,7 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
     let labelled = have_labels(predictions);
     let label = match labelled {
         true => {
-            "optional binary label (UTF8); optional int32 label_index; optional float label_probability; \
+            "optional binary split (UTF8); optional binary label (UTF8); optional int32 label_index; optional float label_probability; \
              optional boolean correct;"
         }
         false => "",
@@ -215,6 +219,7 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>, ParquetError> {
     column::<FloatType>(&mut rows, predictions, false, |p| Some(p.probability))?;
     if labelled {
         let of = |p: &Prediction| p.truth.clone();
+        column::<ByteArrayType>(&mut rows, predictions, true, |p| of(p).map(|t| text(t.split)))?;
         column::<ByteArrayType>(&mut rows, predictions, true, |p| of(p).map(|t| text(&t.label)))?;
         column::<Int32Type>(&mut rows, predictions, true, |p| {
             of(p).map(|t| number(t.label_index))
@@ -307,8 +312,13 @@ mod tests {
     fn labels_are_columns_where_images_have_them() {
         let folder = tempfile::tempdir().unwrap();
         let mut given = predictions();
-        let truth =
-            Truth { label: "c".into(), label_index: 0, label_probability: 0.25, correct: false };
+        let truth = Truth {
+            split: "test",
+            label: "c".into(),
+            label_index: 0,
+            label_probability: 0.25,
+            correct: false,
+        };
         given[0].truth = Some(truth);
         let path = |name: &str| folder.path().join(name);
         for name in ["p.csv", "p.jsonl", "p.parquet"] {
@@ -316,8 +326,8 @@ mod tests {
         }
         assert_eq!(
             std::fs::read_to_string(path("p.csv")).unwrap(),
-            "image,class,index,probability,label,label_index,label_probability,correct,class2,index2,probability2\n\
-             x.png,\"a, \"\"b\"\"\",7,0.75,c,0,0.25,false,c,0,0.25\ny.png,unknown,,0.75,,,,,c,0,0.25\n"
+            "image,class,index,probability,split,label,label_index,label_probability,correct,class2,index2,probability2\n\
+             x.png,\"a, \"\"b\"\"\",7,0.75,test,c,0,0.25,false,c,0,0.25\ny.png,unknown,,0.75,,,,,,c,0,0.25\n"
         );
         let lines = std::fs::read_to_string(path("p.jsonl")).unwrap();
         let lines: Vec<serde_json::Value> =
@@ -329,10 +339,16 @@ mod tests {
         let rows: Vec<Vec<(String, Field)>> =
             reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
         let labels =
-            |row: &[(String, Field)]| row[4..8].iter().map(|f| f.1.clone()).collect::<Vec<_>>();
+            |row: &[(String, Field)]| row[4..9].iter().map(|f| f.1.clone()).collect::<Vec<_>>();
         let (text, p) = (Field::Str("c".into()), Field::Float(0.25));
-        assert_eq!(labels(&rows[0]), [text, Field::Int(0), p, Field::Bool(false)]);
-        assert_eq!(labels(&rows[1]), [Field::Null, Field::Null, Field::Null, Field::Null]);
+        assert_eq!(
+            labels(&rows[0]),
+            [Field::Str("test".into()), text, Field::Int(0), p, Field::Bool(false)]
+        );
+        assert_eq!(
+            labels(&rows[1]),
+            [Field::Null, Field::Null, Field::Null, Field::Null, Field::Null]
+        );
     }
 
     #[test]

@@ -88,13 +88,13 @@ impl EpochRecord {
     /// What is impossible in the record of epoch `number`, if anything.
     pub(super) fn nonsense(&self, number: usize) -> Option<String> {
         if self.epoch != number {
-            return Some(format!("epoch {} in row {number}", self.epoch));
+            return Some(format!("epoch {}, where epoch {number} was expected", self.epoch));
         }
         let shares = [Some(self.accuracy), self.val_accuracy].into_iter().flatten();
         let figures = [self.seconds, self.images_per_second, self.loss, self.learning_rate];
         let wrong = shares
             .filter(|share| !(0.0..=1.0).contains(share))
             .chain(figures.into_iter().chain(self.val_loss).filter(|figure| !figure.is_finite()));
-        wrong.map(|value| format!("a value of {value} in row {number}")).next()
+        wrong.map(|value| format!("a value of {value:?}")).next()
     }
 }

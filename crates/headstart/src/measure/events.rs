@@ -21,6 +21,7 @@
 use serde::Serialize;
 
 use crate::measure::epoch::{EpochRecord, PhaseName};
+use crate::net::weights::model_file::TemperatureFit;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -161,12 +162,20 @@ pub enum Event {
         /// Epochs that were skipped; 0 where the phase had them all.
         skipped: usize,
     },
+    /// Heads of a cross-validation were fitted.
+    CrossValidating {
+        /// Heads done.
+        done: usize,
+        /// Heads at most.
+        total: usize,
+    },
     /// The temperature of the model's probabilities was fitted on the validation images.
     Calibrated {
-        /// The temperature.
-        temperature: f64,
-        /// Number of images.
-        samples: usize,
+        /// What was fitted.
+        #[serde(flatten)]
+        fit: TemperatureFit,
+        /// Whether the model has it.
+        kept: bool,
     },
     /// The model was evaluated on images it was not trained on.
     Evaluation {

@@ -56,18 +56,27 @@ impl History {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The history that a results.csv's text holds.
+    /// The history that a results.csv's text holds. A last line without its end, which a process that was killed while it wrote
+    /// leaves, is left out.
     ///
     /// # Errors
-    /// What is wrong, if it is not of this form, epochs are missing or a value is not finite.
+    /// What is wrong and in which line, if it is not of this form, epochs are missing or a value is not finite.
     pub fn from_csv(text: &str) -> Result<History, String> {
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let records: Result<Vec<EpochRecord>, _> = reader.deserialize().collect();
-        let epochs = records.map_err(|e| e.to_string())?;
-        match epochs.iter().zip(1..).find_map(|(record, number)| record.nonsense(number)) {
-            Some(nonsense) => Err(nonsense),
-            None => Ok(History { epochs }),
+        let (whole, _) = whole_lines(text);
+        let mut lines = whole.lines().zip(1..);
+        let header = lines.next().map_or("", |(line, _)| line);
+        if header != COLUMNS.join(",") {
+            return Err(format!("line 1: {}", shown(header)));
         }
+        let mut epochs = Vec::new();
+        for (line, number) in lines {
+            let record = record(line).map_err(|found| format!("line {number}: {found}"))?;
+            if let Some(nonsense) = record.nonsense(epochs.len() + 1) {
+                return Err(format!("line {number}: {nonsense}"));
+            }
+            epochs.push(record);
+        }
+        Ok(History { epochs })
     }
 
     /// Writes results.csv again.
@@ -78,18 +87,75 @@ impl History {
         write_bytes(path, self.to_csv()?.as_bytes())
     }
 
-    /// Reads results.csv.
+    /// Reads results.csv; a last line without its end is left out.
     ///
     /// # Errors
     /// If it cannot be read or is not of this form.
     pub fn read_csv(path: impl AsRef<Path>) -> Result<History> {
+        Ok(History::read_csv_noting(path)?.0)
+    }
+
+    /// The same, and what to say of a last line that was left out.
+    ///
+    /// # Errors
+    /// As [`History::read_csv`].
+    pub fn read_csv_noting(path: impl AsRef<Path>) -> Result<(History, Option<String>)> {
         let path = path.as_ref();
-        let history =
-            read_records(path, |text| History::from_csv(&String::from_utf8_lossy(&text)))?;
-        history.map_err(|found| {
+        let wrong = |found: String| {
             let expected = format!("rows of {}", COLUMNS.join(","));
-            Error::format(path, expected, found, "")
-        })
+            let hint = "`headstart train --resume` writes it again, with all epochs that last.safetensors knows";
+            Error::format(path, expected, found, hint)
+        };
+        let read = |bytes: Vec<u8>| {
+            let text = String::from_utf8_lossy(&bytes);
+            let cut = whole_lines(&text).1;
+            Ok((History::from_csv(&text)?, cut))
+        };
+        let (history, cut) = read_records(path, read)?.map_err(wrong)?;
+        let note =
+            cut.map(|line| format!("{}: line {line} is cut short and left out", path.display()));
+        Ok((history, note))
+    }
+}
+
+/// The lines that are complete, and the number of a last one that is not. The header alone is always taken.
+fn whole_lines(text: &str) -> (&str, Option<usize>) {
+    match text.rfind('\n') {
+        Some(end) if end + 1 < text.len() => {
+            let whole = &text[..=end];
+            (whole, Some(whole.lines().count() + 1))
+        }
+        _ => (text, None),
+    }
+}
+
+/// The record of a line.
+fn record(line: &str) -> Result<EpochRecord, String> {
+    let cells: Vec<&str> = line.splitn(COLUMNS.len() + 1, ',').collect();
+    if cells.len() != COLUMNS.len() {
+        let count = line.split(',').count();
+        return Err(format!("{count} columns, not {}, in {}", COLUMNS.len(), shown(line)));
+    }
+    let header = csv::StringRecord::from(COLUMNS.to_vec());
+    let record = csv::StringRecord::from(cells.clone());
+    record.deserialize(Some(&header)).map_err(|error| {
+        let at = match error.kind() {
+            csv::ErrorKind::Deserialize { err, .. } => err.field().map(|field| field as usize),
+            _ => None,
+        };
+        match at.and_then(|at| Some((COLUMNS.get(at)?, cells.get(at)?))) {
+            Some((column, cell)) => format!("{} as {column}", shown(cell)),
+            None => shown(line),
+        }
+    })
+}
+
+/// The beginning of a text, quoted.
+fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 
@@ -145,19 +211,49 @@ mod tests {
         let text = good.to_csv().unwrap();
         assert_eq!(History::from_csv(&text), Ok(good));
         for (from, to, part) in [
-            ("\n2,", "\n3,", "epoch 3 in row 2"),
-            ("\n1,", "\n0,", "epoch 0 in row 1"),
-            (",0.7,", ",NaN,", "a value of NaN in row 2"),
-            (",0.7,", ",1e300,", "in row 2"),
-            (",0.3,", ",inf,", "a value of inf in row 2"),
-            ("\n1,head,1.5", "\n1,head,-inf", "in row 1"),
-            (",0.3,", ",x,", "invalid float"),
+            ("\n2,", "\n3,", "line 3: epoch 3, where epoch 2 was expected"),
+            ("\n1,", "\n0,", "line 2: epoch 0, where epoch 1"),
+            (",0.7,", ",NaN,", "line 3: a value of NaN"),
+            (",0.7,", ",1e300,", "line 3: a value of 1e300"),
+            (",0.3,", ",inf,", "line 3: a value of inf"),
+            ("\n1,head,1.5", "\n1,head,-inf", "line 2: a value of -inf"),
+            (",0.3,", ",x,", "line 3: \"x\" as val_loss"),
+            ("2,head", "2,tail", "line 3: \"tail\" as phase"),
+            ("\n2,", "\ntwo,", "line 3: \"two\" as epoch"),
+            (",0.3,", ",0.3,0.3,", "line 3: 10 columns, not 9"),
+            ("\n2,head,", "\n2,", "line 3: 8 columns, not 9"),
+            ("epoch,", "epok,", "line 1: \"epok,"),
+            ("epoch,phase", "\u{0}\u{1}\u{fffd}PNG", "line 1: \"\\0"),
+            ("\n1,", "\n\n1,", "line 2: 1 columns"),
         ] {
             let bad = text.replacen(from, to, 1);
             assert!(bad != text, "no {from:?} in {text}");
             let found = History::from_csv(&bad).unwrap_err();
             assert!(found.contains(part), "no {part:?} in {found}");
+            assert!(found.len() < 200, "{found}");
         }
+        let wide = format!("{}\n{}1\n", COLUMNS.join(","), "1,".repeat(1_000_000));
+        let found = History::from_csv(&wide).unwrap_err();
+        assert!(found.contains("line 2: 1000001 columns") && found.len() < 200, "{found}");
+        assert!(History::from_csv("").unwrap_err().contains("line 1: \"\""));
+    }
+
+    #[test]
+    fn a_last_line_that_was_cut_off_is_left_out_and_said() {
+        let good = History { epochs: vec![record(1, None), record(2, Some((0.3, 0.7)))] };
+        let text = good.to_csv().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        let start = text.trim_end().rfind('\n').unwrap() + 1;
+        // Whatever its length: the cut number 0.0001 may be 0.
+        for length in start + 1..text.len() {
+            std::fs::write(&path, &text[..length]).unwrap();
+            let (history, note) = History::read_csv_noting(&path).unwrap();
+            assert_eq!(history.epochs, good.epochs[..1]);
+            assert!(note.unwrap().contains("line 3 is cut short"));
+        }
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(History::read_csv_noting(&path).unwrap(), (good, None));
     }
 
     #[test]

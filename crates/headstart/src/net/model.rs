@@ -80,6 +80,7 @@ impl Model {
             upsample: 1,
             preprocess: recipe.preprocess,
             temperature: None,
+            calibration: None,
             trained: None,
             progress: None,
         };

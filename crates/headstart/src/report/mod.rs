@@ -102,14 +102,16 @@ pub fn write(folder: impl AsRef<Path>, report: &Report) -> Result<()> {
     })
 }
 
-/// Reads a run's results.csv and report.json and draws its pictures again.
+/// Reads a run's results.csv and report.json and draws its pictures again; what to say of a last line of results.csv that was
+/// cut short and left out.
 ///
 /// # Errors
 /// If there is no such run or its files are damaged.
-pub fn redraw(folder: impl AsRef<Path>) -> Result<()> {
+pub fn redraw(folder: impl AsRef<Path>) -> Result<Option<String>> {
     let folder = folder.as_ref();
-    let history = History::read_csv(folder.join("results.csv"))?;
+    let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
-    draw(folder, &history, report.as_ref())
+    draw(folder, &history, report.as_ref())?;
+    Ok(note)
 }

@@ -6,7 +6,7 @@ mod tables;
 
 use std::fmt::Write;
 
-use self::tables::{by_class, confusions, epochs, facts, tiles};
+use self::tables::{by_class, confusions, epochs, facts, settings, tiles};
 use super::figure::Figure;
 use super::figures::{legend, sections};
 use super::page::{chart, escape, page};
@@ -26,6 +26,8 @@ pub struct RunPage<'a> {
     pub lead: &'a str,
     /// Names and values of what is known of the run: data, net, date, settings.
     pub facts: &'a [(String, String)],
+    /// Settings that are not the default, as flags.
+    pub settings: &'a [String],
     /// The evaluation of the shipped weights; none where no images were held out.
     pub report: Option<&'a Report>,
     /// All epochs.
@@ -72,6 +74,7 @@ impl RunPage<'_> {
         self.contents(&mut body);
         body.push_str("<section id=\"run\"><h2>The run</h2>\n");
         facts(&mut body, self.facts);
+        settings(&mut body, self.settings);
         body.push_str("</section>\n");
         self.next(&mut body);
         if let Some(report) = self.report {

@@ -20,7 +20,7 @@ use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, assess};
 use crate::error::{Error, Result};
-use crate::measure::calibration::fit_temperature;
+use crate::measure::calibration::{self, TemperatureFit};
 use crate::measure::events::Event;
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
@@ -99,8 +99,8 @@ pub fn evaluate_with(
     Ok(Some(Evaluated { report, probabilities, labels }))
 }
 
-/// Fits a temperature on the validation images of `data`, and stores it in the model's card and in that of its file at
-/// `path`, or in the run's folder there, where it changes nothing else; `None` if `watch` said to stop. Images are classified `batch` at a time.
+/// Fits a temperature on the validation images of `data`, takes it where it helps on images that it was not fitted on
+/// ([`calibration::calibrate`]), and stores it, or none, in the model's card and in that of its file at `path`, or in the run's folder there, where it changes nothing else; `None` if `watch` said to stop. Images are classified `batch` at a time.
 ///
 /// # Errors
 /// If there are no validation images, as [`evaluate`], or if the file cannot be read or written.
@@ -111,7 +111,7 @@ pub fn calibrate(
     device: &Device,
     batch: usize,
     watch: &mut Watch<'_>,
-) -> Result<Option<f64>> {
+) -> Result<Option<TemperatureFit>> {
     let (cache, emit) = (CacheSettings::none(), &mut progress(watch));
     calibrate_with(model, path, data, device, batch, &cache, emit)
 }
@@ -128,14 +128,14 @@ pub fn calibrate_with(
     batch: usize,
     cache: &CacheSettings,
     emit: &mut Emit<'_>,
-) -> Result<Option<f64>> {
+) -> Result<Option<TemperatureFit>> {
     let (name, subset) = data.parts(Split::Validation)?[0];
     let labels = labels_for(model, data, subset)?;
     let mut whole = Whole::new(model, &data.name, device, batch, cache);
     let Some(logits) = whole.values((name, subset), model.logits(), emit)? else {
         return Ok(None);
     };
-    let temperature = fit_temperature(model.card.classes.len(), &logits, &labels)?;
+    let fit = calibration::calibrate(model.card.classes.len(), &logits, &labels)?;
     let file = weights::read(path)?;
     if file.is_state_dict() {
         let expected = "a model file of a run, whose tensors have Keras's names";
@@ -149,9 +149,9 @@ pub fn calibrate_with(
         let hint = "a run writes to it: wait until it ends";
         return Err(Error::format(&path, expected, "others by now", hint));
     }
-    stored.card.temperature = Some(temperature);
+    (stored.card.temperature, stored.card.calibration) = (fit.stored(), Some(fit));
     let progress = stored.card.progress.clone();
     stored.save_with(path, progress, &optimizer)?;
-    model.card.temperature = Some(temperature);
-    Ok(Some(temperature))
+    (model.card.temperature, model.card.calibration) = (fit.stored(), Some(fit));
+    Ok(Some(fit))
 }

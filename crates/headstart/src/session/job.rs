@@ -256,6 +256,7 @@ pub fn build_model_with(
             .or(of_file.map(|c| c.preprocess))
             .unwrap_or(recipe.preprocess),
         temperature: None,
+        calibration: None,
         trained: of_file.and_then(|c| c.trained.clone()),
         progress: None,
     };

@@ -178,7 +178,7 @@ pub fn seen(
             if trained.images.contains(hash) || trained.before.contains(hash) {
                 seen.count += 1;
                 if seen.names.len() < NAMES {
-                    seen.names.push(subset.name(i).to_string());
+                    seen.names.push(subset.path(i).into_owned());
                 }
             }
         }

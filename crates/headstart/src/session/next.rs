@@ -14,11 +14,11 @@ pub fn next(
     config: &TrainConfig,
     held_out: Option<&Subset>,
 ) -> Vec<(String, String)> {
-    let first = held_out.filter(|subset| !subset.is_empty()).map(|subset| subset.name(0));
-    let file = first.map(|name| Path::new(&config.data).join(name)).filter(|path| path.is_file());
+    let first = held_out.filter(|subset| !subset.is_empty()).map(|subset| subset.path(0));
+    let file = first.filter(|path| Path::new(&**path).is_file());
     let word = |text: &str| shell_words(&[text.to_string()]);
     let run = word(&folder.display().to_string());
-    let image = file.map_or("IMAGE".to_string(), |path| word(&path.display().to_string()));
+    let image = file.map_or("IMAGE".to_string(), |path| word(&path));
     let data = word(&config.data);
     // What a reader's command would choose by itself, and this run did not.
     let own = |device: Device| (config.precision.dtype(device.compute().isa()), device.dtype());

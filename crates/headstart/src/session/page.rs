@@ -19,11 +19,13 @@ use crate::session::config::TrainConfig;
 use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
 use crate::session::next::next;
-use crate::study::hard::{Bounds, HardImages, hard_images};
+use crate::study::hard::{Bounds, HardImages, hard_images_with};
 use crate::train::trainer::INFERENCE_BATCH;
 
 /// Name of the page in a run's folder.
 pub const PAGE: &str = "report.html";
+/// What the watcher of [`remake`] gets as the name of a part while maps of images are computed.
+pub const MAPS: &str = "maps";
 /// Most classes that are named among the facts.
 const NAMED: usize = 20;
 
@@ -51,12 +53,35 @@ pub struct Shown<'a> {
 /// # Errors
 /// If a picture cannot be drawn, or the page cannot be written.
 pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
+    let path = write_with(run, device, &mut |_, _, _| Control::Continue)?;
+    Ok(path.unwrap_or_else(|| run.folder.join(PAGE)))
+}
+
+/// [`write`]; `watch` gets [`MAPS`] and how many images have their maps. `None` if it said to stop.
+fn write_with(
+    run: &Shown<'_>,
+    device: &Device,
+    watch: &mut evaluate::Watch<'_>,
+) -> Result<Option<PathBuf>> {
     let Shown { folder, config, history, model, epoch, report, images } = *run;
     let held_out = images.and_then(|(data, _)| held_out(data));
     let mut hard = HardImages::default();
     if let (Some((_, evaluated)), Some(part)) = (images, held_out) {
         let Evaluated { report, probabilities, labels } = evaluated;
-        hard = hard_images(model, device, &[part], report, probabilities, labels, &Bounds::PAGE)?;
+        let (list, bounds) = ([part], &Bounds::PAGE);
+        let mut maps = |done, of| watch(MAPS, done, of);
+        let found = hard_images_with(
+            model,
+            device,
+            &list,
+            report,
+            probabilities,
+            labels,
+            bounds,
+            &mut maps,
+        )?;
+        let Some(found) = found else { return Ok(None) };
+        hard = found;
     }
     let settings = config.to_toml()?.parse().unwrap_or_default();
     let data = images.map(|(data, _)| data);
@@ -64,6 +89,7 @@ pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
         title: &folder.display().to_string(),
         lead: &lead(config, model, report),
         facts: &facts(run, data, device)?,
+        settings: &changed(run)?,
         report,
         history,
         notes: &CurveNotes::of(&settings),
@@ -73,7 +99,18 @@ pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
     };
     let path = folder.join(PAGE);
     write_bytes(&path, page.html()?.as_bytes())?;
-    Ok(path)
+    Ok(Some(path))
+}
+
+/// The settings that are not the default, those of a recipe first.
+fn changed(run: &Shown<'_>) -> Result<Vec<String>> {
+    let recipe = TrainConfig::recipe_of_run(run.folder).unwrap_or_default();
+    let flags = recipe.split(" --").filter(|flag| !flag.is_empty());
+    let mut list: Vec<String> =
+        flags.map(|flag| format!("--{}", flag.trim_start_matches("--"))).collect();
+    // The arithmetic is said among the facts.
+    list.extend(run.config.changed(&["precision"])?);
+    Ok(list)
 }
 
 /// The images that a run is reported on: those for testing, else those for validation.
@@ -108,6 +145,8 @@ pub struct Remade {
     pub path: PathBuf,
     /// Why it has no images, where it has none.
     pub without_images: Option<String>,
+    /// What to say of a last line of results.csv that was cut short and left out.
+    pub note: Option<String>,
 }
 
 /// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
@@ -125,7 +164,7 @@ pub fn remake(
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::of_run(folder)?;
     let device = &job::device(threads, config.precision)?;
-    let history = History::read_csv(folder.join("results.csv"))?;
+    let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
     let mut report = path.exists().then(|| Report::read(&path)).transpose()?;
@@ -173,7 +212,8 @@ pub fn remake(
         report: report.as_ref(),
         images: data.as_ref().zip(answers.as_ref()),
     };
-    Ok(Some(Remade { path: write(&shown, device)?, without_images: reason }))
+    let path = write_with(&shown, device, watch)?;
+    Ok(path.map(|path| Remade { path, without_images: reason, note }))
 }
 
 /// Why these are not the images that a run was reported on.
@@ -252,10 +292,6 @@ fn facts(
     }
     let best = folder.join(SHIPPED);
     fact("model file", best.display().to_string());
-    // The arithmetic is said above.
-    let settings = config.changed(&["precision"])?;
-    let settings = if settings.is_empty() { "none".into() } else { settings.join(", ") };
-    fact("settings other than the default", settings);
     Ok(facts)
 }
 

@@ -73,6 +73,7 @@ pub struct Job {
     pictures: bool,
     allow_changes: bool,
     data: Option<Dataset>,
+    recipe: Option<String>,
 }
 
 /// Where a run writes.
@@ -143,9 +144,9 @@ pub struct FirstBatch {
 impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
-        let (cache, save_every, allow_changes, data) = Default::default();
+        let (cache, save_every, allow_changes, data, recipe) = Default::default();
         let place = Place::Next;
-        Job { config, place, cache, save_every, pictures: true, allow_changes, data }
+        Job { config, place, cache, save_every, pictures: true, allow_changes, data, recipe }
     }
 
     /// The run of `folder`, to be resumed.
@@ -204,6 +205,12 @@ impl Job {
     #[must_use]
     pub fn allow_changes(self, allow: bool) -> Job {
         Job { allow_changes: allow, ..self }
+    }
+
+    /// Notes in config.toml what chose the settings: the flags `--recipe auto --budget 20m`, which are no settings themselves.
+    #[must_use]
+    pub fn chosen_by(self, flags: impl Into<String>) -> Job {
+        Job { recipe: Some(flags.into()), ..self }
     }
 
     /// Takes `data`, which was opened as the settings say, and does not open it again.
@@ -398,7 +405,7 @@ impl Job {
             (None, _) => (RunFolder::create_next(RUNS)?, None),
         };
         if going_on.is_none() {
-            folder.write_config(&self.config.to_run()?)?;
+            folder.write_config(&self.config.to_run(self.recipe.as_deref())?)?;
         }
         if self.config.tensorboard {
             folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));

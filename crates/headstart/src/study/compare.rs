@@ -47,6 +47,9 @@ pub struct RunSummary {
     /// All epochs.
     #[serde(skip)]
     pub history: History,
+    /// What to say of a last line of results.csv that was cut short and left out.
+    #[serde(skip)]
+    pub note: Option<String>,
     #[serde(skip)]
     settings: toml::Table,
 }
@@ -96,7 +99,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let settings = settings.map_err(|e| {
         Error::format(&path, "settings of `headstart train`", e.message().trim(), "")
     })?;
-    let history = History::read_csv(folder.join("results.csv"))?;
+    let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     // Runs of earlier versions do not say it.
     let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
     let monitor: Monitor = monitor.unwrap_or_default();
@@ -115,6 +118,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         last: history.epochs.last().cloned(),
         report,
         history,
+        note,
         settings,
     })
 }
@@ -152,6 +156,7 @@ mod tests {
             last: None,
             report: None,
             history: History::default(),
+            note: None,
             settings: text.parse().unwrap(),
         };
         let runs = vec![

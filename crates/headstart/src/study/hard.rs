@@ -18,6 +18,7 @@
 
 use std::cmp::Reverse;
 
+use crate::control::Control;
 use crate::data::dataset::Subset;
 use crate::data::image::Rgb8;
 use crate::data::image::picture::thumbnail;
@@ -114,7 +115,7 @@ pub fn choose(report: &Report, p: &[f32], labels: &[usize], bounds: &Bounds) -> 
 /// One image and what the model makes of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HardImage {
-    /// Its split and path: `test/rose/1.jpg`.
+    /// Its path, as [`Subset::path`] has it.
     pub name: String,
     /// The image, with at most 448 pixels on its longer side, 160 where there may be more than 100 images.
     pub image: Rgb8<'static>,
@@ -153,6 +154,23 @@ pub fn hard_images(
     labels: &[usize],
     bounds: &Bounds,
 ) -> Result<HardImages> {
+    let mut go_on = |_, _| Control::Continue;
+    let found = hard_images_with(model, device, parts, report, p, labels, bounds, &mut go_on)?;
+    Ok(found.unwrap_or_default())
+}
+
+/// [`hard_images`]; `watch` gets how many images are done, and of how many at most. `None` if it said to stop.
+#[expect(clippy::too_many_arguments, reason = "those of hard_images and one more")]
+pub(crate) fn hard_images_with(
+    model: &Model,
+    device: &Device,
+    parts: &[(&'static str, &Subset)],
+    report: &Report,
+    p: &[f32],
+    labels: &[usize],
+    bounds: &Bounds,
+    watch: &mut dyn FnMut(usize, usize) -> Control,
+) -> Result<Option<HardImages>> {
     let count: usize = parts.iter().map(|part| part.1.len()).sum();
     let n = report.classes.len();
     if labels.len() != count || p.len() != count * n || n != model.card.classes.len() {
@@ -164,7 +182,11 @@ pub fn hard_images(
     let side = if bounds.images() > FEW { SMALL } else { SIDE };
     let mut found = HardImages::default();
     let mut known: Vec<(usize, Option<usize>)> = Vec::new();
-    for section in choose(report, p, labels, bounds) {
+    let sections = choose(report, p, labels, bounds);
+    let mut all: Vec<usize> = sections.iter().flat_map(|section| section.images.clone()).collect();
+    all.sort_unstable();
+    all.dedup();
+    for section in sections {
         let mut images = Vec::new();
         for i in section.images {
             if let Some((_, at)) = known.iter().find(|k| k.0 == i) {
@@ -173,6 +195,9 @@ pub fn hard_images(
             }
             let own = one(cam.as_mut(), parts, i, (&p[i * n..][..n], labels[i]), side)?;
             known.push((i, own.as_ref().map(|_| found.images.len())));
+            if watch(known.len(), all.len()) == Control::Stop {
+                return Ok(None);
+            }
             if let Some(own) = own {
                 images.push(found.images.len());
                 found.images.push(own);
@@ -182,7 +207,7 @@ pub fn hard_images(
             found.sections.push(Section { title: section.title, images });
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Image `i` of all; `None` if it cannot be read any more.
@@ -195,7 +220,7 @@ fn one(
 ) -> Result<Option<HardImage>> {
     let mut at = i;
     let mut list = parts.iter();
-    let Some((split, subset)) = list.find(|part| {
+    let Some((_, subset)) = list.find(|part| {
         let here = at < part.1.len();
         at -= if here { 0 } else { part.1.len() };
         here
@@ -219,7 +244,7 @@ fn one(
         true => thumbnail(&own, side)?,
         false => own.into_owned(),
     };
-    let name = format!("{split}/{}", subset.name(at));
+    let name = subset.path(at).into_owned();
     let probabilities = p.to_vec();
     Ok(Some(HardImage { name, image, label, predicted, other, probabilities, maps }))
 }

@@ -26,6 +26,7 @@
 use headstart_kernels::table::Compute;
 use serde::Serialize;
 
+use crate::control::Control;
 use crate::data::split::RandomState;
 use crate::engine::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_near};
 use crate::error::{Error, Result};
@@ -96,6 +97,25 @@ pub fn out_of_fold(
     examples: Examples<'_>,
     options: LabelOptions,
 ) -> Result<HeldOut> {
+    let found = out_of_fold_with(compute, examples, options, &mut |_| Ok(Control::Continue))?;
+    found.ok_or_else(|| Error::invalid("l2", "at least one", "none", ""))
+}
+
+/// How many heads [`out_of_fold`] fits at most.
+pub(crate) fn most_heads(options: LabelOptions) -> usize {
+    options.folds * options.l2.map_or(PATH.len(), |_| 1)
+}
+
+/// Gets how many heads were fitted so far; returns whether to continue.
+pub(crate) type Heads<'w> = dyn FnMut(usize) -> Result<Control> + 'w;
+
+/// [`out_of_fold`]; `None` if `watch` stopped it.
+pub(crate) fn out_of_fold_with(
+    compute: &Compute,
+    examples: Examples<'_>,
+    options: LabelOptions,
+    watch: &mut Heads<'_>,
+) -> Result<Option<HeldOut>> {
     let Examples { features, width, labels, classes } = examples;
     let LabelOptions { folds, seed, l2 } = options;
     if folds < 2 || labels.len() < folds {
@@ -111,6 +131,7 @@ pub fn out_of_fold(
     let parts = parts(&examples, &assign(labels, classes, folds, seed), folds);
     let mut heads: Vec<Option<LinearHead>> = vec![None; folds];
     let mut best: Option<HeldOut> = None;
+    let mut done = 0;
     for l2 in l2.map_or(PATH.to_vec(), |l2| vec![l2]) {
         let mut p = vec![0.0; labels.len() * classes];
         for (part, head) in parts.iter().zip(&mut heads) {
@@ -123,6 +144,10 @@ pub fn out_of_fold(
                 p[i * classes..][..classes].copy_from_slice(row);
             }
             *head = Some(solved);
+            done += 1;
+            if watch(done)? == Control::Stop {
+                return Ok(None);
+            }
         }
         let held_out = HeldOut::new(p, l2, labels, classes);
         if best.as_ref().is_some_and(|best| best.loss <= held_out.loss) {
@@ -130,7 +155,7 @@ pub fn out_of_fold(
         }
         best = Some(held_out);
     }
-    best.ok_or_else(|| Error::invalid("l2", "at least one", "none", ""))
+    Ok(best)
 }
 
 impl HeldOut {

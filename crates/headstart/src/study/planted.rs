@@ -28,7 +28,8 @@
 
 use headstart_kernels::table::Compute;
 
-use super::label_issues::{HeldOut, LabelIssue, LabelOptions, out_of_fold};
+use super::label_issues::{Heads, HeldOut, LabelIssue, LabelOptions, out_of_fold_with};
+use crate::control::Control;
 use crate::data::split::RandomState;
 use crate::engine::logistic::Examples;
 use crate::error::Result;
@@ -44,7 +45,7 @@ const SEEN: f64 = 0.2;
 /// An estimate of the most wrong labels among the `issues`, which [`super::label_issues::find`] named by `held_out`.
 ///
 /// # Errors
-/// As [`out_of_fold`].
+/// As [`super::label_issues::out_of_fold`].
 pub fn wrong_labels(
     compute: &Compute,
     examples: Examples<'_>,
@@ -52,15 +53,32 @@ pub fn wrong_labels(
     issues: &[LabelIssue],
     options: LabelOptions,
 ) -> Result<usize> {
-    let Some(last) = issues.last() else { return Ok(0) };
+    let mut go_on = |_| Ok(Control::Continue);
+    let wrong = wrong_labels_with(compute, examples, held_out, issues, options, &mut go_on)?;
+    Ok(wrong.unwrap_or(issues.len()))
+}
+
+/// [`wrong_labels`]; `None` if `watch`, which gets how many heads were fitted, stopped it.
+pub(crate) fn wrong_labels_with(
+    compute: &Compute,
+    examples: Examples<'_>,
+    held_out: &HeldOut,
+    issues: &[LabelIssue],
+    options: LabelOptions,
+    watch: &mut Heads<'_>,
+) -> Result<Option<usize>> {
+    let Some(last) = issues.last() else { return Ok(Some(0)) };
     let (p, classes) = (&held_out.probabilities, examples.classes);
     let mut labels = examples.labels.to_vec();
     let changed = plant(p, &mut labels, classes, options.seed);
     if changed.is_empty() {
-        return Ok(issues.len());
+        return Ok(Some(issues.len()));
     }
     let options = LabelOptions { l2: Some(held_out.l2), ..options };
-    let again = out_of_fold(compute, Examples { labels: &labels, ..examples }, options)?;
+    let changed_labels = Examples { labels: &labels, ..examples };
+    let Some(again) = out_of_fold_with(compute, changed_labels, options, watch)? else {
+        return Ok(None);
+    };
     let margins_of = |p: &[f32], labels: &[usize], image: usize| {
         let row = &p[image * classes..][..classes];
         let margin = (row[labels[image]] - row[argmax(row)] + 1.0) / 2.0;
@@ -81,7 +99,8 @@ pub fn wrong_labels(
     });
     let wrong = bounds.fold(f64::INFINITY, f64::min);
     let among = wrong * before(last.margin());
-    Ok(if among.is_nan() { issues.len() } else { (among.round() as usize).min(issues.len()) })
+    let known = !among.is_nan();
+    Ok(Some(if known { (among.round() as usize).min(issues.len()) } else { issues.len() }))
 }
 
 /// Changes some labels that are the most probable class to another class, by its probability; which.
@@ -114,7 +133,7 @@ fn plant(p: &[f32], labels: &mut [usize], classes: usize, seed: u32) -> Vec<usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::label_issues::find;
+    use super::super::label_issues::{find, out_of_fold};
     use super::*;
     use crate::engine::logistic::tests::clusters;
 

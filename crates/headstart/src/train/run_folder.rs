@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::atomic::{remove_leftovers, write_bytes};
+use crate::atomic::{make_folder, remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use crate::export::tensorboard::TensorBoard;
 use crate::measure::events::Event;
@@ -46,7 +46,7 @@ impl RunFolder {
     pub fn create(path: impl AsRef<Path>, exist_ok: bool) -> Result<RunFolder> {
         let path = path.as_ref();
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            make_folder(parent)?;
         }
         match fs::create_dir(path) {
             Ok(()) => {}
@@ -58,7 +58,11 @@ impl RunFolder {
                     return Err(Error::invalid(
                         format!("run folder {}", path.display()),
                         "a folder that does not exist yet",
-                        if is_folder { "one with files in it" } else { "a file" },
+                        match (is_folder, path.exists()) {
+                            (true, _) => "one with files in it",
+                            (false, true) => "a file",
+                            (false, false) => "a link to nothing",
+                        },
                         "name another with --out, or allow this one with --exist-ok",
                     ));
                 }

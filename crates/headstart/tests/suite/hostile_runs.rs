@@ -294,7 +294,7 @@ fn figures_and_names_of_any_size_can_be_drawn() {
         let changed = text.replace(from, to);
         assert!(changed != text, "no {from:?} in {text}");
         fs::write(&path, changed).unwrap();
-        let result = redraw(&run).and_then(|()| compare::read(&run).map(drop));
+        let result = redraw(&run).and_then(|_| compare::read(&run).map(drop));
         fs::write(&path, text).unwrap();
         result
     };

@@ -117,6 +117,18 @@ fn broken_images_are_refused_with_a_reason() {
 }
 
 #[test]
+fn a_png_that_lacks_its_end_chunk_alone_is_whole() {
+    let png = sample("png rgb");
+    let whole = decode("x.png", &png).unwrap();
+    for missing in [4, 12] {
+        let cut = decode("x.png", &png[..png.len() - missing]).unwrap();
+        assert!(cut.pixels == whole.pixels, "{missing}");
+    }
+    // Without the end of its pixels it is cut short.
+    assert!(decode("x.png", &png[..png.len() - 24]).is_err());
+}
+
+#[test]
 fn sizes_that_cannot_be_are_refused() {
     let reason = |bytes: &[u8]| decode("x", bytes).unwrap_err().to_string();
     // The place of width and height in each header.

@@ -3,6 +3,7 @@
 mod batches;
 mod battery;
 mod cached;
+mod checkpoints;
 mod datasets;
 mod devices;
 mod fuzz;

@@ -44,6 +44,7 @@ fn sized(
         upsample,
         preprocess,
         temperature: None,
+        calibration: None,
         trained: None,
         progress: None,
     };

@@ -25,6 +25,7 @@ fn card(architecture: &str, classes: &[&str]) -> ModelCard {
         upsample: 1,
         preprocess: Preprocess::Unit,
         temperature: None,
+        calibration: None,
         trained: None,
         progress: None,
     }

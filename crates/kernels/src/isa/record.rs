@@ -68,12 +68,16 @@ impl Isa {
         Isa::ALL.into_iter().rev().find(|isa| isa.available()).unwrap_or(Isa::Portable)
     }
 
-    /// The one `HEADSTART_ISA` names, else the best.
+    /// The one `HEADSTART_ISA` names, else the best; empty counts as unset.
     ///
     /// # Errors
     /// A message, if the variable names an unknown instruction set or one this CPU lacks.
     pub fn from_env() -> Result<Isa, String> {
-        let Ok(name) = std::env::var("HEADSTART_ISA") else { return Ok(Isa::best()) };
+        let name = std::env::var_os("HEADSTART_ISA").unwrap_or_default();
+        let name = name.to_string_lossy();
+        if name.is_empty() {
+            return Ok(Isa::best());
+        }
         let known = || Isa::ALL.map(Isa::name).join(", ");
         let isa = Isa::ALL
             .into_iter()

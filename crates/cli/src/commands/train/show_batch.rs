@@ -7,6 +7,7 @@ use headstart::atomic::write_bytes;
 use headstart::report::{SHEET_IMAGES, contact_sheet};
 use headstart::run::{FirstBatch, Job};
 
+use crate::commands::check_output;
 use crate::failure::Failure;
 use crate::output;
 use crate::show::Show;
@@ -17,6 +18,7 @@ pub fn show_batch(job: Job, path: &Path, show: &mut Show) -> Result<(), Failure>
         let found = path.display().to_string();
         return Err(Failure::Usage(Error::invalid("show-batch", "a file .png", found, "")));
     }
+    check_output(Some(path), [&*job.config().data])?;
     let first = job.first_batch(&mut |event| show.show(event));
     show.clear();
     let FirstBatch { batch, height, width, classes } = first?;

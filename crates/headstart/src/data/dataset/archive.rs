@@ -152,7 +152,7 @@ fn entries(
     }
     let files = files.into_iter().map(|(path, origin)| File { path, origin }).collect();
     let folders = folders.into_iter().collect();
-    let tree = Tree { root: path.to_path_buf(), folders, files, skipped };
+    let tree = Tree { root: path.to_path_buf(), archive: true, folders, files, skipped };
     Ok(Contents { tree, cifar, labels, ends: !ended.get() })
 }
 

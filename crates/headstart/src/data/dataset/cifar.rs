@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::load::Loaded;
+use super::shown::Shown;
 use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::error::{Error, Result};
@@ -75,6 +76,7 @@ pub(crate) fn load(
     let mut samples = Samples {
         classes: classes.len(),
         names: Vec::new(),
+        shown: Shown::inside(&root.display().to_string()),
         labels: Vec::new(),
         sizes: Vec::new(),
         hashes: Vec::new(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Skipped;
 use super::grouping::Keys;
+use super::shown::Place;
 use super::tree::{Item, Layout, Origin, Part, check_class_names, not_known, unknown_class};
 use crate::error::Result;
 use crate::task::Task;
@@ -27,7 +28,7 @@ pub(crate) struct Labelled {
 /// If there is one class only, or a class that occurs in validation or test images alone.
 pub(crate) fn arrange(
     task: Task,
-    root: PathBuf,
+    (root, place): (PathBuf, Place),
     rows: Vec<Labelled>,
     names: Option<&[String]>,
     known: Option<&[String]>,
@@ -72,6 +73,7 @@ pub(crate) fn arrange(
     let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
     Ok(Layout {
         root,
+        place,
         class_folders: if known.is_some() { Vec::new() } else { classes.clone() },
         classes,
         items,

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use super::shown::{Place, Shown};
 use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::{Limits, Skipped};
@@ -69,7 +70,8 @@ fn unread(error: io::Error) -> String {
 }
 
 /// Loads `items` and leaves out those that cannot be used. Runs in the current thread pool.
-pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded {
+pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limits) -> Loaded {
+    let shown = Shown::new(place, &items);
     let mut skipped = Vec::new();
     let mut found = Vec::with_capacity(items.len());
     for result in items.into_par_iter().map(|item| probe(item, limits)).collect::<Vec<_>>() {
@@ -145,7 +147,7 @@ pub(crate) fn load(items: Vec<Item>, classes: usize, limits: &Limits) -> Loaded 
         Some((pixels, _)) => (Store::Packed { pixels, offsets: kept_offsets }, pixels_kept),
         None => (Store::Encoded(files), encoded),
     };
-    let samples = Samples { classes, names, labels, sizes, hashes, store, kept };
+    let samples = Samples { classes, names, shown, labels, sizes, hashes, store, kept };
     Loaded { samples, parts, skipped }
 }
 

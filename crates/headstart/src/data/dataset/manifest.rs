@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::grouping::{Grouping, Keys};
 use super::labelled::{self, Labelled};
 use super::room::{self, Room};
+use super::shown::Place;
 use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
@@ -164,7 +165,7 @@ pub(crate) fn read(
     if let (Some(first), true) = (missing, labelled.is_empty()) {
         return Err(no_file(path, folder, &first, skipped.len()));
     }
-    let root = path.to_path_buf();
+    let root = (path.to_path_buf(), Place::Folder(folder.to_path_buf()));
     let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
     layout.warnings.splice(0..0, warnings);
     layout.keys = Keys::Table(cells);

@@ -28,6 +28,7 @@ mod parts;
 mod room;
 mod sample;
 mod shards;
+mod shown;
 mod split_names;
 mod subset;
 mod synthetic;
@@ -57,6 +58,7 @@ pub use parts::Split;
 use room::Room;
 pub use sample::NAME as SAMPLE;
 pub(crate) use subset::ImageFile;
+use subset::Samples;
 pub use subset::{ImageHash, Subset};
 pub use synthetic::Synthetic;
 use tree::{Layout, Part};
@@ -85,7 +87,7 @@ pub struct Dataset {
 /// A file left out of a data set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// Its path within the data set.
+    /// Its path, as [`Subset::path`] has it.
     pub name: String,
     /// What was found instead of an image.
     pub reason: String,
@@ -278,7 +280,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
 
 /// Reads the images of a layout.
 fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Dataset> {
-    let mut loaded = load::load(layout.items, layout.classes.len(), &options.limits);
+    let mut loaded = load::load(layout.items, layout.place, layout.classes.len(), &options.limits);
     loaded.skipped.extend(layout.skipped);
     loaded.skipped.sort_by(|a, b| a.name.cmp(&b.name));
     let found = Found {
@@ -349,8 +351,10 @@ fn finish(
     let Loaded { samples, parts, skipped } = loaded;
     let mut warnings = Vec::new();
     if let Some(found) = found {
-        warnings = check_classes(found, &samples.labels, &parts, &skipped, options.empty_classes)?;
+        warnings = check_classes(found, &samples, &parts, &skipped, options.empty_classes)?;
     }
+    let named = |s: Skipped| Skipped { name: samples.shown.of(&s.name).into_owned(), ..s };
+    let skipped = skipped.into_iter().map(named).collect();
     let known = options.classes.is_some();
     let samples = Arc::new(samples);
     let all = Subset::new(samples.clone(), (0..parts.len()).collect::<Vec<_>>());
@@ -416,7 +420,7 @@ fn torn(group: &[usize], parts: &[Vec<usize>]) -> Option<String> {
 /// Fails where a class or a split has no image that can be read; warns of such classes where they may be `empty`.
 fn check_classes(
     found: &Found,
-    labels: &[usize],
+    samples: &Samples,
     parts: &[Part],
     skipped: &[Skipped],
     empty: bool,
@@ -426,16 +430,14 @@ fn check_classes(
         match bad.next() {
             Some(first) => {
                 let count = 1 + bad.count();
-                format!(
-                    "only files that cannot be used, {count} in all; {}: {}",
-                    first.name, first.reason
-                )
+                let name = samples.shown.of(&first.name);
+                format!("only files that cannot be used, {count} in all; {name}: {}", first.reason)
             }
             None => "none".to_string(),
         }
     };
     let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP, PNM)";
-    if labels.is_empty() {
+    if samples.labels.is_empty() {
         let all = unreadable(&|_| true);
         return Err(Error::format(
             &found.root,
@@ -446,7 +448,7 @@ fn check_classes(
     }
     let mut warnings = Vec::new();
     let mut present = vec![false; found.folders.len()];
-    for (&label, _) in labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
+    for (&label, _) in samples.labels.iter().zip(parts).filter(|p| *p.1 == Part::Train) {
         if let Some(present) = present.get_mut(label) {
             *present = true;
         }
@@ -456,6 +458,7 @@ fn check_classes(
             let prefix = format!("{folder}/");
             let in_class = unreadable(&|s| s.name.starts_with(&prefix));
             if empty {
+                let folder = samples.shown.of(folder);
                 warnings.push(format!("class folder {folder}: training images: {in_class}"));
                 continue;
             }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use flate2::read::GzDecoder;
 
 use super::load::Loaded;
+use super::shown::Shown;
 use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::data::split::train_test_split;
@@ -54,6 +55,7 @@ pub(super) fn load() -> Result<Loaded> {
     let samples = Samples {
         classes: 10,
         names: rows.iter().map(|row| format!("{row:04}").into()).collect(),
+        shown: Shown::inside(NAME),
         labels: rows.iter().map(|&row| usize::from(labels[row].min(9))).collect(),
         sizes: vec![(SIDE, SIDE); COUNT],
         hashes: vec![OnceLock::new(); COUNT],

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::archive::{self, Contents};
 use super::labelled::{self, Labelled};
 use super::room::Room;
+use super::shown::Place;
 use super::tree::{Layout, Part, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
@@ -118,10 +119,27 @@ pub(crate) fn arrange(
     let folder = if root.is_dir() { root } else { root.parent().unwrap_or(Path::new("")) };
     let names = class_names(&folder.join(CLASS_FILE), limits)?;
     let several = shards.len() > 1;
+    // The folder that the shards are in; a pattern may have one with a number.
+    let base = match root.is_dir() {
+        true => root.to_path_buf(),
+        false => {
+            let text = root.to_string_lossy();
+            let fixed = text.split('{').next().unwrap_or_default();
+            match fixed.rsplit_once('/') {
+                Some((folder, _)) => PathBuf::from(format!("{folder}/")),
+                None => PathBuf::new(),
+            }
+        }
+    };
+    let place = match several {
+        true => Place::Shards(base.clone()),
+        false => Place::archive(shards.first().map_or(root, |shard| &shard.0.tree.root), ""),
+    };
     let (mut rows, mut skipped, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, part) in shards {
         warnings.extend(shard.warnings());
-        let file = shard.tree.root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let own = &shard.tree.root;
+        let file = own.strip_prefix(&base).unwrap_or(own).to_string_lossy().into_owned();
         let within = |name: String| if several { format!("{file}/{name}") } else { name };
         for Skipped { name, reason } in shard.tree.skipped {
             skipped.push(Skipped { name: within(name), reason });
@@ -146,7 +164,7 @@ pub(crate) fn arrange(
     }
     let mut layout = labelled::arrange(
         Task::default(),
-        root.to_path_buf(),
+        (root.to_path_buf(), place),
         rows,
         names.as_deref(),
         known,

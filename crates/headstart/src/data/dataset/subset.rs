@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
+use super::shown::Shown;
 use crate::data::image::{MAX_FILE, Rgb8, decode_bytes, unreadable};
 use crate::error::{Error, Result};
 use crate::memory::Claim;
@@ -17,6 +18,7 @@ use crate::memory::Claim;
 pub(crate) struct Samples {
     pub classes: usize,
     pub names: Vec<Box<str>>,
+    pub shown: Shown,
     pub labels: Vec<usize>,
     /// Height and width as the headers state them.
     pub sizes: Vec<(usize, usize)>,
@@ -144,9 +146,16 @@ impl Subset {
         self.rows.iter().map(|&row| self.samples.labels[row]).collect()
     }
 
-    /// Path of image `i` within its data set, or a synthetic one such as `train/00012`.
+    /// Path of image `i` within its data set, or a synthetic one such as `train/00012`. It stays the same wherever the data set
+    /// is moved.
     pub fn name(&self, i: usize) -> &str {
         &self.samples.names[self.rows[i]]
+    }
+
+    /// What image `i` is called wherever it is shown: the path of its file, which begins as the data set's was given, or
+    /// the archive and its member there, `photos.tar:roses/1.jpg`.
+    pub fn path(&self, i: usize) -> Cow<'_, str> {
+        self.samples.shown.of(self.name(i))
     }
 
     /// Height and width of image `i` in its source.
@@ -182,18 +191,18 @@ impl Subset {
     }
 
     /// The file that image `i` is in, or its name in an archive.
-    fn path(&self, i: usize) -> &Path {
+    fn file(&self, i: usize) -> PathBuf {
         match &self.samples.store {
             Store::Encoded(files) => match &files[self.rows[i]] {
-                Encoded::Disk(FileRef { path, offset: None, .. }) => path,
-                _ => Path::new(self.name(i)),
+                Encoded::Disk(FileRef { path, offset: None, .. }) => path.to_path_buf(),
+                _ => PathBuf::from(&*self.path(i)),
             },
-            Store::Packed { .. } => Path::new(self.name(i)),
+            Store::Packed { .. } => PathBuf::from(&*self.path(i)),
         }
     }
 
     fn decode(&self, i: usize, bytes: &[u8]) -> Result<Rgb8<'static>> {
-        decode_bytes(bytes).map_err(|reason| unreadable(self.path(i), reason))
+        decode_bytes(bytes).map_err(|reason| unreadable(self.file(i), reason))
     }
 
     /// Fails if the file of image `i` has changed since its hash was `before`.
@@ -201,7 +210,7 @@ impl Subset {
         let hint = "start again, so that the file as it is now is used";
         match before == now {
             true => Ok(()),
-            false => Err(Error::format(self.path(i), "the image it was before", "another", hint)),
+            false => Err(Error::format(self.file(i), "the image it was before", "another", hint)),
         }
     }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::Limits;
 use super::load::Loaded;
+use super::shown::Shown;
 use super::subset::{Samples, Store};
 use super::tree::Part;
 use crate::data::split::RandomState;
@@ -113,6 +114,7 @@ impl Synthetic {
         let samples = Samples {
             classes: self.classes,
             names: (0..count).map(|i| name(i).into()).collect(),
+            shown: Shown::inside("synthetic"),
             labels: (0..count).map(|i| i % self.classes).collect(),
             sizes: vec![(self.size, self.size); count],
             hashes: vec![OnceLock::new(); count],

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Skipped;
 use super::grouping::Keys;
+use super::shown::Place;
 pub(crate) use super::split_names::part_of;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
@@ -49,6 +50,8 @@ pub(crate) struct File {
 #[derive(Default)]
 pub(crate) struct Tree {
     pub root: PathBuf,
+    /// Whether the root is an archive.
+    pub archive: bool,
     /// Every folder below the root, also empty ones.
     pub folders: Vec<Vec<String>>,
     pub files: Vec<File>,
@@ -69,6 +72,8 @@ pub(crate) struct Item {
 pub(crate) struct Layout {
     /// The folder that holds the splits or classes; names below are relative to it.
     pub root: PathBuf,
+    /// How that is shown.
+    pub place: Place,
     pub classes: Vec<String>,
     /// For each class, its folder among the training images.
     pub class_folders: Vec<String>,
@@ -181,21 +186,8 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
             }
         }
     }
+    let beside = folders.beside(&top, &roots, train_name, &tree.files);
     let mut skipped = Vec::new();
-    if !roots.is_empty() {
-        for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
-            let inside = folders.inside(&below(&top, name));
-            let reason = match (part_of(name), inside.images) {
-                (Some(_), images @ 1..) => format!(
-                    "a folder of {images} images without labels, as it has no class folders; `headstart predict` \
-                     classifies them"
-                ),
-                _ => "a folder beside the others that is neither training, validation nor test"
-                    .into(),
-            };
-            skipped.push(Skipped { name: name.clone(), reason });
-        }
-    }
     let class_folder = |class: &String| match train_name {
         Some(train) => format!("{train}/{class}"),
         None => class.clone(),
@@ -206,13 +198,17 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     };
     drop(folders);
     let above = top.iter().map(|name| format!("{name}/")).collect::<String>();
+    let place = match tree.archive {
+        true => Place::archive(&tree.root, &above),
+        false => Place::Folder(root.clone()),
+    };
     skipped.extend(tree.skipped.into_iter().map(|mut s| {
         if let Some(name) = s.name.strip_prefix(&above) {
             s.name = name.to_string();
         }
         s
     }));
-    let items = items(tree.files, &top, &roots, (&classes, known.is_some()), &mut skipped);
+    let items = items(tree.files, &top, &roots, (&classes, known.is_some()), &beside, &mut skipped);
     let has = |part| match known {
         Some(_) => items.iter().any(|item| item.part == part),
         None => roots.iter().any(|r| r.0 == part),
@@ -222,6 +218,7 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     let keys = Keys::Folders(if roots.is_empty() { 1 } else { 2 });
     Ok(Layout {
         root,
+        place,
         classes,
         class_folders,
         items,
@@ -254,6 +251,45 @@ impl Folders<'_> {
             !inside.folders.is_empty() && inside.images == 0
         });
         found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
+    }
+
+    /// Why images are left out that are in a folder beside those of the parts, by the folder's name.
+    fn beside(
+        &self,
+        path: &[String],
+        roots: &[(Part, String)],
+        train: Option<&String>,
+        files: &[File],
+    ) -> BTreeMap<String, String> {
+        let mut images: BTreeMap<&str, usize> = BTreeMap::new();
+        for file in files.iter().filter(|_| !roots.is_empty()) {
+            if let Some([folder, .., name]) = file.path.strip_prefix(path)
+                && has_image_extension(name)
+                && !roots.iter().any(|root| root.1 == *folder)
+            {
+                *images.entry(folder).or_default() += 1;
+            }
+        }
+        let parts: Vec<&str> = roots.iter().map(|root| root.1.as_str()).collect();
+        let reason = |(folder, images): (&str, usize)| {
+            let count = if images == 1 { "1 image".into() } else { format!("{images} images") };
+            let direct = self.inside(&below(path, &folder.to_string())).images > 0;
+            let reason = match (part_of(folder), train) {
+                (Some(_), _) if direct => format!(
+                    "one of {count} without labels, as {folder} has no class folders; `headstart predict` classifies them"
+                ),
+                (_, Some(train)) => format!(
+                    "one of {count} in {folder}, which is beside {} and so of no part; if it is a class, move it into {train}",
+                    parts.join(", ")
+                ),
+                _ => format!(
+                    "one of {count} in {folder}, which is beside {} and so of no part",
+                    parts.join(", ")
+                ),
+            };
+            (folder.to_string(), reason)
+        };
+        images.into_iter().map(reason).collect()
     }
 
     /// Fails if folders cannot be classes, because all of them hold folders of the same names and nothing else.
@@ -305,6 +341,7 @@ fn items(
     top: &[String],
     roots: &[(Part, String)],
     (classes, known): (&[String], bool),
+    beside: &BTreeMap<String, String>,
     skipped: &mut Vec<Skipped>,
 ) -> Vec<Item> {
     let mut keyed = Vec::new();
@@ -318,7 +355,15 @@ fn items(
             (Some(_), true) => (Part::Train, path),
             (Some(first), false) => match roots.iter().find(|r| r.1 == *first) {
                 Some(r) => (r.0, &path[1..]),
-                None if path.len() > 1 => continue,
+                None if path.len() > 1 => {
+                    if path.last().is_some_and(|name| has_image_extension(name))
+                        && let Some(reason) = beside.get(first)
+                    {
+                        let (name, reason) = (path.join("/"), reason.clone());
+                        skipped.push(Skipped { name, reason });
+                    }
+                    continue;
+                }
                 None => (Part::Train, path),
             },
             (None, _) => continue,

@@ -65,6 +65,10 @@ pub(super) fn write(model: &Model, path: &Path) -> Result<()> {
 }
 
 fn replaceable(module: &Path) -> bool {
+    // Opening a pipe would wait for its other end.
+    if module.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return false;
+    }
     let mut start = Vec::new();
     match File::open(module).map(|file| file.take(1000).read_to_end(&mut start)) {
         Ok(_) => String::from_utf8_lossy(&start).contains(MARK),

@@ -63,12 +63,60 @@ pub struct ModelCard {
     /// What the logits are divided by before the softmax, where it is not 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// How that was chosen, or why there is none; nothing where no temperature was fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<TemperatureFit>,
     /// What it was trained on; none where it was not trained by a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained: Option<Trained>,
     /// State of the training when the file was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+}
+
+/// A temperature that was fitted, and what it gains.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TemperatureFit {
+    /// The temperature.
+    pub temperature: f64,
+    /// Images that it was fitted on.
+    pub images: usize,
+    /// By how much it lowers the mean cross-entropy, cross-validated.
+    pub gain: f64,
+    /// The standard error of that.
+    pub standard_error: f64,
+}
+
+impl TemperatureFit {
+    /// Whether the gain is more than its standard error.
+    pub fn is_kept(&self) -> bool {
+        self.gain > self.standard_error
+    }
+
+    /// What a card has as its temperature.
+    pub fn stored(&self) -> Option<f64> {
+        self.is_kept().then_some(self.temperature)
+    }
+}
+
+/// What was done, and why.
+impl fmt::Display for TemperatureFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TemperatureFit { temperature, images, gain, standard_error } = *self;
+        let images = grouped(images);
+        match self.is_kept() {
+            true => write!(
+                f,
+                "temperature {temperature:.4}, fitted on {images} validation images (cross-validated, their loss falls by \
+                 {gain:.4} +- {standard_error:.4})"
+            ),
+            false => write!(
+                f,
+                "no temperature: {temperature:.4}, fitted on {images} validation images, does not lower their cross-validated \
+                 loss by more than its standard error (by {gain:.4} +- {standard_error:.4})"
+            ),
+        }
+    }
 }
 
 /// What a model was trained on, and how.
@@ -139,8 +187,10 @@ impl fmt::Display for ModelCard {
             write!(f, ", upsampled x{upsample}")?;
         }
         write!(f, ", {} preprocessing", self.preprocess.name())?;
-        if let Some(temperature) = self.temperature {
-            write!(f, "; temperature {temperature:.4}")?;
+        match (&self.calibration, self.temperature) {
+            (Some(fit), _) => write!(f, "\n{fit}")?,
+            (None, Some(temperature)) => write!(f, "; temperature {temperature:.4}")?,
+            (None, None) => {}
         }
         let Some(trained) = &self.trained else { return Ok(()) };
         let (count, split) = (grouped(trained.images.len()), trained.split());

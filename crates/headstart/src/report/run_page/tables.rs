@@ -59,6 +59,24 @@ pub(super) fn facts(out: &mut String, facts: &[(String, String)]) {
     out.push_str("</tbody></table></div>\n");
 }
 
+/// Settings that are not the default, each for itself.
+pub(super) fn settings(out: &mut String, settings: &[String]) {
+    out.push_str("<h3>Settings other than the default</h3>\n");
+    if settings.is_empty() {
+        out.push_str("<p class=\"soft\">None.</p>\n");
+        return;
+    }
+    out.push_str("<ul class=\"flags\">\n");
+    for setting in settings {
+        let text = escape(setting);
+        let _ = match setting.starts_with("--") {
+            true => writeln!(out, "<li><code>{text}</code></li>"),
+            false => writeln!(out, "<li>{text}</li>"),
+        };
+    }
+    out.push_str("</ul>\n");
+}
+
 /// Precision, recall, F1 and support of each class, and their averages.
 pub(super) fn by_class(out: &mut String, report: &Report) {
     out.push_str(
@@ -100,7 +118,7 @@ pub(super) fn confusions(out: &mut String, report: &Report) {
         return;
     }
     out.push_str(
-        "<div class=\"scroll\"><table class=\"numbers\"><caption>Confused most often</caption><thead><tr>\
+        "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><caption>Confused most often</caption><thead><tr>\
          <th scope=\"col\">true</th><th scope=\"col\" class=\"text\">predicted as</th><th scope=\"col\">images</th>\
          <th scope=\"col\">% of the true class</th></tr></thead><tbody>\n",
     );
@@ -129,7 +147,7 @@ pub(super) fn epochs(out: &mut String, history: &History, shipped: Option<usize>
         rows.push((format!("last: epoch {} ({})", last.epoch, last.phase.name()), last));
     }
     out.push_str(
-        "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th scope=\"col\">epoch</th>\
+        "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><thead><tr><th scope=\"col\">epoch</th>\
          <th scope=\"col\">validation accuracy</th><th scope=\"col\">validation loss</th>\
          <th scope=\"col\">training accuracy</th><th scope=\"col\">training loss</th></tr></thead><tbody>\n",
     );

@@ -56,11 +56,14 @@ fn html(change: impl FnOnce(&mut RunPage<'_>)) -> String {
     let history = History { epochs: vec![epoch(1), epoch(2)] };
     let (notes, hard) = (CurveNotes::default(), hard(24));
     let facts = [("data".to_string(), format!("photos of {EVIL}"))];
+    let settings =
+        ["--recipe auto".to_string(), format!("--data '{EVIL}'"), "no fine-tune-at".into()];
     let next = [("use it".to_string(), format!("headstart predict '{EVIL}'"))];
     let mut page = RunPage {
         title: EVIL,
         lead: EVIL,
         facts: &facts,
+        settings: &settings,
         report: Some(&report),
         history: &history,
         notes: &notes,
@@ -88,7 +91,7 @@ fn the_page_has_every_part_and_no_name_leaves_its_place() {
         assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
     }
     let found = "macro average|weighted average|majority-class baseline|0.6667|95%: |support|shipped: epoch 1 (head)|\
-                 last: epoch 2 (head)|expected calibration error|Confused most often|predicted, 75.0%|true, 25.0%";
+                 <li><code>--recipe auto</code></li>|<li>no fine-tune-at</li>|last: epoch 2 (head)|expected calibration error|Confused most often|predicted, 75.0%|true, 25.0%";
     for part in found.split('|') {
         assert!(page.contains(part), "{part}");
     }

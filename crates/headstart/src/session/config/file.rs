@@ -10,6 +10,8 @@ use crate::text::decode;
 
 /// What stands before the folder that a run was begun in.
 const BEGUN: &str = "# begun in ";
+/// What stands before the flags that chose the settings.
+const CHOSEN: &str = "# chosen by ";
 
 impl TrainConfig {
     /// Reads a config.toml; what it leaves out has its default. A file that names no net has the
@@ -79,12 +81,23 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// The text of a run's config.toml: the settings, below the folder that relative paths begin in, where there is one.
+    /// The flags of a recipe that chose the settings of the run in `folder`, `--recipe auto --budget 20m`; none where they were
+    /// given.
+    pub fn recipe_of_run(folder: impl AsRef<Path>) -> Option<String> {
+        let text = std::fs::read_to_string(folder.as_ref().join("config.toml")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(CHOSEN)).map(String::from)
+    }
+
+    /// The text of a run's config.toml: the settings, below the folder that relative paths begin in, where there is one, and
+    /// above the flags of the `recipe` that chose them.
     ///
     /// # Errors
     /// As [`TrainConfig::to_toml`].
-    pub fn to_run(&self) -> Result<String> {
-        let text = self.to_toml()?;
+    pub fn to_run(&self, recipe: Option<&str>) -> Result<String> {
+        let mut text = self.to_toml()?;
+        if let Some(flags) = recipe.filter(|flags| !flags.chars().any(char::is_control)) {
+            text = format!("{text}{CHOSEN}{flags}\n");
+        }
         let base = std::env::current_dir().ok().and_then(|base| base.to_str().map(String::from));
         Ok(match base.filter(|base| !base.chars().any(char::is_control)) {
             Some(base) if Path::new(&self.data).is_relative() && Path::new(&self.data).exists() => {
@@ -171,6 +184,12 @@ mod tests {
             std::fs::write(&path, config.to_toml().unwrap()).unwrap();
             assert_eq!(TrainConfig::read(&path).unwrap(), config);
         }
+        assert_eq!(TrainConfig::recipe_of_run(folder.path()), None);
+        let text = TrainConfig::default().to_run(Some("--recipe auto --budget 20m")).unwrap();
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(TrainConfig::of_run(folder.path()).unwrap(), TrainConfig::default());
+        let recipe = TrainConfig::recipe_of_run(folder.path());
+        assert_eq!(recipe.as_deref(), Some("--recipe auto --budget 20m"));
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err();
         assert!(error.hint().unwrap().contains("did you mean epochs"), "{error:?}");

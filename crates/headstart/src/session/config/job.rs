@@ -9,6 +9,8 @@ use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::epoch::PhaseName;
 use crate::measure::monitor::EarlyStopping;
+use crate::net::graph::Op;
+use crate::net::model::Model;
 use crate::net::resnet::Net;
 use crate::range;
 use crate::train::cache::CacheSettings;
@@ -145,4 +147,23 @@ impl TrainConfig {
         }
         Ok(phases)
     }
+}
+
+/// Which layers of a model were trained by the run that it is from, a flag for each node of its net; none where its card
+/// names no run, or one of another net.
+pub fn trained_layers(model: &Model) -> Option<Vec<bool>> {
+    let text = &model.card.trained.as_ref()?.settings;
+    let config: TrainConfig = toml::from_str(text).ok()?;
+    let (net, phases) = (&model.net, config.phases(&model.net).ok()?);
+    // Each phase trains what the one before does, and more.
+    let mut trained = match phases.last()?.from {
+        None => net.head_only(),
+        Some(from) => net.trainable(from),
+    };
+    if config.freeze_bn {
+        let nodes = net.graph.nodes.iter();
+        let norms = nodes.map(|node| matches!(node.op, Op::BatchNorm { .. }));
+        trained.iter_mut().zip(norms).for_each(|(trained, norm)| *trained &= !norm);
+    }
+    Some(trained)
 }

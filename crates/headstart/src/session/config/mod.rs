@@ -30,6 +30,7 @@ use crate::train::class_weight::ClassWeight;
 
 pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
 pub use flags::shell_words;
+pub use job::trained_layers;
 pub use unfreeze::Unfreeze;
 
 /// The settings of `headstart train`.

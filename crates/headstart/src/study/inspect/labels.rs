@@ -9,9 +9,10 @@ use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
+use crate::measure::events::Event;
 use crate::net::model::Model;
-use crate::study::label_issues::{LabelOptions, find, out_of_fold};
-use crate::study::planted::wrong_labels;
+use crate::study::label_issues::{LabelOptions, find, most_heads, out_of_fold_with};
+use crate::study::planted::wrong_labels_with;
 use crate::train::cache::{CacheSettings, Emit, Part, Whole};
 use crate::train::trainer::INFERENCE_BATCH;
 
@@ -63,7 +64,8 @@ pub struct Mislabelled {
 /// those of training's first phase ([`Whole`]).
 ///
 /// # Errors
-/// If fewer than two classes have an image a fold, an image cannot be read, or as [`out_of_fold`].
+/// If fewer than two classes have an image a fold, an image cannot be read, or as
+/// [`crate::study::label_issues::out_of_fold`].
 pub fn check_labels(
     model: &Model,
     data: &Dataset,
@@ -74,7 +76,7 @@ pub fn check_labels(
     emit: &mut Emit<'_>,
 ) -> Result<Option<LabelCheck>> {
     let bad: HashSet<&str> = found.unreadable.iter().map(|s| s.name.as_str()).collect();
-    let readable = |i: &usize| !bad.contains(data.train.name(*i));
+    let readable = |i: &usize| !bad.contains(&*data.train.path(*i));
     let mut positions: Vec<usize> = (0..data.train.len()).filter(readable).collect();
     let mut counts = vec![0; data.classes.len()];
     positions.iter().for_each(|&i| counts[data.train.label(i)] += 1);
@@ -93,12 +95,20 @@ pub fn check_labels(
     let (labels, classes) = (subset.labels(), data.classes.len());
     let width = values.len() / labels.len();
     let examples = Examples { features: &values, width, labels: &labels, classes };
-    let held_out = out_of_fold(device.compute(), examples, options)?;
+    let (compute, before) = (device.compute(), most_heads(options));
+    let total = before + options.folds;
+    let mut heads = |done| emit(Event::CrossValidating { done, total });
+    let Some(held_out) = out_of_fold_with(compute, examples, options, &mut heads)? else {
+        return Ok(None);
+    };
     let issues = find(&held_out.probabilities, &labels, classes);
-    let estimated_wrong = wrong_labels(device.compute(), examples, &held_out, &issues, options)?;
+    let mut heads = |done| emit(Event::CrossValidating { done: before + done, total });
+    let wrong = wrong_labels_with(compute, examples, &held_out, &issues, options, &mut heads)?;
+    let Some(estimated_wrong) = wrong else { return Ok(None) };
+    emit(Event::CrossValidating { done: total, total })?;
     let issues = issues.into_iter().map(|issue| {
         let image = Member {
-            name: subset.name(issue.image).to_string(),
+            name: subset.path(issue.image).into_owned(),
             class: data.classes[issue.label].clone(),
             split: Part::Train.name(),
             size: subset.size(issue.image),

@@ -73,7 +73,7 @@ pub struct Inspection {
 /// An image of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
-    /// Path within the data set.
+    /// Path, as [`Subset::path`] has it.
     pub name: String,
     /// Name of its class.
     pub class: String,
@@ -100,7 +100,7 @@ pub struct Group {
 /// A file whose name claims another format than its content has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WrongExtension {
-    /// Path within the data set.
+    /// Path, as [`Subset::path`] has it.
     pub name: String,
     /// What it is.
     pub format: String,
@@ -230,7 +230,7 @@ fn look_at(
     subset: &Subset,
     i: usize,
 ) -> std::result::Result<Facts, Skipped> {
-    let name = subset.name(i).to_string();
+    let name = subset.path(i).into_owned();
     let look = || -> Result<Facts> {
         let ImageFile { image, file, hash: content } = subset.read(i)?;
         let header = file.and_then(|bytes| read_header(&mut &bytes[..]).ok());

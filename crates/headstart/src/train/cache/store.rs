@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::element::Layout;
 use super::lock::Lock;
+use crate::atomic::make_folder;
 use crate::control::Control;
 use crate::data::dataset::ImageHash;
 use crate::error::{Error, Result};
@@ -97,7 +98,7 @@ impl Store {
         let lock = Lock::take(root, &name).map_err(Error::io("lock", root))?;
         let Some(lock) = lock else { return Ok(None) };
         let folder = root.join(name);
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        make_folder(&folder)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         Store::with(folder, key, layout, &options, Some(lock)).map(Some)

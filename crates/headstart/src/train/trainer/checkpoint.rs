@@ -192,12 +192,18 @@ impl Run<'_, '_> {
     }
 
     /// Writes the weights and everything that resuming from here needs.
+    ///
+    /// # Errors
+    /// If a weight is not a finite number: the file is then as it was. If it cannot be written.
     pub fn save_last(&mut self) -> Result<()> {
         let start = Instant::now();
         if self.trainer.folder.is_none() {
             return Ok(());
         }
         let (shown, mut state) = (self.shown()?, self.train.optimizer_state()?);
+        if self.epoch_steps > 0 {
+            self.sound(&shown, self.trainer.history.epochs.len() + 1, self.epoch_steps)?;
+        }
         state.extend(self.kept_tensors()?);
         let Trainer { folder: Some(folder), history, model, settings, phases, fingerprint, .. } =
             &*self.trainer

@@ -287,6 +287,8 @@ impl<'t, 'a> Run<'t, 'a> {
             let phase = self.name.name();
             return Err(Error::Diverged { loss: bad as f32, step: steps, epoch, phase });
         }
+        let shown = self.shown()?;
+        self.sound(&shown, epoch, steps)?;
         self.sync()?;
         self.rates.end_epoch(monitor::loss(&record));
         self.trainer.history.epochs.push(record.clone());
@@ -296,7 +298,7 @@ impl<'t, 'a> Run<'t, 'a> {
         if let Some(folder) = &mut self.trainer.folder {
             folder.record(&event)?;
         }
-        self.finish_epoch(epoch)?;
+        self.finish_epoch(epoch, &shown)?;
         Ok(on_event(&event))
     }
 
@@ -403,24 +405,39 @@ impl<'t, 'a> Run<'t, 'a> {
 
     /// Writes the files of an epoch: last.safetensors after the best weights, so that a run that resumes
     /// from it has the best weights of all its epochs.
-    fn finish_epoch(&mut self, epoch: usize) -> Result<()> {
-        let shown = self.shown()?;
+    fn finish_epoch(&mut self, epoch: usize, shown: &Parameters) -> Result<()> {
         let Trainer { folder, history, model, settings, .. } = &*self.trainer;
         let is = |best: Option<&EpochRecord>| best.is_some_and(|best| best.epoch == epoch);
         if let Some(folder) = folder
             && is(history.best(settings.monitor))
         {
-            model_file::write(folder.best(), &model.card, &shown, &[])?;
+            model_file::write(folder.best(), &model.card, shown, &[])?;
         }
         let stopping = settings.early_stopping;
         if stopping.is_some_and(|s| is(s.monitor.best(history.last(self.done)))) {
-            self.keep_best(&shown);
+            self.keep_best(shown);
         }
         self.save_last()?;
         if let Trainer { folder: Some(folder), history, .. } = &*self.trainer {
             folder.write_history(history)?;
         }
         Ok(())
+    }
+
+    /// Fails if a weight is not a finite number. A loss can be one all the same: it is that of the weights before the step,
+    /// and a ReLU may hide what is not a number.
+    pub fn sound(&self, parameters: &Parameters, epoch: usize, step: usize) -> Result<()> {
+        let bad = parameters.tensors.iter().find_map(|tensor| {
+            let value = tensor.values.iter().find(|value| !value.is_finite())?;
+            Some((tensor.name.clone(), *value))
+        });
+        match bad {
+            None => Ok(()),
+            Some((tensor, value)) => {
+                let phase = self.name.name();
+                Err(Error::WeightsDiverged { tensor, value, step, epoch, phase })
+            }
+        }
     }
 
     /// Whether the phase has no more epochs.

@@ -9,7 +9,7 @@ use crate::data::augment::Augment;
 use crate::data::dataset::{Dataset, Subset};
 use crate::engine::inference::{answer_node, assess, executor, read_floats, values};
 use crate::error::Result;
-use crate::measure::calibration::fit_temperature;
+use crate::measure::calibration::{TemperatureFit, calibrate};
 use crate::measure::epoch::EpochRecord;
 use crate::measure::events::Event;
 use crate::measure::metrics::Report;
@@ -58,20 +58,22 @@ impl Trainer<'_> {
         let Some(best) = history.best(settings.monitor).map(|e| e.epoch) else { return Ok(()) };
         let file = weights::read(folder.best())?;
         model.load(&file, Scope::All)?;
-        model.card.temperature = file.card.and_then(|card| card.temperature);
+        let card = file.card;
+        model.card.temperature = card.as_ref().and_then(|card| card.temperature);
+        model.card.calibration = card.and_then(|card| card.calibration);
         self.epoch = best;
         Ok(())
     }
 
-    /// Fits the temperature of the model's probabilities on the validation images, and writes the model with it to the run
-    /// folder's best.safetensors; `None` if there are no validation images, or the caller stopped it before the end.
+    /// Fits the temperature of the model's probabilities on the validation images, takes it where it helps on images that it was
+    /// not fitted on ([`calibrate`]), and writes the model with it to the run folder's best.safetensors; `None` if there are no validation images, or the caller stopped it before the end.
     ///
     /// # Errors
     /// If an image cannot be decoded, the model's predictions are not numbers, or a file cannot be written.
     pub fn calibrate(
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Option<TemperatureFit>> {
         let Some(validation) = &self.data.validation else { return Ok(None) };
         let mut told = UntilStop::default();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
@@ -80,14 +82,13 @@ impl Trainer<'_> {
             return Ok(None);
         };
         let labels = validation.labels();
-        let temperature = fit_temperature(self.model.card.classes.len(), &values, &labels)?;
-        self.model.card.temperature = Some(temperature);
+        let fit = calibrate(self.model.card.classes.len(), &values, &labels)?;
+        (self.model.card.temperature, self.model.card.calibration) = (fit.stored(), Some(fit));
         if let Some(folder) = &self.folder {
             model_file::write(folder.best(), &self.model.card, &self.model.parameters, &[])?;
         }
-        let event = Event::Calibrated { temperature, samples: labels.len() };
-        record(&mut self.folder, event, on_event)?;
-        Ok(Some(temperature))
+        record(&mut self.folder, Event::Calibrated { fit, kept: fit.is_kept() }, on_event)?;
+        Ok(Some(fit))
     }
 
     /// Evaluates the model on the test images, or on the validation images where there are none;
