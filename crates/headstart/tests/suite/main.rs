@@ -5,6 +5,7 @@ mod battery;
 mod cached;
 mod datasets;
 mod devices;
+mod formats;
 mod hostile_runs;
 mod hostile_weights;
 mod hub;

@@ -31,6 +31,7 @@ mod split_names;
 mod subset;
 mod synthetic;
 mod tree;
+mod window;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

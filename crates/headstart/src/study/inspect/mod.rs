@@ -19,12 +19,13 @@ mod show;
 mod thumb;
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::data::dataset::{Dataset, ImageFile, ImageHash, PartSummary, Skipped, Subset};
-use crate::data::image::{Format, Rgb8, read_header};
+use crate::data::image::{Format, Rgb8, read_header, suits};
 use crate::error::{Error, Result};
 use thumb::Thumb;
 
@@ -241,7 +242,7 @@ fn look_at(
     let name = subset.name(i).to_string();
     let look = || -> Result<Facts> {
         let ImageFile { image, file, hash: content } = subset.read(i)?;
-        let header = file.and_then(|bytes| read_header(&mut &bytes[..]).ok());
+        let header = file.and_then(|bytes| read_header(&mut Cursor::new(bytes)).ok());
         let wrong = header.map(|header| header.format).filter(|f| !suits(&name, *f));
         let thumb = Thumb::of(&image)?;
         let member = Member {
@@ -267,23 +268,6 @@ fn is_blank(image: &Rgb8<'_>) -> bool {
         }
     }
     (0..3).all(|c| most[c].saturating_sub(least[c]) <= BLANK)
-}
-
-/// Whether a file of this name may have this format; one without an ending claims nothing.
-fn suits(name: &str, format: Format) -> bool {
-    let known: &[&str] = match format {
-        Format::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
-        Format::Png => &["png", "apng"],
-        Format::WebP => &["webp"],
-        Format::Gif => &["gif"],
-        Format::Bmp => &["bmp", "dib"],
-        Format::Pnm => &["pnm", "ppm", "pgm", "pbm"],
-    };
-    let file = name.rsplit('/').next().unwrap_or(name);
-    match file.rsplit_once('.') {
-        Some((_, end)) => known.iter().any(|k| end.eq_ignore_ascii_case(k)),
-        None => true,
-    }
 }
 
 /// Rows with the same content, in order of the first.
