@@ -151,7 +151,7 @@ impl Picture {
         let Some(directory) = Directory::read(source)? else {
             return Ok(Err(Fault::Bad("a TIFF without a directory".into())));
         };
-        let mut reader = Tags { directory: &directory, source };
+        let mut reader = Tags { directory: &directory, source: &mut *source };
         let raw = directory.has(tag::DNG_VERSION)
             || matches!(reader.first(tag::PHOTOMETRIC)?, Some(32803 | 34892))
             || (directory.has(tag::SUB_DIRECTORIES)
