@@ -5,7 +5,6 @@
 pub(super) struct Picture {
     pub width: u32,
     pub height: u32,
-    /// Grey, or else colours in the order of BMP, from a palette or not.
     kind: Kind,
     packed: bool,
     /// Bytes of a pixel.
@@ -20,8 +19,11 @@ pub(super) struct Picture {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Palette,
+    /// In the order of BMP.
     Colours,
     Grey,
+    /// Black and white, eight in a byte.
+    Bits,
 }
 
 impl Picture {
@@ -38,11 +40,12 @@ impl Picture {
             (3, packed @ (0 | 8)) => (Kind::Grey, packed > 0),
             _ => return None,
         };
-        let depth = match (kind, depth) {
-            (Kind::Palette | Kind::Grey, 8) => 1,
-            (Kind::Grey | Kind::Colours, 16) => 2,
-            (Kind::Colours, 24) => 3,
-            (Kind::Colours, 32) => 4,
+        let (kind, depth) = match (kind, depth) {
+            (Kind::Grey, 1) if !packed => (Kind::Bits, 1),
+            (Kind::Palette | Kind::Grey, 8) => (kind, 1),
+            (Kind::Grey | Kind::Colours, 16) => (kind, 2),
+            (Kind::Colours, 24) => (kind, 3),
+            (Kind::Colours, 32) => (kind, 4),
             _ => return None,
         };
         let size = match (mapped, bits) {
@@ -82,23 +85,27 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<u8>, String> {
         unpacked = unpack(data, needed, picture.depth).ok_or_else(short)?;
         data = &unpacked;
     }
+    let spread;
+    if picture.kind == Kind::Bits {
+        let row = width.div_ceil(8);
+        let rows = data.get(..row * height).ok_or_else(short)?.chunks_exact(row);
+        let bit = |row: &[u8], x: usize| if row[x / 8] >> (7 - x % 8) & 1 == 1 { 255 } else { 0 };
+        spread = rows.flat_map(|row| (0..width).map(move |x| bit(row, x))).collect::<Vec<u8>>();
+        data = &spread;
+    }
     let data = data.get(..needed).ok_or_else(short)?;
     let mut rgb = Vec::with_capacity(width * height * 3);
     for y in 0..height {
         let y = if picture.up { height - 1 - y } else { y };
         let row = data[y * width * picture.depth..][..width * picture.depth].chunks(picture.depth);
         let colour = |pixel: &[u8]| match (picture.kind, pixel) {
-            (Kind::Grey, _) => [pixel[0]; 3],
+            (Kind::Grey | Kind::Bits, _) => [pixel[0]; 3],
             (Kind::Colours, _) => colour(pixel),
             (Kind::Palette, _) => {
                 let number = usize::from(pixel[0]);
                 let place = number.checked_sub(start).filter(|&place| place < count);
-                match place {
-                    Some(place) => colour(&map[place * size..][..size]),
-                    None if number < start => [0; 3],
-                    // Colours that a palette lacks are grey.
-                    None => [pixel[0]; 3],
-                }
+                // Colours that a palette lacks are black.
+                place.map_or([0; 3], |place| colour(&map[place * size..][..size]))
             }
         };
         match picture.mirrored {
@@ -160,6 +167,7 @@ mod tests {
             (2, 0, 8, 0),
             (2, 2, 24, 0),
             (3, 0, 24, 0),
+            (11, 0, 1, 0),
             (4, 0, 24, 0),
             (18, 0, 24, 0),
             (2, 0, 24, 0x40),

@@ -261,7 +261,7 @@ def pnms():
         for mode, image in modes(width, height):
             if mode in ("1", "L", "RGB"):
                 yield f"pnm-{mode}-{width}x{height}.ppm", save(image, "PPM")
-    yield "pnm-text.pgm", b"P2\n# a comment\n3 2\n255\n0 128 255\n7 # and one\n 99 200\n"
+    yield "pnm-text.pgm", b"P2\n# a comment\n3 2\n255\n0 128 255\n7\n 99 200\n"
     yield "pnm-text-bits.pbm", b"P1 5 2\n0 1 0 1 1\n11010\n"
     yield "pnm-text-colours.ppm", b"P3 2 1 255 1 2 3 250 251 252"
     yield "pnm-max.pgm", b"P5 4 1 100\n" + bytes([0, 33, 50, 100])

@@ -19,7 +19,9 @@ pub(super) fn samples(bytes: &[u8], picture: &Picture) -> Result<Vec<u8>, String
             let (x, y) =
                 (number % chunks.across * chunks.size.0, number / chunks.across * chunks.size.1);
             let rows = chunks.size.1.min(chunks.height - y);
-            let stored = if picture.tile.is_some() { chunks.size.1 } else { rows };
+            // Tiles are compressed with what is outside of the picture.
+            let whole = picture.tile.is_some() && picture.compression != Compression::None;
+            let stored = if whole { chunks.size.1 } else { rows };
             let data = chunks.data(plane * chunks.across * chunks.down + number)?;
             let part = chunks.decode(data, stored)?;
             let columns = chunks.size.0.min(chunks.width - x);
@@ -251,7 +253,7 @@ fn lzw(data: &[u8], needed: usize) -> Result<Vec<u8>, String> {
         data = &data[result.consumed_in..];
         out.truncate(from + result.consumed_out);
         match result.status {
-            Ok(LzwStatus::Ok) if result.consumed_out > 0 => {}
+            Ok(LzwStatus::Ok) if result.consumed_in + result.consumed_out > 0 => {}
             Ok(_) => break,
             Err(_) => return Err("a corrupt TIFF (LZW codes that cannot be)".into()),
         }
