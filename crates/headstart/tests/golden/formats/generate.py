@@ -2,6 +2,7 @@
 every place where they are written, and what Pillow makes of each.
 
     pip install numpy pillow tifffile imagecodecs
+    apt-get install libjpeg-turbo-progs
     python generate.py      (Pillow 13.0.0, tifffile 2026.3.3 and imagecodecs 2026.3.6 with libjxl 0.11.2 made the file)
 
 In it are the files and pixels.txt, with a line for each: name, width, height and the SHA-256 of the RGB bytes, turned
@@ -12,7 +13,9 @@ beside them as NAME.rgb.
 import hashlib
 import io
 import pathlib
+import random
 import struct
+import subprocess
 import tarfile
 import warnings
 import zlib
@@ -104,6 +107,8 @@ def tiffs():
         for mode, image in modes(width, height):
             for packing in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "group4", "jpeg", "tiff_deflate"]:
                 if packing == "group4" and mode != "1" or packing == "jpeg" and mode not in ("L", "RGB", "CMYK"):
+                    continue
+                if packing == "tiff_deflate" and mode != "RGB":
                     continue
                 if (width, height) == (1, 1) and packing not in ("raw", "tiff_lzw", "group4"):
                     continue
@@ -360,6 +365,39 @@ def jpeg_xls():
         print("no JPEG inside of JPEG XL:", error)
 
 
+def arithmetic():
+    """JPEG with arithmetic codes, whole and damaged; those of `golden/jpeg` are whole."""
+    image = Image.fromarray(picture(33, 21, 7))
+
+    def cjpeg(image, *options):
+        source, command = io.BytesIO(), ["cjpeg", "-arithmetic", "-quality", "60", *options]
+        image.save(source, "PPM")
+        return subprocess.run(command, input=source.getvalue(), stdout=subprocess.PIPE, check=True).stdout
+
+    files = {
+        "plain": cjpeg(image, "-sample", "2x2"),
+        "grey": cjpeg(image.convert("L")),
+        "restart": cjpeg(image, "-sample", "1x1", "-restart", "2B"),
+        "progressive": cjpeg(image, "-sample", "2x1", "-progressive"),
+        "progressive-restart": cjpeg(image, "-sample", "1x2", "-progressive", "-restart", "1"),
+    }
+    for name, data in files.items():
+        yield f"arithmetic-{name}.jpg", data
+        start = data.index(b"\xff\xda") + 14
+        yield f"arithmetic-{name}-cut.jpg", data[: len(data) * 3 // 4]
+        yield f"arithmetic-{name}-cut-ended.jpg", data[: len(data) * 3 // 4] + b"\xff\xd9"
+        draw = random.Random(name)
+        for turn in range(3):
+            bad = bytearray(data)
+            bad[draw.randrange(start, len(bad) - 2)] ^= 1 << draw.randrange(8)
+            yield f"arithmetic-{name}-damaged-{turn}.jpg", bytes(bad)
+    data = files["plain"]
+    scan = data.index(b"\xff\xda")
+    for name, body in [("conditioned", b"\x00\x21\x10\x02"), ("bad-conditioning", b"\x00\x12"), ("odd-conditioning", b"\0")]:
+        segment = b"\xff\xcc" + struct.pack(">H", len(body) + 2) + body
+        yield f"arithmetic-{name}.jpg", data[:scan] + segment + data[scan:]
+
+
 def pixels(image):
     image = np.ascontiguousarray(image)
     return f"{image.shape[1]} {image.shape[0]} {hashlib.sha256(image.tobytes()).hexdigest()}"
@@ -381,7 +419,7 @@ def rgb_of(data):
 
 def main():
     lines, entries, seen = [f"# Pillow {PIL.__version__}, {imagecodecs.jpegxl_version()}"], [], set()
-    for kind in [tiffs, tgas, icons, qois, pnms, orientations]:
+    for kind in [tiffs, tgas, icons, qois, pnms, orientations, arithmetic]:
         for name, data in kind():
             if data not in seen:
                 seen.add(data)
