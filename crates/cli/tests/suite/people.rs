@@ -196,6 +196,16 @@ fn files_that_are_not_read_are_named_and_netpbm_is_read() {
     for (name, _) in files {
         assert!(text.contains(name), "no {name} in {text}");
     }
+    for kind in ["JPEG 2000", "camera raw", "SVG", "DICOM", "dcm2img", "rsvg-convert"] {
+        assert!(text.contains(kind), "no {kind} in {text}");
+    }
+    // Files of one kind are counted together, also where only their names say what they are.
+    for name in ["1.heic", "2.HEIC", "3.heif"] {
+        fs::write(place.path(&format!("d/rose/{name}")), b"\0\0\0\x18ftypheic").unwrap();
+    }
+    fs::write(place.path("d/rose/4.heic"), b"what is this").unwrap();
+    let text = place.run("data check d").ok().out;
+    assert!(text.contains("4 of them: a file of HEIC"), "{text}");
     for (class, value) in [("a", 10u8), ("b", 200)] {
         fs::create_dir_all(place.path(&format!("g/{class}"))).unwrap();
         for i in 0..3 {

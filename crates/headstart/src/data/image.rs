@@ -1,5 +1,5 @@
-//! Images as RGB bytes: recognising, decoding (JPEG, PNG, WebP, GIF, BMP, PNM), turning upright and
-//! resizing them.
+//! Images as RGB bytes: recognising, decoding (JPEG, PNG, WebP, GIF, BMP, PNM, TIFF, TGA, ICO, QOI, JPEG XL), turning
+//! upright and resizing them. `docs/formats.md` says what is read of each format.
 //!
 //! ```
 //! use headstart::image::{Interpolation, Rgb8, resize};
@@ -11,22 +11,33 @@
 //! ```
 
 mod decode;
+mod directory;
+mod formats;
 mod header;
+mod ico;
 mod jpeg;
 mod jpeg_writer;
+mod jpeg_xl;
+mod orientation;
 pub mod picture;
+mod qoi;
 mod resize;
 mod target;
+mod tga;
+mod tiff;
 
 use std::borrow::Cow;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::memory::{self, Claim};
 
-pub use header::{Format, Header, MAX_PIXELS, MAX_SIDE};
-pub(crate) use header::{NotRead, read_header};
+pub use formats::Format;
+pub(crate) use formats::{has_image_extension, suits};
+pub use header::{Header, MAX_PIXELS, MAX_SIDE};
+pub(crate) use header::{NotRead, read_header, read_named};
 pub use jpeg_writer::jpeg;
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::{CROP_SHARE, Fit, FitName, PADDING, Target, Window};
@@ -82,29 +93,32 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     decode(path, &bytes)
 }
 
-/// Decodes a JPEG, PNG, WebP, GIF, BMP or PNM, told apart by content; `path` only names it in errors.
+/// Decodes a file of any [`Format`], told apart by content; `path` only names it in errors.
 ///
 /// The result is what Pillow's `ImageOps.exif_transpose(Image.open(..)).convert("RGB")` gives: the picture
-/// stands as its EXIF orientation says (in a PNG only an eXIf chunk before the pixels counts), grey is
+/// stands as its EXIF or XMP orientation says, grey is
 /// repeated, alpha is dropped (not composited), palettes and CMYK are converted, colour profiles
 /// are ignored, animations yield their first picture. 16-bit samples keep their high byte, also in
 /// grey images (where Pillow clips at 255 instead). JPEG is exact, also where it is damaged, and what Pillow
-/// refuses of it is refused (all but arithmetic coding is read). PNG, GIF, BMP and lossless WebP are exact; lossy WebP stays
-/// within a few counts of libwebp (see `tests/suite/images.rs` for the measured bounds).
+/// refuses of it is refused. All others are exact, too, but lossy WebP and JPEG XL, which stay within a few counts of libwebp
+/// and libjxl (see `tests/suite/images.rs` and `formats.rs` for the measured bounds).
 ///
 /// Keras's `load_img` ignores the orientation; photos from telephones need it.
 ///
 /// # Errors
 /// On anything else, on more than [`MAX_PIXELS`] pixels or [`MAX_SIDE`] on a side, and on corrupt or truncated data.
 pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
-    decode_bytes(bytes).map_err(|reason| unreadable(path, reason))
+    let path = path.into();
+    let name = path.to_string_lossy();
+    let header = read_named(&name, &mut Cursor::new(bytes)).map_err(String::from);
+    header.and_then(|header| pixels(bytes, header)).map_err(|reason| unreadable(&path, reason))
 }
 
 /// The error for an image that cannot be decoded for `reason`.
 pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
     Error::format(
         path,
-        "a JPEG, PNG, WebP, GIF, BMP or PNM image",
+        "a JPEG, PNG, WebP, GIF, BMP, PNM, TIFF, TGA, ICO, QOI or JPEG XL image",
         reason,
         "open and re-save it with an image program, or remove it",
     )
@@ -112,7 +126,11 @@ pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
 
 /// [`decode`], failing with only the reason.
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
-    let header = read_header(&mut &bytes[..])?;
+    pixels(bytes, read_header(&mut Cursor::new(bytes))?)
+}
+
+/// Decodes a file of this header.
+fn pixels(bytes: &[u8], header: Header) -> Result<Rgb8<'static>, String> {
     let need = decode::memory(bytes, &header).saturating_add(bytes.len() as u64);
     let _claim = memory::passing(need).map_err(|over| {
         let Header { format, width, height, .. } = header;

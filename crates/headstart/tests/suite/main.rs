@@ -6,6 +6,7 @@ mod cached;
 mod checkpoints;
 mod datasets;
 mod devices;
+mod formats;
 mod fuzz;
 mod grouped;
 mod hostile_runs;

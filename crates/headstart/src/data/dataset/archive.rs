@@ -14,7 +14,7 @@ use tar::EntryType;
 use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped, cifar};
-use crate::data::image::{NotRead, read_header};
+use crate::data::image::{Format, read_header, read_named};
 use crate::error::{Error, Result};
 use crate::text::{composed, decode, of_bytes, visible};
 
@@ -84,7 +84,9 @@ fn not_an_archive(path: &Path, start: &[u8]) -> Option<Error> {
         [b'B', b'Z', b'h', ..] => "a bzip2 file",
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "an xz file",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
-        _ if read_header(&mut &start[..]).is_ok() => "a single image",
+        _ if read_header(&mut io::Cursor::new(start)).is_ok_and(|h| h.format != Format::Tga) => {
+            "a single image"
+        }
         _ => return None,
     };
     Some(Error::format(
@@ -312,15 +314,15 @@ impl Reading<'_> {
         if is_cifar {
             self.cifar.insert(name.clone(), bytes);
         } else {
-            match read_header(&mut &bytes[..]) {
+            match read_named(name, &mut io::Cursor::new(&bytes)) {
                 Ok(_) => {
                     self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
                 }
                 // No image, and nothing to be kept in memory until all is read.
-                Err(NotRead { reason, alien }) => {
+                Err(error) => {
                     self.room.give_back(size);
-                    if !alien || has_image_extension(name) {
-                        return self.skip(&names, reason);
+                    if !error.alien || has_image_extension(name) {
+                        return self.skip(&names, error.reason);
                     }
                 }
             }

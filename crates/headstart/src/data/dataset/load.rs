@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use super::shown::{Place, Shown};
 use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
+use super::window::Window;
 use super::{Limits, Skipped};
-use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_header};
+use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_named};
 use crate::memory::Claim;
 
 /// Samples with the split of each.
@@ -154,32 +155,33 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
 /// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as
 /// one.
 fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
-    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
+    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true, unknown: false };
     let look = || match &item.origin {
         Origin::Memory(bytes) => {
-            look_at(io::Cursor::new(bytes), 0, bytes.len() as u64).map(|seen| (seen, 0))
+            look_at(&item.name, io::Cursor::new(bytes), 0, bytes.len() as u64).map(|seen| (seen, 0))
         }
         Origin::Disk(path) => {
             let file = fs::File::open(path).map_err(unreadable)?;
             let meta = file.metadata().map_err(unreadable)?;
             small(meta.len(), limits)?;
-            Ok((look_at(file, 0, meta.len())?, time_of(&meta)))
+            Ok((look_at(&item.name, file, 0, meta.len())?, time_of(&meta)))
         }
         Origin::Slice(Slice { path, offset, bytes }) => {
             small(*bytes, limits)?;
             let file = fs::File::open(path).map_err(unreadable)?;
             let meta = file.metadata().map_err(unreadable)?;
-            Ok((look_at(file, *offset, *bytes)?, time_of(&meta)))
+            Ok((look_at(&item.name, file, *offset, *bytes)?, time_of(&meta)))
         }
     };
+    let named = item.listed || has_image_extension(&item.name);
     match look() {
+        // It has no magic bytes, so that other files look like it.
+        Ok((Seen { header: Header { format: Format::Tga, .. }, .. }, _)) if !named => Err(None),
         Ok((Seen { header, bytes, doubtful }, modified)) => {
             let Header { width, height, .. } = header;
             Ok(Found { width, height, bytes, modified, item, doubtful })
         }
-        Err(NotRead { alien: true, .. }) if !item.listed && !has_image_extension(&item.name) => {
-            Err(None)
-        }
+        Err(NotRead { alien: true, .. }) if !named => Err(None),
         Err(NotRead { reason, .. }) => Err(Some(Skipped { name: item.name, reason })),
     }
 }
@@ -188,7 +190,10 @@ fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
 fn small(bytes: u64, limits: &Limits) -> Result<(), NotRead> {
     match bytes <= limits.file_bytes {
         true => Ok(()),
-        false => Err(NotRead { reason: format!("a file of {} MiB", bytes >> 20), alien: true }),
+        false => {
+            let reason = format!("a file of {} MiB", bytes >> 20);
+            Err(NotRead { reason, alien: true, unknown: false })
+        }
     }
 }
 
@@ -205,16 +210,20 @@ struct Seen {
     doubtful: bool,
 }
 
-/// Checks the image of `bytes` bytes from `offset` on.
-fn look_at(mut file: impl Read + Seek, offset: u64, bytes: u64) -> Result<Seen, NotRead> {
-    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true };
+/// Checks the image of `bytes` bytes from `offset` on, in a file of this name.
+fn look_at(
+    name: &str,
+    mut file: impl Read + Seek,
+    offset: u64,
+    bytes: u64,
+) -> Result<Seen, NotRead> {
+    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true, unknown: false };
     const TAIL: u64 = 512;
     file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
     let mut first = Vec::with_capacity(8);
     (&mut file).take(bytes.min(8)).read_to_end(&mut first).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
-    let mut start = BufReader::with_capacity(1024, (&mut file).take(bytes));
-    let header = read_header(&mut start)?;
+    let start = Window::new(&mut file, offset, bytes).map_err(unreadable)?;
+    let header = read_named(name, &mut BufReader::with_capacity(1024, start))?;
     let length = bytes.min(TAIL);
     let mut end = Vec::with_capacity(TAIL as usize);
     file.seek(SeekFrom::Start(offset + bytes - length)).map_err(unreadable)?;
@@ -236,6 +245,7 @@ fn ends_well(format: Format, first: &[u8], end: &[u8], bytes: u64) -> bool {
         Format::Gif => end.ends_with(b";"),
         Format::WebP => word(4).saturating_add(8) <= bytes,
         Format::Bmp => (1..=bytes).contains(&word(2)),
-        Format::Pnm => false,
+        Format::Qoi => end.ends_with(&[0, 0, 0, 0, 0, 0, 0, 1]),
+        Format::Pnm | Format::Tiff | Format::Tga | Format::Ico | Format::JpegXl => false,
     }
 }

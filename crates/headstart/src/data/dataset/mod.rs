@@ -33,6 +33,7 @@ mod split_names;
 mod subset;
 mod synthetic;
 mod tree;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;

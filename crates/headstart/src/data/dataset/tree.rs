@@ -10,6 +10,7 @@ use super::Skipped;
 use super::grouping::Keys;
 use super::shown::Place;
 pub(crate) use super::split_names::part_of;
+pub(crate) use crate::data::image::has_image_extension;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::text::composed;
@@ -90,19 +91,6 @@ pub(crate) struct Layout {
 /// Whether systems use this name for what is not data: dot files and the like.
 pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || matches!(name, "__MACOSX" | "@eaDir" | "$RECYCLE.BIN")
-}
-
-/// Whether the name claims to be that of an image, of whatever format.
-pub(crate) fn has_image_extension(name: &str) -> bool {
-    const EXTENSIONS: [&str; 46] = [
-        "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "webp", "tif", "tiff",
-        "heic", "heif", "hif", "avif", "ppm", "pgm", "pbm", "pnm", "pam", "pfm", "tga", "ico",
-        "cur", "qoi", "jxl", "jp2", "j2k", "jpf", "jpx", "svg", "psd", "exr", "hdr", "dcm",
-        "dicom", "dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "pcx",
-    ];
-    name.rsplit_once('.').is_some_and(|(_, extension)| {
-        EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
-    })
 }
 
 const EXAMPLE: &str = "make one folder a class, such as cats/ and dogs/, with its images inside";

@@ -5,7 +5,8 @@ use std::io::Cursor;
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::{Format, Header, jpeg};
+use super::ico::{self, Inside};
+use super::{Format, Header, jpeg, jpeg_xl, qoi, read_header, tga, tiff};
 
 /// Bytes of memory that decoding takes at most, with those of the result.
 pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
@@ -14,6 +15,8 @@ pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
         Format::Jpeg => jpeg::memory(bytes),
         // Up to 4 samples a pixel, and what becomes of them; a file that lacks its end is copied.
         Format::Png => 7 * pixels + bytes.len() as u64,
+        // Floats of each colour, before and after its filters.
+        Format::JpegXl => 48 * pixels,
         _ => alloc(header),
     };
     let turned = if header.orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
@@ -37,6 +40,12 @@ pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
         Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
         Format::Bmp => decode_other(bytes, header, ImageFormat::Bmp),
         Format::Pnm => decode_other(bytes, header, ImageFormat::Pnm),
+        Format::Tiff => tiff::decode(bytes),
+        Format::Tga => tga::decode(bytes),
+        Format::Ico => decode_ico(bytes, header),
+        Format::Qoi => qoi::decode(bytes, header.stored()),
+        // The decoder turns it.
+        Format::JpegXl => return jpeg_xl::decode(bytes, (header.width, header.height)),
     }?;
     if header.orientation == Orientation::NoTransforms {
         return Ok(stored);
@@ -66,6 +75,21 @@ fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Ve
         return Err(format!("a {name} of {}x{} pixels in a larger frame", size.0, size.1));
     }
     Ok(image.into_rgb8().into_raw())
+}
+
+/// The picture of an icon, whose header this is.
+fn decode_ico(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    let inside = |format| Header { format, ..*header };
+    match ico::inside(bytes)? {
+        Inside::Png(png) => {
+            let own = read_header(&mut Cursor::new(png))?;
+            match own.stored() == header.stored() {
+                true => decode_png(png, &own),
+                false => Err("an ICO whose PNG has another size".into()),
+            }
+        }
+        Inside::Bmp(bmp) => decode_other(&bmp, &inside(Format::Bmp), ImageFormat::Bmp),
+    }
 }
 
 /// The chunk that ends a PNG.

@@ -1,13 +1,14 @@
 //! JPEG (ITU-T T.81) to the very bytes of libjpeg-turbo with its usual settings: exact inverse DCT (`islow`), fancy
 //! upsampling, block smoothing. Pillow, OpenCV, TensorFlow and PyTorch decode with it.
 //!
-//! Read are baseline, extended and progressive frames with Huffman codes, 8 bits a sample, 1, 3 or 4 components and any
-//! sampling. What is damaged is decoded as libjpeg does: what it refuses is refused, what it only warns of becomes the same
+//! Read are baseline, extended and progressive frames with Huffman or arithmetic codes, 8 bits a sample, 1, 3 or 4
+//! components and any sampling. What is damaged is decoded as libjpeg does: what it refuses is refused, what it only warns of becomes the same
 //! bytes.
 //!
 //! Memory is 3 bytes a pixel for the result, up to 4 for samples and, for files of several scans, up to 8 for
 //! coefficients. Time is bounded: [`MAX_SCANS`] and [`MAX_VISITS`].
 
+mod arithmetic;
 mod frame;
 mod huffman;
 mod output;
@@ -17,17 +18,21 @@ mod smooth;
 mod source;
 mod tables;
 
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use headstart_kernels::isa::Isa;
 use headstart_kernels::jpeg::{Blocks, LANES, inverse_dct};
 
+use arithmetic::Coder;
 use frame::{BLOCK, Component, Frame, Scan};
 use output::Plane;
 use progressive::{Coefficients, Progressive};
 use scan::{Sequential, Walk};
 use source::Source;
 use tables::Tables;
+
+pub(super) use output::{Colours, inks_to_rgb};
 
 /// Most scans of a file. Programs write about ten; one for each coefficient of each colour makes 192.
 const MAX_SCANS: usize = 500;
@@ -59,7 +64,7 @@ impl From<Fault> for String {
 
 /// Decodes a file whose frame is `width` x `height` to `height * width * 3` bytes. It is turned as it is stored.
 pub(super) fn decode(bytes: &[u8], (width, height): (usize, usize)) -> Result<Vec<u8>, String> {
-    let image = File::read(bytes, (width, height))?;
+    let image = File::read(bytes, (width, height..=height))?;
     Ok(output::pixels(isa(), &image.0, &image.1, &image.2)?)
 }
 
@@ -73,7 +78,7 @@ pub(super) fn memory(bytes: &[u8]) -> u64 {
             source.unread = None;
             match marker {
                 0x01 | 0xd0..=0xd9 => {}
-                0xc0..=0xc2 => frame = Some(Frame::new(source.segment()?, marker == 0xc2)?),
+                0xc0..=0xc2 | 0xc9..=0xca => frame = Some(Frame::new(source.segment()?, marker)?),
                 0xda => {
                     let count = source.segment()?.first().copied().map_or(0, usize::from);
                     let frame = frame.as_ref().ok_or(Fault::Bad("a scan before the frame"))?;
@@ -87,6 +92,17 @@ pub(super) fn memory(bytes: &[u8]) -> u64 {
     look().unwrap_or(0)
 }
 
+/// Decodes a file that is part of another, which says what its components mean: a frame of this width and one of these
+/// heights. Returns its samples, `count` for each pixel, with YCbCr made RGB.
+pub(super) fn decode_part(
+    bytes: &[u8],
+    size: (usize, RangeInclusive<usize>),
+    colours: Colours,
+) -> Result<Vec<u8>, String> {
+    let (frame, planes, _) = File::read(bytes, size)?;
+    Ok(output::samples(isa(), &frame, &planes, colours)?)
+}
+
 fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::best()))
@@ -97,7 +113,7 @@ struct File<'a> {
     source: Source<'a>,
     tables: Tables,
     /// Width and height as they were announced.
-    size: (usize, usize),
+    size: (usize, RangeInclusive<usize>),
     scans: usize,
     visits: usize,
     content: Content,
@@ -114,7 +130,10 @@ enum Content {
 
 impl<'a> File<'a> {
     /// Reads to the end marker; returns the frame, the samples of its components and what tells their colours.
-    fn read(bytes: &'a [u8], size: (usize, usize)) -> Result<(Frame, Vec<Plane>, Tables), Fault> {
+    fn read(
+        bytes: &'a [u8],
+        size: (usize, RangeInclusive<usize>),
+    ) -> Result<(Frame, Vec<Plane>, Tables), Fault> {
         let mut file = File {
             source: Source::new(bytes),
             tables: Tables::default(),
@@ -160,20 +179,20 @@ impl<'a> File<'a> {
             0xd9 => return Ok(true),
             // Restart markers and TEM stand alone.
             0x01 | 0xd0..=0xd7 => {}
-            0xc0..=0xc2 => {
+            0xc0..=0xc2 | 0xc9 | 0xca => {
                 if frame.is_some() {
                     return Err(Fault::Bad("two frame headers"));
                 }
-                let new = Frame::new(self.source.segment()?, marker == 0xc2)?;
-                if (new.width, new.height) != self.size {
+                let new = Frame::new(self.source.segment()?, marker)?;
+                if new.width != self.size.0 || !self.size.1.contains(&new.height) {
                     return Err(Fault::Bad("frames that differ in size"));
                 }
                 *frame = Some(new);
             }
             0xc4 => self.source.read(|body, _| self.tables.huffman(body))?,
-            0xc9 | 0xca => return Err(Fault::Foreign("arithmetic coding")),
-            // DAC and DNL are passed over, as comments are.
-            0xcc | 0xdc | 0xfe => drop(self.source.segment()?),
+            0xcc => self.source.read(|body, _| self.tables.conditioning(body))?,
+            // DNL is passed over, as comments are.
+            0xdc | 0xfe => drop(self.source.segment()?),
             0xc3 | 0xc5..=0xcf => {
                 return Err(Fault::Foreign("lossless or hierarchical coding"));
             }
@@ -203,7 +222,7 @@ impl<'a> File<'a> {
                 component.steps = Some(self.tables.steps(component.table)?);
             }
         }
-        if !frame.progressive {
+        if !frame.progressive && !frame.arithmetic {
             self.tables.complete();
         }
         let mut walk = Walk::new(&scan, frame, self.tables.interval)?;
@@ -226,7 +245,9 @@ impl<'a> File<'a> {
                 if let Content::Coefficients(stored, known) = content {
                     let source = &mut self.source;
                     known.begin(&scan, self.scans);
-                    let good = if frame.progressive {
+                    let good = if frame.arithmetic {
+                        arithmetic_rows(source, &mut walk, &scan, frame, &self.tables, stored)?
+                    } else if frame.progressive {
                         let mut decode = Progressive::new(&scan, &self.tables, stored)?;
                         rows(source, &mut walk, &mut decode)?
                     } else {
@@ -246,6 +267,26 @@ impl<'a> File<'a> {
     }
 }
 
+/// [`rows`] of a scan with arithmetic codes.
+fn arithmetic_rows(
+    source: &mut Source<'_>,
+    walk: &mut Walk,
+    scan: &Scan,
+    frame: &Frame,
+    tables: &Tables,
+    stored: &mut [Coefficients],
+) -> Result<usize, Fault> {
+    let mut coder = Coder::new(scan, tables);
+    if frame.progressive {
+        return rows(source, walk, &mut coder.storing(scan, stored));
+    }
+    let put = |[part, x, y]: [usize; 3], place: usize, value| {
+        let to = &mut stored[scan.components[part].0];
+        to.blocks[y * to.across + x][place] = value;
+    };
+    rows(source, walk, &mut coder.putting(put))
+}
+
 /// Reads all rows of a scan and returns the last unit of the frame down for which it has data.
 fn rows(
     source: &mut Source<'_>,
@@ -259,6 +300,12 @@ fn rows(
         }
     }
     Ok(good)
+}
+
+/// How sequential scans are coded.
+enum Codes {
+    Huffman(Sequential),
+    Arithmetic(Coder),
 }
 
 /// Reads the only scan of an image, row by row, to samples.
@@ -279,14 +326,20 @@ fn planes(
     let down: Vec<usize> = components().map(rows_of).collect();
     let mut row: Vec<Vec<Blocks>> =
         across.iter().zip(&down).map(|(across, down)| vec![zero; across * down]).collect();
-    let mut decode = Sequential::new(scan, tables)?;
+    let mut decode = match frame.arithmetic {
+        true => Codes::Arithmetic(Coder::new(scan, tables)),
+        false => Codes::Huffman(Sequential::new(scan, tables)?),
+    };
     for y in 0..walk.units.1 {
         row.iter_mut().for_each(|groups| groups.fill(zero));
         let put = |[part, x, block_y]: [usize; 3], place: usize, value| {
             let group = (block_y - y * down[part]) * across[part] + x / LANES;
             row[part][group][place][x % LANES] = value;
         };
-        walk.row(source, &mut decode.putting(put), y)?;
+        match &mut decode {
+            Codes::Huffman(decode) => walk.row(source, &mut decode.putting(put), y)?,
+            Codes::Arithmetic(coder) => walk.row(source, &mut coder.putting(put), y)?,
+        };
         for (part, &(place, ..)) in scan.components.iter().enumerate() {
             let steps = frame.components[place].steps.unwrap_or([0; 64]);
             for (i, groups) in row[part].chunks(across[part]).enumerate() {

@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use crate::data::alike::BLANK;
 use crate::data::alike::{Look, compare};
 use crate::data::dataset::{Dataset, ImageFile, PartSummary, Skipped, Subset};
-use crate::data::image::{Format, read_header};
+use crate::data::image::{Format, read_header, suits};
 use crate::error::{Error, Result};
 
 pub use labels::{LabelCheck, Mislabelled, check_labels};
@@ -233,7 +233,7 @@ fn look_at(
     let name = subset.path(i).into_owned();
     let look = || -> Result<Facts> {
         let ImageFile { image, file, hash: content } = subset.read(i)?;
-        let header = file.and_then(|bytes| read_header(&mut &bytes[..]).ok());
+        let header = file.and_then(|bytes| read_header(&mut Cursor::new(bytes)).ok());
         let wrong = header.map(|header| header.format).filter(|f| !suits(&name, *f));
         let look = Look::of(&image, content)?;
         let member = Member {
@@ -248,19 +248,4 @@ fn look_at(
     look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
 }
 
-/// Whether a file of this name may have this format; one without an ending claims nothing.
-fn suits(name: &str, format: Format) -> bool {
-    let known: &[&str] = match format {
-        Format::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
-        Format::Png => &["png", "apng"],
-        Format::WebP => &["webp"],
-        Format::Gif => &["gif"],
-        Format::Bmp => &["bmp", "dib"],
-        Format::Pnm => &["pnm", "ppm", "pgm", "pbm"],
-    };
-    let file = name.rsplit('/').next().unwrap_or(name);
-    match file.rsplit_once('.') {
-        Some((_, end)) => known.iter().any(|k| end.eq_ignore_ascii_case(k)),
-        None => true,
-    }
 }

@@ -30,6 +30,8 @@ pub(super) struct Frame {
     pub width: usize,
     pub height: usize,
     pub progressive: bool,
+    /// Whether codes are arithmetic ones, not Huffman's.
+    pub arithmetic: bool,
     pub components: Vec<Component>,
     /// The greatest sampling across and down.
     pub sampling: (usize, usize),
@@ -38,8 +40,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Reads the body of a frame header.
-    pub fn new(body: &[u8], progressive: bool) -> Result<Frame, Fault> {
+    /// Reads the body of the frame header of this marker, `SOF0` to `SOF2`, `SOF9` or `SOF10`.
+    pub fn new(body: &[u8], marker: u8) -> Result<Frame, Fault> {
         let bad = Fault::Bad("a bad frame header");
         let Some((&[precision, h1, h0, w1, w0, count], listed)) = body.split_first_chunk::<6>()
         else {
@@ -49,8 +51,10 @@ impl Frame {
         if listed.len() != usize::from(count) || !rest.is_empty() {
             return Err(bad);
         }
-        if precision != 8 {
-            return Err(Fault::Foreign("other than 8 bits a sample"));
+        match precision {
+            8 => {}
+            12 => return Err(Fault::Foreign("12 bits a sample, as medical images have")),
+            _ => return Err(Fault::Foreign("other than 8 bits a sample")),
         }
         if !matches!(count, 1 | 3 | 4) {
             return Err(bad);
@@ -83,7 +87,8 @@ impl Frame {
             }
         };
         let components = listed.iter().zip(&factors).map(component).collect();
-        Ok(Frame { width, height, progressive, components, sampling, units })
+        let (progressive, arithmetic) = (matches!(marker, 0xc2 | 0xca), marker >= 0xc9);
+        Ok(Frame { width, height, progressive, arithmetic, components, sampling, units })
     }
 
     /// Bytes that its samples and pixels take, and coefficients where it does not come `whole`, in one scan.

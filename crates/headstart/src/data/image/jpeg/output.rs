@@ -119,12 +119,16 @@ impl<'a> Rows<'a> {
 }
 
 /// What components mean (libjpeg's `default_decompress_parms`).
-enum Colours {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Colours {
     Grey,
     Rgb,
     Ycc,
+    /// Inverted, as Adobe's programs write it.
     Cmyk,
     Ycck,
+    /// Not inverted, as in TIFF.
+    Inks,
 }
 
 impl Colours {
@@ -165,7 +169,7 @@ pub(super) fn pixels(
         let [a, b, c, black] = all;
         match colours {
             Colours::Ycc | Colours::Ycck => ycc_to_rgb(isa, [a, b, c], to),
-            Colours::Grey | Colours::Rgb | Colours::Cmyk => {
+            _ => {
                 for (i, pixel) in to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                     *pixel = [a[i], b[i], c[i]];
                 }
@@ -184,8 +188,40 @@ pub(super) fn pixels(
     Ok(rgb)
 }
 
+/// The samples of an image for each pixel, with YCbCr made RGB.
+pub(super) fn samples(
+    isa: Isa,
+    frame: &Frame,
+    planes: &[Plane],
+    colours: Colours,
+) -> Result<Vec<u8>, Fault> {
+    let (width, count) = (frame.width, planes.len());
+    let expected = match colours {
+        Colours::Grey => 1,
+        Colours::Rgb | Colours::Ycc => 3,
+        Colours::Cmyk | Colours::Ycck | Colours::Inks => 4,
+    };
+    if count != expected {
+        return Err(Fault::Bad("another number of components than stated outside"));
+    }
+    let components = frame.components.iter().zip(planes);
+    let mut rows: Vec<Rows<'_>> = components.map(|(c, p)| Rows::new(p, c, frame)).collect();
+    let mut out = vec![0; width * count * frame.height];
+    for (y, to) in out.chunks_exact_mut(count * width).enumerate() {
+        let row = rows.iter_mut().map(|rows| &rows.get(isa, y)[..width]).collect::<Vec<_>>();
+        if let (Colours::Ycc, &[a, b, c]) = (colours, &row[..]) {
+            ycc_to_rgb(isa, [a, b, c], to);
+            continue;
+        }
+        for (i, pixel) in to.chunks_exact_mut(count).enumerate() {
+            pixel.iter_mut().zip(&row).for_each(|(sample, row)| *sample = row[i]);
+        }
+    }
+    Ok(out)
+}
+
 /// Pillow's `cmyk2rgb` (`Convert.c`): 255 - K - C (255 - K) / 255, per colour.
-fn inks_to_rgb(inks: [u8; 3], black: u8) -> [u8; 3] {
+pub(in super::super) fn inks_to_rgb(inks: [u8; 3], black: u8) -> [u8; 3] {
     let light = 255 - u32::from(black);
     inks.map(|ink| {
         let t = u32::from(ink) * light + 128;

@@ -155,6 +155,26 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// The next byte of arithmetic codes, zero if there are no more before the next marker.
+    pub fn coded_byte(&mut self) -> Result<u8, Fault> {
+        if self.unread.is_some() {
+            return Ok(0);
+        }
+        let byte = self.byte()?;
+        if byte != 0xff {
+            return Ok(byte);
+        }
+        let mut next = self.byte()?;
+        while next == 0xff {
+            next = self.byte()?;
+        }
+        if next == 0 {
+            return Ok(0xff);
+        }
+        self.unread = Some(next);
+        Ok(0)
+    }
+
     /// The next 16 bits or more, the first one highest.
     #[inline(always)]
     pub fn peek(&self) -> u64 {

@@ -28,6 +28,20 @@ pub(super) const ZIGZAG: [u8; 80] = {
     order
 };
 
+/// What the models of arithmetic coding go by (F.1.4.4): for DC the bounds of small differences, for AC the last of the
+/// low coefficients.
+#[derive(Clone)]
+pub(super) struct Conditioning {
+    pub dc: [(u8, u8); 16],
+    pub ac: [u8; 16],
+}
+
+impl Default for Conditioning {
+    fn default() -> Conditioning {
+        Conditioning { dc: [(0, 1); 16], ac: [5; 16] }
+    }
+}
+
 /// What has been defined so far.
 #[derive(Default)]
 pub(super) struct Tables {
@@ -35,6 +49,7 @@ pub(super) struct Tables {
     steps: [Option<[u16; 64]>; 4],
     dc: [Option<Codes>; 4],
     ac: [Option<Codes>; 4],
+    pub conditioning: Conditioning,
     /// Units between restart markers; 0 for none.
     pub interval: usize,
     /// Whether there is a JFIF marker.
@@ -60,6 +75,20 @@ impl Tables {
             body = rest;
         }
         Ok(())
+    }
+
+    /// Reads a DAC segment's body.
+    pub fn conditioning(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let (pairs, rest) = body.as_chunks::<2>();
+        for &[number, value] in pairs {
+            let (low, high) = (value & 15, value >> 4);
+            match usize::from(number) {
+                model @ 0..16 if low <= high => self.conditioning.dc[model] = (low, high),
+                model @ 16..32 => self.conditioning.ac[model - 16] = value,
+                _ => return Err(Fault::Bad("bad conditioning of arithmetic codes")),
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err(Fault::End) }
     }
 
     /// Reads a DHT segment's body.
