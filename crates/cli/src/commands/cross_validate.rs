@@ -6,7 +6,7 @@ use headstart::cross_validate::{self, CrossValidated, FoldOptions};
 use headstart::export::check_out_of_fold_ending;
 use headstart::run::{DiskCache, Event};
 
-use super::{cache, not_an_input};
+use super::{cache, check_output};
 use crate::args;
 use crate::failure::Failure;
 use crate::output::note;
@@ -18,7 +18,7 @@ pub fn run(args: &args::CrossValidate) -> Result<(), Failure> {
     let config = settings(args)?;
     if let Some(path) = &args.output {
         check_out_of_fold_ending(path).map_err(Failure::Usage)?;
-        not_an_input(Some(path), [&*config.data, &*config.weights])?;
+        check_output(Some(path), [&*config.data, &*config.weights])?;
     }
     let folder = cache::folder(args.cache.no_cache, args.cache.cache_dir.as_ref());
     let cache = DiskCache { folder, ..DiskCache::default() };

@@ -16,6 +16,8 @@ mod labels;
 mod quick;
 mod show;
 
+use std::io::Cursor;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -246,6 +248,4 @@ fn look_at(
         Ok(Facts { member, look, wrong })
     };
     look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
-}
-
 }
