@@ -18,7 +18,8 @@ fn every_image_is_predicted_once_by_a_head_that_did_not_see_it() {
     place.data(12);
     let line = format!("{FOLDS} --folds 4 --output oof.csv");
     let done = place.run(&line).ok();
-    for part in ["fold  train  validation  images  accuracy", "standard deviation", "ddof 0", "L2"] {
+    for part in ["fold  train  validation  images  accuracy", "standard deviation", "ddof 0", "L2"]
+    {
         assert!(done.out.contains(part), "{part}: {}", done.out);
     }
     assert!(done.err.contains("fold 4 of 4: accuracy "), "{}", done.err);
@@ -45,8 +46,12 @@ fn every_image_is_predicted_once_by_a_head_that_did_not_see_it() {
     assert_eq!(place.images(), [36]);
     let again = place.run(&format!("{FOLDS} --folds 4 --no-cache --threads 1 --json")).ok().json();
     assert_eq!(again["folds"].as_array().unwrap().len(), 4);
-    let accuracies: Vec<f64> =
-        again["folds"].as_array().unwrap().iter().map(|f| f["accuracy"].as_f64().unwrap()).collect();
+    let accuracies: Vec<f64> = again["folds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["accuracy"].as_f64().unwrap())
+        .collect();
     let mean = accuracies.iter().sum::<f64>() / 4.0;
     assert!((again["accuracy"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
     let std = (accuracies.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / 4.0).sqrt();
@@ -120,7 +125,8 @@ fn plants(place: &Place) {
     }
 }
 
-const RUN: &str = "train --data data --model resnet20 --weights none --image-size 16 --batch-size 8 --epochs 1";
+const RUN: &str =
+    "train --data data --model resnet20 --weights none --image-size 16 --batch-size 8 --epochs 1";
 
 #[test]
 fn a_model_remembers_how_its_images_were_split() {
@@ -128,20 +134,34 @@ fn a_model_remembers_how_its_images_were_split() {
     plants(&place);
     place.run(&format!("{RUN} --test-split 0.2 --stratify --group folder --out run")).ok();
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
-    assert!(config.contains("stratify = true") && config.contains("group = \"folder\""), "{config}");
+    assert!(
+        config.contains("stratify = true") && config.contains("group = \"folder\""),
+        "{config}"
+    );
     let own: serde_json::Value =
         serde_json::from_slice(&fs::read(place.path("run/report.json")).unwrap()).unwrap();
     let done = place.run("evaluate run --data data --json").ok();
-    assert!(done.err.contains("test split 0.2, by class, by group (folder), seed 42"), "{}", done.err);
+    assert!(
+        done.err.contains("test split 0.2, by class, by group (folder), seed 42"),
+        "{}",
+        done.err
+    );
     for field in ["samples", "accuracy", "confusion_matrix", "trained_on"] {
         assert_eq!(done.json()[field], own[field], "{field}");
     }
     assert_eq!(own["trained_on"], 0);
     // Said again it is the same; said otherwise it is a warning with both values.
-    let same = place.run("evaluate run --data data --test-split 0.2 --group folder --stratify --json").ok();
-    assert!(same.err.contains("as they were then") && !same.err.contains("warning"), "{}", same.err);
+    let same = place
+        .run("evaluate run --data data --test-split 0.2 --group folder --stratify --json")
+        .ok();
+    assert!(
+        same.err.contains("as they were then") && !same.err.contains("warning"),
+        "{}",
+        same.err
+    );
     assert_eq!(same.json()["confusion_matrix"], own["confusion_matrix"]);
-    let line = "evaluate run --data data --test-split 0.3 --seed 7 --no-stratify --group duplicates";
+    let line =
+        "evaluate run --data data --test-split 0.3 --seed 7 --no-stratify --group duplicates";
     let other = place.run(line).ok();
     for part in [
         "--test-split 0.3, trained with 0.2",
@@ -172,7 +192,10 @@ fn recipes_split_by_class_unless_told_otherwise() {
     assert!(flags("").contains("--stratify"));
     assert!(!flags("--no-stratify").contains("stratify"));
     let grouped = flags("--group folder");
-    assert!(grouped.contains("\"--group\",\"folder\"") && !grouped.contains("stratify"), "{grouped}");
+    assert!(
+        grouped.contains("\"--group\",\"folder\"") && !grouped.contains("stratify"),
+        "{grouped}"
+    );
     let both = flags("--group folder --stratify");
     assert!(both.contains("--group") && both.contains("--stratify"), "{both}");
     // A class of one image cannot be split by class: a default is not the user's error.

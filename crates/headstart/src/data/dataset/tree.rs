@@ -181,21 +181,7 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
             }
         }
     }
-    let mut skipped = Vec::new();
-    if !roots.is_empty() {
-        for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
-            let inside = folders.inside(&below(&top, name));
-            let reason = match (part_of(name), inside.images) {
-                (Some(_), images @ 1..) => format!(
-                    "a folder of {images} images without labels, as it has no class folders; `headstart predict` \
-                     classifies them"
-                ),
-                _ => "a folder beside the others that is neither training, validation nor test"
-                    .into(),
-            };
-            skipped.push(Skipped { name: name.clone(), reason });
-        }
-    }
+    let mut skipped = beside(&folders, &top, &roots);
     let class_folder = |class: &String| match train_name {
         Some(train) => format!("{train}/{class}"),
         None => class.clone(),
@@ -231,6 +217,27 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         warnings,
         keys,
     })
+}
+
+/// Folders beside those of the parts, which are left out.
+fn beside(folders: &Folders<'_>, top: &[String], roots: &[(Part, String)]) -> Vec<Skipped> {
+    let mut skipped = Vec::new();
+    if roots.is_empty() {
+        return skipped;
+    }
+    let here = folders.inside(top);
+    for name in here.folders.iter().filter(|n| !roots.iter().any(|r| &r.1 == *n)) {
+        let inside = folders.inside(&below(top, name));
+        let reason = match (part_of(name), inside.images) {
+            (Some(_), images @ 1..) => format!(
+                "a folder of {images} images without labels, as it has no class folders; `headstart predict` \
+                 classifies them"
+            ),
+            _ => "a folder beside the others that is neither training, validation nor test".into(),
+        };
+        skipped.push(Skipped { name: name.clone(), reason });
+    }
+    skipped
 }
 
 fn below(path: &[String], name: &String) -> Vec<String> {
