@@ -20,7 +20,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("test_split", "split off for testing [default: 0]"),
             ("validation_split", "held out for validation [default: 0.1]"),
             ("limit", "train on at most this many images"),
-            ("stratify", ""),
+            ("stratify", "split by class; --group: by plant, person, ..."),
             ("no_stratify", ""),
             ("group", ""),
             ("interpolation", ""),
@@ -152,6 +152,11 @@ pub fn command() -> Command {
         train
             .arg(help.help("print this").help_heading("Results and machine"))
             .arg(all.help("explain every setting").help_heading("Results and machine"))
+    });
+    let command = command.mut_subcommand("cross-validate", |folds| {
+        folds.mut_arg("stratify", |arg| {
+            arg.help("Folds by class: each has the classes in the same proportion [default]")
+        })
     });
     negative_numbers(with_examples(command))
 }

@@ -1,10 +1,10 @@
 //! `headstart cross-validate`.
 
-use headstart::Error;
 use headstart::config::{HeadSolver, TrainConfig};
 use headstart::cross_validate::{self, CrossValidated, FoldOptions};
 use headstart::export::check_out_of_fold_ending;
 use headstart::run::{DiskCache, Event};
+use headstart::{Error, events};
 
 use super::{cache, check_output};
 use crate::args;
@@ -26,8 +26,11 @@ pub fn run(args: &args::CrossValidate) -> Result<(), Failure> {
     cross_validate::check(&config, &options).map_err(Failure::Usage)?;
     let mut show = Show::new();
     let result = cross_validate::cross_validate(&config, &options, &mut |event| {
-        if let Event::Model { .. } = event {
-            interrupt::watch();
+        match event {
+            // Each of a fold's penalties would be a line.
+            Event::Training(events::Event::Solved { .. }) => return interrupt::control(),
+            Event::Model { .. } => interrupt::watch(),
+            _ => {}
         }
         show.show(event)
     });

@@ -92,16 +92,21 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     if !args.augment.is_empty() {
         c.augment = args.augment.iter().flat_map(|list| list.0.clone()).collect();
     }
+    switches(args, &mut c);
+    check_fine_tuning(args, &c)?;
+    Ok(c)
+}
+
+/// Settings that are on or off, and how images are split.
+fn switches(args: &Train, c: &mut TrainConfig) {
     c.stratify = args.split.by_class().unwrap_or(c.stratify);
-    c.group = args.split.group.clone().or(c.group);
+    c.group = args.split.group.clone().or(c.group.take());
     c.freeze_bn |= args.freeze_bn;
     c.balance |= args.balance;
     c.nesterov |= args.nesterov;
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
     c.calibrate &= !args.no_calibrate;
-    check_fine_tuning(args, &c)?;
-    Ok(c)
 }
 
 /// Settings that exclude each other, of which a flag replaces the other kind too.

@@ -136,24 +136,12 @@ pub(crate) fn read(
             None => {}
         }
         seen.insert(key, (label.clone(), part));
-        let mut file = folder.join(&name);
-        let mut found = fs::metadata(&file);
-        if found.is_err() && name.contains('\\') {
-            // Windows wrote the table.
-            file = folder.join(name.replace('\\', "/"));
-            found = fs::metadata(&file);
-        }
-        let reason = match found {
-            Ok(meta) if meta.is_file() => None,
-            Ok(_) => Some("something other than a file".to_string()),
-            Err(e) => Some(format!("a file that cannot be read ({e})")),
-        };
-        if reason.is_some() {
-            missing.get_or_insert_with(|| name.clone());
-        }
-        match reason {
-            Some(reason) => skipped.push(Skipped { name, reason }),
-            None => {
+        match located(folder, &name) {
+            Err(reason) => {
+                missing.get_or_insert_with(|| name.clone());
+                skipped.push(Skipped { name, reason });
+            }
+            Ok(file) => {
                 cells.extend(group.map(|group| (name.clone(), group)));
                 labelled.push(Labelled { name, label, part, origin: Origin::Disk(file) });
             }
@@ -170,6 +158,22 @@ pub(crate) fn read(
     layout.warnings.splice(0..0, warnings);
     layout.keys = Keys::Table(cells);
     Ok(layout)
+}
+
+/// The file that a row names; why not, where there is none.
+fn located(folder: &Path, name: &str) -> std::result::Result<PathBuf, String> {
+    let mut file = folder.join(name);
+    let mut found = fs::metadata(&file);
+    if found.is_err() && name.contains('\\') {
+        // Windows wrote the table.
+        file = folder.join(name.replace('\\', "/"));
+        found = fs::metadata(&file);
+    }
+    match found {
+        Ok(meta) if meta.is_file() => Ok(file),
+        Ok(_) => Err("something other than a file".to_string()),
+        Err(e) => Err(format!("a file that cannot be read ({e})")),
+    }
 }
 
 /// A path without `.` and with each `..` taken: two spellings of one path are one image.
