@@ -3,11 +3,13 @@
     python fuzz/corpus.py RUN      # RUN: a run's folder, of: headstart train --data synthetic:3x60x16 --model resnet20
                                    #      --weights cifar10 --epochs 1 --out RUN
 
-Needs torch, Pillow and safetensors. Images, HDF5 and Parquet are those of the tests' golden files.
+Needs torch, Pillow, safetensors and pyarrow. Images, HDF5 and Parquet are those of the tests' golden files.
 """
 import io, json, pathlib, shutil, struct, sys, tarfile, zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.numpy import save
@@ -75,6 +77,18 @@ put("table", "utf16.csv", "path,label\nä.png,a\nb.png,b\n".encode("utf-16"))
 put("table", "latin.csv", "path,label\nä.png,ö\nb.png,b\n".encode("latin-1"))
 for name in ("plain", "snappy", "columns", "zstd"):
     put("parquet", f"{name}.parquet", (GOLDEN / f"manifest/{name}.parquet").read_bytes())
+out = pa.BufferOutputStream()
+pq.write_table(pa.table({"path": ["images/1.png", "images/2.png", "a", "b"] * 3, "label": ["a", "b", "a", "b"] * 3}), out,
+               compression="none")
+good = out.getvalue().to_pybytes()
+put("parquet", "uncompressed.parquet", good)
+# A dictionary of 2^30 values, 32 bytes each once read: the number takes four bytes more, the page as many less.
+at = good.index(b"\x4c\x15", 4)
+end = good.index(b"\0\0", at) + 2
+head = bytearray(good[4:at + 2] + b"\xfe\xff\xff\xff\x07" + good[at + 3:end])
+size = head[3] // 2
+head[3] = head[5] = 2 * (size - 4)
+put("parquet", "dictionary.parquet", good[:4] + bytes(head) + good[end:end + size - 4] + good[end + size:])
 names = b"\n".join(b"class%d" % i for i in range(8)).ljust(64, b"\n")
 put("cifar", "two", names + (b"\x01" + bytes(3072)) + (b"\x00" + b"\x7f" * 3072))
 put("classes", "two.txt", "cat\ndog\n")

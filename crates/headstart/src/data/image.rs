@@ -27,7 +27,8 @@ mod tga;
 mod tiff;
 
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -87,7 +88,17 @@ pub const MAX_FILE: u64 = 256 << 20;
 pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     let path = path.as_ref();
     let mut claim = Claim::default();
-    let bytes = memory::read(path, MAX_FILE, &mut claim)?;
+    // One byte too many says that there are more.
+    let mut file = File::open(path).map_err(Error::io("read", path))?.take(MAX_FILE + 1);
+    let length = file.get_ref().metadata().map_err(Error::io("read", path))?.len();
+    let long = || unreadable(path, format!("a file of more than {} MiB", MAX_FILE >> 20));
+    if length > MAX_FILE {
+        return Err(long());
+    }
+    let bytes = memory::read_from(&mut file, path, length, u64::MAX, &mut claim)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(long());
+    }
     // The decoder counts them with what it needs.
     drop(claim);
     decode(path, &bytes)

@@ -264,6 +264,16 @@ fn a_short_parquet_file_cannot_claim_any_number_of_rows() {
     assert!(text.contains("at most 1 MiB of text"), "{text}");
 }
 
+#[test]
+fn a_short_parquet_file_cannot_claim_any_number_of_values() {
+    // Its dictionary claims 2^30 values, for which 32 GiB would be made ready.
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/parquet");
+    let text = words(plain(&folder.join("dictionary.parquet")));
+    assert!(text.contains("a dictionary of more values than its page can hold"), "{text}");
+    let text = words(plain(&folder.join("uncompressed.parquet")));
+    assert!(text.contains("12 paths without a file, such as images/1.png"), "{text}");
+}
+
 /// Writes the checksum of each header again, at `headers` as far as they are still there.
 fn seal(tar: &mut [u8], headers: &[usize]) {
     for &at in headers {
