@@ -124,3 +124,30 @@ fn a_known_net_is_found_whatever_stands_before_and_beside_its_names() {
     let refused = read(&path).and_then(|file| apply(&file, &net, &mut p, Scope::Base));
     assert!(refused.is_err_and(|e| e.to_string().contains("layer9.0.conv1.weight")));
 }
+
+#[test]
+fn a_count_of_keras_beside_the_weights_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k.weights.h5");
+    let mut file = hdf5_pure::FileBuilder::new();
+    let mut layers = file.create_group("layers");
+    for layer in ["conv2d", "normalization"] {
+        let mut group = layers.create_group(layer);
+        let mut vars = group.create_group("vars");
+        vars.create_dataset("0").with_f32_data(&[1.0, 2.0, 3.0]).with_shape(&[3]);
+        // `Normalization.adapt` counts what it has seen.
+        if layer == "normalization" {
+            vars.create_dataset("1").with_f32_data(&[1.0, 1.0, 1.0]).with_shape(&[3]);
+            vars.create_dataset("2").with_i64_data(&[8]).with_shape(&[1]);
+        }
+        group.add_group(vars.finish());
+        layers.add_group(group.finish());
+    }
+    file.add_group(layers.finish());
+    fs::write(&path, file.finish().unwrap()).unwrap();
+    let names: Vec<String> = read(&path).unwrap().listing.into_iter().map(|t| t.name).collect();
+    assert_eq!(
+        names,
+        ["layers/conv2d/vars/0", "layers/normalization/vars/0", "layers/normalization/vars/1"]
+    );
+}
