@@ -15,14 +15,18 @@ pub fn watch() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
 
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        if stays_ignored(signal, &ignored()) {
-            continue;
+    // A second shutdown would see the flag of the first signal, and end the program at once.
+    static WATCHING: std::sync::Once = std::sync::Once::new();
+    WATCHING.call_once(|| {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if stays_ignored(signal, &ignored()) {
+                continue;
+            }
+            // The shutdown comes first, so that it sees whether there was a signal before this one.
+            let _ = register_conditional_shutdown(signal, 130, REQUESTED.clone());
+            let _ = register(signal, REQUESTED.clone());
         }
-        // The shutdown comes first, so that it sees whether there was a signal before this one.
-        let _ = register_conditional_shutdown(signal, 130, REQUESTED.clone());
-        let _ = register(signal, REQUESTED.clone());
-    }
+    });
 }
 
 /// The signals that were ignored when the program started, as Linux says; none elsewhere.

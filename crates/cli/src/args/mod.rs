@@ -62,8 +62,7 @@ pub enum Command {
     Similar(Similar),
     /// Measure how well a linear head does on each stage of a net
     Probe(Probe),
-    /// Cross-validate: the accuracy on images that were not trained on, its spread, and a prediction for
-    /// every image
+    /// Cross-validate: accuracy on each of several folds, and its spread
     CrossValidate(Box<CrossValidate>),
     /// Run a learning rate range test: draw the loss and suggest a learning rate
     LrFind(LrFind),

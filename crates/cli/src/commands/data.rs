@@ -122,9 +122,9 @@ fn labels(
 
 /// A warning where the features are those of layers that were trained on these images: they know the labels, wrong ones too.
 fn learned(model: &Model, data: &Dataset, device: &Device) -> Result<Option<String>, Failure> {
-    let head = [model.logits(), model.output()];
-    let trunk = |(id, trains): (usize, &bool)| *trains && !head.contains(&id);
-    if !trained_layers(model).is_some_and(|layers| layers.iter().enumerate().any(trunk)) {
+    let trunk = model.parameters.tensors.iter().filter(|t| t.node != model.logits());
+    let mut trunk = trunk.map(|tensor| tensor.node);
+    if !trained_layers(model).is_some_and(|layers| trunk.any(|node| layers[node])) {
         return Ok(None);
     }
     let train = [("train", &data.train)];

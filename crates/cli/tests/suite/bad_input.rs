@@ -220,7 +220,7 @@ fn a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_weights() {
         format!("{TRAIN} --fine-tune-at 0 --fine-tune-epochs 50 --fine-tune-learning-rate 1e38");
     place
         .run(&line)
-        .fails(1, &["the loss became", "step", "epoch 3 (fine-tune)", "--learning-rate"]);
+        .fails(1, &["the loss became", "step", "epoch 3 (fine-tune)", "--fine-tune-learning-rate"]);
     let csv = fs::read_to_string(place.path("run/results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 3, "{csv}");
     let done = place.run("evaluate run/weights/last.safetensors --data data --json").ok();

@@ -26,7 +26,7 @@ fn records_that_are_damaged_are_named_with_their_line() {
         (Vec::new(), "line 1"),
     ] {
         fs::write(&path, bytes).unwrap();
-        for command in ["compare run", "plot run", "report run"] {
+        for command in ["compare run run", "plot run", "report run"] {
             let done = place.run(command);
             assert!(done.err.len() < 1000, "{}", done.err);
             done.fails(1, &["run/results.csv", "expected rows of epoch,phase,seconds", part]);
@@ -34,7 +34,7 @@ fn records_that_are_damaged_are_named_with_their_line() {
     }
     // As after a kill while the last line was written.
     fs::write(&path, &good[..good.len() - 3]).unwrap();
-    for command in ["compare run --json", "plot run", "report run"] {
+    for command in ["compare run run --json", "plot run", "report run"] {
         let done = place.run(command).ok();
         assert!(done.err.contains("results.csv: line 3 is cut short and left out"), "{}", done.err);
         if command.starts_with("compare") {
@@ -212,6 +212,7 @@ fn what_a_kill_left_goes_and_records_are_not_doubled() {
     place.run("train --resume run").ok();
     assert!(before > 0 && board() == before, "{before} {}", board());
     // Temporary files of processes that are gone: of the cache, of the run, of an export.
+    place.run("probe resnet20 --data data --validation-split 0.5").ok();
     let entry = place.kept()[0].clone();
     fs::write(entry.join(".about.json.123-1"), "x").unwrap();
     place.run("cache clear").ok();

@@ -108,10 +108,40 @@ fn folds_can_be_fine_tuned() {
     let json = place.run(&format!("{line} --json")).ok().json();
     let folds = json["folds"].as_array().unwrap();
     assert!(folds.iter().all(|f| f["train"] == 9 && f["validation"] == 3 && f["test"] == 12));
+    // Too few images to choose the penalty by class are split without.
+    place.data(6);
+    let few = place.run(&format!("{FOLDS} --folds 2 --limit 12 --json")).ok().json();
+    assert_eq!(few["folds"][0]["validation"], 1);
     place.run(&format!("{FOLDS} --out runs2")).fails(2, &["--out", "--fine-tune-at"]);
     place.run(&format!("{FOLDS} --output oof.txt")).fails(2, &["oof.txt", ".csv"]);
     place.run(&format!("{FOLDS} --folds 1")).fails(2, &["--folds", "2 to 1000"]);
     place.holds(&["data", "oof.csv", "runs"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_cross_validation_says_so_and_writes_nothing() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
+    let place = Place::new();
+    place.data(8);
+    let line =
+        format!("{FOLDS} --folds 2 --fine-tune-at conv4 --fine-tune-epochs 900 --output oof.csv");
+    let mut child =
+        place.command(&line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("epoch 2/") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(kill.success() && child.wait().unwrap().code() == Some(130), "{rest}");
+    assert!(rest.contains("interrupted: "), "{rest}");
+    place.holds(&["data"]);
 }
 
 /// Plants of four photos each, in two classes.
@@ -201,7 +231,7 @@ fn recipes_split_by_class_unless_told_otherwise() {
     // A class of one image cannot be split by class: a default is not the user's error.
     place.image("data/green/1.png", 16, [30, 200, 30], 1);
     assert!(!flags("").contains("stratify"));
-    place.run(&format!("{line} --stratify")).fails(1, &["--test-split", "green", "--stratify"]);
+    place.run(&format!("{line} --stratify")).fails(1, &["test split", "green", "--stratify"]);
 }
 
 #[test]

@@ -236,7 +236,7 @@ mod tests {
         // Labels drawn as softmax says at temperature `truth`, of two classes at each of several distances.
         let drawn = |truth: f64, count: usize| {
             let (mut logits, mut labels) = (Vec::new(), Vec::new());
-            let mut state = 7u64;
+            let mut state = 8u64;
             for i in 0..count {
                 let z = [0.5f32, 1.0, 2.0, 4.0][i % 4];
                 let p = 1.0 / (1.0 + (-f64::from(z) / truth).exp());

@@ -137,18 +137,29 @@ fn record(line: &str) -> Result<EpochRecord, String> {
         return Err(format!("{count} columns, not {}, in {}", COLUMNS.len(), shown(line)));
     }
     let header = csv::StringRecord::from(COLUMNS.to_vec());
-    let record = csv::StringRecord::from(cells.clone());
-    record.deserialize(Some(&header)).map_err(|error| {
+    let read = |cells: Vec<&str>| csv::StringRecord::from(cells).deserialize(Some(&header));
+    read(cells.clone()).map_err(|error: csv::Error| {
         let at = match error.kind() {
             csv::ErrorKind::Deserialize { err, .. } => err.field().map(|field| field as usize),
             _ => None,
         };
+        // The library does not say where a name is that is none of a phase.
+        let at = at.or_else(|| {
+            let phase = COLUMNS.iter().position(|column| *column == "phase")?;
+            let mut known = cells.clone();
+            known[phase] = KNOWN_PHASE;
+            let known: Result<EpochRecord, csv::Error> = read(known);
+            known.is_ok().then_some(phase)
+        });
         match at.and_then(|at| Some((COLUMNS.get(at)?, cells.get(at)?))) {
             Some((column, cell)) => format!("{} as {column}", shown(cell)),
             None => shown(line),
         }
     })
 }
+
+/// A phase by its name.
+const KNOWN_PHASE: &str = "head";
 
 /// The beginning of a text, quoted.
 fn shown(text: &str) -> String {

@@ -197,7 +197,10 @@ impl Shared<'_> {
         let labels: Vec<usize> = others.iter().map(|&i| train.label(i)).collect();
         let groups = self.groups.as_ref().map(|all| others.iter().map(|&i| all[i]).collect());
         let by = by("validation split", self.config, self.data, &labels, groups.as_ref());
-        let Split { train, test } = by.hold_out(others.len(), share, self.config.seed)?;
+        let hold_out = |by: &By<'_>| by.hold_out(others.len(), share, self.config.seed);
+        // Images that only choose a penalty or an epoch need not have every class.
+        let Split { train, test } =
+            hold_out(&by).or_else(|_| hold_out(&By { labels: None, ..by }))?;
         let at = |rows: Vec<usize>| rows.into_iter().map(|i| others[i]).collect();
         Ok((own, Split { train: at(train), test: at(test) }))
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use headstart::Dataset;
 use headstart::export::{WeightFormat, script, write_weights};
-use headstart::image::{Interpolation, picture};
+use headstart::image::{Fit, Interpolation, picture};
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
 use headstart::resnet::Recipe;
@@ -29,6 +29,7 @@ fn model(architecture: &str, size: usize, upsample: usize, preprocess: Preproces
         height: size,
         width: size + 5,
         interpolation: Interpolation::Bicubic,
+        fit: Fit::Stretch,
         upsample,
         preprocess,
         ..card

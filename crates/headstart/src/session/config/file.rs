@@ -84,7 +84,8 @@ impl TrainConfig {
     /// The flags of a recipe that chose the settings of the run in `folder`, `--recipe auto --budget 20m`; none where they were
     /// given.
     pub fn recipe_of_run(folder: impl AsRef<Path>) -> Option<String> {
-        let text = std::fs::read_to_string(folder.as_ref().join("config.toml")).ok()?;
+        let path = folder.as_ref().join("config.toml");
+        let text = read_settings(&path, String::from_utf8).ok()?.ok()?;
         text.lines().find_map(|line| line.strip_prefix(CHOSEN)).map(String::from)
     }
 
