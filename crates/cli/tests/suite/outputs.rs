@@ -20,7 +20,7 @@ const FILES: [(&str, &str); 9] = [
 ];
 
 /// Every flag that writes a folder.
-const FOLDERS: [&str; 3] = ["evaluate run --data data --out", "compare run --out", "man"];
+const FOLDERS: [&str; 3] = ["evaluate run --data data --out", "compare run run --out", "man"];
 
 fn trained() -> Place {
     let place = Place::new();
@@ -107,6 +107,9 @@ fn links_lead_to_their_files_and_devices_and_pipes_are_written_to() {
         done.ok();
         assert!(read.join().unwrap().unwrap() > 100, "{line}");
         assert!(fs::metadata(path("fifo")).unwrap().file_type().is_fifo(), "{line}");
+        for kind in ["real", "link", "ahead", "null", "full", "fifo"] {
+            let _ = fs::remove_file(path(kind));
+        }
     }
 }
 
