@@ -91,7 +91,11 @@ fn a_check_of_labels_that_is_interrupted_prints_what_it_knows() {
     send(&child, "INT");
     let done: Done = child.wait_with_output().unwrap().into();
     std::io::Read::read_to_string(&mut err, &mut text).unwrap();
-    assert!(done.out.contains("blank.png") && done.out.contains("181 images"), "{}", done.out);
+    assert!(
+        done.out.contains("images of one colour") && done.out.contains("181 images"),
+        "{}",
+        done.out
+    );
     assert!(text.contains("interrupted: the labels were not checked"), "{text}");
     assert_eq!(done.code, Some(130));
 }

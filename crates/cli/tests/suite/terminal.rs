@@ -66,7 +66,7 @@ const STEPS: [(&str, &[&str]); 11] = [
     ("report run", &["evaluating, test", "maps of where the model looks"]),
     (
         "data check data --labels --model resnet20 --image-size 16 --no-cache",
-        &["features, train", "cross-validating, heads"],
+        &["frozen layers, train", "cross-validating, heads"],
     ),
     ("lr-find --data data --model resnet20 --weights none --image-size 16", &["range test"]),
     (
