@@ -136,30 +136,21 @@ fn record(line: &str) -> Result<EpochRecord, String> {
         let count = line.split(',').count();
         return Err(format!("{count} columns, not {}, in {}", COLUMNS.len(), shown(line)));
     }
-    let header = csv::StringRecord::from(COLUMNS.to_vec());
-    let read = |cells: Vec<&str>| csv::StringRecord::from(cells).deserialize(Some(&header));
-    read(cells.clone()).map_err(|error: csv::Error| {
-        let at = match error.kind() {
-            csv::ErrorKind::Deserialize { err, .. } => err.field().map(|field| field as usize),
-            _ => None,
-        };
-        // The library does not say where a name is that is none of a phase.
-        let at = at.or_else(|| {
-            let phase = COLUMNS.iter().position(|column| *column == "phase")?;
-            let mut known = cells.clone();
-            known[phase] = KNOWN_PHASE;
-            let known: Result<EpochRecord, csv::Error> = read(known);
-            known.is_ok().then_some(phase)
-        });
-        match at.and_then(|at| Some((COLUMNS.get(at)?, cells.get(at)?))) {
-            Some((column, cell)) => format!("{} as {column}", shown(cell)),
-            None => shown(line),
-        }
+    let wrong = |at: usize| format!("{} as {}", shown(cells[at]), COLUMNS[at]);
+    let number = |at: usize| cells[at].parse::<f64>().map_err(|_| wrong(at));
+    let or_none = |at: usize| (!cells[at].is_empty()).then(|| number(at)).transpose();
+    Ok(EpochRecord {
+        epoch: cells[0].parse().map_err(|_| wrong(0))?,
+        phase: PhaseName::try_from(cells[1].to_string()).map_err(|_| wrong(1))?,
+        seconds: number(2)?,
+        images_per_second: number(3)?,
+        loss: number(4)?,
+        accuracy: number(5)?,
+        val_loss: or_none(6)?,
+        val_accuracy: or_none(7)?,
+        learning_rate: number(8)?,
     })
 }
-
-/// A phase by its name.
-const KNOWN_PHASE: &str = "head";
 
 /// The beginning of a text, quoted.
 fn shown(text: &str) -> String {
