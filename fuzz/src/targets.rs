@@ -93,7 +93,7 @@ fn classes(folder: &Path, bytes: &[u8]) {
         // A header of tar: name, modes and owners, size, time, checksum, kind.
         let mut header = [0u8; 512];
         header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..124].copy_from_slice(b"0000644\00000000\00000000\0");
+        header[100..124].copy_from_slice(b"0000644\x000000000\x000000000\x00");
         header[124..148].copy_from_slice(format!("{:011o}\000000000000\0", text.len()).as_bytes());
         header[148..156].fill(b' ');
         header[156] = b'0';

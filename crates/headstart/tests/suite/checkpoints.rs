@@ -79,13 +79,16 @@ fn by_position(name: &str) -> String {
     format!("{}.{rest}", CHILDREN.iter().position(|c| *c == child).unwrap())
 }
 
+/// What a file calls a tensor.
+type Renamed = Box<dyn Fn(&str) -> String>;
+
 #[test]
 fn a_known_net_is_found_whatever_stands_before_and_beside_its_names() {
     let net = net();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.safetensors");
     let prefixed = |prefix: &'static str| move |name: &str| format!("{prefix}{name}");
-    let mut files: Vec<(String, Box<dyn Fn(&str) -> String>, bool)> = Vec::new();
+    let mut files: Vec<(String, Renamed, bool)> = Vec::new();
     for prefix in [
         "",
         "module.",

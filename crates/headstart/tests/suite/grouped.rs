@@ -149,10 +149,11 @@ fn a_column_groups_the_images_of_a_table() {
     };
     let whole = open(&path, &all).unwrap().train;
     let groups = whole.groups().unwrap();
-    for i in 0..whole.len() {
+    assert_eq!(groups.len(), whole.len());
+    for (i, group) in groups.iter().enumerate() {
         let number: usize = whole.name(i)[6..].trim_end_matches(".png").parse().unwrap();
         let expected = if number == 3 { 11 } else { number * 7 % 11 };
-        assert_eq!(groups[i], expected, "{number}");
+        assert_eq!(*group, expected, "{number}");
     }
     assert_eq!(untorn(&open(&path, &options(true, Some("column:folder"))).unwrap()), 10);
     let error = open(&path, &options(false, Some("patientno"))).unwrap_err();

@@ -118,6 +118,9 @@ const STRUCT: u8 = 12;
 /// Deepest nesting.
 const DEPTH: usize = 8;
 
+/// Reads or passes a field of this number and type.
+type ReadField<'r, W> = &'r mut dyn FnMut(&mut W, (u32, u8)) -> Option<()>;
+
 /// Bytes of the compact protocol that are still to be read.
 struct Walk<'a>(&'a [u8]);
 
@@ -152,11 +155,7 @@ impl Walk<'_> {
     }
 
     /// The fields of a struct, each for `read` by number and type, in rising order, so that none comes twice.
-    fn fields(
-        &mut self,
-        depth: usize,
-        read: &mut dyn FnMut(&mut Self, (u32, u8)) -> Option<()>,
-    ) -> Option<()> {
+    fn fields(&mut self, depth: usize, read: ReadField<'_, Self>) -> Option<()> {
         let mut number = 0;
         loop {
             let byte = self.byte()?;
