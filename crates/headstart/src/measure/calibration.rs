@@ -153,8 +153,8 @@ pub fn fit_temperature(classes: usize, logits: &[f32], labels: &[usize]) -> Resu
 const FOLDS: usize = 5;
 
 /// Fits a temperature, and says whether it is worth having: whether on images that it was not fitted on, the mean cross-entropy
-/// falls by more than the standard error of that mean. Every [`FOLDS`]th image is held out in turn. Of few images, most of what a
-/// temperature gains on them is theirs alone, and on others probabilities get worse; of fewer than [`FOLDS`] nothing can be said,
+/// falls by more than the standard error of that mean. Every fifth image is held out in turn. Of few images, most of what a
+/// temperature gains on them is theirs alone, and on others probabilities get worse; of fewer than five nothing can be said,
 /// and none is kept.
 ///
 /// ```

@@ -23,7 +23,7 @@ pub enum Grouping {
     /// `tulips/plant07/1.jpg`. Of a table's images it is the folder in their path. An image that is directly in
     /// the class folder is a group of its own.
     Folder,
-    /// Looking the same, as [`inspect`](crate::study::inspect) finds exact and near duplicates.
+    /// Looking the same, as `headstart data check` finds exact and near duplicates.
     Duplicates,
 }
 
