@@ -16,7 +16,7 @@ pub(super) fn rgb(
         Meaning::Grey | Meaning::WhiteIsZero => {
             let scale = (255 / ((1_u32 << bits) - 1)) as u8;
             let flip = if meaning == Meaning::WhiteIsZero { 255 } else { 0 };
-            samples.iter().flat_map(|&v| [v * scale ^ flip; 3]).collect()
+            samples.iter().flat_map(|&v| [(v * scale) ^ flip; 3]).collect()
         }
         Meaning::Palette => {
             let colours = 1 << bits;
