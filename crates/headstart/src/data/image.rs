@@ -111,8 +111,8 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
 /// repeated, alpha is dropped (not composited), palettes and CMYK are converted, colour profiles
 /// are ignored, animations yield their first picture. 16-bit samples keep their high byte, also in
 /// grey images (where Pillow clips at 255 instead). JPEG is exact, also where it is damaged, and what Pillow
-/// refuses of it is refused. All others are exact, too, but lossy WebP and JPEG XL, which stay within a few counts of libwebp
-/// and libjxl (see `tests/suite/images.rs` and `formats.rs` for the measured bounds).
+/// refuses of it is refused, but for arithmetic codes of more than 64 KiB. All others are exact, too, but lossy WebP and
+/// JPEG XL, which stay within a few counts of libwebp and libjxl (see `tests/suite/images.rs` and `formats.rs` for the measured bounds).
 ///
 /// Keras's `load_img` ignores the orientation; photos from telephones need it.
 ///

@@ -1,5 +1,4 @@
-//! QOI (qoiformat.org, version 1.0), written here: a page of code, where the crate of that name is unmaintained and
-//! has `unsafe`.
+//! QOI (qoiformat.org, version 1.0), written here: a page of code.
 
 /// Decodes a file of this size to `height * width * 3` bytes; alpha is dropped.
 pub(super) fn decode(bytes: &[u8], (width, height): (usize, usize)) -> Result<Vec<u8>, String> {
