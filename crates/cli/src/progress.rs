@@ -64,17 +64,7 @@ impl Progress {
                 let percent = (100.0 * fraction) as usize;
                 self.bar(&format!("L-BFGS, L2 {l2:e}, percent"), percent, 100, message);
             }
-            Event::Solved { l2, evaluations, gradient, converged, val_loss } => {
-                self.clear();
-                let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
-                let (result, gradient) = match converged {
-                    true => ("converged", String::new()),
-                    false => ("did not converge", format!(", gradient {gradient:.1e}")),
-                };
-                note!(
-                    "classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient}){val_loss}"
-                );
-            }
+            Event::Solved { .. } => self.solved(event),
             Event::Evaluating { split, done, total } => {
                 self.count(&format!("evaluating, {split}"), *done, *total, 0.0);
             }
@@ -88,25 +78,7 @@ impl Progress {
                 let message = format!("learning rate {learning_rate:.1e}  loss {loss:.4}");
                 self.bar("range test", *step, *steps, message);
             }
-            Event::Epoch(e) => {
-                self.clear();
-                let validation = match (e.val_loss, e.val_accuracy) {
-                    (Some(loss), Some(accuracy)) => {
-                        format!("  val_loss {loss:.4}  val_accuracy {accuracy:.4}")
-                    }
-                    _ => String::new(),
-                };
-                note!(
-                    "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}",
-                    e.epoch,
-                    self.epochs,
-                    e.phase.name(),
-                    e.seconds,
-                    e.images_per_second,
-                    e.loss,
-                    e.accuracy,
-                );
-            }
+            Event::Epoch(record) => self.epoch(record),
             Event::EarlyStopping { phase, best, skipped } => {
                 self.clear();
                 let early = match skipped {
@@ -126,15 +98,7 @@ impl Progress {
                     self.clear();
                 }
             }
-            Event::Evaluation { epoch, split, loss, accuracy, top5, samples, seconds, .. } => {
-                self.clear();
-                let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
-                let top5 = if self.top5 { format!("  top-5 {top5:.4}") } else { String::new() };
-                note!(
-                    "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} images in {seconds:.1} s)",
-                    grouped(*samples)
-                );
-            }
+            Event::Evaluation { .. } => self.evaluation(event),
         }
         interrupt::control()
     }
@@ -150,6 +114,55 @@ impl Progress {
     pub fn images(&mut self, title: &str, done: usize, total: usize) -> Control {
         self.count(title, done, total, 0.0);
         interrupt::control()
+    }
+
+    fn solved(&mut self, event: &Event) {
+        let Event::Solved { l2, evaluations, gradient, converged, val_loss } = event else {
+            return;
+        };
+        self.clear();
+        let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
+        let (result, gradient) = match converged {
+            true => ("converged", String::new()),
+            false => ("did not converge", format!(", gradient {gradient:.1e}")),
+        };
+        note!(
+            "classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient}){val_loss}"
+        );
+    }
+
+    fn epoch(&mut self, e: &headstart::history::EpochRecord) {
+        self.clear();
+        let validation = match (e.val_loss, e.val_accuracy) {
+            (Some(loss), Some(accuracy)) => {
+                format!("  val_loss {loss:.4}  val_accuracy {accuracy:.4}")
+            }
+            _ => String::new(),
+        };
+        note!(
+            "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}",
+            e.epoch,
+            self.epochs,
+            e.phase.name(),
+            e.seconds,
+            e.images_per_second,
+            e.loss,
+            e.accuracy,
+        );
+    }
+
+    fn evaluation(&mut self, event: &Event) {
+        let Event::Evaluation { epoch, split, loss, accuracy, top5, samples, seconds, .. } = event
+        else {
+            return;
+        };
+        self.clear();
+        let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
+        let top5 = if self.top5 { format!("  top-5 {top5:.4}") } else { String::new() };
+        note!(
+            "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} images in {seconds:.1} s)",
+            grouped(*samples)
+        );
     }
 
     fn phase(&mut self, event: &Event) {

@@ -1,4 +1,5 @@
-//! How much memory reading files may take ([`limit()`]), and how much this process may have: the machine's, or that of the container it runs in where that is less.
+//! How much memory reading files may take ([`limit()`]), and how much this process may have: the machine's, or that of the
+//! container it runs in where that is less.
 //!
 //! On Linux a container is a control group. Every group from the process's own up to the outermost may have a limit: in
 //! version 2 (`memory.max`, and `memory.high`, from which on it is slowed down) and in version 1 (`memory.limit_in_bytes`).

@@ -7,6 +7,7 @@ use headstart::range;
 
 use super::cache::CacheFlags;
 use super::choices::{Interp, Optimizer, Prec};
+use super::fit::FitFlags;
 use super::split::SplitFlags;
 use super::values::within;
 
@@ -43,6 +44,8 @@ pub struct CrossValidate {
     /// How images are resized [default: bilinear]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// L2 penalty of the fitted head [default: the one of least validation loss; with --validation-split 0
     /// scikit-learn's C=1]
     #[arg(long, value_name = "L2")]

@@ -81,6 +81,7 @@ fn settings(args: &args::CrossValidate) -> Result<TrainConfig, Failure> {
         (c.upsample, c.image_size) = (None, args.image_size);
     }
     c.interpolation = args.interpolation.map(Into::into).or(c.interpolation);
+    args.fits.over(&mut c);
     c.limit = args.limit.or(c.limit);
     c.head_l2 = args.head_l2.or(c.head_l2);
     c.group = args.split.group.clone().or(c.group);

@@ -128,7 +128,8 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     }
     if files.is_empty() {
         let found = "folders without any";
-        return Err(Error::invalid("images", "JPEG, PNG, WebP, GIF, BMP or PNM files", found, ""));
+        let expected = format!("files of {}", headstart::image::FORMATS);
+        return Err(Error::invalid("images", expected, found, ""));
     }
     Ok(files)
 }

@@ -2,14 +2,7 @@
 
 use std::fs;
 
-use crate::support::{self, Done, Place, TRAIN};
-
-fn trained() -> Place {
-    let place = Place::new();
-    place.data(5);
-    place.run(TRAIN).ok();
-    place
-}
+use crate::support::{self, Done, Place, TRAIN, trained};
 
 fn with_weights(place: &Place, name: &str) -> Done {
     place.run(
@@ -21,7 +14,7 @@ fn with_weights(place: &Place, name: &str) -> Done {
 
 #[test]
 fn weights_that_cannot_be_used() {
-    let place = trained();
+    let place = trained(5, "");
     with_weights(&place, "gone.h5").fails(1, &["cannot read gone.h5"]);
     let good = fs::read(place.path("run/weights/last.safetensors")).unwrap();
     for (name, bytes, expected) in [
@@ -47,7 +40,7 @@ fn weights_that_cannot_be_used() {
 
 #[test]
 fn tensors_of_another_net_are_refused_with_shapes_and_the_nearest_name() {
-    let place = trained();
+    let place = trained(5, "");
     // The same file without its card is nothing but tensors.
     let bytes = fs::read(place.path("run/weights/last.safetensors")).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -141,7 +134,7 @@ fn class_folders_that_cannot_be_used() {
 
 #[test]
 fn an_unknown_class_cannot_be_evaluated() {
-    let place = trained();
+    let place = trained(5, "");
     place.image("other/red/1.png", 16, [200, 0, 0], 1);
     place.image("other/gren/1.png", 16, [0, 200, 0], 1);
     // Those that it knows are measured, and the others named.
@@ -199,7 +192,7 @@ fn freeze_points_that_do_not_exist() {
 
 #[test]
 fn run_folders_that_cannot_be_used() {
-    let place = trained();
+    let place = trained(5, "");
     let before = fs::read(place.path("run/results.csv")).unwrap();
     place.run(TRAIN).fails(1, &["run folder run", "--exist-ok"]);
     assert_eq!(fs::read(place.path("run/results.csv")).unwrap(), before);
@@ -279,7 +272,7 @@ fn an_instruction_set_that_does_not_exist_is_named() {
 /// Nobody writes where the photos are: they can lie on a read-only disk.
 #[test]
 fn commands_leave_the_data_as_it_is() {
-    let place = trained();
+    let place = trained(5, "");
     let files = |place: &Place| {
         let mut found = Vec::new();
         for class in ["red", "green", "blue"] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Stdio;
 
-use crate::support::{Done, Place, TRAIN, skip};
+use crate::support::{Done, TRAIN, skip, trained};
 
 /// Every flag that writes a file, with the ending that its name must have.
 const FILES: [(&str, &str); 9] = [
@@ -22,16 +22,9 @@ const FILES: [(&str, &str); 9] = [
 /// Every flag that writes a folder.
 const FOLDERS: [&str; 3] = ["evaluate run --data data --out", "compare run run --out", "man"];
 
-fn trained() -> Place {
-    let place = Place::new();
-    place.data(5);
-    place.run(TRAIN).ok();
-    place
-}
-
 #[test]
 fn what_cannot_be_written_is_refused_by_every_flag_and_stays_as_it_is() {
-    let place = trained();
+    let place = trained(5, "");
     fs::create_dir(place.path("folder")).unwrap();
     fs::write(place.path("file"), "old").unwrap();
     for (line, ending) in FILES {
@@ -72,7 +65,7 @@ fn what_cannot_be_written_is_refused_by_every_flag_and_stays_as_it_is() {
 
 #[test]
 fn links_lead_to_their_files_and_devices_and_pipes_are_written_to() {
-    let place = trained();
+    let place = trained(5, "");
     fs::create_dir(place.path("folder")).unwrap();
     for (line, ending) in FILES {
         let path = |kind: &str| place.path(&format!("{kind}.{ending}"));
@@ -115,7 +108,7 @@ fn links_lead_to_their_files_and_devices_and_pipes_are_written_to() {
 
 #[test]
 fn standard_output_is_written_to_wherever_it_goes() {
-    let place = trained();
+    let place = trained(5, "");
     symlink("/dev/stdout", place.path("out.csv")).unwrap();
     let rows = |text: &str| text.lines().filter(|line| line.contains("data/")).count();
     // A pipe.
@@ -134,7 +127,7 @@ fn standard_output_is_written_to_wherever_it_goes() {
 
 #[test]
 fn a_folder_that_may_not_be_written_is_named_before_the_work() {
-    let place = trained();
+    let place = trained(5, "");
     let folder = place.path("closed");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();

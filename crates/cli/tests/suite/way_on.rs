@@ -4,23 +4,16 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, TRAIN, list};
+use crate::support::{Place, TRAIN, list, trained};
 
 /// A place with data and a run on it that held a fifth out for testing.
-fn trained(flags: &str) -> Place {
-    let place = Place::new();
-    place.data(20);
-    place.run(&format!("{TRAIN} {flags}")).ok();
-    place
-}
-
 fn json(place: &Place, name: &str) -> Value {
     serde_json::from_slice(&fs::read(place.path(name)).unwrap()).unwrap()
 }
 
 #[test]
 fn the_folder_of_a_run_is_its_model_and_has_one_accuracy() {
-    let place = trained("--limit 20");
+    let place = trained(20, "--limit 20");
     let report = json(&place, "run/report.json");
     assert_eq!((&report["trained_on"], &report["samples"]), (&0.into(), &12.into()));
     // What train printed is run as it stands, and so is what a user types.
@@ -64,7 +57,7 @@ fn the_folder_of_a_run_is_its_model_and_has_one_accuracy() {
 
 #[test]
 fn text_predictions_are_a_line_an_image_and_hidden_files_are_left_out() {
-    let place = trained("");
+    let place = trained(20, "");
     for hidden in ["data/.thumbs/x.png", "data/red/._001.png", "data/__MACOSX/y.png"] {
         place.image(hidden, 16, [1, 2, 3], 1);
     }
@@ -84,7 +77,7 @@ fn text_predictions_are_a_line_an_image_and_hidden_files_are_left_out() {
 
 #[test]
 fn what_is_wrong_says_what_is_right() {
-    let place = trained("");
+    let place = trained(20, "");
     let image = "data/red/001.png";
     place
         .run(&format!("explain-image run {image} --out x.png --class purple"))
@@ -141,7 +134,7 @@ fn a_report_follows_its_weights_and_exports_are_left_alone() {
 
 #[test]
 fn a_folder_that_is_used_again_has_nothing_of_the_earlier_run() {
-    let place = trained("");
+    let place = trained(20, "");
     fs::write(place.path("run/mine.txt"), "notes").unwrap();
     let bare = TRAIN.replace("--test-split 0.2", "--validation-split 0 --exist-ok");
     place.run(&bare).ok();

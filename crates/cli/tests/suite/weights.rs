@@ -3,20 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Done, Place, TRAIN};
+use crate::support::{Done, Place, TRAIN, trained};
 
 const MODEL: &str = "run/weights/best.safetensors";
 
-fn trained() -> Place {
-    let place = Place::new();
-    place.data(5);
-    place.run(TRAIN).ok();
-    place
-}
-
 #[test]
 fn what_export_writes_is_read_again_and_its_script_is_printed() {
-    let place = trained();
+    let place = trained(5, "");
     let before = place.run(&format!("predict {MODEL} data/red --json")).ok().out;
     // The old name of the format is the same.
     for format in ["pytorch", "safetensors"] {
@@ -55,7 +48,7 @@ fn what_export_writes_is_read_again_and_its_script_is_printed() {
 
 #[test]
 fn onnx_is_written_in_floats_and_in_bytes() {
-    let place = trained();
+    let place = trained(5, "");
     let json = place.run(&format!("export {MODEL} --format onnx --out e.onnx --json")).ok().json();
     assert!(json["script"].as_str().unwrap().contains("InferenceSession(\"e.onnx\")"), "{json}");
     assert!(json.get("int8").is_none(), "{json}");
@@ -86,7 +79,7 @@ fn onnx_is_written_in_floats_and_in_bytes() {
 
 #[test]
 fn exports_that_cannot_be_leave_nothing() {
-    let place = trained();
+    let place = trained(5, "");
     let export = |format: &str, out: &str| {
         place.run(&format!("export {MODEL} --format {format} --out {out}"))
     };

@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::memory::{self, Claim};
 
-pub use formats::Format;
+pub use formats::{FORMATS, Format};
 pub(crate) use formats::{has_image_extension, suits};
 pub use header::{Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header, read_named};
@@ -129,7 +129,7 @@ pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
 pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
     Error::format(
         path,
-        "a JPEG, PNG, WebP, GIF, BMP, PNM, TIFF, TGA, ICO, QOI or JPEG XL image",
+        format!("an image that is read: {FORMATS}"),
         reason,
         "open and re-save it with an image program, or remove it",
     )

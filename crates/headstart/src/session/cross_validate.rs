@@ -346,7 +346,7 @@ fn joined(
         report,
         warnings,
         out_of_fold: OutOfFold {
-            files: (0..labels.len()).map(|i| data.train.name(i).to_string()).collect(),
+            files: (0..labels.len()).map(|i| data.train.path(i).into_owned()).collect(),
             labels,
             folds: shared.fold.iter().map(|fold| fold + 1).collect(),
             classes: data.classes.clone(),

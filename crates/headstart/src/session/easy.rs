@@ -44,7 +44,7 @@ impl Model {
         self.ranked(image::open(path)?)
     }
 
-    /// The same for the bytes of an image file: JPEG, PNG, WebP, GIF, BMP or PNM.
+    /// The same for the bytes of an image file of any [`Format`](crate::image::Format).
     ///
     /// # Errors
     /// If they are no such image, or the model's weights are damaged.

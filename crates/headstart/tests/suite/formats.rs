@@ -2,30 +2,16 @@
 //! pixels (`golden/formats/generate.py`).
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use headstart::image::{Rgb8, decode};
 use sha2::{Digest, Sha256};
 
+use crate::support::golden_files;
+
 /// The files by name, and the lines of `pixels.txt`: name, then width, height and hash, or `refused`.
 fn golden() -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    let path = format!("{}/tests/golden/formats/files.tar.gz", env!("CARGO_MANIFEST_DIR"));
-    let archive = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
-    let (mut files, mut lines) = (BTreeMap::new(), Vec::new());
-    for entry in tar::Archive::new(archive).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        if name == "pixels.txt" {
-            lines.extend(String::from_utf8(bytes).unwrap().lines().map(String::from));
-        } else {
-            files.insert(name, bytes);
-        }
-    }
-    lines.retain(|line| !line.starts_with('#'));
-    (files, lines)
+    golden_files("formats", "")
 }
 
 fn file(name: &str) -> Vec<u8> {

@@ -1,28 +1,15 @@
 //! JPEG against Pillow's bytes: files of every sampling, quality, coding, colour and damage (`golden/jpeg/generate.py`).
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use headstart::image::decode;
 use sha2::{Digest, Sha256};
 
-/// The files by name, and the lines of `pixels.txt`: name, then width, height and hash, or `refused`.
+use crate::support::golden_files;
+
+/// The files by name, without its ending, and the lines of `pixels.txt`: name, then width, height and hash, or `refused`.
 fn golden() -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    let path = format!("{}/tests/golden/jpeg/files.tar.gz", env!("CARGO_MANIFEST_DIR"));
-    let archive = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
-    let (mut files, mut lines) = (BTreeMap::new(), Vec::new());
-    for entry in tar::Archive::new(archive).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        match name.strip_suffix(".jpg") {
-            Some(name) => drop(files.insert(name.to_string(), bytes)),
-            None => lines.extend(String::from_utf8(bytes).unwrap().lines().map(String::from)),
-        }
-    }
-    lines.retain(|line| !line.starts_with('#'));
-    (files, lines)
+    golden_files("jpeg", ".jpg")
 }
 
 fn file(name: &str) -> Vec<u8> {

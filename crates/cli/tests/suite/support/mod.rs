@@ -136,6 +136,14 @@ pub fn list(folder: &Path) -> Vec<String> {
     entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// A place with `count` images in each class, and the run [`TRAIN`] with these flags.
+pub fn trained(count: u32, flags: &str) -> Place {
+    let place = Place::new();
+    place.data(count);
+    place.run(&format!("{TRAIN} {flags}")).ok();
+    place
+}
+
 /// A training run of a second or less.
 pub const TRAIN: &str = "train --data data --model resnet20 --weights none --image-size 16 \
                          --batch-size 8 --epochs 2 --test-split 0.2 --out run";

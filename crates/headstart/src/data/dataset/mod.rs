@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::data::image::MAX_FILE;
+use crate::data::image::{FORMATS, MAX_FILE};
 use crate::data::split::By;
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
@@ -203,7 +203,7 @@ impl DataOptions {
 /// - a manifest: a `.csv` or Parquet table with columns `path`, `label` and, if wanted, `split`; paths are absolute or
 ///   relative to its folder.
 ///
-/// Kinds are recognised by content. Images are JPEG, PNG, WebP, GIF, BMP or PNM; files that are not, or are damaged, are
+/// Kinds are recognised by content. Images are of any [`Format`](crate::image::Format); files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
 /// image, there is only one class, or validation or test images have a class of their own.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
@@ -437,7 +437,7 @@ fn check_classes(
             None => "none".to_string(),
         }
     };
-    let hint = "remove the class or give it images (JPEG, PNG, WebP, GIF, BMP, PNM)";
+    let hint = format!("remove the class or give it images ({FORMATS})");
     if samples.labels.is_empty() {
         let all = unreadable(&|_| true);
         return Err(Error::format(

@@ -167,12 +167,8 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         Some(_) => Vec::new(),
         None => check_class_names(&train_root, &classes)?,
     };
-    for (_, name) in roots.iter().filter(|r| r.0 != Part::Train && known.is_none()) {
-        for class in &folders.inside(&below(&top, name)).folders {
-            if classes.binary_search(class).is_err() {
-                return Err(unknown_class(&root.join(name).join(class), class, &classes));
-            }
-        }
+    if known.is_none() {
+        folders.check_parts(&root, &top, &roots, &classes)?;
     }
     let beside = folders.beside(&top, &roots, train_name, &tree.files);
     let mut skipped = Vec::new();
@@ -190,12 +186,11 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         true => Place::archive(&tree.root, &above),
         false => Place::Folder(root.clone()),
     };
-    skipped.extend(tree.skipped.into_iter().map(|mut s| {
-        if let Some(name) = s.name.strip_prefix(&above) {
-            s.name = name.to_string();
-        }
-        s
-    }));
+    let within = |s: Skipped| match s.name.strip_prefix(&above) {
+        Some(name) => Skipped { name: name.to_string(), ..s },
+        None => s,
+    };
+    skipped.extend(tree.skipped.into_iter().map(within));
     let items = items(tree.files, &top, &roots, (&classes, known.is_some()), &beside, &mut skipped);
     let has = |part| match known {
         Some(_) => items.iter().any(|item| item.part == part),
@@ -239,6 +234,24 @@ impl Folders<'_> {
             !inside.folders.is_empty() && inside.images == 0
         });
         found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
+    }
+
+    /// Fails if validation or test images have a class that training images have not.
+    fn check_parts(
+        &self,
+        root: &Path,
+        path: &[String],
+        roots: &[(Part, String)],
+        classes: &[String],
+    ) -> Result<()> {
+        for (_, name) in roots.iter().filter(|root| root.0 != Part::Train) {
+            for class in &self.inside(&below(path, name)).folders {
+                if classes.binary_search(class).is_err() {
+                    return Err(unknown_class(&root.join(name).join(class), class, classes));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Why images are left out that are in a folder beside those of the parts, by the folder's name.

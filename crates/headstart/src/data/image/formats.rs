@@ -30,6 +30,9 @@ pub enum Format {
     JpegXl,
 }
 
+/// The names of all [`Format`]s, for messages.
+pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP, PNM, TIFF, TGA, ICO, QOI or JPEG XL";
+
 impl Format {
     /// All of them.
     pub const ALL: [Format; 11] = [

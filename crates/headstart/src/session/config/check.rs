@@ -17,37 +17,7 @@ impl TrainConfig {
         let against = |what: &str, expected: &str, found: String, hint: &str| {
             Err(Error::invalid(what, expected, found, hint))
         };
-        if self.upsample.is_some() && self.image_size.is_some() {
-            return against(
-                "image size",
-                "either upsample or image-size",
-                "both".into(),
-                "upsample works by nearest neighbour inside the net, image-size resizes before it",
-            );
-        }
-        if let (Some(_), Some(i)) = (self.upsample, self.interpolation)
-            && i != Interpolation::Nearest
-        {
-            return against(
-                "interpolation",
-                "nearest with upsample",
-                i.name().into(),
-                "resize with image-size instead",
-            );
-        }
-        if let (Some(_), Some(FitName::Crop | FitName::Pad)) = (self.upsample, self.fit) {
-            return against(
-                "fit",
-                "stretch with upsample, whose images all have one size",
-                self.fit().name().into(),
-                "resize with image-size instead",
-            );
-        }
-        if self.crop_share.is_some() && self.fit != Some(FitName::Crop) {
-            let found = self.fit.unwrap_or_default().name().into();
-            return against("crop share", "fit crop with it", found, "add --fit crop");
-        }
-        self.fit().check(1, 1)?;
+        self.check_entry()?;
         if self.optimizer != OptimizerName::Sgd && (self.momentum != 0.0 || self.nesterov) {
             return against(
                 "momentum",
@@ -99,6 +69,44 @@ impl TrainConfig {
             Optimizer::new(self.rule(), rate)?.with_weight_decay(self.weight_decay())?;
         }
         Ok(())
+    }
+
+    /// Ways in which images come to the net's size that exclude each other.
+    fn check_entry(&self) -> Result<()> {
+        let against = |what: &str, expected: &str, found: String, hint: &str| {
+            Err(Error::invalid(what, expected, found, hint))
+        };
+        if self.upsample.is_some() && self.image_size.is_some() {
+            return against(
+                "image size",
+                "either upsample or image-size",
+                "both".into(),
+                "upsample works by nearest neighbour inside the net, image-size resizes before it",
+            );
+        }
+        if let (Some(_), Some(i)) = (self.upsample, self.interpolation)
+            && i != Interpolation::Nearest
+        {
+            return against(
+                "interpolation",
+                "nearest with upsample",
+                i.name().into(),
+                "resize with image-size instead",
+            );
+        }
+        if let (Some(_), Some(FitName::Crop | FitName::Pad)) = (self.upsample, self.fit) {
+            return against(
+                "fit",
+                "stretch with upsample, whose images all have one size",
+                self.fit().name().into(),
+                "resize with image-size instead",
+            );
+        }
+        if self.crop_share.is_some() && self.fit != Some(FitName::Crop) {
+            let found = self.fit.unwrap_or_default().name().into();
+            return against("crop share", "fit crop with it", found, "add --fit crop");
+        }
+        self.fit().check(1, 1)
     }
 
     /// Whole numbers out of range.

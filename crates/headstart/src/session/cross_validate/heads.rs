@@ -4,7 +4,7 @@ use super::{Answer, Fold, Shared, measured, tell};
 use crate::control::Control;
 use crate::engine::logistic::LinearHead;
 use crate::error::Result;
-use crate::measure::calibration::{fit_temperature, softmax};
+use crate::measure::calibration::{calibrate, softmax};
 use crate::net::model::Model;
 use crate::net::weights::LoadReport;
 use crate::session::run::{Event, Teller, Weights};
@@ -54,8 +54,8 @@ pub fn answers(
             true => {
                 let logits = |head: &LinearHead, features| head.logits(compute, features);
                 let values = logits(&head, &validation.features);
-                let temperature = fit_temperature(classes, &values, &validation.labels)?;
-                softmax(classes, &logits(&head, &own), temperature)
+                let fit = calibrate(classes, &values, &validation.labels)?;
+                softmax(classes, &logits(&head, &own), fit.stored().unwrap_or(1.0))
             }
             false => head.probabilities(compute, &own),
         };

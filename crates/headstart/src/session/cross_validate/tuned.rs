@@ -24,14 +24,14 @@ pub fn answers(
             warnings: Vec::new(),
             ..data.clone()
         };
-        let passing = match &options.runs {
-            Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?),
-        };
-        let folder = match (&options.runs, &passing) {
-            (Some(runs), _) => runs.join(format!("fold{}", fold + 1)),
-            (None, Some(passing)) => passing.path().join("run"),
-            (None, None) => continue,
+        // Goes with what is in it when the fold is done.
+        let passing;
+        let folder = match &options.runs {
+            Some(runs) => runs.join(format!("fold{}", fold + 1)),
+            None => {
+                passing = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+                passing.path().join("run")
+            }
         };
         let job = Job::new(config.clone()).on(own).out(folder, false);
         let job = job.cache(options.cache.clone()).pictures(options.runs.is_some());

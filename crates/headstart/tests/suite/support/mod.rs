@@ -5,7 +5,9 @@ pub mod place;
 pub mod server;
 pub mod skip;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use headstart::dataset::{DataOptions, Dataset, open};
@@ -62,6 +64,29 @@ pub fn tar_to<W: std::io::Write>(out: W, entries: &[(&str, &[u8])]) -> W {
         }
     }
     builder.into_inner().unwrap()
+}
+
+/// The files of `golden/FOLDER/files.tar.gz` by name, without their `ending`, and the lines of its `pixels.txt`.
+pub fn golden_files(folder: &str, ending: &str) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
+    let path = format!("{}/tests/golden/{folder}/files.tar.gz", env!("CARGO_MANIFEST_DIR"));
+    let archive = flate2::read::GzDecoder::new(fs::File::open(path).unwrap());
+    let (mut files, mut lines) = (BTreeMap::new(), Vec::new());
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        match name.as_str() {
+            "pixels.txt" => {
+                lines.extend(String::from_utf8(bytes).unwrap().lines().map(String::from));
+            }
+            name => {
+                drop(files.insert(name.strip_suffix(ending).unwrap_or(name).to_string(), bytes))
+            }
+        }
+    }
+    lines.retain(|line| !line.starts_with('#'));
+    (files, lines)
 }
 
 /// Opens with one thread and no validation split.
