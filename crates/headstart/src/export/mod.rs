@@ -18,7 +18,7 @@ pub mod onnx;
 mod out_of_fold;
 mod predictions;
 mod python;
-pub mod pytorch;
+mod pytorch;
 pub mod tensorboard;
 mod weights;
 

@@ -10,7 +10,7 @@ use crate::text::cell;
 /// A row for each image: what a model predicts for it that was not trained on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutOfFold {
-    /// Path of each image within its data set.
+    /// What each image is called: a path that opens, or an archive and its member.
     pub files: Vec<String>,
     /// Class index of each image.
     pub labels: Vec<usize>,

@@ -44,7 +44,7 @@ fn what_cannot_be_predicted_is_named() {
     let gone = model.predict("gone.jpg").unwrap_err().to_string();
     assert!(gone.contains("cannot read gone.jpg"), "{gone}");
     let text = model.predict_bytes(b"<html>").unwrap_err().to_string();
-    assert!(text.contains("the image: expected a JPEG"), "{text}");
+    assert!(text.contains("expected an image that is read: JPEG, PNG"), "{text}");
     let other = model.evaluate(&Dataset::load("sample").unwrap()).unwrap_err().to_string();
     assert!(other.contains("one of the model's 2 classes"), "{other}");
     let image = picture::png(&data.train.image(0).unwrap()).unwrap();
