@@ -65,6 +65,10 @@ impl Progress {
                 self.bar(&format!("L-BFGS, L2 {l2:e}, percent"), percent, 100, message);
             }
             Event::Solved { .. } => self.solved(event),
+            Event::Refitted { images } => {
+                self.clear();
+                note!("classifier fitted again on all {images} training and validation images");
+            }
             Event::Evaluating { split, done, total } => {
                 self.count(&format!("evaluating, {split}"), *done, *total, 0.0);
             }
@@ -117,18 +121,19 @@ impl Progress {
     }
 
     fn solved(&mut self, event: &Event) {
-        let Event::Solved { l2, evaluations, gradient, converged, val_loss } = event else {
+        let Event::Solved { l2, evaluations, gradient, converged, held_out_loss } = event else {
             return;
         };
         self.clear();
-        let val_loss = val_loss.map_or(String::new(), |v| format!("  val_loss {v:.4}"));
+        if let Some(loss) = held_out_loss {
+            note!("L2 {l2:e}: loss {loss:.4} by cross-validation");
+            return;
+        }
         let (result, gradient) = match converged {
             true => ("converged", String::new()),
             false => ("did not converge", format!(", gradient {gradient:.1e}")),
         };
-        note!(
-            "classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient}){val_loss}"
-        );
+        note!("classifier {result} (L-BFGS, L2 {l2:e}, {evaluations} evaluations{gradient})");
     }
 
     fn epoch(&mut self, e: &headstart::history::EpochRecord) {

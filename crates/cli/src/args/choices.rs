@@ -161,7 +161,7 @@ choices! {
 choices! {
     /// Arithmetic.
     Prec => Precision {
-        /// bf16 where the CPU has instructions for it, else f32.
+        /// bf16 where the CPU multiplies it faster than f32, else f32.
         Auto => Precision::Auto,
         /// 32-bit floats.
         F32 => Precision::F32,

@@ -91,6 +91,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("class_weight", ""),
             ("no_shuffle", ""),
             ("no_calibrate", ""),
+            ("refit", ""),
         ],
     ),
     (

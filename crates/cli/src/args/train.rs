@@ -190,6 +190,10 @@ pub struct Train {
     /// Do not fit the temperature of the model's probabilities on the validation images at the end
     #[arg(long)]
     pub no_calibrate: bool,
+    /// At the end, fit a head of --head-solver lbfgs again with the validation images too, where it is
+    /// the best model and there are test images to measure it on
+    #[arg(long)]
+    pub refit: bool,
     /// Do not shuffle: use the images in the same order in every epoch
     #[arg(long)]
     pub no_shuffle: bool,
@@ -200,8 +204,8 @@ pub struct Train {
     /// no epochs [default: gradient]
     #[arg(long, value_enum)]
     pub head_solver: Option<Solver>,
-    /// L2 penalty of the head's kernel for --head-solver lbfgs [default: the one with the least loss on
-    /// the validation images]
+    /// L2 penalty of the head's kernel for --head-solver lbfgs [default: the one with the least loss by
+    /// five-fold cross-validation over the training images]
     #[arg(long, value_name = "L2")]
     pub head_l2: Option<f64>,
     /// Fraction of the training images held out for validation [default: 0.1]

@@ -387,11 +387,19 @@ fn a_head_fitted_with_lbfgs_is_the_best_of_its_kind_with_and_without_cached_feat
     // There is no average of a solution.
     place.run(&format!("{solve} --head-l2 1e-6 --ema 0.9 --out average")).ok();
     assert!(weights(&place, "average") == weights(&place, "solved"));
-    // A heavier kernel is a simpler head; without a weight the validation images choose one.
+    // A stronger penalty makes a simpler head; without one, cross-validation chooses.
     place.run(&format!("{solve} --head-l2 0.1 --out simple")).ok();
     assert!(losses("simple")[0] > solved[0]);
     let done = place.run(&format!("{solve} --out chosen")).ok();
-    assert!(done.err.matches("classifier converged (L-BFGS, L2 ").count() > 1, "{}", done.err);
+    assert!(done.err.matches("by cross-validation").count() > 1, "{}", done.err);
+    assert_eq!(done.err.matches("classifier converged (L-BFGS, L2 ").count(), 1, "{}", done.err);
+    // Classes may count differently.
+    place.run(&format!("{solve} --head-l2 1e-6 --class-weight red=9 --out weighted")).ok();
+    assert!(weights(&place, "weighted") != weights(&place, "solved"));
+    let done = place.run(&format!("{solve} --refit --out refitted")).ok();
+    assert!(done.err.contains("fitted again on all 28 training and validation"), "{}", done.err);
+    assert!(done.out.contains("fitted again with the 3 validation images"), "{}", done.out);
+    place.run(&format!("{line} --refit --out bad")).fails(2, &["refit", "--head-solver lbfgs"]);
     let config = fs::read_to_string(place.path("chosen/config.toml")).unwrap();
     assert!(config.contains("head-solver = \"lbfgs\"") && !config.contains("head-l2"), "{config}");
     // What changes gradient steps is for the phases after it.

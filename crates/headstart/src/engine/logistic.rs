@@ -12,7 +12,8 @@
 //! // One feature per image; class 1 where it is large.
 //! let features = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0];
 //! let labels = [0, 0, 0, 1, 1, 1];
-//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
+//! let examples =
+//!     Examples { features: &features, width: 1, labels: &labels, classes: 2, class_weights: &[] };
 //! let compute = Compute::new(1)?;
 //! let head = solve(&compute, examples, SolveOptions::default())?;
 //! assert!(head.converged);
@@ -21,6 +22,7 @@
 //! ```
 
 mod basis;
+pub(crate) mod folds;
 
 use std::cell::RefCell;
 use std::sync::Mutex;
@@ -51,6 +53,9 @@ pub struct Examples<'a> {
     pub labels: &'a [usize],
     /// Number of classes.
     pub classes: usize,
+    /// How much an image of each class counts in the loss, 0 or more; empty for 1 each. Keras's `class_weight`: the loss is
+    /// divided by the number of images, whatever they weigh.
+    pub class_weights: &'a [f32],
 }
 
 /// When to stop.
@@ -213,7 +218,7 @@ pub fn solve_from(
 }
 
 fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
-    let Examples { features, width, labels, classes } = *examples;
+    let Examples { features, width, labels, classes, class_weights } = *examples;
     let bad =
         |what: &str, expected: &str, found: String| Err(Error::invalid(what, expected, found, ""));
     if width == 0 || labels.is_empty() || features.len() != labels.len() * width {
@@ -222,6 +227,13 @@ fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
     }
     if let Some(label) = labels.iter().find(|&&l| l >= classes) {
         return bad("label", &format!("below {classes}"), label.to_string());
+    }
+    let weighs = |w: &f32| w.is_finite() && *w >= 0.0;
+    if !class_weights.is_empty() && class_weights.len() != classes
+        || !class_weights.iter().all(weighs)
+    {
+        let expected = format!("{classes} numbers of 0 or more, or none");
+        return bad("class weights", &expected, format!("{class_weights:?}"));
     }
     if features.iter().any(|v| !v.is_finite()) {
         return bad("features", "finite numbers", "others".into());
@@ -325,7 +337,7 @@ impl Problem<'_, '_> {
 
     /// Loss and gradient of a head: the kernel, then the bias.
     fn evaluate(&self, at: &[f64]) -> (f64, Vec<f64>) {
-        let Examples { features, width, labels, classes } = self.examples;
+        let Examples { features, width, labels, classes, class_weights } = self.examples;
         let (kernel, bias) = at.split_at(width * classes);
         let mut gradient = vec![0.0; at.len()];
         let (by_kernel, by_bias) = gradient.split_at_mut(width * classes);
@@ -337,8 +349,16 @@ impl Problem<'_, '_> {
             dense(self.compute, features, kernel, bias, &mut rows);
             for (row, &label) in rows.chunks_exact_mut(classes).zip(labels) {
                 softmax(row);
-                loss -= row[label].max(f64::MIN_POSITIVE).ln();
+                let lost = row[label].max(f64::MIN_POSITIVE).ln();
                 row[label] -= 1.0;
+                match class_weights.get(label) {
+                    None => loss -= lost,
+                    Some(&weight) => {
+                        let weight = f64::from(weight);
+                        loss -= weight * lost;
+                        row.iter_mut().for_each(|v| *v *= weight);
+                    }
+                }
             }
             dense_kernel_gradient(self.compute, features, &rows, classes, by_kernel);
             for row in rows.chunks_exact(classes) {
@@ -446,7 +466,13 @@ pub(crate) mod tests {
     #[test]
     fn the_solution_has_no_slope_and_does_not_depend_on_threads() {
         let (features, labels) = clusters(4, 60, 12, 0.6);
-        let examples = Examples { features: &features, width: 12, labels: &labels, classes: 4 };
+        let examples = Examples {
+            features: &features,
+            width: 12,
+            labels: &labels,
+            classes: 4,
+            class_weights: &[],
+        };
         let options = SolveOptions { l2: 1e-3, tolerance: 1e-7, iterations: 500 };
         let head = solve(&Compute::new(1).unwrap(), examples, options).unwrap();
         assert!(head.converged && head.gradient <= 1e-7, "{}", head.gradient);
@@ -477,7 +503,13 @@ pub(crate) mod tests {
     #[test]
     fn the_gradient_is_the_numeric_derivative() {
         let (features, labels) = clusters(3, 10, 5, 1.0);
-        let examples = Examples { features: &features, width: 5, labels: &labels, classes: 3 };
+        let examples = Examples {
+            features: &features,
+            width: 5,
+            labels: &labels,
+            classes: 3,
+            class_weights: &[],
+        };
         let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
         let basis = Basis::new(&compute, &examples, 0.1, None);
         let (basis, memo) = (&basis, &memo);
@@ -500,7 +532,13 @@ pub(crate) mod tests {
     #[test]
     fn the_way_is_told_and_can_be_left() {
         let (features, labels) = clusters(3, 40, 8, 0.8);
-        let examples = Examples { features: &features, width: 8, labels: &labels, classes: 3 };
+        let examples = Examples {
+            features: &features,
+            width: 8,
+            labels: &labels,
+            classes: 3,
+            class_weights: &[],
+        };
         let compute = Compute::new(1).unwrap();
         let (options, mut told) = (SolveOptions::default(), Vec::new());
         let mut go_on = |solving: Solving| {
@@ -525,7 +563,13 @@ pub(crate) mod tests {
         let compute = Compute::new(1).unwrap();
         let features = [1.0, 2.0, 3.0, f32::NAN];
         let labels = [0, 1];
-        let good = Examples { features: &features[..2], width: 1, labels: &labels, classes: 2 };
+        let good = Examples {
+            features: &features[..2],
+            width: 1,
+            labels: &labels,
+            classes: 2,
+            class_weights: &[],
+        };
         let with = |examples| solve(&compute, examples, SolveOptions::default());
         assert!(with(good).is_ok());
         assert!(with(Examples { features: &features[2..], ..good }).is_err());

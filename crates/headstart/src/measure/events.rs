@@ -139,8 +139,13 @@ pub enum Event {
         gradient: f64,
         /// Whether that is within the tolerance.
         converged: bool,
-        /// Loss on the validation images, if there are any.
-        val_loss: Option<f64>,
+        /// In a cross-validation, the loss on images that the heads were not fitted on; the other figures are of its last fold.
+        held_out_loss: Option<f64>,
+    },
+    /// The best model's head, which was fitted with L-BFGS, was fitted again with the validation images.
+    Refitted {
+        /// Images that it is fitted on now.
+        images: usize,
     },
     /// Some images were evaluated.
     Evaluating {

@@ -155,6 +155,9 @@ pub struct Shipped {
     /// The metric by which it is the best, on the validation images, or on the training images where there are none:
     /// "val_accuracy", "val_loss", "accuracy" or "loss".
     pub monitor: String,
+    /// Validation images that the head was fitted on too, after the epoch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refit: usize,
     /// The same images under the weights that the run ended with; none where these are shipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastEpoch>,
@@ -356,11 +359,18 @@ impl Report {
     }
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl fmt::Display for Shipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shipped { file, epoch, epochs, phase, monitor, last } = self;
+        let Shipped { file, epoch, epochs, phase, monitor, refit, last } = self;
         let phase = phase.name();
         write!(f, "{file}: epoch {epoch} of {epochs} ({phase}), the best by {monitor}")?;
+        if *refit > 0 {
+            write!(f, "; fitted again with the {refit} validation images")?;
+        }
         match last {
             Some(LastEpoch { epoch, loss, accuracy }) => {
                 let at_end = match epoch == epochs {

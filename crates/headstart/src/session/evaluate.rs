@@ -131,6 +131,16 @@ pub fn calibrate_with(
 ) -> Result<Option<TemperatureFit>> {
     let (name, subset) = data.parts(Split::Validation)?[0];
     let labels = labels_for(model, data, subset)?;
+    if let Some(trained) = model.card.trained.as_ref().filter(|t| !t.refit.is_empty()) {
+        let hashes = subset.image_hashes(&device.compute().threads)?;
+        let count = hashes.iter().filter(|hash| trained.refit.contains(hash)).count();
+        if count > 0 {
+            let expected = "images that the model was not trained on";
+            let found = format!("{count} of {} that its head was fitted on", subset.len());
+            let hint = "train without --refit, or take other images";
+            return Err(Error::invalid("validation images", expected, found, hint));
+        }
+    }
     let mut whole = Whole::new(model, &data.name, device, batch, cache);
     let Some(logits) = whole.values((name, subset), model.logits(), emit)? else {
         return Ok(None);

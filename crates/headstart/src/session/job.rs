@@ -83,7 +83,7 @@ pub fn device(threads: usize, precision: Precision) -> Result<Device> {
         let expected = "threads and kernels that can start";
         Error::invalid("compute", expected, message, "unset HEADSTART_ISA")
     })?;
-    let dtype = precision.dtype(compute.isa());
+    let dtype = precision.dtype(&compute);
     Ok(compute.storing(dtype).into())
 }
 

@@ -175,7 +175,8 @@ pub fn seen(
     let mut seen = Seen::default();
     for (_, subset) in parts {
         for (i, hash) in subset.image_hashes(threads)?.iter().enumerate() {
-            if trained.images.contains(hash) || trained.before.contains(hash) {
+            let Trained { images, refit, before, .. } = trained;
+            if [images, refit, before].iter().any(|prints| prints.contains(hash)) {
                 seen.count += 1;
                 if seen.names.len() < NAMES {
                     seen.names.push(subset.path(i).into_owned());

@@ -21,7 +21,7 @@ pub fn next(
     let image = file.map_or("IMAGE".to_string(), |path| word(&path));
     let data = word(&config.data);
     // What a reader's command would choose by itself, and this run did not.
-    let own = |device: Device| (config.precision.dtype(device.compute().isa()), device.dtype());
+    let own = |device: Device| (config.precision.dtype(device.compute()), device.dtype());
     let precision = match job::device(1, Precision::Auto).map(own) {
         Ok((own, auto)) if own != auto => format!(" --precision {}", own.name()),
         _ => String::new(),

@@ -286,7 +286,7 @@ impl Job {
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs });
         let stopped = match self.train(&mut trainer, &phases, &folder, teller)? {
-            Some(last) => self.ship(&mut trainer, last, (&folder, &device), teller)?,
+            Some(last) => self.ship(&mut trainer, (&phases, last), (&folder, &device), teller)?,
             None => None,
         };
         let Some(evaluated) = stopped else {
@@ -371,7 +371,7 @@ impl Job {
         let resumed = matches!(self.place, Place::Earlier { .. });
         let before = before.map_or_else(Prints::default, |b| match resumed {
             true => b.before,
-            false => b.before.and(&b.images),
+            false => b.before.and(&b.images).and(&b.refit),
         });
         Ok(Trained {
             data: self.config.data.clone(),
@@ -382,6 +382,7 @@ impl Job {
             seed,
             limit,
             images,
+            refit: Prints::default(),
             before,
             settings: self.config.to_toml()?,
             device: Some(device.fingerprint()),
@@ -455,12 +456,12 @@ impl Job {
         Ok(Some(last))
     }
 
-    /// Calibrates, evaluates and reports the model of the best epoch; `last` is the evaluation of the last epoch's weights,
+    /// Calibrates, fits again where the settings say so, evaluates and reports the model of the best epoch; `last` is the evaluation of the last epoch's weights,
     /// where that is another. `None` if the caller said to stop.
     fn ship(
         &self,
         trainer: &mut Trainer<'_>,
-        last: Option<LastEpoch>,
+        (phases, last): (&[Phase], Option<LastEpoch>),
         (folder, device): (&Path, &Device),
         teller: &mut Teller<'_>,
     ) -> Result<Option<Option<Evaluated>>> {
@@ -468,8 +469,13 @@ impl Job {
             return Ok(Some(None));
         }
         trainer.take_best()?;
-        if self.config.calibrate {
+        if self.config.calibrate && trainer.refitted() == 0 {
             trainer.calibrate(&mut teller.training())?;
+        }
+        let best = trainer.epoch().map(|e| e.phase);
+        let fitted = phases.iter().find(|p| p.solver.is_some() && Some(p.name) == best);
+        if let (true, Some(phase)) = (self.config.refit && !teller.stopped(), fitted) {
+            trainer.refit(phase, &mut teller.training())?;
         }
         let mut evaluated = trainer.answers(&mut teller.training())?.map(
             |Answers { report, probabilities, labels }| Evaluated { report, probabilities, labels },
@@ -484,6 +490,7 @@ impl Job {
                 epochs: trainer.history.epochs.len(),
                 phase: epoch.phase,
                 monitor: self.config.monitor.column(epoch),
+                refit: trainer.refitted(),
                 last,
             });
             let parts = page::held_out(trainer.data());

@@ -16,7 +16,7 @@
 //! let features: Vec<f32> = (0..40).map(|i| (i % 20) as f32 - 9.5).collect();
 //! let mut labels: Vec<usize> = features.iter().map(|&x| usize::from(x > 0.0)).collect();
 //! labels[39] = 0;
-//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2 };
+//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2, class_weights: &[] };
 //! let held_out = out_of_fold(&Compute::new(1)?, examples, LabelOptions::default())?;
 //! let issues = find(&held_out.probabilities, &labels, 2);
 //! assert_eq!((issues[0].image, issues[0].suggested), (39, 1));
@@ -27,10 +27,12 @@ use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use crate::control::Control;
-use crate::data::split::RandomState;
-use crate::engine::logistic::{Examples, LinearHead, Scaler, SolveOptions, solve_near};
+use crate::engine::logistic::Examples;
+use crate::engine::logistic::folds::{Search, assign, cross_fit};
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
+
+pub use crate::engine::logistic::folds::HeldOut;
 
 /// L2 penalties that are tried, over standardised features, from the simplest head on.
 const PATH: [f64; 6] = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4];
@@ -50,19 +52,6 @@ impl Default for LabelOptions {
     fn default() -> Self {
         LabelOptions { folds: 5, seed: 42, l2: None }
     }
-}
-
-/// Out-of-fold predictions: those of heads for the images that they were not trained on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeldOut {
-    /// `[images, classes]`, row-major.
-    pub probabilities: Vec<f32>,
-    /// L2 penalty.
-    pub l2: f64,
-    /// Mean cross-entropy with the given labels.
-    pub loss: f64,
-    /// Fraction of images whose most probable class is their label.
-    pub accuracy: f64,
 }
 
 /// A suspected label error.
@@ -116,99 +105,20 @@ pub(crate) fn out_of_fold_with(
     options: LabelOptions,
     watch: &mut Heads<'_>,
 ) -> Result<Option<HeldOut>> {
-    let Examples { features, width, labels, classes } = examples;
+    let Examples { labels, classes, .. } = examples;
     let LabelOptions { folds, seed, l2 } = options;
     if folds < 2 || labels.len() < folds {
         let expected = format!("from 2 to {}, the number of images", labels.len());
         return Err(Error::invalid("folds", expected, folds.to_string(), ""));
     }
-    if width == 0 || features.len() != labels.len() * width || labels.iter().any(|&l| l >= classes)
-    {
-        let found = format!("{} numbers for {} labels", features.len(), labels.len());
-        let expected = format!("{width} numbers for each label, labels below {classes}");
-        return Err(Error::invalid("features", expected, found, ""));
+    if let Some(label) = labels.iter().find(|&&label| label >= classes) {
+        return Err(Error::invalid("label", format!("below {classes}"), label.to_string(), ""));
     }
-    let parts = parts(&examples, &assign(labels, classes, folds, seed), folds);
-    let mut heads: Vec<Option<LinearHead>> = vec![None; folds];
-    let mut best: Option<HeldOut> = None;
-    let mut done = 0;
-    for l2 in l2.map_or(PATH.to_vec(), |l2| vec![l2]) {
-        let mut p = vec![0.0; labels.len() * classes];
-        for (part, head) in parts.iter().zip(&mut heads) {
-            // The order of the probabilities is fixed long before their last digits.
-            let options = SolveOptions { l2, tolerance: 1e-3, iterations: 200 };
-            let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
-            let solved = solve_near(compute, seen, options, head.as_ref())?;
-            let answers = solved.probabilities(compute, &part.held_out);
-            for (&i, row) in part.rows.iter().zip(answers.chunks_exact(classes)) {
-                p[i * classes..][..classes].copy_from_slice(row);
-            }
-            *head = Some(solved);
-            done += 1;
-            if watch(done)? == Control::Stop {
-                return Ok(None);
-            }
-        }
-        let held_out = HeldOut::new(p, l2, labels, classes);
-        if best.as_ref().is_some_and(|best| best.loss <= held_out.loss) {
-            break;
-        }
-        best = Some(held_out);
-    }
-    Ok(best)
-}
-
-impl HeldOut {
-    fn new(probabilities: Vec<f32>, l2: f64, labels: &[usize], classes: usize) -> HeldOut {
-        let (mut loss, mut hits) = (0.0, 0);
-        for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
-            loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
-            hits += usize::from(argmax(row) == label);
-        }
-        let count = labels.len() as f64;
-        HeldOut { probabilities, l2, loss: loss / count, accuracy: hits as f64 / count }
-    }
-}
-
-/// A fold: its images, and the examples that its head is fitted on.
-struct Part {
-    rows: Vec<usize>,
-    held_out: Vec<f32>,
-    seen: Vec<f32>,
-    labels: Vec<usize>,
-}
-
-fn parts(examples: &Examples<'_>, fold: &[usize], folds: usize) -> Vec<Part> {
-    let Examples { features, width, labels, .. } = *examples;
-    let part = |number| {
-        let (rows, others): (Vec<usize>, Vec<usize>) =
-            (0..labels.len()).partition(|&i| fold[i] == number);
-        let gather = |rows: &[usize]| -> Vec<f32> {
-            rows.iter().flat_map(|&i| &features[i * width..][..width]).copied().collect()
-        };
-        let seen = gather(&others);
-        let scaler = Scaler::new(&seen, width);
-        let held_out = scaler.apply(&gather(&rows));
-        let labels = others.iter().map(|&i| labels[i]).collect();
-        Part { rows, held_out, seen: scaler.apply(&seen), labels }
-    };
-    (0..folds).map(part).collect()
-}
-
-/// The fold of every image: each class is shuffled and assigned to folds in turn.
-fn assign(labels: &[usize], classes: usize, folds: usize, seed: u32) -> Vec<usize> {
-    let mut random = RandomState::new(seed);
-    let mut rows = vec![Vec::new(); classes];
-    labels.iter().enumerate().for_each(|(i, &label)| rows[label].push(i));
-    let (mut fold, mut next) = (vec![0; labels.len()], 0);
-    for class in &mut rows {
-        random.shuffle(class);
-        for &i in &*class {
-            fold[i] = next % folds;
-            next += 1;
-        }
-    }
-    fold
+    let fold = assign(labels, classes, folds, seed);
+    let path = l2.map_or(PATH.to_vec(), |l2| vec![l2]);
+    // The order of the probabilities is fixed long before their last digits.
+    let search = Search { path: &path, standardised: true, tolerance: 1e-3, iterations: 200 };
+    cross_fit(compute, examples, (&fold, folds), search, &mut |fitted| watch(fitted.done))
 }
 
 /// Suspected label errors by out-of-fold probabilities, `[images, classes]`, by rising [margin](LabelIssue::margin).
@@ -259,6 +169,7 @@ fn joint(p: &[f32], labels: &[usize], classes: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::split::RandomState;
     use crate::engine::logistic::tests::clusters;
 
     #[test]
@@ -270,7 +181,13 @@ mod tests {
         for &i in &flipped {
             labels[i] = (truth[i] + 1 + random.interval(3) as usize) % 5;
         }
-        let examples = Examples { features: &features, width: 24, labels: &labels, classes: 5 };
+        let examples = Examples {
+            features: &features,
+            width: 24,
+            labels: &labels,
+            classes: 5,
+            class_weights: &[],
+        };
         let one = Compute::new(1).unwrap();
         let held_out = out_of_fold(&one, examples, LabelOptions::default()).unwrap();
         let three = Compute::new(3).unwrap();
@@ -310,23 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn folds_share_classes_evenly_and_follow_from_the_seed() {
-        let labels: Vec<usize> = (0..50).map(|i| i % 5).collect();
-        let fold = assign(&labels, 5, 5, 1);
-        for class in 0..5 {
-            for number in 0..5 {
-                let both = |&i: &usize| labels[i] == class && fold[i] == number;
-                assert_eq!((0..50).filter(both).count(), 2);
-            }
-        }
-        assert_eq!(assign(&labels, 5, 5, 1), fold);
-        assert!(assign(&labels, 5, 5, 2) != fold);
-    }
-
-    #[test]
     fn what_cannot_be_judged_is_an_error() {
         let compute = Compute::new(1).unwrap();
-        let good = Examples { features: &[0.0, 1.0], width: 1, labels: &[0, 1], classes: 2 };
+        let good = Examples {
+            features: &[0.0, 1.0],
+            width: 1,
+            labels: &[0, 1],
+            classes: 2,
+            class_weights: &[],
+        };
         let with = |examples, folds| {
             let options = LabelOptions { folds, ..LabelOptions::default() };
             out_of_fold(&compute, examples, options).is_err()

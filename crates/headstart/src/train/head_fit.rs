@@ -1,94 +1,132 @@
-//! A head fitted with L-BFGS on features: for one L2 penalty, or for the one with the least loss on other images.
+//! A head fitted with L-BFGS on features: for one L2 penalty, or for the one with the least loss by cross-validation.
 
 use headstart_kernels::loss::{BatchLoss, cross_entropy};
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
+use crate::engine::logistic::folds::{Fitted, Search, assign, cross_fit};
 use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::measure::metrics::Totals;
 
-/// L2 penalties, from a strong one to a weak one.
-const PATH: [f64; 6] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7];
+/// L2 penalties of the search, from a strong one to a weak one.
+const PATH: [f64; 15] =
+    [1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7];
+/// Stronger ones, rising, where the first one of [`PATH`] is the best of it.
+const STRONGER: [f64; 7] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
+/// Folds of the cross-validation.
+const FOLDS: usize = 5;
+/// Their seed.
+const SEED: u32 = 42;
+/// Held-out images that tell penalties apart: where there are more images, fewer folds are fitted.
+const ENOUGH: usize = 4000;
+/// Tolerance of the fits of folds.
+const TOLERANCE: f64 = 1e-4;
 
 /// Images with their features, `[images, width]` row-major.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub features: Vec<f32>,
     pub labels: Vec<usize>,
 }
 
-/// The head on `train` for the penalty `l2`, or for the one of least loss on `validation`; without such images for 0.5 / n
-/// of n images, scikit-learn's `C=1`. The head comes with its penalty; `None` if `tell`, which gets [`Event::Solving`] and
-/// [`Event::Solved`], stopped it.
+impl Seen {
+    /// The images of both.
+    pub fn and(mut self, other: Seen) -> Seen {
+        self.features.extend(other.features);
+        self.labels.extend(other.labels);
+        self
+    }
+
+    fn examples<'a>(&'a self, classes: usize, class_weights: &'a [f32]) -> Examples<'a> {
+        let Seen { features, labels } = self;
+        let width = features.len() / labels.len().max(1);
+        Examples { features, width, labels, classes, class_weights }
+    }
+}
+
+/// Gets [`Event::Solving`] and [`Event::Solved`].
+pub(crate) type Tell<'t> = dyn FnMut(Event) -> Result<Control> + 't;
+
+/// The head on `seen` for the penalty `l2`, or for the one of least loss by five-fold cross-validation over these images. The
+/// head comes with its penalty; `None` if `tell` stopped it. `class_weights` are [`Examples::class_weights`].
 ///
 /// # Errors
 /// As [`solve_from`]; the errors of `tell`.
 pub(crate) fn fit(
     compute: &Compute,
-    (train, validation): (&Seen, &Seen),
-    classes: usize,
+    seen: &Seen,
+    (classes, class_weights): (usize, &[f32]),
     l2: Option<f64>,
-    tell: &mut dyn FnMut(Event) -> Result<Control>,
+    tell: &mut Tell<'_>,
 ) -> Result<Option<(f64, LinearHead)>> {
-    let (features, labels) = (&train.features[..], &train.labels[..]);
-    let width = features.len() / labels.len().max(1);
-    let examples = Examples { features, width, labels, classes };
-    let path = match l2 {
-        Some(l2) => vec![l2],
-        None if validation.labels.is_empty() => vec![0.5 / labels.len().max(1) as f64],
-        None => PATH.to_vec(),
+    let examples = seen.examples(classes, class_weights);
+    let l2 = match l2 {
+        Some(l2) => l2,
+        None => match penalty(compute, examples, tell)? {
+            Some(l2) => l2,
+            None => return Ok(None),
+        },
     };
-    // Penalties that were tried, with the loss on the validation images.
-    let mut tried: Vec<(f64, f64)> = Vec::new();
-    let mut best: Option<(f64, f64, LinearHead)> = None;
-    let mut path = path.into_iter();
-    while let Some(l2) = path.next().or_else(|| between(&tried)) {
-        let options = SolveOptions { l2, ..SolveOptions::default() };
-        let start = best.as_ref().map(|(_, _, head)| head);
-        let mut failed = None;
-        let watch = &mut |solving: Solving| {
-            let Solving { evaluations, gradient, fraction } = solving;
-            tell(Event::Solving { l2, evaluations, gradient, fraction }).unwrap_or_else(|error| {
-                failed = Some(error);
-                Control::Stop
-            })
-        };
-        let head = solve_from(compute, examples, options, start, watch)?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let Some(head) = head else { return Ok(None) };
-        let val_loss = (!validation.labels.is_empty()).then(|| {
-            let p = head.probabilities(compute, &validation.features);
-            totals(classes, &p, &validation.labels).mean_loss()
-        });
-        let LinearHead { evaluations, gradient, converged, .. } = head;
-        if tell(Event::Solved { l2, evaluations, gradient, converged, val_loss })? == Control::Stop
-        {
-            return Ok(None);
-        }
-        let loss = val_loss.unwrap_or(0.0);
-        tried.push((l2, loss));
-        let better = best.as_ref().is_none_or(|(least, ..)| loss < *least);
-        if better {
-            best = Some((loss, l2, head));
-        }
-        if !converged || !better {
-            path = Vec::new().into_iter();
-        }
+    let options = SolveOptions { l2, ..SolveOptions::default() };
+    let mut failed = None;
+    let watch = &mut |solving: Solving| {
+        let Solving { evaluations, gradient, fraction } = solving;
+        tell(Event::Solving { l2, evaluations, gradient, fraction }).unwrap_or_else(|error| {
+            failed = Some(error);
+            Control::Stop
+        })
+    };
+    let head = solve_from(compute, examples, options, None, watch)?;
+    if let Some(error) = failed {
+        return Err(error);
     }
-    Ok(best.map(|(_, l2, head)| (l2, head)))
+    let Some(head) = head else { return Ok(None) };
+    let LinearHead { evaluations, gradient, converged, .. } = head;
+    let solved = Event::Solved { l2, evaluations, gradient, converged, held_out_loss: None };
+    Ok((tell(solved)? == Control::Continue).then_some((l2, head)))
 }
 
-/// A last penalty to try after the powers of ten: between the best one and its better neighbour.
-fn between(tried: &[(f64, f64)]) -> Option<f64> {
-    let powers = tried.iter().all(|(l2, _)| PATH.contains(l2));
-    let best = (0..tried.len()).min_by(|&a, &b| tried[a].1.total_cmp(&tried[b].1))?;
-    let beside = [best.checked_sub(1), Some(best + 1)].into_iter().flatten();
-    let beside = beside.filter_map(|i| tried.get(i)).min_by(|a, b| a.1.total_cmp(&b.1))?;
-    let factor = if beside.0 < tried[best].0 { 0.3 } else { 3.0 };
-    powers.then_some(tried[best].0 * factor)
+/// The penalty of least loss on images that a head was not fitted on; where no class has two images 0.5 / n of n images,
+/// scikit-learn's `C=1`. `None` if `tell` stopped it.
+fn penalty(compute: &Compute, examples: Examples<'_>, tell: &mut Tell<'_>) -> Result<Option<f64>> {
+    let Examples { labels, classes, .. } = examples;
+    let mut fold = assign(labels, classes, FOLDS, SEED);
+    // A class's only image stays among those that heads are fitted on.
+    let mut counts = vec![0; classes];
+    labels.iter().for_each(|&label| counts[label] += 1);
+    for (fold, &label) in fold.iter_mut().zip(labels) {
+        if counts[label] < 2 {
+            *fold = FOLDS;
+        }
+    }
+    let held = |folds: usize| fold.iter().filter(|&&f| f < folds).count();
+    if held(FOLDS) == 0 {
+        return Ok(Some(0.5 / labels.len().max(1) as f64));
+    }
+    let folds = (1..FOLDS).find(|&folds| held(folds) >= ENOUGH).unwrap_or(FOLDS);
+    let mut search = |path: &[f64]| {
+        let most = path.len() * folds;
+        let mut watch = |fitted: Fitted| {
+            let Fitted { done, evaluations, gradient, converged, l2, loss } = fitted;
+            let fraction = done as f64 / most as f64;
+            match tell(Event::Solving { l2, evaluations, gradient, fraction })? {
+                Control::Continue if loss.is_some() => {
+                    let held_out_loss = loss;
+                    tell(Event::Solved { l2, evaluations, gradient, converged, held_out_loss })
+                }
+                control => Ok(control),
+            }
+        };
+        let search = Search { path, standardised: false, tolerance: TOLERANCE, iterations: 300 };
+        cross_fit(compute, examples, (&fold, folds), search, &mut watch)
+    };
+    let Some(found) = search(&PATH)? else { return Ok(None) };
+    if found.l2 < PATH[0] {
+        return Ok(Some(found.l2));
+    }
+    Ok(search(&STRONGER)?.map(|found| found.l2))
 }
 
 /// Cross-entropy and number of correct predictions of probabilities, `[images, classes]` row-major.
@@ -101,17 +139,70 @@ pub(crate) fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::logistic::tests::clusters;
+
+    /// The penalty that is chosen for `seen`, and the loss of held-out images of every penalty that was tried.
+    fn chosen(seen: &Seen, classes: usize, weights: &[f32]) -> (f64, Vec<(f64, f64)>) {
+        let compute = Compute::new(1).unwrap();
+        let mut tried = Vec::new();
+        let mut tell = |event| {
+            if let Event::Solved { l2, held_out_loss: Some(loss), .. } = event {
+                tried.push((l2, loss));
+            }
+            Ok(Control::Continue)
+        };
+        let found = fit(&compute, seen, (classes, weights), None, &mut tell).unwrap();
+        (found.unwrap().0, tried)
+    }
 
     #[test]
-    fn the_last_weight_lies_on_the_better_side_of_the_best() {
-        let near = |found: Option<f64>, l2: f64| found.is_some_and(|f| (f / l2 - 1.0).abs() < 1e-9);
-        assert!(near(between(&[(1e-2, 0.79), (1e-3, 0.67), (1e-4, 0.69)]), 3e-4));
-        assert!(near(between(&[(1e-2, 0.70), (1e-3, 0.67), (1e-4, 0.72)]), 3e-3));
-        assert!(near(between(&[(1e-2, 0.70), (1e-3, 0.72)]), 3e-3));
-        // None after it, none for a weight that was asked for, none for a single one.
-        assert_eq!(between(&[(1e-2, 0.79), (1e-3, 0.67), (1e-4, 0.69), (3e-4, 0.66)]), None);
-        assert_eq!(between(&[(2e-4, 0.7)]), None);
-        assert_eq!(between(&[(1e-2, 0.7)]), None);
-        assert_eq!(between(&[]), None);
+    fn the_penalty_is_that_of_least_loss_on_held_out_images() {
+        // The more the classes overlap, the stronger it is, beyond the list's first end too.
+        let mut before = 0.0;
+        for (spread, scale) in [(0.3, 1.0), (2.0, 1.0), (2.0, 30.0)] {
+            let (features, labels) = clusters(4, 30, 12, spread);
+            let features = features.iter().map(|x| x * scale).collect();
+            let (l2, tried) = chosen(&Seen { features, labels }, 4, &[]);
+            let least = tried.iter().map(|&(_, loss)| loss).fold(f64::INFINITY, f64::min);
+            assert!(tried.contains(&(l2, least)), "{l2}: {tried:?}");
+            assert!(l2 > before, "{l2}: {tried:?}");
+            before = l2;
+        }
+        assert!(before > 1.0, "{before}");
+    }
+
+    #[test]
+    fn classes_of_one_image_are_learned_and_none_is_held_out_of_nothing() {
+        let (mut features, mut labels) = clusters(2, 20, 6, 0.5);
+        features.extend([9.0; 6]);
+        labels.push(2);
+        let (l2, tried) = chosen(&Seen { features, labels }, 3, &[]);
+        assert!(tried.iter().all(|(_, loss)| loss.is_finite()) && l2 < 1.0, "{l2} {tried:?}");
+        let each = Seen { features: vec![0.0, 1.0, 2.0], labels: vec![0, 1, 2] };
+        assert_eq!(chosen(&each, 3, &[]), (0.5 / 3.0, Vec::new()));
+    }
+
+    #[test]
+    fn weights_of_classes_change_the_head_as_repeated_images_do() {
+        let (features, labels) = clusters(3, 15, 5, 1.5);
+        let compute = Compute::new(1).unwrap();
+        let go_on = &mut |_| Ok(Control::Continue);
+        let mut head = |seen: &Seen, weights: &[f32], l2| {
+            fit(&compute, seen, (3, weights), Some(l2), go_on).unwrap().unwrap().1
+        };
+        let seen = Seen { features: features.clone(), labels: labels.clone() };
+        let last: Vec<usize> = (0..45).filter(|&i| labels[i] == 2).collect();
+        let last = Seen {
+            features: last.iter().flat_map(|&i| &features[i * 5..][..5]).copied().collect(),
+            labels: vec![2; last.len()],
+        };
+        let twice = seen.clone().and(last);
+        // 45 images and 60: the mean of the loss has another divisor.
+        let weighted = head(&seen, &[1.0, 1.0, 2.0], 0.04);
+        let repeated = head(&twice, &[], 0.03);
+        for (a, b) in weighted.kernel.iter().zip(&repeated.kernel) {
+            assert!((a - b).abs() < 2e-3, "{a} {b}");
+        }
+        assert!((weighted.loss / repeated.loss - 4.0 / 3.0).abs() < 1e-4);
     }
 }

@@ -136,6 +136,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The weight of each class; empty where each counts 1.
+    fn class_weights(&self, data: &Dataset) -> Result<Vec<f32>> {
+        let weights = self.class_weight.as_ref();
+        let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
+        Ok(weights.transpose()?.unwrap_or_default())
+    }
+
     /// The augmentations, as they are spelt.
     fn changes(&self) -> Vec<String> {
         self.augment.iter().map(Augmentation::to_string).chain(self.mixing.names()).collect()
@@ -175,6 +182,8 @@ pub struct Trainer<'a> {
     frozen: Option<Frozen>,
     /// Phases that were started, and the epochs of those that are done.
     phases: usize,
+    /// L2 penalty of the head that was fitted last.
+    l2: Option<f64>,
     /// The epoch whose weights the model has, of those in the history; 0 before the first.
     epoch: usize,
     /// State of the earlier run, until its phase is resumed.
@@ -211,6 +220,7 @@ impl<'a> Trainer<'a> {
             folder: None,
             frozen: None,
             phases: 0,
+            l2: None,
             epoch: 0,
             resume: None,
             fingerprint: String::new(),
@@ -336,9 +346,7 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
         let expected = "a number above 0, up to 1";
         return Err(Error::invalid("layer decay", expected, decay.to_string(), "0.75 is usual"));
     }
-    if let Some(weight) = &settings.class_weight {
-        weight.weights(&data.classes, &data.train.class_counts())?;
-    }
+    settings.class_weights(data)?;
     if let Some(decay) = settings.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
         let expected = "a number from 0 to below 1";
         return Err(Error::invalid("ema", expected, decay.to_string(), "0.999 is usual"));

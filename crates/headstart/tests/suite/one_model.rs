@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
 use headstart::dataset::{DataOptions, Split};
-use headstart::evaluate::{self, Evaluated, Given, evaluate, open_for, seen};
+use headstart::evaluate::{self, Evaluated, Given, calibrate, evaluate, open_for, seen};
 use headstart::events;
 use headstart::metrics::Report;
 use headstart::recipe::{Opened, RecipeName, start};
@@ -145,6 +145,96 @@ fn a_run_that_is_resumed_ships_the_best_of_all_its_epochs() {
         let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
         let finished = finish(Job::resume(&parts).unwrap().cache(cache).pictures(false));
         assert_eq!(checked(&finished), want);
+    }
+}
+
+/// The head's kernel and bias.
+fn head(model: &Model) -> Vec<f32> {
+    let of_head = model.parameters.tensors.iter().filter(|t| t.node == model.logits());
+    of_head.flat_map(|t| t.values.iter().copied()).collect()
+}
+
+#[test]
+fn a_head_that_is_fitted_again_has_seen_the_validation_images() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str| place.path().join(name);
+    let solved = TrainConfig {
+        head_solver: HeadSolver::Lbfgs,
+        head_l2: Some(1e-2),
+        fine_tune_at: None,
+        ..config()
+    };
+    let again = TrainConfig { refit: true, ..solved.clone() };
+    let finished = finish(job(again.clone(), &run("again")));
+    let shipped = checked(&finished).shipped.unwrap();
+    let held_out = finished.data.validation.as_ref().unwrap();
+    assert_eq!(shipped.refit, held_out.len());
+    assert!(
+        shipped.to_string().contains("fitted again with the 30 validation images"),
+        "{shipped}"
+    );
+    // The temperature is that of the head before, on images that it was not fitted on.
+    let once = finish(job(solved.clone(), &run("once")));
+    assert_eq!(checked(&once).shipped.unwrap().refit, 0);
+    let (before, after) = (&once.model, &finished.model);
+    assert_eq!(before.card.temperature, after.card.temperature);
+    assert_eq!(before.card.calibration, after.card.calibration);
+    assert!(head(before) != head(after));
+    // The same as a head that gets all these images at once.
+    let whole = TrainConfig { validation_split: 0.0, ..solved.clone() };
+    let whole = finish(job(whole, &run("whole")));
+    let largest = |values: &[f32]| values.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+    let off: Vec<f32> = head(&whole.model).iter().zip(head(after)).map(|(a, b)| a - b).collect();
+    assert!(largest(&off) < 1e-3 * largest(&head(after)), "{}", largest(&off));
+    // The card knows that validation images were trained on.
+    let device = job::device(1, Precision::F32).unwrap();
+    let opened = open(after, &again.data, Given::default(), &device);
+    let parts = opened.parts(Split::Validation).unwrap();
+    let counted = seen(after, &parts, &device.compute().threads).unwrap().unwrap();
+    assert_eq!(counted.count, held_out.len());
+    let (mut model, file) = (after.clone(), run("again").join("weights/best.safetensors"));
+    let mut watch = |_: &str, _: usize, _: usize| Control::Continue;
+    let refused = calibrate(&mut model, &file, &opened.data, &device, 32, &mut watch);
+    assert!(refused.unwrap_err().to_string().contains("30 of 30"));
+    // Without test images the validation images are the only ones to measure it on.
+    let untested = TrainConfig { test_split: 0.0, ..again.clone() };
+    let untested = finish(job(untested, &run("untested")));
+    assert_eq!(checked(&untested).shipped.unwrap().refit, 0);
+    // Where fine-tuning is better, that is shipped.
+    let tuned = TrainConfig { refit: true, head_l2: Some(10.0), ..config() };
+    let tuned = TrainConfig { head_solver: HeadSolver::Lbfgs, ..tuned };
+    let shipped = checked(&finish(job(tuned, &run("tuned")))).shipped.unwrap();
+    assert!(shipped.epoch > 1 && shipped.refit == 0, "{shipped}");
+}
+
+#[test]
+fn a_head_is_fitted_again_once_whenever_the_run_is_stopped() {
+    let place = tempfile::tempdir().unwrap();
+    let solved =
+        TrainConfig { head_solver: HeadSolver::Lbfgs, fine_tune_at: None, refit: true, ..config() };
+    let want = finish(job(solved.clone(), &place.path().join("whole")));
+    type Stop = fn(&events::Event, bool) -> bool;
+    let moments: [Stop; 4] = [
+        |event, _| matches!(event, events::Event::Calibrated { .. }),
+        |event, calibrated| calibrated && matches!(event, events::Event::Solving { .. }),
+        |event, calibrated| calibrated && matches!(event, events::Event::Solved { .. }),
+        |event, _| matches!(event, events::Event::Refitted { .. }),
+    ];
+    for (i, stops) in moments.into_iter().enumerate() {
+        let folder = place.path().join(i.to_string());
+        let mut calibrated = false;
+        let mut listen = |event: &Event<'_>| {
+            let Event::Training(event) = event else { return Control::Continue };
+            calibrated |= matches!(event, events::Event::Calibrated { .. });
+            if stops(event, calibrated) { Control::Stop } else { Control::Continue }
+        };
+        let ended = job(solved.clone(), &folder).run(&mut listen).unwrap();
+        assert!(matches!(ended, Ended::Stopped { .. }), "{i}");
+        let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+        let finished = finish(Job::resume(&folder).unwrap().cache(cache).pictures(false));
+        assert_eq!(checked(&finished), *want.report.as_ref().unwrap(), "{i}");
+        assert_eq!(finished.model.parameters, want.model.parameters, "{i}");
+        assert_eq!(finished.model.card.temperature, want.model.card.temperature, "{i}");
     }
 }
 

@@ -107,6 +107,7 @@ fn switches(args: &Train, c: &mut TrainConfig) {
     c.tensorboard |= args.tensorboard;
     c.shuffle &= !args.no_shuffle;
     c.calibrate &= !args.no_calibrate;
+    c.refit |= args.refit;
 }
 
 /// Settings that exclude each other, of which a flag replaces the other kind too.

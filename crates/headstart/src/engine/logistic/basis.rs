@@ -35,15 +35,20 @@ impl Basis {
         l2: f64,
         near: Option<&LinearHead>,
     ) -> Basis {
-        let Examples { features, width, classes, labels } = *examples;
+        let Examples { features, width, classes, labels, class_weights } = *examples;
         let step = labels.len().div_ceil(SHARE * width);
         let rows: Vec<f32> =
             features.chunks_exact(width).step_by(step).flatten().copied().collect();
         let likely = 1.0 / classes as f64;
-        let weights = match near {
+        let mut weights = match near {
             Some(head) => weights(compute, &rows, head),
             None => vec![likely * (1.0 - likely); rows.len() / width],
         };
+        if !class_weights.is_empty() {
+            let labels = labels.iter().step_by(step);
+            let each = weights.iter_mut().zip(labels);
+            each.for_each(|(weight, &label)| *weight *= f64::from(class_weights[label]));
+        }
         let (mean, mut factor) = spread(compute, &rows, width, &weights);
         let trace: f64 = (0..width).map(|i| factor[i * width + i]).sum();
         // So that the matrix has a factor where features depend on each other.
@@ -145,7 +150,13 @@ mod tests {
     fn values_and_heads_stand_for_each_other_and_gradients_follow_the_chain_rule() {
         let (features, labels) = clusters(3, 20, 5, 1.0);
         let compute = Compute::new(1).unwrap();
-        let examples = Examples { features: &features, width: 5, labels: &labels, classes: 3 };
+        let examples = Examples {
+            features: &features,
+            width: 5,
+            labels: &labels,
+            classes: 3,
+            class_weights: &[],
+        };
         let basis = Basis::new(&compute, &examples, 1e-3, None);
         let head: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
         let back = basis.head(&compute, &basis.values(&head));
@@ -167,7 +178,13 @@ mod tests {
     #[test]
     fn features_that_depend_on_each_other_or_never_change_have_a_basis() {
         let features: Vec<f32> = (0..10).flat_map(|i| [i as f32, 2.0 * i as f32, 3.0]).collect();
-        let examples = Examples { features: &features, width: 3, labels: &[0; 10], classes: 2 };
+        let examples = Examples {
+            features: &features,
+            width: 3,
+            labels: &[0; 10],
+            classes: 2,
+            class_weights: &[],
+        };
         let compute = Compute::new(1).unwrap();
         let basis = Basis::new(&compute, &examples, 0.0, None);
         let head = [1.0, -2.0, 3.0, 0.5, 2.0, -1.0, 0.25, 4.0];

@@ -141,6 +141,9 @@ pub struct Trained {
     pub limit: Option<usize>,
     /// The images that it was trained on.
     pub images: Prints,
+    /// The validation images that its head was fitted on at the run's end, besides these.
+    #[serde(default, skip_serializing_if = "Prints::is_empty")]
+    pub refit: Prints,
     /// Those that the weights it started from were trained on, where they are another run's.
     #[serde(default, skip_serializing_if = "Prints::is_empty")]
     pub before: Prints,

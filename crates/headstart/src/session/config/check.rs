@@ -146,17 +146,21 @@ impl TrainConfig {
             ("cutmix", alone && self.cutmix.is_some()),
             ("dropout", alone && self.dropout > 0.0),
             ("label-smoothing", alone && self.label_smoothing > 0.0),
-            ("class-weight", self.class_weight.is_some()),
             ("balance", self.balance),
         ];
         if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
-            let expected = "images and labels without augmentation or weights";
+            let expected = "each training image as it is, once";
             let hint = "leave it out, or train with --head-solver gradient";
             return against("head-solver lbfgs", expected, what, hint);
         }
         if solved && self.from_scratch() {
             let hint = "leave --head-solver out";
             return against("head-solver lbfgs", "a frozen net", "weights none", hint);
+        }
+        if self.refit && !solved {
+            let expected = "--head-solver lbfgs beside it";
+            let hint = "a head that was trained in epochs is not fitted again";
+            return against("refit", expected, "another solver", hint);
         }
         if let Some(l2) = self.head_l2
             && !(solved && l2.is_finite() && l2 >= 0.0)

@@ -1,7 +1,9 @@
 //! Settings that are one name of several.
 
+use std::sync::OnceLock;
+
 use headstart_kernels::element::DType;
-use headstart_kernels::isa::Isa;
+use headstart_kernels::table::Compute;
 use serde::{Deserialize, Serialize};
 
 /// Optimizers by name.
@@ -65,7 +67,7 @@ pub enum HeadSolver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// bf16 where the CPU has instructions for it, else f32.
+    /// bf16 where the CPU multiplies it at least 1.2 times as fast as f32, measured for some hundredths of a second; else f32.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -76,12 +78,12 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What plans store on a CPU of this instruction set.
-    pub fn dtype(self, isa: Isa) -> DType {
+    /// What plans store on this machine. Within a process the answer stays the same.
+    pub fn dtype(self, compute: &Compute) -> DType {
         match self {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
-            Precision::Auto if isa.multiplies_bf16() => DType::Bf16,
+            Precision::Auto if multiplies_bf16_fast(compute) => DType::Bf16,
             Precision::Auto => DType::F32,
         }
     }
@@ -95,18 +97,36 @@ impl Precision {
     }
 }
 
+/// Not every CPU with instructions for bf16 is faster with them.
+fn multiplies_bf16_fast(compute: &Compute) -> bool {
+    static FAST: OnceLock<bool> = OnceLock::new();
+    let rate = |dtype| compute.measure_peak(dtype, 1e-3);
+    compute.isa().multiplies_bf16()
+        && *FAST.get_or_init(|| is_faster(rate(DType::Bf16), rate(DType::F32)))
+}
+
+/// Faster by what is lost around the multiplications.
+fn is_faster(bf16: f64, f32: f64) -> bool {
+    bf16 >= 1.2 * f32
+}
+
 #[cfg(test)]
 mod tests {
+    use headstart_kernels::isa::Isa;
+
     use super::*;
 
     #[test]
-    fn auto_is_bf16_only_where_the_cpu_multiplies_it() {
+    fn auto_is_bf16_only_where_the_cpu_multiplies_it_fast() {
         for isa in Isa::ALL {
-            let auto = Precision::Auto.dtype(isa);
-            assert_eq!(auto == DType::Bf16, isa == Isa::Avx512Bf16, "{isa}");
+            let Ok(compute) = Compute::with_isa(1, isa) else { continue };
+            let auto = Precision::Auto.dtype(&compute);
+            assert!(auto == DType::F32 || isa == Isa::Avx512Bf16, "{isa}");
+            assert_eq!(Precision::Auto.dtype(&compute), auto);
             for dtype in [DType::F32, DType::Bf16] {
-                assert_eq!(Precision::exactly(dtype).dtype(isa), dtype);
+                assert_eq!(Precision::exactly(dtype).dtype(&compute), dtype);
             }
         }
+        assert!(is_faster(2.0, 1.0) && !is_faster(1.1, 1.0) && !is_faster(f64::NAN, 1.0));
     }
 }

@@ -176,6 +176,9 @@ pub struct TrainConfig {
     pub group: Option<Grouping>,
     /// Whether the temperature of the model's probabilities is fitted on the validation images at the end.
     pub calibrate: bool,
+    /// Whether a head fitted with L-BFGS, where it is the best model, is fitted again at the run's end on the training and
+    /// validation images together, for the same L2 penalty; only where there are test images to measure it on.
+    pub refit: bool,
     /// Seed of every random choice.
     pub seed: u32,
     /// Most training images.
@@ -253,6 +256,7 @@ impl Default for TrainConfig {
             stratify: false,
             group: None,
             calibrate: true,
+            refit: false,
             seed: 42,
             limit: None,
             precision: Precision::Auto,

@@ -40,15 +40,16 @@ pub fn answers(
         labels: rows.iter().map(|&i| data.train.label(i)).collect(),
     };
     let (compute, classes) = (device.compute(), data.classes.len());
+    let class_weight = config.class_weight.as_ref();
     let mut found = Vec::with_capacity(options.folds);
     for fold in 0..options.folds {
         let rows = shared.rows(fold)?;
         let (train, validation) = (gather(&rows.1.train), gather(&rows.1.test));
         let mut progress = |event| Ok(teller.tell(&Event::Training(&event)));
-        let seen = (&train, &validation);
-        let Some((l2, head)) = fit(compute, seen, classes, solver.l2, &mut progress)? else {
-            return Ok(None);
-        };
+        let weights = class_weight.map(|w| w.weights(&data.classes, &counts(&train, classes)));
+        let weights = weights.transpose()?.unwrap_or_default();
+        let fitted = fit(compute, &train, (classes, &weights), solver.l2, &mut progress)?;
+        let Some((l2, head)) = fitted else { return Ok(None) };
         let own = gather(&rows.0).features;
         let probabilities = match config.calibrate && !validation.labels.is_empty() {
             true => {
@@ -67,4 +68,11 @@ pub fn answers(
         found.push((measured, answer));
     }
     Ok(Some(found))
+}
+
+/// Images of each class.
+fn counts(seen: &Seen, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    seen.labels.iter().for_each(|&label| counts[label] += 1);
+    counts
 }

@@ -6,7 +6,7 @@
 //! use headstart::recipe::{Facts, Pace, RecipeName, Wish, choose};
 //!
 //! let config = TrainConfig { data: "photos".into(), ..TrainConfig::default() };
-//! let facts = Facts { train: 1500, held_out: 500, classes: 10, pixels: 100 };
+//! let facts = Facts { train: 1500, held_out: 500, classes: 10, imbalance: 1.0, pixels: 100 };
 //! let pace = Pace { forward: 350e9, training: 320e9 };
 //! let budget = Some(Duration::from_secs(20 * 60));
 //! let recipe = choose(&config, &facts, &pace, &Wish { name: RecipeName::Auto, budget, ..Wish::default() })?;
@@ -93,7 +93,7 @@ impl FromStr for RecipeName {
 }
 
 /// The facts about a data set that a choice depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Facts {
     /// Training images.
     pub train: usize,
@@ -101,6 +101,8 @@ pub struct Facts {
     pub held_out: usize,
     /// Classes.
     pub classes: usize,
+    /// Training images of the largest class over those of the smallest one that has any.
+    pub imbalance: f64,
     /// The shorter side of the images, in pixels: the median of some of them.
     pub pixels: usize,
 }
@@ -124,9 +126,16 @@ impl Facts {
             train: train.len(),
             held_out: others.into_iter().flatten().map(|s| s.len()).sum(),
             classes: data.classes.len(),
+            imbalance: imbalance(&train.class_counts()),
             pixels: sides.get(sides.len() / 2).copied().unwrap_or(0),
         }
     }
+}
+
+/// The greatest count over the least, of those that are not 0.
+fn imbalance(counts: &[usize]) -> f64 {
+    let counts = || counts.iter().copied().filter(|&count| count > 0);
+    counts().max().unwrap_or(1) as f64 / counts().min().unwrap_or(1) as f64
 }
 
 /// What a recipe is chosen for.

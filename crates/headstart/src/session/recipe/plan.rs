@@ -9,6 +9,7 @@ use crate::engine::optimizer::DecayOf;
 use crate::error::{Error, Result};
 use crate::net::resnet;
 use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::train::class_weight::ClassWeight;
 
 /// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
 const PLANNED: f64 = 0.8;
@@ -16,6 +17,8 @@ const PLANNED: f64 = 0.8;
 const FROZEN: f64 = 0.5;
 /// Image sizes below the net's own, as fractions of it, in 32nds: whole pixels after five halvings.
 const SMALLER: [usize; 4] = [6, 5, 4, 3];
+/// How uneven classes are whose images do not count the same.
+const UNEVEN: f64 = 1.5;
 /// Training images that fine-tuning sees, counted over all its epochs, if the budget allows.
 const SEEN: usize = 15_000;
 
@@ -158,8 +161,19 @@ impl Choice<'_> {
     fn solved_head(&mut self) {
         self.config.head_solver = HeadSolver::Lbfgs;
         self.config.epochs = 1;
+        self.config.refit = true;
         let why = "the best head over the frozen net, in one pass over the images";
         self.because("--head-solver lbfgs", why);
+        let why = "where this head is the best, the validation images train it too";
+        self.because("--refit", why);
+        let times = self.facts.imbalance;
+        if times >= UNEVEN {
+            self.config.class_weight = Some(ClassWeight::Balanced);
+            let why = format!(
+                "the largest class has {times:.1} times the images of the smallest: all count the same"
+            );
+            self.because("--class-weight balanced", why);
+        }
     }
 
     fn fine_tune(&mut self, number: usize, epochs: usize, wanted: usize) {
@@ -172,7 +186,6 @@ impl Choice<'_> {
         c.weight_decay = Some(0.05);
         c.decay_of = DecayOf::Kernels;
         c.freeze_bn = true;
-        c.head_l2 = Some(1e-4);
         c.schedule = ScheduleName::OneCycle;
         c.label_smoothing = 0.1;
         c.batch_size = batch(self.facts.train);
@@ -192,7 +205,6 @@ impl Choice<'_> {
             "--optimizer adamw --fine-tune-learning-rate 2e-4 --weight-decay 0.05 --decay-of kernels --schedule one-cycle",
             "learns fast in few epochs, and ends with a small learning rate",
         );
-        self.because("--head-l2 1e-4", "fine-tuning starts from a head that is not overconfident");
         self.because(
             "--freeze-bn",
             "keeps batch norm statistics fixed, as they were when the head was fitted",
@@ -314,7 +326,7 @@ mod tests {
     }
 
     fn facts(train: usize, pixels: usize) -> Facts {
-        Facts { train, held_out: train / 2, classes: 10, pixels }
+        Facts { train, held_out: train / 2, classes: 10, imbalance: 1.2, pixels }
     }
 
     fn wish(name: RecipeName, minutes: u64) -> Wish {
@@ -374,6 +386,11 @@ mod tests {
         assert_eq!(article, expected);
         assert_eq!(of(RecipeName::Article, "resnet20").fine_tune_at.unwrap(), "conv3");
         let quick = of(RecipeName::Quick, "torchvision-resnet18");
+        assert!(quick.refit && quick.head_l2.is_none() && quick.class_weight.is_none());
+        let uneven = Facts { imbalance: 4.0, ..facts(1500, 100) };
+        let quick_wish = Wish { name: RecipeName::Quick, ..Wish::default() };
+        let uneven = choose(&photos("resnet50"), &uneven, &PACE, &quick_wish).unwrap().config;
+        assert_eq!(uneven.class_weight, Some(ClassWeight::Balanced));
         assert!(quick.fine_tune_at.is_none() && quick.head_solver == HeadSolver::Lbfgs);
         let best = of(RecipeName::Best, "torchvision-resnet18");
         assert!(!best.augment.is_empty() && best.fine_tune_at.is_some());

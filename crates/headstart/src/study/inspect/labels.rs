@@ -94,7 +94,8 @@ pub fn check_labels(
     };
     let (labels, classes) = (subset.labels(), data.classes.len());
     let width = values.len() / labels.len();
-    let examples = Examples { features: &values, width, labels: &labels, classes };
+    let examples =
+        Examples { features: &values, width, labels: &labels, classes, class_weights: &[] };
     let (compute, before) = (device.compute(), most_heads(options));
     let total = before + options.folds;
     let mut heads = |done| emit(Event::CrossValidating { done, total });

@@ -112,9 +112,7 @@ fn training(model: &Model, data: &Dataset, settings: &Settings, phase: &Phase) -
             Some(decay) => layer_decay::scales(model, decay)?,
             None => Vec::new(),
         });
-    let weights = settings.class_weight.as_ref();
-    let weights = weights.map(|w| w.weights(&data.classes, &data.train.class_counts()));
-    let weights = weights.transpose()?.unwrap_or_default();
+    let weights = settings.class_weights(data)?;
     Ok(Training {
         optimizer,
         targets: Targets { weights, smoothing: settings.label_smoothing },

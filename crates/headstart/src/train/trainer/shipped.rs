@@ -60,7 +60,12 @@ impl Trainer<'_> {
         model.load(&file, Scope::All)?;
         let card = file.card;
         model.card.temperature = card.as_ref().and_then(|card| card.temperature);
-        model.card.calibration = card.and_then(|card| card.calibration);
+        model.card.calibration = card.as_ref().and_then(|card| card.calibration);
+        if let (Some(own), Some(stored)) =
+            (&mut model.card.trained, card.and_then(|card| card.trained))
+        {
+            own.refit = stored.refit;
+        }
         self.epoch = best;
         Ok(())
     }

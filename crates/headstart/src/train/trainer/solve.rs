@@ -5,14 +5,17 @@ use std::time::Instant;
 
 use super::inputs::Inputs;
 use super::run::Run;
-use super::{INFERENCE_BATCH, Solver, Trainer};
-use crate::control::Control;
+use super::{INFERENCE_BATCH, Phase, Solver, Trainer, record};
+use crate::control::{Control, UntilStop};
 use crate::data::augment::Augment;
+use crate::data::prints::Prints;
 use crate::engine::execute::Input;
 use crate::engine::logistic::LinearHead;
 use crate::error::Result;
 use crate::measure::events::Event;
-use crate::net::parameters::Role;
+use crate::net::model::Model;
+use crate::net::parameters::{Parameters, Role};
+use crate::net::weights::model_file;
 use crate::train::cache::Part;
 use crate::train::head_fit::{Seen, fit, totals};
 
@@ -26,13 +29,11 @@ impl Run<'_, '_> {
         let start = Instant::now();
         let epoch = self.trainer.history.epochs.len() + 1;
         let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(Control::Stop) };
-        let Some(validation) = self.seen(Part::Validation, on_event)? else {
-            return Ok(Control::Stop);
-        };
-        let Some(head) = self.best(solver, &train, &validation, on_event)? else {
-            return Ok(Control::Stop);
-        };
-        self.put(&head)?;
+        let fitted = self.best(solver.l2, &train, on_event)?;
+        let Some((l2, head)) = fitted else { return Ok(Control::Stop) };
+        self.trainer.l2 = Some(l2);
+        let parameters = with_head(self.trainer.model, &head);
+        self.replace(&parameters)?;
         let p = head.probabilities(self.trainer.device.compute(), &train.features);
         self.totals = totals(self.trainer.data.classes.len(), &p, &train.labels);
         let trained = start.elapsed().as_secs_f64();
@@ -40,23 +41,22 @@ impl Run<'_, '_> {
         self.close(epoch, [start.elapsed().as_secs_f64(), trained], 0.0, figures, on_event)
     }
 
-    /// The head for the penalty that `solver` names, or for the best one.
+    /// The head for the penalty `l2`, or for the one that cross-validation finds.
     fn best(
         &mut self,
-        solver: Solver,
-        train: &Seen,
-        validation: &Seen,
+        l2: Option<f64>,
+        seen: &Seen,
         on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<LinearHead>> {
-        let classes = self.trainer.data.classes.len();
-        let compute = Arc::clone(self.trainer.device.compute());
+    ) -> Result<Option<(f64, LinearHead)>> {
+        let Trainer { data, device, settings, .. } = &*self.trainer;
+        let (classes, compute) = (data.classes.len(), Arc::clone(device.compute()));
+        let weights = settings.class_weights(data)?;
         let mut tell = |event: Event| match event {
             // Progress is not recorded.
             Event::Solving { .. } => Ok(on_event(&event)),
             event => self.emit(event, on_event),
         };
-        let fitted = fit(&compute, (train, validation), classes, solver.l2, &mut tell)?;
-        Ok(fitted.map(|(_, head)| head))
+        fit(&compute, seen, (classes, &weights), l2, &mut tell)
     }
 
     /// Features of every image of a part, in order; `None` if the caller stopped it.
@@ -98,17 +98,82 @@ impl Run<'_, '_> {
         Ok(Some(Seen { features, labels: subset.labels() }))
     }
 
-    /// Puts a head into the net and into the EMA weights: it is not a step from the earlier head.
-    fn put(&mut self, head: &LinearHead) -> Result<()> {
-        let model = &*self.trainer.model;
-        let (node, mut parameters) = (model.logits(), model.parameters.clone());
-        for tensor in parameters.tensors.iter_mut().filter(|t| t.node == node) {
-            match tensor.role {
-                Role::Kernel => tensor.values.copy_from_slice(&head.kernel),
-                Role::Bias => tensor.values.copy_from_slice(&head.bias),
-                _ => {}
-            }
+    /// Fits the head again on training and validation images; `None` if the caller stopped it.
+    fn again(
+        &mut self,
+        solver: Solver,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<(usize, LinearHead)>> {
+        if self.keep_outputs(on_event)? == Control::Stop {
+            return Ok(None);
         }
-        self.replace(&parameters)
+        let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(None) };
+        let Some(validation) = self.seen(Part::Validation, on_event)? else { return Ok(None) };
+        // A run that was resumed after the fit does not know its penalty.
+        let l2 = match self.trainer.l2.or(solver.l2) {
+            Some(l2) => Some(l2),
+            None => self.best(None, &train, on_event)?.map(|(l2, _)| l2),
+        };
+        let Some(l2) = l2 else { return Ok(None) };
+        let all = train.and(validation);
+        let fitted = self.best(Some(l2), &all, on_event)?;
+        Ok(fitted.map(|(_, head)| (all.labels.len(), head)))
     }
+}
+
+impl Trainer<'_> {
+    /// How many validation images the model's head was fitted on by [`Trainer::refit`].
+    pub fn refitted(&self) -> usize {
+        self.model.card.trained.as_ref().map_or(0, |trained| trained.refit.len())
+    }
+
+    /// Fits the model's head, which is the one that `phase` fitted, again on training and validation images together, for the
+    /// penalty that the phase found, and writes the model to the run folder's best.safetensors. Without test images or
+    /// validation images, or where it was done before, nothing happens: the validation images measure the model. Nothing changes if
+    /// the caller stopped it.
+    ///
+    /// # Errors
+    /// If an image cannot be decoded, or a file cannot be written.
+    pub fn refit(
+        &mut self,
+        phase: &Phase,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<()> {
+        let (Some(solver), Some(validation), true) =
+            (phase.solver, self.data.validation.as_ref(), self.data.test.is_some())
+        else {
+            return Ok(());
+        };
+        if self.refitted() > 0 {
+            return Ok(());
+        }
+        let mut told = UntilStop::default();
+        let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
+        let Some((images, head)) = Run::new(self, phase)?.again(solver, on_event)? else {
+            return Ok(());
+        };
+        self.model.parameters = with_head(self.model, &head);
+        let hashes = validation.image_hashes(&self.device.compute().threads)?;
+        if let Some(trained) = &mut self.model.card.trained {
+            trained.refit = Prints::new(&hashes);
+        }
+        if let Some(folder) = &self.folder {
+            model_file::write(folder.best(), &self.model.card, &self.model.parameters, &[])?;
+        }
+        record(&mut self.folder, Event::Refitted { images }, on_event)?;
+        Ok(())
+    }
+}
+
+/// The model's weights with another head.
+fn with_head(model: &Model, head: &LinearHead) -> Parameters {
+    let (node, mut parameters) = (model.logits(), model.parameters.clone());
+    for tensor in parameters.tensors.iter_mut().filter(|t| t.node == node) {
+        match tensor.role {
+            Role::Kernel => tensor.values.copy_from_slice(&head.kernel),
+            Role::Bias => tensor.values.copy_from_slice(&head.bias),
+            _ => {}
+        }
+    }
+    parameters
 }
