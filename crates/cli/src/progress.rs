@@ -92,6 +92,10 @@ impl Progress {
                 note!("{} {early}; the weights are those of epoch {best}", phase.name());
                 self.epochs -= skipped;
             }
+            Event::TimeUp { epoch, step, steps, .. } => {
+                self.clear();
+                note!("the time is over: epoch {epoch} ends after {step} of {steps} steps");
+            }
             Event::Calibrated { fit, .. } => {
                 self.clear();
                 note!("calibration: {fit}");

@@ -55,6 +55,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("fine_tune_learning_rate", "of fine-tuning [default: 1e-4]"),
             ("schedule", "cosine, one-cycle, step, plateau"),
             ("patience", "end a phase that does not improve"),
+            ("max_time", ""),
             ("accumulate", ""),
             ("replicas", ""),
             ("layer_decay", ""),

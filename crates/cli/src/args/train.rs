@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use headstart::augment::List;
-use headstart::config::Unfreeze;
+use headstart::config::{Time, Unfreeze};
 use headstart::range;
 use headstart::recipe::RecipeName;
 
@@ -125,6 +125,10 @@ pub struct Train {
     /// [default: train all epochs and continue from the last]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::PATIENCE))]
     pub patience: Option<usize>,
+    /// End training when the run has taken this long: the learning rate's schedule ends with it, and the
+    /// last epoch may be a short one. A recipe's --budget sets it
+    #[arg(long, value_name = "TIME")]
+    pub max_time: Option<Time>,
     /// By how much the metric must improve on the best to count [default: 0; for plateau 0.0001]
     #[arg(long, value_name = "D")]
     pub min_delta: Option<f64>,

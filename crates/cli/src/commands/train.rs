@@ -6,6 +6,7 @@ mod show_batch;
 use std::time::Duration;
 
 use headstart::cache::DISK;
+use headstart::config::Time;
 use headstart::metrics::Report;
 use headstart::page::PAGE;
 use headstart::run::{DiskCache, Ended, Finished, Job};
@@ -58,9 +59,8 @@ fn job(args: &Train) -> Result<Job, Failure> {
         (None, Some(name)) => {
             let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget))?;
             recipe::announce(&chosen.recipe)?;
-            let budget = args.budget.map_or(String::new(), |budget| {
-                format!(" --budget {}", humantime::format_duration(budget)).replace("m ", "m")
-            });
+            let budget =
+                args.budget.map_or(String::new(), |budget| format!(" --budget {}", Time(budget)));
             let job = Job::new(settings(args, chosen.recipe.config)?).on(chosen.data);
             job.chosen_by(format!("--recipe {name}{budget}"))
         }

@@ -167,6 +167,17 @@ pub enum Event {
         /// Epochs that were skipped; 0 where the phase had them all.
         skipped: usize,
     },
+    /// The run's time is over: this epoch is its last, and ends here.
+    TimeUp {
+        /// Which phase.
+        phase: PhaseName,
+        /// Epoch, by its number within the run.
+        epoch: usize,
+        /// Steps of it that are done.
+        step: usize,
+        /// Steps that an epoch has.
+        steps: usize,
+    },
     /// Heads of a cross-validation were fitted.
     CrossValidating {
         /// Heads done.

@@ -24,8 +24,9 @@ mod run;
 mod shipped;
 mod solve;
 mod step;
+mod time;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::control::{Control, UntilStop};
 use crate::data::augment::{Augmentation, Mixing};
@@ -101,6 +102,9 @@ pub struct Settings {
     pub seed: u32,
     /// Where features of frozen layers may be cached.
     pub cache: CacheSettings,
+    /// Training ends when the run has taken this long, within an epoch too, which then counts as one. Learning rate schedules
+    /// come to their end with it. An epoch's first step, and a head that L-BFGS fits, are always finished.
+    pub max_time: Option<Duration>,
     /// How often last.safetensors is written within an epoch; none for every minute, but not so often
     /// that it takes more than a fiftieth of the time. It is always written at an epoch's end.
     pub save_every: Option<Duration>,
@@ -130,6 +134,7 @@ impl Default for Settings {
             shuffle: true,
             seed: 42,
             cache: CacheSettings { memory: default_cache_memory(), folder: None, disk: DISK },
+            max_time: None,
             save_every: None,
         }
     }
@@ -182,6 +187,11 @@ pub struct Trainer<'a> {
     frozen: Option<Frozen>,
     /// Phases that were started, and the epochs of those that are done.
     phases: usize,
+    /// When training began in this process, and the seconds of the run's earlier ones.
+    started: Instant,
+    spent_before: f64,
+    /// Seconds that the last validation took.
+    validating: f64,
     /// L2 penalty of the head that was fitted last.
     l2: Option<f64>,
     /// The epoch whose weights the model has, of those in the history; 0 before the first.
@@ -220,6 +230,9 @@ impl<'a> Trainer<'a> {
             folder: None,
             frozen: None,
             phases: 0,
+            started: Instant::now(),
+            spent_before: 0.0,
+            validating: 0.0,
             l2: None,
             epoch: 0,
             resume: None,

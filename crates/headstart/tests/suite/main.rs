@@ -17,6 +17,7 @@ mod jpeg;
 mod keras_golden;
 mod library;
 mod limits;
+mod max_time;
 mod nets;
 mod one_model;
 mod onnx;

@@ -72,6 +72,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         weight_decay,
         step_epochs,
         patience,
+        max_time,
         min_delta,
         ema,
         mixup,

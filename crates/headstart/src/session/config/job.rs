@@ -89,6 +89,7 @@ impl TrainConfig {
             shuffle: self.shuffle,
             seed: self.seed,
             cache,
+            max_time: self.max_time.map(|time| time.0),
             save_every,
         }
     }

@@ -14,6 +14,7 @@ mod choices;
 mod file;
 mod flags;
 mod job;
+mod time;
 mod unfreeze;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ use crate::train::class_weight::ClassWeight;
 pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
 pub use flags::shell_words;
 pub use job::trained_layers;
+pub use time::Time;
 pub use unfreeze::Unfreeze;
 
 /// The settings of `headstart train`.
@@ -108,6 +110,11 @@ pub struct TrainConfig {
     /// of its epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
+    /// Training ends when the run has taken this long ([`Settings::max_time`]), as `20m`.
+    ///
+    /// [`Settings::max_time`]: crate::train::trainer::Settings::max_time
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_time: Option<Time>,
     /// By how much the metric must improve on the best to count; none for 0, or 0.0001 in a
     /// plateau schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,6 +237,7 @@ impl Default for TrainConfig {
             min_learning_rate: 0.0,
             monitor: Monitor::Accuracy,
             patience: None,
+            max_time: None,
             min_delta: None,
             ema: None,
             dropout: 0.0,

@@ -8,13 +8,20 @@ use crate::data::image::Interpolation;
 use crate::engine::optimizer::DecayOf;
 use crate::error::{Error, Result};
 use crate::net::resnet;
-use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, Time, TrainConfig};
 use crate::train::class_weight::ClassWeight;
 
 /// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
 const PLANNED: f64 = 0.8;
-/// Fraction of this that the frozen net may take, so that time is left for fine-tuning.
+/// Fraction of the budget after which training ends whatever was planned, to evaluate and to write.
+const ENDS: f64 = 0.95;
+/// Fraction of the planned time that the frozen net may take at the size it was trained on: there the head alone is better than
+/// fine-tuning at a smaller size.
+const OWN: f64 = 0.9;
+/// The same at a smaller size, so that time is left for fine-tuning.
 const FROZEN: f64 = 0.5;
+/// Images that are enlarged by more than this are enlarged bicubically.
+const ENLARGED: usize = 2;
 /// Image sizes below the net's own, as fractions of it, in 32nds: whole pixels after five halvings.
 const SMALLER: [usize; 4] = [6, 5, 4, 3];
 /// How uneven classes are whose images do not count the same.
@@ -124,7 +131,8 @@ impl Choice<'_> {
         self.solved_head();
         let size = self.image_size(planned)?;
         let net = net(self.net, size, self.facts.classes)?;
-        self.seconds = self.once(&cost(&net, None, self.wish.dtype)?);
+        let head = cost(&net, None, self.wish.dtype)?;
+        self.seconds = self.once(&head);
         if self.wish.name == RecipeName::Quick {
             return Ok(());
         }
@@ -151,10 +159,22 @@ impl Choice<'_> {
         };
         self.seconds += before + each * epochs as f64;
         self.fine_tune(stage, epochs, wanted);
+        if let Some(budget) = budget {
+            self.ends(budget, self.facts.held_out as f64 * head.frozen / self.pace.forward);
+        }
         if changing {
             self.change_images();
         }
         Ok(())
+    }
+
+    /// Training ends within the budget, whatever else the machine does: `last` are the seconds of the last evaluation.
+    fn ends(&mut self, budget: Duration, last: f64) {
+        let budget = budget.as_secs_f64();
+        let end = (budget * ENDS - last).max(budget / 2.0);
+        let time = Time(Duration::from_secs(end.ceil() as u64));
+        self.config.max_time = Some(time);
+        self.because(format!("--max-time {time}"), "the budget, less the last evaluation");
     }
 
     /// The head is fitted with L-BFGS on the features of the frozen net.
@@ -256,20 +276,21 @@ impl Choice<'_> {
             Some(size) => vec![size],
             None => std::iter::once(own).chain(smaller).collect(),
         };
-        let mut seconds = 0.0;
+        let (mut seconds, mut share) = (0.0, FROZEN);
         let mut found = *sizes.last().unwrap_or(&own);
         for &size in &sizes {
             let net = net(self.net, size, self.facts.classes)?;
             seconds = self.once(&cost(&net, None, self.wish.dtype)?);
-            if seconds <= planned * FROZEN {
+            share = if size == own { OWN } else { FROZEN };
+            if seconds <= planned * share {
                 found = size;
                 break;
             }
         }
         self.config.image_size = Some(found);
         let pixels = self.facts.pixels;
-        let interpolation =
-            if pixels < found { Interpolation::Bicubic } else { Interpolation::Bilinear };
+        let enlarged = pixels * ENLARGED < found;
+        let interpolation = if enlarged { Interpolation::Bicubic } else { Interpolation::Bilinear };
         self.config.interpolation = Some(interpolation);
         let flags = format!("--image-size {found} --interpolation {}", interpolation.name());
         let why = match found {
@@ -280,8 +301,8 @@ impl Choice<'_> {
             _ => format!("at {own} the frozen net alone would use too much of the budget"),
         };
         self.because(flags, why);
-        if seconds > planned * FROZEN {
-            let share = planned * FROZEN / seconds;
+        if seconds > planned * share {
+            let share = planned * share / seconds;
             let limit = ((self.facts.train as f64 * share) as usize).max(self.facts.classes * 2);
             if limit < self.facts.train {
                 self.config.limit = Some(limit);

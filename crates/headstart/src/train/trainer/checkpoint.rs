@@ -105,6 +105,8 @@ impl Trainer<'_> {
             return Err(Error::invalid(what, format!("{} epochs", progress.epochs), found, ""));
         }
         self.epoch = self.history.epochs.len();
+        let seconds = self.history.epochs.iter().map(|e| e.seconds).sum::<f64>();
+        self.spent_before = seconds + place.seconds;
         self.resume = Some(Resume { phase: place.phase, progress, optimizer });
         Ok(())
     }
@@ -175,6 +177,12 @@ impl Run<'_, '_> {
         }
         self.epoch_steps = progress.steps;
         self.seconds = place.seconds;
+        // The schedule's rate, where the earlier process may have ended after a step.
+        self.last_rate = self.rates.at(self.step.saturating_sub(1));
+        let own: f64 = self.trainer.history.last(self.done).iter().map(|e| e.seconds).sum();
+        if place.step > 0 {
+            self.begun = Some(self.trainer.spent_before - own - place.seconds);
+        }
         self.totals = Totals {
             loss: f64::from_bits(place.loss_bits),
             correct: place.correct,

@@ -52,6 +52,10 @@ pub(super) struct Run<'t, 'a> {
     /// Epochs and steps of this phase that are done.
     pub done: usize,
     pub step: u64,
+    /// The learning rate of the last step.
+    pub last_rate: f32,
+    /// When the phase's first step began, in seconds of the run.
+    pub begun: Option<f64>,
     /// Steps of the current epoch that are done, their metrics, and the seconds of earlier processes.
     pub epoch_steps: usize,
     pub totals: Totals,
@@ -199,6 +203,8 @@ impl<'t, 'a> Run<'t, 'a> {
             epochs: phase.epochs,
             done: 0,
             step: 0,
+            last_rate: 0.0,
+            begun: None,
             epoch_steps: 0,
             totals: Totals::default(),
             seconds: 0.0,
@@ -248,7 +254,9 @@ impl<'t, 'a> Run<'t, 'a> {
             self.save_last()?;
             return Ok(Control::Stop);
         };
-        let rate = decimal(self.rates.at(self.step.saturating_sub(1)));
+        let rate = decimal(self.last_rate);
+        // What the time did not allow is left out.
+        self.step += (self.steps_an_epoch() - self.epoch_steps) as u64;
         self.close(
             epoch,
             [before + start.elapsed().as_secs_f64(), trained],
@@ -267,8 +275,10 @@ impl<'t, 'a> Run<'t, 'a> {
         validation: Totals,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
-        let (images, steps) = (self.trainer.data.train.len(), self.epoch_steps);
+        let steps = self.epoch_steps;
         let totals = std::mem::take(&mut self.totals);
+        let images = totals.count;
+        self.trainer.validating = seconds - trained;
         (self.epoch_steps, self.seconds) = (0, 0.0);
         let record = EpochRecord {
             epoch,
@@ -329,11 +339,17 @@ impl<'t, 'a> Run<'t, 'a> {
         let mut batches = self.batches(epoch)?;
         let (before, mut mark) = (self.seconds, None);
         for step in self.epoch_steps + 1..=steps {
+            // Between updates there are gradients that would be lost.
+            if self.epoch_steps > 0 && mark.is_none() && self.late() {
+                let event = Event::TimeUp { phase: self.name, epoch, step: step - 1, steps };
+                return self.emit(event, on_event);
+            }
             let updates = step % accumulate == 0 || step == steps;
             if !updates && mark.is_none() {
                 mark = Some(Mark::of(self)?);
             }
-            let result = self.step(&mut batches, self.rates.at(self.step), updates)?;
+            self.last_rate = self.rate();
+            let result = self.step(&mut batches, self.last_rate, updates)?;
             if !result.loss.is_finite() {
                 let phase = self.name.name();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
@@ -445,7 +461,9 @@ impl<'t, 'a> Run<'t, 'a> {
             let epochs = history.last(self.done).iter();
             rule.stops(epochs.map(|e| rule.monitor.of(e)))
         };
-        self.done >= self.epochs || settings.early_stopping.is_some_and(stops)
+        // A run has an epoch at least.
+        let late = !history.epochs.is_empty() && self.late();
+        self.done >= self.epochs || late || settings.early_stopping.is_some_and(stops)
     }
 
     /// Takes the weights of the best epoch under early stopping.
