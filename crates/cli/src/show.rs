@@ -81,10 +81,11 @@ fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
     note!(
-        "images enter {} at {}x{}, {}, {} preprocessing, {} arithmetic",
+        "images enter {} at {}x{}, {}, {}, {} preprocessing, {} arithmetic",
         card.architecture,
         height * factor,
         width * factor,
+        card.interpolation.name(),
         card.fit,
         card.preprocess.name(),
         dtype.name()

@@ -92,7 +92,7 @@
 //! | train: phases, optimizers, schedules, early stopping, augmentation | [`trainer`], [`optimizer`], [`schedule`], [`monitor`], [`augment`] |
 //! | do a whole run from settings, which can be stopped and resumed | [`config`], [`recipe`], [`run`] |
 //! | use a model: probabilities, files, features, similar images | [`Model::predict`], [`source`], [`inference`], [`classify`], [`similar`] |
-//! | measure how good it is | [`mod@evaluate`], [`mod@cross_validate`], [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`hard`], [`report`] |
+//! | measure how good it is | [`mod@evaluate`], [`mod@cross_validate`], [`mod@probe_weights`], [`metrics`], [`calibration`], [`bootstrap`], [`gradcam`], [`hard`], [`report`] |
 //! | look inside: layers, steps, speed | [`summary`], [`explain`], [`mod@bench`], [`doctor`] |
 //! | download what is published | [`hub`] |
 //! | write one's own loop over a net | [`graph`], [`plan`], [`execute`] |
@@ -135,7 +135,7 @@ pub mod execute {
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{
-    builder, config, cross_validate, evaluate, job, next, page, recipe, run, source,
+    builder, config, cross_validate, evaluate, job, next, page, probe_weights, recipe, run, source,
 };
 pub use study::{
     bench, classify, compare, doctor, explain, gradcam, hard, label_issues, planted, probe,

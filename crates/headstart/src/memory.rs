@@ -21,7 +21,7 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use crate::error::{Error, Result};
 pub use headstart_kernels::allocator::Allocator;
 
-pub(crate) use budget::{Claim, Over, passing, read, read_from, read_records, read_settings};
+pub(crate) use budget::{Claim, Over, open, passing, read, read_from, read_records, read_settings};
 pub use budget::{VARIABLE, limit, limit_of_environment, set_limit};
 
 /// Memory in bytes.

@@ -26,7 +26,7 @@ pub struct CrossValidate {
     /// Seed of the folds, scikit-learn's random_state, and of every other random choice [default: 42]
     #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
-    /// Fraction of the other folds' images that choose the L2 penalty or the best epoch [default: 0.1]
+    /// Fraction of the other folds' images that give the temperature or the best epoch [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     pub validation_split: Option<f64>,
     /// Use at most this many images, every class in proportion
@@ -46,8 +46,8 @@ pub struct CrossValidate {
     pub interpolation: Option<Interp>,
     #[command(flatten)]
     pub fits: FitFlags,
-    /// L2 penalty of the fitted head [default: the one of least validation loss; with --validation-split 0
-    /// scikit-learn's C=1]
+    /// L2 penalty of the fitted head [default: the one of least loss by cross-validation within each
+    /// fold's training images]
     #[arg(long, value_name = "L2")]
     pub head_l2: Option<f64>,
     /// Train the head for this many epochs instead of fitting it

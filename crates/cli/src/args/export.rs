@@ -11,13 +11,15 @@ use super::values::within;
 /// What each format is for, below the flags.
 const FORMATS: &str = "\
 Formats, and what loads them:
-  pytorch  FILE.safetensors, a state_dict, and FILE_model.py beside it, the torch.nn.Module of the
-           net: its load() and predict() need torch and Pillow. Nets of torchvision also load with
-           torchvision.models.resnet50(num_classes=N).load_state_dict(load_file(FILE)); Keras's
-           nets compute something else than torchvision's. headstart reads the weights too.
-           `safetensors` is the same.
-  keras    FILE.weights.h5, for load_weights of the Keras 3 model that the printed lines build
-  onnx     FILE.onnx, from the bytes of images to probabilities: onnxruntime, OpenVINO, TensorRT";
+  pytorch  FILE.safetensors, a state_dict, and FILE_model.py, its
+           torch.nn.Module: load() and predict() need torch and Pillow.
+           Nets of torchvision also load with torchvision's
+           resnet50(num_classes=N).load_state_dict(load_file(FILE)); Keras's
+           nets compute something else. `safetensors` is the same.
+  keras    FILE.weights.h5, for load_weights of the Keras 3 model that the
+           printed lines build
+  onnx     FILE.onnx, from the bytes of images to probabilities: onnxruntime,
+           OpenVINO, TensorRT";
 
 /// What to export, and as what.
 #[derive(Debug, Args)]

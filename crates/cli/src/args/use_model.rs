@@ -257,9 +257,10 @@ pub struct Probe {
     /// Images, as for train
     #[arg(long, value_name = "PATH")]
     pub data: String,
-    /// Weights, where MODEL names a net, as for train [default: imagenet; for resnet20 cifar10]
-    #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
-    pub weights: Option<String>,
+    /// Weights, where MODEL names a net, as for train [default: imagenet; for resnet20 cifar10]. Several
+    /// are compared: a head on the pooled features of each, by five-fold cross-validation
+    #[arg(long, value_name = "imagenet|cifar10|FILE|none", num_args = 1..)]
+    pub weights: Vec<String>,
     /// Resize images to this size, where MODEL names a net
     #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
@@ -268,7 +269,7 @@ pub struct Probe {
     pub interpolation: Option<Interp>,
     #[command(flatten)]
     pub fits: FitFlags,
-    /// Fraction of the images held out to compare the heads on
+    /// Fraction of the images held out to compare the heads of stages on
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
     pub validation_split: f64,
     #[command(flatten)]

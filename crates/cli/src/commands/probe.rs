@@ -1,12 +1,13 @@
 //! `headstart probe`.
 
-use headstart::Error;
 use headstart::cache::Whole;
 use headstart::config::TrainConfig;
 use headstart::job::open_data_with;
 use headstart::probe::probe;
+use headstart::probe_weights::{ProbedWeights, probe_weights};
 use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
+use headstart::{Dataset, Device, Error};
 
 use super::{cache, check, device, hub, model_for};
 use crate::args::Probe;
@@ -17,7 +18,7 @@ use crate::{interrupt, output};
 /// Fits a linear head on each stage's outputs and suggests where to start fine-tuning.
 pub fn run(args: &Probe) -> Result<(), Failure> {
     let file = Some(args.model.as_str()).filter(|model| is_file(model));
-    let given = args.weights.is_some()
+    let given = !args.weights.is_empty()
         || args.image_size.is_some()
         || args.interpolation.is_some()
         || args.fits.given();
@@ -38,10 +39,11 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     let mut config = TrainConfig {
         data: args.data.clone(),
         model: net.map_or(defaults.model, String::from),
-        weights: args.weights.clone().unwrap_or(defaults.weights),
+        weights: args.weights.first().cloned().unwrap_or(defaults.weights),
         image_size: args.image_size.or(defaults.image_size),
         interpolation: args.interpolation.map(Into::into).or(defaults.interpolation),
-        validation_split: args.validation_split,
+        // Weights are compared by cross-validation.
+        validation_split: if args.weights.len() > 1 { 0.0 } else { args.validation_split },
         stratify: args.split.stratify,
         group: args.split.group.clone(),
         limit: args.limit,
@@ -52,6 +54,9 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     check(&config, file)?;
     let device = device(args.threads, args.precision.into())?;
     let data = hub::watched(|watch| open_data_with(&config, watch))?;
+    if args.weights.len() > 1 {
+        return compare(args, &config, &data, &device);
+    }
     let Some(validation) = &data.validation else {
         let hint = "give --validation-split above 0";
         return Err(Failure::Usage(Error::invalid("validation images", "some", "none", hint)));
@@ -84,6 +89,45 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     output::line(format!(
         "best {:.4} +- {:.4} ({} images): --fine-tune-at {}",
         probed.best, probed.standard_error, probed.samples, probed.suggested
+    ))?;
+    Ok(())
+}
+
+/// A head on the features of each of the weights, best first.
+fn compare(
+    args: &Probe,
+    config: &TrainConfig,
+    data: &Dataset,
+    device: &Device,
+) -> Result<(), Failure> {
+    interrupt::watch();
+    let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
+    let mut emit = |event| Ok(progress.show(&event));
+    let found = hub::watched(|watch| {
+        probe_weights(config, &args.weights, data, (device, &cache), watch, &mut emit)
+    })?;
+    progress.clear();
+    let mut list = found.ok_or_else(|| Failure::Interrupted("nothing was measured".into()))?;
+    list.sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+    if args.json {
+        return Ok(output::json(&list)?);
+    }
+    let width = list.iter().map(|w| w.weights.chars().count()).max().unwrap_or(0).max(7);
+    output::line(format!(
+        "{:width$}  features  accuracy           loss  L2    seconds",
+        "weights"
+    ))?;
+    for w in &list {
+        let ProbedWeights {
+            weights, features, accuracy, standard_error, loss, l2, seconds, ..
+        } = w;
+        output::line(format!(
+            "{weights:width$}  {features:8}  {accuracy:.4} +- {standard_error:.4}  {loss:.4}  {l2:<4e}  {seconds:.1}"
+        ))?;
+    }
+    let samples = list.first().map_or(0, |w| w.samples);
+    output::line(format!(
+        "by cross-validation: {samples} images that the heads were not fitted on"
     ))?;
     Ok(())
 }

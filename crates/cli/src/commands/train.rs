@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use headstart::cache::DISK;
 use headstart::config::Time;
+use headstart::history::PhaseName;
 use headstart::metrics::Report;
 use headstart::page::PAGE;
 use headstart::run::{DiskCache, Ended, Finished, Job};
 use serde::Serialize;
 
-use super::{cache, guide, recipe};
+use super::{cache, guide, note, recipe};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::output;
@@ -89,6 +90,17 @@ fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {
         }
         output::line(format!("run folder: {run_folder}"))?;
         output::line(format!("page: {}", finished.folder.join(PAGE).display()))?;
+    }
+    let shipped = report.and_then(|report| report.shipped.as_ref());
+    if let Some(shipped) = shipped.filter(|s| finished.config.refit && s.refit == 0) {
+        let data = &finished.data;
+        let why = match (&data.validation, &data.test) {
+            (None, _) => "there are no validation images",
+            (_, None) => "there are no test images to measure it on",
+            _ if shipped.phase != PhaseName::Head => "a fine-tuned epoch is the best",
+            _ => "it was stopped",
+        };
+        note!("the head was not fitted again: {why}");
     }
     guide::print(finished);
     Ok(())

@@ -313,4 +313,17 @@ fn probe_measures_each_stage() {
     place.run(&format!("{line} --validation-split 0")).fails(2, &["--validation-split"]);
     place.run(&format!("{line} --l2=-1")).fails(2, &["--l2"]);
     place.run(&format!("probe {MODEL} --image-size 32 --data data")).fails(2, &["--image-size"]);
+    place.run(&format!("probe {MODEL} --weights none none --data data")).fails(2, &["--weights"]);
+    // Weights are compared on every image, and the better ones come first.
+    let line = "probe resnet20 --image-size 16 --data data --weights none cifar10";
+    let json = place.run(&format!("{line} --json")).ok().json();
+    let list = json.as_array().unwrap();
+    let names: Vec<&str> = list.iter().map(|w| w["weights"].as_str().unwrap()).collect();
+    assert!(names.contains(&"none") && names.contains(&"cifar10"), "{names:?}");
+    let accuracy: Vec<f64> = list.iter().map(|w| number(&w["accuracy"])).collect();
+    assert!(accuracy[0] >= accuracy[1] && accuracy[0] > 0.8, "{json}");
+    assert!(list.iter().all(|w| w["samples"] == 60 && number(&w["loss"]) > 0.0), "{json}");
+    let text = place.run(line).ok().out;
+    assert!(text.contains("by cross-validation: 60 images"), "{text}");
+    place.run(&format!("{line} gone.h5")).fails(1, &["gone.h5"]);
 }

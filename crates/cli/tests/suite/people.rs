@@ -123,6 +123,9 @@ fn tables_are_read_as_spreadsheets_write_them() {
     fs::write(place.path("8.csv"), latin).unwrap();
     let text = place.run("data check 8.csv").fails(1, &["one label for each image"]);
     assert!(text.err.contains("caf\u{e9}"), "{}", text.err);
+    // A quotation mark that is left open takes the rest of the table into one cell.
+    fs::write(place.path("open.csv"), plain.replacen(",daisy", ",\"daisy", 1)).unwrap();
+    place.run("data check open.csv").fails(1, &["open.csv", "left open", "row 1"]);
     // Paths that begin elsewhere.
     fs::write(place.path("9.csv"), plain.replace("img/", "photos/")).unwrap();
     place
@@ -338,4 +341,37 @@ fn another_seed_keeps_the_splits_of_training() {
     {
         assert_eq!(samples(flags), images, "{flags}");
     }
+}
+
+#[test]
+fn a_page_keeps_its_images_though_some_of_them_were_trained_on() {
+    let place = Place::new();
+    classes(&place, "leak/train", &["daisy", "rose"], 8);
+    classes(&place, "leak/test", &["daisy", "rose"], 4);
+    fs::copy(place.path("leak/train/daisy/0.png"), place.path("leak/test/daisy/0.png")).unwrap();
+    let line = TRAIN.replace("--data data", "--data leak").replace("--test-split 0.2", "");
+    place.run(&line).ok();
+    let page = || fs::read_to_string(place.path("run/report.html")).unwrap();
+    let before = page();
+    assert!(before.contains("1 of these were trained on too"), "{before}");
+    let again = place.run("report run").ok();
+    assert!(!again.err.contains("without images"), "{}", again.err);
+    assert_eq!(page().matches("<img").count(), before.matches("<img").count());
+    assert!(page().contains("1 of these were trained on too"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+    let place = Place::new();
+    classes(&place, "data", &["daisy", "rose"], 4);
+    let made = |name: &str| {
+        let status = std::process::Command::new("mkfifo").arg(place.path(name)).status();
+        assert!(status.unwrap().success());
+    };
+    ["pipe.png", "pipe.toml", "pipe.safetensors"].into_iter().for_each(made);
+    let other = ["something other than a file"];
+    place.run("train --data data --config pipe.toml --out run").fails(1, &other);
+    place.run("weights inspect pipe.safetensors").fails(1, &other);
+    place.run("predict resnet20 --weights cifar10 pipe.png").fails(1, &other);
 }

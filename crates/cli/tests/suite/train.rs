@@ -399,6 +399,8 @@ fn a_head_fitted_with_lbfgs_is_the_best_of_its_kind_with_and_without_cached_feat
     let done = place.run(&format!("{solve} --refit --out refitted")).ok();
     assert!(done.err.contains("fitted again on all 28 training and validation"), "{}", done.err);
     assert!(done.out.contains("fitted again with the 3 validation images"), "{}", done.out);
+    let done = place.run(&format!("{solve} --refit --validation-split 0 --out all")).ok();
+    assert!(done.err.contains("not fitted again: there are no validation"), "{}", done.err);
     place.run(&format!("{line} --refit --out bad")).fails(2, &["refit", "--head-solver lbfgs"]);
     let config = fs::read_to_string(place.path("chosen/config.toml")).unwrap();
     assert!(config.contains("head-solver = \"lbfgs\"") && !config.contains("head-l2"), "{config}");

@@ -135,18 +135,8 @@ pub fn solve(
     examples: Examples<'_>,
     options: SolveOptions,
 ) -> Result<LinearHead> {
-    solve_near(compute, examples, options, None)
-}
-
-/// As [`solve`], starting from a head that may be close.
-pub(crate) fn solve_near(
-    compute: &Compute,
-    examples: Examples<'_>,
-    options: SolveOptions,
-    start: Option<&LinearHead>,
-) -> Result<LinearHead> {
     let stopped = || Error::invalid("solver", "a head", "none", "");
-    solve_from(compute, examples, options, start, &mut |_| Control::Continue)?.ok_or_else(stopped)
+    solve_from(compute, examples, options, None, &mut |_| Control::Continue)?.ok_or_else(stopped)
 }
 
 /// Progress of a fit.
@@ -173,6 +163,19 @@ pub fn solve_from(
     watch: &mut dyn FnMut(Solving) -> Control,
 ) -> Result<Option<LinearHead>> {
     check(&examples, &options)?;
+    let basis = Basis::new(compute, &examples, options.l2, start);
+    solve_in(compute, examples, options, (&basis, start), watch)
+}
+
+/// As [`solve_from`], in variables that may be those of other examples of the same kind.
+fn solve_in(
+    compute: &Compute,
+    examples: Examples<'_>,
+    options: SolveOptions,
+    (basis, start): (&Basis, Option<&LinearHead>),
+    watch: &mut dyn FnMut(Solving) -> Control,
+) -> Result<Option<LinearHead>> {
+    check(&examples, &options)?;
     let SolveOptions { l2, tolerance, iterations } = options;
     let Examples { width, classes, .. } = examples;
     let size = (width + 1) * classes;
@@ -180,7 +183,6 @@ pub fn solve_from(
     if from.len() != size {
         return Err(Error::invalid("start", size.to_string(), from.len().to_string(), ""));
     }
-    let basis = &Basis::new(compute, &examples, l2, start);
     let memo = &Mutex::new(Memo::default());
     let watch = &RefCell::new(watch);
     let problem = Problem { compute, examples, l2, tolerance, basis, memo, watch };
@@ -303,7 +305,10 @@ impl Problem<'_, '_> {
             }
             let head = self.basis.head(self.compute, at);
             let (loss, by_head) = self.evaluate(&head);
+            // `max` passes over what is not a number.
+            let finite = loss.is_finite() && by_head.iter().all(|g| g.is_finite());
             let steepest = by_head.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+            let steepest = if finite { steepest } else { f64::INFINITY };
             let gradient = self.basis.gradient(self.compute, &by_head);
             memo.last = Point { at: at.to_vec(), head, loss, gradient, steepest };
             memo.evaluations += 1;
@@ -556,6 +561,26 @@ pub(crate) mod tests {
             false => Control::Stop,
         };
         assert_eq!(solve_from(&compute, examples, options, None, &mut stop).unwrap(), None);
+    }
+
+    #[test]
+    fn features_that_do_not_vary_have_a_head_without_a_penalty() {
+        // All that there is to learn is how frequent the classes are.
+        let features = vec![3.7; 40 * 5];
+        let labels: Vec<usize> = (0..40).map(|i| i % 4).collect();
+        let examples = Examples {
+            features: &features,
+            width: 5,
+            labels: &labels,
+            classes: 4,
+            class_weights: &[],
+        };
+        for l2 in [0.0, 1e-9, 1e6] {
+            let options = SolveOptions { l2, ..SolveOptions::default() };
+            let head = solve(&Compute::new(1).unwrap(), examples, options).unwrap();
+            assert!(head.converged && (head.loss - 4f64.ln()).abs() < 1e-6, "{l2}: {head:?}");
+            assert!(head.kernel.iter().all(|v| v.abs() < 1e3), "{l2}: {head:?}");
+        }
     }
 
     #[test]

@@ -184,9 +184,11 @@ pub fn calibrate(classes: usize, logits: &[f32], labels: &[usize]) -> Result<Tem
         gains.extend(held_out.iter().map(gain));
     }
     let count = gains.len().max(1) as f64;
-    let gain = gains.iter().sum::<f64>() / count;
+    // A sum of nothing is -0.
+    let gain = gains.iter().sum::<f64>() / count + 0.0;
     let variance = gains.iter().map(|g| (g - gain).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    Ok(TemperatureFit { temperature, images: n, gain, standard_error: (variance / count).sqrt() })
+    let standard_error = (variance.abs() / count).sqrt();
+    Ok(TemperatureFit { temperature, images: n, gain, standard_error })
 }
 
 /// Cross-entropy of one image's logits at a temperature.

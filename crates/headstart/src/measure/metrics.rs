@@ -395,6 +395,9 @@ fn metrics(loss: &str, accuracy: &str, top5: Option<&str>) -> String {
     format!("loss {loss}  accuracy {accuracy}{top5}")
 }
 
+/// Most characters that a column of names is wide: longer ones move the rest of their row.
+const WIDEST: usize = 60;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { split, loss, accuracy, top5, samples, .. } = self;
@@ -435,7 +438,7 @@ impl fmt::Display for Report {
             ("weighted average", &self.averages.weighted_average),
         ];
         let names = self.classes.iter().map(String::as_str).chain(averages.iter().map(|a| a.0));
-        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).min(WIDEST);
         writeln!(f, "\n{:width$}  precision  recall      f1  support", "class")?;
         let mut row = |name: &str, a: Average, support: usize| {
             let Average { precision, recall, f1 } = a;
@@ -452,6 +455,14 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_any_length_are_printed() {
+        let classes = ["a".to_string(), "b".repeat(70_000)];
+        let r = Report::new("test", &classes, &[0.7, 0.3, 0.4, 0.6], &[0, 1]);
+        let text = r.to_string();
+        assert!(text.contains(&classes[1]) && text.lines().all(|l| l.len() < 71_000));
+    }
 
     #[test]
     fn figures_of_a_small_case_worked_by_hand() {

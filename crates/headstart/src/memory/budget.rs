@@ -26,7 +26,7 @@ const HINT: &str = "if the file is to be trusted, raise --memory-limit (megabyte
 const USUAL: u64 = 4 << 30;
 /// Most bytes of a text of records or numbers that is read whole, and how many times its own bytes what it says takes at most,
 /// where its form is known: an empty list `[],` is 24 bytes in a vector that doubles.
-const RECORDS: (u64, u64) = (64 << 20, 24);
+const RECORDS: (u64, u64) = (512 << 20, 24);
 /// The same of a text of settings, whose form is any: an object `{"":0}` of JSON is a map of 600 bytes.
 const SETTINGS: (u64, u64) = (4 << 20, 96);
 /// Bytes that are read between two looks at the limit, where the length of a file is not known.
@@ -200,10 +200,22 @@ pub(crate) fn passing(bytes: u64) -> std::result::Result<Claim, Over> {
 /// # Errors
 /// If it cannot be read, is longer, or does not fit.
 pub(crate) fn read(path: &Path, most: u64, claim: &mut Claim) -> Result<Vec<u8>> {
-    let io = || Error::io("read", path);
-    let mut file = File::open(path).map_err(io())?;
-    let length = file.metadata().map_err(io())?.len();
+    let mut file = open(path)?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
     read_from(&mut file, path, length, most, claim)
+}
+
+/// Opens a file, and no pipe that nobody writes to, which would be waited for for ever. Those of a shell's `<(command)` are
+/// below /dev.
+///
+/// # Errors
+/// If it cannot be opened, or is a pipe, a socket or a device elsewhere.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let kind = std::fs::metadata(path).map_err(Error::io("read", path))?.file_type();
+    if !kind.is_file() && !kind.is_dir() && !path.starts_with("/dev") {
+        return Err(Error::format(path, "a file", "something other than a file", ""));
+    }
+    File::open(path).map_err(Error::io("read", path))
 }
 
 /// [`read`] of what comes from `source`, which says that it has `length` bytes and may have more or fewer; `path` names it.

@@ -67,7 +67,9 @@ pub fn draw(folder: impl AsRef<Path>, history: &History, report: Option<&Report>
         }
     }
     if let Some(report) = report {
-        pictures.push(("confusion_matrix", confusion_matrix(report)?));
+        if is_drawn(report) {
+            pictures.push(("confusion_matrix", confusion_matrix(report)?));
+        }
         if let Some(calibration) = &report.calibration {
             pictures.push(("reliability", reliability(calibration)?));
         }
@@ -77,6 +79,12 @@ pub fn draw(folder: impl AsRef<Path>, history: &History, report: Option<&Report>
         write_bytes(folder.join(format!("{name}.png")), &picture.png)?;
     }
     Ok(())
+}
+
+/// Whether a confusion matrix is drawn: of more classes than these nobody sees anything in it, and its picture is larger than
+/// what is read.
+pub(crate) fn is_drawn(report: &Report) -> bool {
+    report.classes.len() <= 1000
 }
 
 /// Writes report.json, report.txt and confusion_matrix.csv into a folder.

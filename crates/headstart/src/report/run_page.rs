@@ -11,7 +11,7 @@ use super::figure::Figure;
 use super::figures::{legend, sections};
 use super::page::{chart, escape, page};
 use super::plots::curves;
-use super::{CurveNotes, confusion_matrix, reliability};
+use super::{CurveNotes, confusion_matrix, is_drawn, reliability};
 use crate::error::Result;
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
@@ -133,11 +133,16 @@ impl RunPage<'_> {
             "Confusion matrix of {} images: true classes in rows, predicted classes in columns.",
             report.samples
         );
-        let _ = writeln!(
-            body,
-            "<div class=\"charts\"><div class=\"chart-box\">{}</div>",
-            chart(&confusion_matrix(report)?, &alt)
-        );
+        body.push_str("<div class=\"charts\">");
+        match is_drawn(report) {
+            true => {
+                let picture = chart(&confusion_matrix(report)?, &alt);
+                let _ = writeln!(body, "<div class=\"chart-box\">{picture}</div>");
+            }
+            false => body.push_str(
+                "<p class=\"soft\">It is not drawn for more than 1,000 classes; confusion_matrix.csv has it.</p>\n",
+            ),
+        }
         confusions(body, report);
         body.push_str("</div></section>\n");
         Ok(())
@@ -154,7 +159,8 @@ impl RunPage<'_> {
             let _ = writeln!(body, "<div class=\"chart-box\">{}</div>", chart(&picture, &alt));
         }
         body.push_str("</div>\n");
-        epochs(body, self.history, self.shipped);
+        let refit = self.report.and_then(|r| r.shipped.as_ref()).map_or(0, |s| s.refit);
+        epochs(body, self.history, (self.shipped, refit));
         body.push_str("</section>\n");
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod job;
 mod known;
 pub mod next;
 pub mod page;
+pub mod probe_weights;
 pub mod range_test;
 pub mod recipe;
 pub mod run;

@@ -218,7 +218,9 @@ pub fn remake(
 
 /// Why these are not the images that a run was reported on.
 fn other_images(was: Option<&Report>, is: &Report) -> Option<String> {
-    if let Some(trained @ 1..) = is.trained_on {
+    // Those that the run itself found are on its page.
+    let known = was.and_then(|was| was.trained_on).unwrap_or(0);
+    if let Some(trained) = is.trained_on.filter(|&trained| trained > known) {
         return Some(format!("{trained} of {} were trained on", is.samples));
     }
     let support = |r: &Report| r.per_class.iter().map(|c| c.support).collect::<Vec<_>>();
@@ -237,12 +239,19 @@ fn lead(config: &TrainConfig, model: &Model, report: Option<&Report>) -> String 
     let (net, classes) = (&model.card.architecture, model.card.classes.len());
     let data = &config.data;
     match report {
-        Some(report) => format!(
-            "{net} trained on {data}, {classes} classes: accuracy {:.4} on {} {} images.",
-            report.accuracy,
-            grouped(report.samples),
-            report.split
-        ),
+        Some(report) => {
+            let (samples, split) = (grouped(report.samples), report.split.as_str());
+            let leaked = match report.trained_on {
+                Some(count @ 1..) => {
+                    format!(" {} of these were trained on too, so it is too good.", grouped(count))
+                }
+                _ => String::new(),
+            };
+            let accuracy = report.accuracy;
+            format!(
+                "{net} trained on {data}, {classes} classes: accuracy {accuracy:.4} on {samples} {split} images.{leaked}"
+            )
+        }
         None => format!("{net} trained on {data}, {classes} classes."),
     }
 }

@@ -33,6 +33,9 @@ pub enum ClassWeight {
     Classes(BTreeMap<String, f32>),
 }
 
+/// Largest weight.
+const MOST: f32 = 1e6;
+
 impl ClassWeight {
     /// Reads a JSON object of class names and weights.
     ///
@@ -66,9 +69,9 @@ impl ClassWeight {
                 let hint = one_of("the classes", name, classes);
                 return Err(Error::invalid("class weight", "a class of the data", name, hint));
             };
-            if !(weight.is_finite() && weight >= 0.0) {
+            if !(0.0..=MOST).contains(&weight) {
                 let (what, found) = (format!("class weight of {name}"), weight.to_string());
-                return Err(Error::invalid(what, "0 or more", found, ""));
+                return Err(Error::invalid(what, "from 0 to 1e6", found, ""));
             }
             weights[class] = weight;
         }

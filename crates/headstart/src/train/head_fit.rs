@@ -4,7 +4,7 @@ use headstart_kernels::loss::{BatchLoss, cross_entropy};
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
-use crate::engine::logistic::folds::{Fitted, Search, assign, cross_fit};
+use crate::engine::logistic::folds::{Fitted, HeldOut, Search, assign, cross_fit};
 use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
 use crate::error::Result;
 use crate::measure::events::Event;
@@ -64,7 +64,7 @@ pub(crate) fn fit(
     let examples = seen.examples(classes, class_weights);
     let l2 = match l2 {
         Some(l2) => l2,
-        None => match penalty(compute, examples, tell)? {
+        None => match penalty(compute, seen, (classes, class_weights), tell)? {
             Some(l2) => l2,
             None => return Ok(None),
         },
@@ -90,8 +90,30 @@ pub(crate) fn fit(
 
 /// The penalty of least loss on images that a head was not fitted on; where no class has two images 0.5 / n of n images,
 /// scikit-learn's `C=1`. `None` if `tell` stopped it.
-fn penalty(compute: &Compute, examples: Examples<'_>, tell: &mut Tell<'_>) -> Result<Option<f64>> {
-    let Examples { labels, classes, .. } = examples;
+fn penalty(
+    compute: &Compute,
+    seen: &Seen,
+    classes: (usize, &[f32]),
+    tell: &mut Tell<'_>,
+) -> Result<Option<f64>> {
+    let default = 0.5 / seen.labels.len().max(1) as f64;
+    let found = held_out(compute, seen, classes, tell)?;
+    Ok(found.map(|found| found.map_or(default, |(held_out, _)| held_out.l2)))
+}
+
+/// What heads say of images that they were not fitted on, for the best penalty, and how many images these are; none where no
+/// class has two images. `None` if `tell` stopped it.
+///
+/// # Errors
+/// As [`fit`].
+pub(crate) fn held_out(
+    compute: &Compute,
+    seen: &Seen,
+    (classes, class_weights): (usize, &[f32]),
+    tell: &mut Tell<'_>,
+) -> Result<Option<Option<(HeldOut, usize)>>> {
+    let examples = seen.examples(classes, class_weights);
+    let labels = &seen.labels;
     let mut fold = assign(labels, classes, FOLDS, SEED);
     // A class's only image stays among those that heads are fitted on.
     let mut counts = vec![0; classes];
@@ -103,7 +125,7 @@ fn penalty(compute: &Compute, examples: Examples<'_>, tell: &mut Tell<'_>) -> Re
     }
     let held = |folds: usize| fold.iter().filter(|&&f| f < folds).count();
     if held(FOLDS) == 0 {
-        return Ok(Some(0.5 / labels.len().max(1) as f64));
+        return Ok(Some(None));
     }
     let folds = (1..FOLDS).find(|&folds| held(folds) >= ENOUGH).unwrap_or(FOLDS);
     let mut search = |path: &[f64]| {
@@ -122,11 +144,11 @@ fn penalty(compute: &Compute, examples: Examples<'_>, tell: &mut Tell<'_>) -> Re
         let search = Search { path, standardised: false, tolerance: TOLERANCE, iterations: 300 };
         cross_fit(compute, examples, (&fold, folds), search, &mut watch)
     };
-    let Some(found) = search(&PATH)? else { return Ok(None) };
-    if found.l2 < PATH[0] {
-        return Ok(Some(found.l2));
-    }
-    Ok(search(&STRONGER)?.map(|found| found.l2))
+    let found = match search(&PATH)? {
+        Some(found) if found.l2 == PATH[0] => search(&STRONGER)?,
+        found => found,
+    };
+    Ok(found.map(|found| Some((found, held(folds)))))
 }
 
 /// Cross-entropy and number of correct predictions of probabilities, `[images, classes]` row-major.

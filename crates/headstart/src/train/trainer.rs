@@ -190,6 +190,8 @@ pub struct Trainer<'a> {
     /// When training began in this process, and the seconds of the run's earlier ones.
     started: Instant,
     spent_before: f64,
+    /// Whether the run's time was over when an epoch ended.
+    over: bool,
     /// Seconds that the last validation took.
     validating: f64,
     /// L2 penalty of the head that was fitted last.
@@ -232,6 +234,7 @@ impl<'a> Trainer<'a> {
             phases: 0,
             started: Instant::now(),
             spent_before: 0.0,
+            over: false,
             validating: 0.0,
             l2: None,
             epoch: 0,

@@ -185,7 +185,7 @@ fn manifests_that_are_wrong_are_refused() {
         ("path|label\nx|y\n", &["a column path", "columns path|label"]),
         ("path,size\nx,1\n", &["a column label"]),
         ("path,label\nimages/1.png\n", &["a CSV that cannot be read"]),
-        ("path,label\nimages/1.png,\n", &["no path or no label in row 1"]),
+        ("path,label\nimages/1.png,\n", &["no label in row 1"]),
         (
             "path,label,split\nimages/1.png,a,later\n",
             &["train, validation or test", "\"later\" in row 1"],

@@ -109,7 +109,14 @@ pub(crate) fn read(
     for (index, Row { path: name, label, split, group }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
         if name.is_empty() || label.is_empty() {
-            return Err(bad(path, format!("no path or no label in {}", at())));
+            let what = if name.is_empty() { "path" } else { "label" };
+            return Err(bad(path, format!("no {what} in {}", at())));
+        }
+        if let Some(cell) = [&name, &label].into_iter().find(|cell| cell.contains(['\n', '\r'])) {
+            let lines = cell.lines().count();
+            let hint = "is a quotation mark (\") left open in that row?";
+            let found = format!("{lines} lines of text in one cell of row {}", index + 1);
+            return Err(Error::format(path, "a path and a label of one line each", found, hint));
         }
         let label = visible(&composed(&label)).into_owned();
         let part = match split.as_deref() {

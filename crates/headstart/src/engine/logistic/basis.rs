@@ -52,7 +52,8 @@ impl Basis {
         let (mean, mut factor) = spread(compute, &rows, width, &weights);
         let trace: f64 = (0..width).map(|i| factor[i * width + i]).sum();
         // So that the matrix has a factor where features depend on each other.
-        let least = 1e-6 * trace / width as f64 + f64::MIN_POSITIVE;
+        let squares: f64 = mean.iter().map(|m| m * m).sum();
+        let least = (1e-6 * trace + 1e-9 * squares) / width as f64 + 1e-12;
         (0..width).for_each(|i| factor[i * width + i] += 2.0 * l2 + least);
         if !cholesky(compute, width, &mut factor) {
             factor.fill(0.0);

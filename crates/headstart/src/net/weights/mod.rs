@@ -29,7 +29,6 @@ pub(crate) mod torch_names;
 mod zip64;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +36,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::guard::guarded;
+use crate::memory;
 use model_file::ModelCard;
 
 pub use apply::{LoadReport, Scope, apply};
@@ -207,7 +207,7 @@ fn read_as_it_is(path: &Path) -> Result<WeightFile> {
         return Err(Error::format(path, expected, found, ""));
     }
     let mut start = [0u8; 16];
-    let mut file = File::open(path).map_err(io())?;
+    let mut file = memory::open(path)?;
     let length = file.metadata().map_err(io())?.len();
     let mut have = 0;
     while have < start.len() {

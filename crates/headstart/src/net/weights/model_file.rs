@@ -197,7 +197,11 @@ impl fmt::Display for ModelCard {
         }
         let Some(trained) = &self.trained else { return Ok(()) };
         let (count, split) = (grouped(trained.images.len()), trained.split());
-        write!(f, "\ntrained on {count} images of {} ({split})", trained.data)
+        write!(f, "\ntrained on {count} images of {} ({split})", trained.data)?;
+        match trained.refit.len() {
+            0 => Ok(()),
+            more => write!(f, "; its head also on the {} validation images", grouped(more)),
+        }
     }
 }
 
@@ -247,6 +251,12 @@ pub struct Place {
     pub count: usize,
     /// Seconds of the current epoch.
     pub seconds: f64,
+    /// Seconds of the whole run.
+    #[serde(default)]
+    pub spent: f64,
+    /// Whether the run's time was over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub over: bool,
     /// Bytes of events.jsonl.
     pub events: u64,
     /// The text of results.csv.

@@ -136,12 +136,19 @@ pub(super) fn confusions(out: &mut String, report: &Report) {
 }
 
 /// The epoch whose weights are shipped and the last one, where they differ.
-pub(super) fn epochs(out: &mut String, history: &History, shipped: Option<usize>) {
+///
+/// `refit` is how many validation images the shipped head was fitted on after its epoch.
+pub(super) fn epochs(
+    out: &mut String,
+    history: &History,
+    (shipped, refit): (Option<usize>, usize),
+) {
     let Some(last) = history.epochs.last() else { return };
     let own = shipped.and_then(|number| history.epochs.iter().find(|e| e.epoch == number));
     let mut rows: Vec<(String, &EpochRecord)> = Vec::new();
     if let Some(own) = own {
-        rows.push((format!("shipped: epoch {} ({})", own.epoch, own.phase.name()), own));
+        let what = if refit > 0 { "before the refit" } else { "shipped" };
+        rows.push((format!("{what}: epoch {} ({})", own.epoch, own.phase.name()), own));
     }
     if own.is_none_or(|own| own.epoch != last.epoch) {
         rows.push((format!("last: epoch {} ({})", last.epoch, last.phase.name()), last));
@@ -160,7 +167,17 @@ pub(super) fn epochs(out: &mut String, history: &History, shipped: Option<usize>
             e.accuracy, e.loss
         );
     }
+    if refit > 0 {
+        let images = grouped(refit);
+        let _ = writeln!(
+            out,
+            "</tbody></table></div>\n<p class=\"soft\">The shipped head was fitted again with the {images} validation images. \
+             The table and the curves are of the head before.</p>"
+        );
+    } else {
+        out.push_str("</tbody></table></div>\n");
+    }
     out.push_str(
-        "</tbody></table></div>\n<p class=\"soft\">The losses of epochs are without the calibration's temperature.</p>\n",
+        "<p class=\"soft\">The losses of epochs are without the calibration's temperature.</p>\n",
     );
 }

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::range;
 use crate::train::class_weight::ClassWeight;
 
+/// Largest L2 penalty of a fitted head.
+const MOST_L2: f64 = 1e6;
+
 impl TrainConfig {
     /// Settings that contradict each other, as an error that names both.
     ///
@@ -163,9 +166,9 @@ impl TrainConfig {
             return against("refit", expected, "another solver", hint);
         }
         if let Some(l2) = self.head_l2
-            && !(solved && l2.is_finite() && l2 >= 0.0)
+            && !(solved && (0.0..=MOST_L2).contains(&l2))
         {
-            let expected = "0 or more, with --head-solver lbfgs";
+            let expected = "from 0 to 1e6, with --head-solver lbfgs";
             let hint = "--weight-decay is for --head-solver gradient";
             return against("head-l2", expected, &l2.to_string(), hint);
         }

@@ -106,7 +106,8 @@ impl Trainer<'_> {
         }
         self.epoch = self.history.epochs.len();
         let seconds = self.history.epochs.iter().map(|e| e.seconds).sum::<f64>();
-        self.spent_before = seconds + place.seconds;
+        self.spent_before = place.spent.max(seconds + place.seconds);
+        self.over = place.over;
         self.resume = Some(Resume { phase: place.phase, progress, optimizer });
         Ok(())
     }
@@ -129,8 +130,8 @@ impl Run<'_, '_> {
             && done(place.step)
             && place.count == progress.steps.saturating_mul(batch).min(images)
             && place.correct <= place.count
-            && [loss, place.seconds].iter().all(|v| v.is_finite())
-            && place.seconds >= 0.0;
+            && [loss, place.seconds, place.spent].iter().all(|v| v.is_finite())
+            && place.seconds.min(place.spent) >= 0.0;
         if fits {
             return Ok(());
         }
@@ -226,6 +227,8 @@ impl Run<'_, '_> {
             correct: self.totals.correct,
             count: self.totals.count,
             seconds: self.seconds,
+            spent: self.trainer.spent(),
+            over: self.trainer.over,
             events: folder.recorded()?,
             history: history.to_csv()?,
             data: fingerprint.clone(),

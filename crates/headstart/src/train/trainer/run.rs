@@ -279,6 +279,7 @@ impl<'t, 'a> Run<'t, 'a> {
         let totals = std::mem::take(&mut self.totals);
         let images = totals.count;
         self.trainer.validating = seconds - trained;
+        self.trainer.over |= self.late();
         (self.epoch_steps, self.seconds) = (0, 0.0);
         let record = EpochRecord {
             epoch,
@@ -461,9 +462,7 @@ impl<'t, 'a> Run<'t, 'a> {
             let epochs = history.last(self.done).iter();
             rule.stops(epochs.map(|e| rule.monitor.of(e)))
         };
-        // A run has an epoch at least.
-        let late = !history.epochs.is_empty() && self.late();
-        self.done >= self.epochs || late || settings.early_stopping.is_some_and(stops)
+        self.done >= self.epochs || self.trainer.over || settings.early_stopping.is_some_and(stops)
     }
 
     /// Takes the weights of the best epoch under early stopping.

@@ -5,7 +5,7 @@ use super::run::Run;
 
 impl Trainer<'_> {
     /// Seconds of the run so far, those of the processes that it was resumed from included.
-    fn spent(&self) -> f64 {
+    pub(super) fn spent(&self) -> f64 {
         self.spent_before + self.started.elapsed().as_secs_f64()
     }
 }
