@@ -27,7 +27,6 @@ mod tga;
 mod tiff;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +88,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     let path = path.as_ref();
     let mut claim = Claim::default();
     // One byte too many says that there are more.
-    let mut file = File::open(path).map_err(Error::io("read", path))?.take(MAX_FILE + 1);
+    let mut file = memory::open(path)?.take(MAX_FILE + 1);
     let length = file.get_ref().metadata().map_err(Error::io("read", path))?.len();
     let long = || unreadable(path, format!("a file of more than {} MiB", MAX_FILE >> 20));
     if length > MAX_FILE {

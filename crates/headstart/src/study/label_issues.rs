@@ -117,7 +117,8 @@ pub(crate) fn out_of_fold_with(
     let fold = assign(labels, classes, folds, seed);
     let path = l2.map_or(PATH.to_vec(), |l2| vec![l2]);
     // The order of the probabilities is fixed long before their last digits.
-    let search = Search { path: &path, standardised: true, tolerance: 1e-3, iterations: 200 };
+    let search =
+        Search { path: &path, margin: 0.0, standardised: true, tolerance: 1e-3, iterations: 200 };
     cross_fit(compute, examples, (&fold, folds), search, &mut |fitted| watch(fitted.done))
 }
 

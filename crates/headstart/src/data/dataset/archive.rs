@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +60,7 @@ const MAX_LABEL: u64 = 4 << 10;
 /// Reads all of the archive at `path`, gzip-compressed or not, which its content says; what it keeps is taken from
 /// `room`.
 pub(crate) fn read(path: &Path, limits: &Limits, room: &mut Room) -> Result<Contents> {
-    let mut file = fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut file = crate::memory::open(path)?;
     let length = file.metadata().map_err(Error::io("open", path))?.len();
     let mut start = Vec::new();
     (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;

@@ -70,7 +70,7 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 fn is_parquet(path: &Path) -> bool {
     use std::io::Read;
     let mut start = [0; 4];
-    fs::File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok()
+    memory::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
         && start == *PARQUET_MAGIC
 }
 

@@ -26,8 +26,11 @@ pub struct HeldOut {
 /// What is searched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Search<'a> {
-    /// L2 penalties in the order in which they are tried, up to the first that is no better than the one before.
+    /// L2 penalties in the order in which they are tried, up to the first that is not better than the one before by more than
+    /// `margin`.
     pub path: &'a [f64],
+    /// By how much the loss has to fall.
+    pub margin: f64,
     /// Whether each fold's features are standardised by those that its head is fitted on.
     pub standardised: bool,
     /// Tolerance of the fits, as [`SolveOptions::tolerance`].
@@ -118,7 +121,7 @@ pub(crate) fn cross_fit(
         {
             return Ok(None);
         }
-        if best.as_ref().is_some_and(|best| best.loss <= held_out.loss) {
+        if best.as_ref().is_some_and(|best| best.loss - search.margin <= held_out.loss) {
             break;
         }
         best = Some(held_out);
@@ -204,8 +207,13 @@ mod tests {
     use super::*;
     use crate::engine::logistic::tests::clusters;
 
-    const SEARCH: Search<'_> =
-        Search { path: &[1e-2], standardised: false, tolerance: 1e-6, iterations: 500 };
+    const SEARCH: Search<'_> = Search {
+        path: &[1e-2],
+        margin: 0.0,
+        standardised: false,
+        tolerance: 1e-6,
+        iterations: 500,
+    };
 
     #[test]
     fn folds_share_classes_evenly_and_follow_from_the_seed() {
