@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the library reads files other than by `memory::read`, how often, and why that is bounded.
-const BOUNDED: [(&str, &str, usize, &str); 20] = [
+const BOUNDED: [(&str, &str, usize, &str); 18] = [
     ("memory.rs", "fs::read_to_string(", 3, "files of the system"),
     ("study/bench.rs", "fs::read_to_string(", 1, "a file of the system"),
     ("memory/budget.rs", "read_to_end(", 1, "the reader itself"),
@@ -26,10 +26,8 @@ const BOUNDED: [(&str, &str, usize, &str); 20] = [
     ("net/weights/zip64.rs", "read_to_end(", 1, "the last 98 bytes"),
     ("hub/transfer.rs", "read_to_end(", 1, "64 bytes"),
     ("export/pytorch/mod.rs", "read_to_end(", 1, "1000 bytes"),
-    ("data/dataset/archive.rs", "fs::File::open(", 1, "read as an archive"),
     ("data/dataset/load.rs", "fs::File::open(", 2, "first and last bytes"),
     ("data/dataset/subset.rs", "fs::File::open(", 1, "an image file"),
-    ("data/dataset/manifest.rs", "fs::File::open(", 1, "4 bytes"),
 ];
 /// How a whole file comes into memory.
 const WAYS: [&str; 5] =

@@ -67,7 +67,7 @@ pub enum HeadSolver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// bf16 where the CPU multiplies it at least 1.2 times as fast as f32, measured for some hundredths of a second; else f32.
+    /// bf16 where the CPU multiplies it at least 1.2 times as fast as f32, measured in short bursts; else f32.
     #[default]
     Auto,
     /// 32-bit floats.
@@ -100,7 +100,7 @@ impl Precision {
 /// Not every CPU with instructions for bf16 is faster with them.
 fn multiplies_bf16_fast(compute: &Compute) -> bool {
     static FAST: OnceLock<bool> = OnceLock::new();
-    let rate = |dtype| compute.measure_peak(dtype, 1e-3);
+    let rate = |dtype| compute.measure_burst(dtype);
     compute.isa().multiplies_bf16()
         && *FAST.get_or_init(|| is_faster(rate(DType::Bf16), rate(DType::F32)))
 }
