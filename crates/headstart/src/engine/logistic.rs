@@ -12,8 +12,7 @@
 //! // One feature per image; class 1 where it is large.
 //! let features = [-2.0, -1.5, -1.0, 1.0, 1.5, 2.0];
 //! let labels = [0, 0, 0, 1, 1, 1];
-//! let examples =
-//!     Examples { features: &features, width: 1, labels: &labels, classes: 2, class_weights: &[] };
+//! let examples = Examples::new(&features, 1, &labels, 2);
 //! let compute = Compute::new(1)?;
 //! let head = solve(&compute, examples, SolveOptions::default())?;
 //! assert!(head.converged);
@@ -56,6 +55,18 @@ pub struct Examples<'a> {
     /// How much an image of each class counts in the loss, 0 or more; empty for 1 each. Keras's `class_weight`: the loss is
     /// divided by the number of images, whatever they weigh.
     pub class_weights: &'a [f32],
+}
+
+impl<'a> Examples<'a> {
+    /// Examples of classes that all count the same.
+    pub fn new(
+        features: &'a [f32],
+        width: usize,
+        labels: &'a [usize],
+        classes: usize,
+    ) -> Examples<'a> {
+        Examples { features, width, labels, classes, class_weights: &[] }
+    }
 }
 
 /// When to stop.
@@ -167,7 +178,7 @@ pub fn solve_from(
     solve_in(compute, examples, options, (&basis, start), watch)
 }
 
-/// As [`solve_from`], in variables that may be those of other examples of the same kind.
+/// As [`solve_from`] of examples that were [checked](check), in variables that may be those of others of the same kind.
 fn solve_in(
     compute: &Compute,
     examples: Examples<'_>,
@@ -175,7 +186,6 @@ fn solve_in(
     (basis, start): (&Basis, Option<&LinearHead>),
     watch: &mut dyn FnMut(Solving) -> Control,
 ) -> Result<Option<LinearHead>> {
-    check(&examples, &options)?;
     let SolveOptions { l2, tolerance, iterations } = options;
     let Examples { width, classes, .. } = examples;
     let size = (width + 1) * classes;
@@ -471,13 +481,7 @@ pub(crate) mod tests {
     #[test]
     fn the_solution_has_no_slope_and_does_not_depend_on_threads() {
         let (features, labels) = clusters(4, 60, 12, 0.6);
-        let examples = Examples {
-            features: &features,
-            width: 12,
-            labels: &labels,
-            classes: 4,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 12, &labels, 4);
         let options = SolveOptions { l2: 1e-3, tolerance: 1e-7, iterations: 500 };
         let head = solve(&Compute::new(1).unwrap(), examples, options).unwrap();
         assert!(head.converged && head.gradient <= 1e-7, "{}", head.gradient);
@@ -508,13 +512,7 @@ pub(crate) mod tests {
     #[test]
     fn the_gradient_is_the_numeric_derivative() {
         let (features, labels) = clusters(3, 10, 5, 1.0);
-        let examples = Examples {
-            features: &features,
-            width: 5,
-            labels: &labels,
-            classes: 3,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 5, &labels, 3);
         let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
         let basis = Basis::new(&compute, &examples, 0.1, None);
         let (basis, memo) = (&basis, &memo);
@@ -537,13 +535,7 @@ pub(crate) mod tests {
     #[test]
     fn the_way_is_told_and_can_be_left() {
         let (features, labels) = clusters(3, 40, 8, 0.8);
-        let examples = Examples {
-            features: &features,
-            width: 8,
-            labels: &labels,
-            classes: 3,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 8, &labels, 3);
         let compute = Compute::new(1).unwrap();
         let (options, mut told) = (SolveOptions::default(), Vec::new());
         let mut go_on = |solving: Solving| {
@@ -568,13 +560,7 @@ pub(crate) mod tests {
         // All that there is to learn is how frequent the classes are.
         let features = vec![3.7; 40 * 5];
         let labels: Vec<usize> = (0..40).map(|i| i % 4).collect();
-        let examples = Examples {
-            features: &features,
-            width: 5,
-            labels: &labels,
-            classes: 4,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 5, &labels, 4);
         for l2 in [0.0, 1e-9, 1e6] {
             let options = SolveOptions { l2, ..SolveOptions::default() };
             let head = solve(&Compute::new(1).unwrap(), examples, options).unwrap();
@@ -588,13 +574,7 @@ pub(crate) mod tests {
         let compute = Compute::new(1).unwrap();
         let features = [1.0, 2.0, 3.0, f32::NAN];
         let labels = [0, 1];
-        let good = Examples {
-            features: &features[..2],
-            width: 1,
-            labels: &labels,
-            classes: 2,
-            class_weights: &[],
-        };
+        let good = Examples::new(&features[..2], 1, &labels, 2);
         let with = |examples| solve(&compute, examples, SolveOptions::default());
         assert!(with(good).is_ok());
         assert!(with(Examples { features: &features[2..], ..good }).is_err());

@@ -16,7 +16,7 @@
 //! let features: Vec<f32> = (0..40).map(|i| (i % 20) as f32 - 9.5).collect();
 //! let mut labels: Vec<usize> = features.iter().map(|&x| usize::from(x > 0.0)).collect();
 //! labels[39] = 0;
-//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2, class_weights: &[] };
+//! let examples = Examples::new(&features, 1, &labels, 2);
 //! let held_out = out_of_fold(&Compute::new(1)?, examples, LabelOptions::default())?;
 //! let issues = find(&held_out.probabilities, &labels, 2);
 //! assert_eq!((issues[0].image, issues[0].suggested), (39, 1));
@@ -182,13 +182,7 @@ mod tests {
         for &i in &flipped {
             labels[i] = (truth[i] + 1 + random.interval(3) as usize) % 5;
         }
-        let examples = Examples {
-            features: &features,
-            width: 24,
-            labels: &labels,
-            classes: 5,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 24, &labels, 5);
         let one = Compute::new(1).unwrap();
         let held_out = out_of_fold(&one, examples, LabelOptions::default()).unwrap();
         let three = Compute::new(3).unwrap();
@@ -230,13 +224,7 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_is_an_error() {
         let compute = Compute::new(1).unwrap();
-        let good = Examples {
-            features: &[0.0, 1.0],
-            width: 1,
-            labels: &[0, 1],
-            classes: 2,
-            class_weights: &[],
-        };
+        let good = Examples::new(&[0.0, 1.0], 1, &[0, 1], 2);
         let with = |examples, folds| {
             let options = LabelOptions { folds, ..LabelOptions::default() };
             out_of_fold(&compute, examples, options).is_err()

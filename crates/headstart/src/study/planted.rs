@@ -17,7 +17,7 @@
 //! let features: Vec<f32> = (0..400).map(|i| (i % 40) as f32 - 19.5).collect();
 //! let mut labels: Vec<usize> = features.iter().map(|&x| usize::from(x > 0.0)).collect();
 //! (labels[39], labels[360]) = (0, 1);
-//! let examples = Examples { features: &features, width: 1, labels: &labels, classes: 2, class_weights: &[] };
+//! let examples = Examples::new(&features, 1, &labels, 2);
 //! let (compute, options) = (Compute::new(1)?, LabelOptions::default());
 //! let held_out = out_of_fold(&compute, examples, options)?;
 //! let issues = find(&held_out.probabilities, &labels, 2);
@@ -145,13 +145,7 @@ mod tests {
         for i in random.permutation(truth.len()).into_iter().take(count) {
             labels[i] = (truth[i] + 1 + random.interval(3) as usize) % 5;
         }
-        let examples = Examples {
-            features: &features,
-            width: 24,
-            labels: &labels,
-            classes: 5,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 24, &labels, 5);
         let (compute, options) = (Compute::new(2).unwrap(), LabelOptions::default());
         let held_out = out_of_fold(&compute, examples, options).unwrap();
         let issues = find(&held_out.probabilities, &labels, 5);
@@ -183,13 +177,7 @@ mod tests {
 
     #[test]
     fn without_suspects_none_is_wrong() {
-        let examples = Examples {
-            features: &[0.0, 1.0],
-            width: 1,
-            labels: &[0, 1],
-            classes: 2,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&[0.0, 1.0], 1, &[0, 1], 2);
         let held_out =
             HeldOut { probabilities: vec![1.0, 0.0, 0.0, 1.0], l2: 0.1, loss: 0.0, accuracy: 1.0 };
         let compute = Compute::new(1).unwrap();

@@ -87,13 +87,7 @@ pub fn probe(
         let features = layers[node].shape.channels();
         let scaler = Scaler::new(&train.0[i], features);
         let seen = scaler.apply(&train.0[i]);
-        let examples = Examples {
-            features: &seen,
-            width: features,
-            labels: train.1,
-            classes,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&seen, features, train.1, classes);
         let options = SolveOptions { l2, tolerance: 1e-3, iterations: 300 };
         let compute = device.compute();
         let head = solve(compute, examples, options)?;

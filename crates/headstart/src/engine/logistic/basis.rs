@@ -151,13 +151,7 @@ mod tests {
     fn values_and_heads_stand_for_each_other_and_gradients_follow_the_chain_rule() {
         let (features, labels) = clusters(3, 20, 5, 1.0);
         let compute = Compute::new(1).unwrap();
-        let examples = Examples {
-            features: &features,
-            width: 5,
-            labels: &labels,
-            classes: 3,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 5, &labels, 3);
         let basis = Basis::new(&compute, &examples, 1e-3, None);
         let head: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
         let back = basis.head(&compute, &basis.values(&head));
@@ -179,13 +173,7 @@ mod tests {
     #[test]
     fn features_that_depend_on_each_other_or_never_change_have_a_basis() {
         let features: Vec<f32> = (0..10).flat_map(|i| [i as f32, 2.0 * i as f32, 3.0]).collect();
-        let examples = Examples {
-            features: &features,
-            width: 3,
-            labels: &[0; 10],
-            classes: 2,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 3, &[0; 10], 2);
         let compute = Compute::new(1).unwrap();
         let basis = Basis::new(&compute, &examples, 0.0, None);
         let head = [1.0, -2.0, 3.0, 0.5, 2.0, -1.0, 0.25, 4.0];

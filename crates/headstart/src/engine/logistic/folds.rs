@@ -233,13 +233,7 @@ mod tests {
     fn answers_are_those_of_heads_fitted_on_the_other_images() {
         let (features, labels) = clusters(3, 20, 4, 1.0);
         let compute = Compute::new(1).unwrap();
-        let examples = Examples {
-            features: &features,
-            width: 4,
-            labels: &labels,
-            classes: 3,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 4, &labels, 3);
         // The first ten images are never held out.
         let fold: Vec<usize> = (0..60).map(|i| if i < 10 { 2 } else { i % 2 }).collect();
         let mut told = Vec::new();
@@ -283,13 +277,7 @@ mod tests {
     fn the_search_ends_where_the_loss_of_held_out_images_rises() {
         let (features, labels) = clusters(4, 30, 12, 0.5);
         let compute = Compute::new(1).unwrap();
-        let examples = Examples {
-            features: &features,
-            width: 12,
-            labels: &labels,
-            classes: 4,
-            class_weights: &[],
-        };
+        let examples = Examples::new(&features, 12, &labels, 4);
         let fold = assign(&labels, 4, 5, 1);
         let loss = |path: &[f64]| {
             let search = Search { path, ..SEARCH };

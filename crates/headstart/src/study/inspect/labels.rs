@@ -94,8 +94,7 @@ pub fn check_labels(
     };
     let (labels, classes) = (subset.labels(), data.classes.len());
     let width = values.len() / labels.len();
-    let examples =
-        Examples { features: &values, width, labels: &labels, classes, class_weights: &[] };
+    let examples = Examples::new(&values, width, &labels, classes);
     let (compute, before) = (device.compute(), most_heads(options));
     let total = before + options.folds;
     let mut heads = |done| emit(Event::CrossValidating { done, total });
