@@ -223,6 +223,7 @@ impl<E: Element> Lines<'_, E> {
         let (mr, nr) = (self.tile.mr, self.tile.nr);
         let (n, columns) = (folded.shape.out_channels(), &folded.columns);
         assert_eq!(output.len(), columns.outputs * n, "length of an output row");
+        let _ready = compute.ready::<E>();
         let len = output.len();
         let like = |other: Option<&[E]>| pointer(other.map(|o| &o[at..][..len]), 0);
         let whole = TileArgs {

@@ -284,6 +284,7 @@ impl<'a, E: Element> Job<'a, E> {
     /// Computes the pixels of a chunk and the columns of a group of panels.
     fn task(&self, chunk: usize, group: usize) {
         let Job { tile, unit, operands, .. } = self;
+        let _ready = self.compute.ready::<E>();
         let Operands { gather: g, source, packed, columns } = *operands;
         let tiles = g.pixels().div_ceil(tile.mr);
         let start = |chunk: usize| g.pixels().min(chunk * tiles / self.chunks * tile.mr);

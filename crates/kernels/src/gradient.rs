@@ -105,6 +105,7 @@ impl<E: Element> Part<'_, E> {
         output: impl Fn(usize, usize, usize) -> &'o mut [f32],
     ) {
         let Part { g, range, .. } = self;
+        let _ready = self.compute.ready::<E>();
         let kernels = self.compute.kernels::<E>();
         let (tiles, unit) = (kernels.gradient(self.columns), kernels.depth);
         let taps = range.taps.len();

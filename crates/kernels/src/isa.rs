@@ -1,6 +1,8 @@
 //! The register tiles, written once over a small vector trait and compiled once per instruction set.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -32,6 +34,8 @@ impl Isa {
             Isa::Avx512 => &avx512::RECORD,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => &avx512bf16::RECORD,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => &amx::RECORD,
             _ => &portable::RECORD,
         }
     }

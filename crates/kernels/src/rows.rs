@@ -51,7 +51,7 @@ macro_rules! vectorize_rounding {
     ($isa:expr, |$round:ident| $body:expr) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Isa::Avx512Bf16 => {
+            $crate::isa::Isa::Avx512Bf16 | $crate::isa::Isa::Amx => {
                 // SAFETY: a `Compute` exists only for instruction sets that the CPU runs.
                 let $round = unsafe { $crate::rows::Native::new() };
                 $crate::simd::vectorize!($crate::isa::Isa::Avx512Bf16, $body)

@@ -27,7 +27,7 @@ pub(crate) fn run_for<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
         Isa::Avx512 => unsafe { avx512(f) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512Bf16 => unsafe { avx512bf16(f) },
+        Isa::Avx512Bf16 | Isa::Amx => unsafe { avx512bf16(f) },
         // The baseline of 64-bit Arm has NEON.
         _ => f(),
     }

@@ -1,5 +1,6 @@
 //! What computes: the threads and the instruction set's record of tile, packer and sizes.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
@@ -51,6 +52,14 @@ impl Compute {
     /// The kernels for a type of element.
     pub(crate) fn kernels<E: Element>(&self) -> &'static Kernels<E> {
         E::kernels(self.record)
+    }
+
+    /// Makes this thread ready to run tiles, until the result is dropped: what a task does before its first tile.
+    pub(crate) fn ready<E: Element>(&self) -> Ready {
+        let kernels = self.kernels::<E>();
+        // SAFETY: `with_isa` checked that the CPU runs the record's instruction set.
+        unsafe { (kernels.begin)() };
+        Ready { end: kernels.end, thread: PhantomData }
     }
 
     /// Memory for partial results, at least `len` floats: the smallest left by other calls that is enough. No lock is held
@@ -106,6 +115,20 @@ impl Compute {
             });
         }
         total.into_inner() as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// A thread that may run tiles.
+pub(crate) struct Ready {
+    end: unsafe fn(),
+    /// Registers belong to a thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        // SAFETY: it was made where the CPU runs the instruction set, on this thread.
+        unsafe { (self.end)() }
     }
 }
 

@@ -176,6 +176,7 @@ impl<'a, E: Element> Part<'a, E> {
     /// Adds the products of this many packed steps.
     fn multiply(&self, steps: usize, sums: &mut [f32]) {
         let kernels = self.compute.kernels::<E>();
+        let _ready = self.compute.ready::<E>();
         let (tiles, unit) = (kernels.gradient(self.folded.shape.out_channels()), kernels.depth);
         let depth = self.folded.rows.taps * self.folded.run;
         let panels = self.gradients.len() / self.inputs.len();

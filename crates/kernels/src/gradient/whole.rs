@@ -326,6 +326,7 @@ impl<E: Element> Job<'_, E> {
     ) {
         let Layout { g, columns, nr, panels, steps, .. } = &self.layout;
         let tiles = self.compute.kernels::<E>().gradient(*columns);
+        let _ready = self.compute.ready::<E>();
         let [depth, height] = [g.depth(), tiles.run.len()];
         let block_steps = |block: usize| block * STEPS..(*steps).min((block + 1) * STEPS);
         let (mut places, mut next, mut ahead) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles, ready};
 use super::tile::{
     Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
 };
@@ -109,6 +109,8 @@ pub(super) const SINGLE: Kernels<f32> = Kernels {
         gradient_tiles!(rows, F32, 64 = 4 vectors, rows 1 2 3 4 5 6),
     ],
     peak: registers::<F32>,
+    begin: ready,
+    end: ready,
 };
 
 /// The transforms, which every set above this one shares.
@@ -127,6 +129,8 @@ pub(super) static RECORD: Record = Record {
             gradient_tiles!(rows, Half, 64 = 4 vectors, rows 1 2 3 4 5 6),
         ],
         peak: registers::<Half>,
+        begin: ready,
+        end: ready,
     },
     winograd: WINOGRAD,
 };

@@ -4,12 +4,12 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{F32x16, SINGLE, WINOGRAD};
-use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles, ready};
 use super::tile::{Arithmetic, GradientArgs, TileArgs, Vector, convolve, gradient, peak};
 use crate::bf16::Bf16;
 
 /// Pairs of bfloat16, multiplied and summed by one instruction.
-struct Pairs;
+pub(super) struct Pairs;
 
 // SAFETY of every method: the trait's contract gives the instruction set and the readable or
 // writable elements. The two vector types are the same 64 bytes.
@@ -101,6 +101,8 @@ pub(super) static RECORD: Record = Record {
             gradient_tiles!(rows, Pairs, 64 = 4 vectors, rows 1 2 3 4 5 6),
         ],
         peak: registers,
+        begin: ready,
+        end: ready,
     },
     winograd: WINOGRAD,
 };

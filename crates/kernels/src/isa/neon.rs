@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles, ready};
 use super::tile::{
     Arithmetic, GradientArgs, Single, TileArgs, Vector, Widened, convolve, gradient, peak,
 };
@@ -100,6 +100,8 @@ pub(super) static RECORD: Record = Record {
         narrow: Tile { mr: 6, nr: 16, run: tile::<F32, 6, 4> },
         gradient: &[gradient_tiles!(rows, F32, 16 = 4 vectors, rows 1 2 3 4 5 6)],
         peak: registers::<F32>,
+        begin: ready,
+        end: ready,
     },
     bf16: Kernels {
         depth: 1,
@@ -107,6 +109,8 @@ pub(super) static RECORD: Record = Record {
         narrow: Tile { mr: 6, nr: 16, run: tile::<Half, 6, 4> },
         gradient: &[gradient_tiles!(rows, Half, 16 = 4 vectors, rows 1 2 3 4 5 6)],
         peak: registers::<Half>,
+        begin: ready,
+        end: ready,
     },
     winograd: WINOGRAD,
 };

@@ -1,6 +1,6 @@
 //! Tiles in plain Rust.
 
-use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles};
+use super::record::{GradientTiles, Isa, Kernels, Record, Tile, gradient_tiles, ready};
 use super::tile::{Arithmetic, GradientArgs, Single, TileArgs, Vector, convolve, gradient, peak};
 use super::winograd::{self, CollectArgs, SpreadArgs, Transforms};
 use crate::bf16::Bf16;
@@ -128,6 +128,8 @@ pub(super) static RECORD: Record = Record {
         narrow: Tile { mr: 4, nr: 8, run: tile::<F32, 4, 2> },
         gradient: &[gradient_tiles!(rows, F32, 8 = 2 vectors, rows 1 2 3 4)],
         peak: registers::<F32>,
+        begin: ready,
+        end: ready,
     },
     bf16: Kernels {
         depth: 2,
@@ -138,6 +140,8 @@ pub(super) static RECORD: Record = Record {
             gradient_tiles!(rows, Pairs, 8 = 2 vectors, rows 1 2 3 4),
         ],
         peak: registers::<Pairs>,
+        begin: ready,
+        end: ready,
     },
     winograd: WINOGRAD,
 };

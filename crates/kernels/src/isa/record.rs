@@ -19,11 +19,20 @@ pub enum Isa {
     Avx512,
     /// AVX-512F with products of bfloat16.
     Avx512Bf16,
+    /// AMX: tiles of bfloat16, beside AVX512-BF16.
+    Amx,
 }
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 6] = [
+        Isa::Portable,
+        Isa::Neon,
+        Isa::Avx2,
+        Isa::Avx512,
+        Isa::Avx512Bf16,
+        Isa::Amx,
+    ];
 
     /// Its name, as `HEADSTART_ISA` spells it.
     pub fn name(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Amx => "amx",
         }
     }
 
@@ -54,13 +64,15 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => is_x86_feature_detected!("avx512bf16") && Isa::Avx512.available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Avx512Bf16.available() && super::amx::available(),
             _ => false,
         }
     }
 
-    /// Whether it multiplies bfloat16 by itself, twice as fast as floats.
+    /// Whether it multiplies bfloat16 by itself.
     pub fn multiplies_bf16(self) -> bool {
-        self == Isa::Avx512Bf16
+        matches!(self, Isa::Avx512Bf16 | Isa::Amx)
     }
 
     /// The widest one this CPU runs.
@@ -130,7 +142,14 @@ pub(crate) struct Kernels<E: 'static> {
     pub gradient: &'static [GradientTiles<E>],
     /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
     pub peak: unsafe fn(u64) -> u64,
+    /// What a thread calls before it runs tiles.
+    pub begin: unsafe fn(),
+    /// What it calls after them.
+    pub end: unsafe fn(),
 }
+
+/// For instruction sets whose registers are always ready.
+pub(super) fn ready() {}
 
 impl<E> Kernels<E> {
     /// The tile for outputs of `columns` channels.

@@ -311,11 +311,29 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
                 panel = panel.add(NV * lanes * A::DEPTH);
             }
         }
+        finish::<A, MR, NV>(t, 0, acc);
+    }
+}
+
+/// The epilogue of `MR` rows of a tile from the `first`th on: adds, rectifies, masks, sums and writes what was
+/// multiplied.
+///
+/// # Safety
+/// As for [`convolve`].
+#[inline(always)]
+pub(super) unsafe fn finish<A: Arithmetic, const MR: usize, const NV: usize>(
+    t: &TileArgs<A::Element>,
+    first: usize,
+    mut acc: [[A::Sum; NV]; MR],
+) {
+    // SAFETY: as there.
+    unsafe {
+        let lanes = A::Sum::LANES;
         // Each register takes the same branches; unrolled, so that none of them is ever indexed.
         macro_rules! each {
             (|$x:ident, $at:ident, $v:ident| $body:expr) => {
                 for r in 0..MR {
-                    let row = *t.output_rows.add(r);
+                    let row = *t.output_rows.add(first + r);
                     for $v in 0..NV {
                         let $at = row + $v * lanes;
                         let $x = acc[r][$v];
@@ -342,8 +360,8 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
         }
         if !t.sums.is_null() {
             for v in 0..NV {
-                let (first, second) = (t.sums.add(v * lanes), t.sums.add((NV + v) * lanes));
-                let (mut sum, mut product) = (A::Sum::load(first), A::Sum::load(second));
+                let (low, high) = (t.sums.add(v * lanes), t.sums.add((NV + v) * lanes));
+                let (mut sum, mut product) = (A::Sum::load(low), A::Sum::load(high));
                 for r in 0..MR {
                     sum = sum.add(acc[r][v]);
                 }
@@ -353,16 +371,16 @@ pub(super) unsafe fn convolve<A: Arithmetic, const MR: usize, const NV: usize>(
                     }
                 } else {
                     for r in 0..MR {
-                        let at = *t.output_rows.add(r) + v * lanes;
+                        let at = *t.output_rows.add(first + r) + v * lanes;
                         product = product.fma(acc[r][v], A::load(t.factor.add(at)));
                     }
                 }
-                sum.store(first);
-                product.store(second);
+                sum.store(low);
+                product.store(high);
             }
         }
         for (r, acc) in acc.iter().enumerate() {
-            let row = *t.output_rows.add(r);
+            let row = *t.output_rows.add(first + r);
             for (v, &acc) in acc.iter().enumerate() {
                 A::store(acc, t.output.add(row + v * lanes));
             }

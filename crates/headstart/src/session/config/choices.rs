@@ -121,7 +121,7 @@ mod tests {
         for isa in Isa::ALL {
             let Ok(compute) = Compute::with_isa(1, isa) else { continue };
             let auto = Precision::Auto.dtype(&compute);
-            assert!(auto == DType::F32 || isa == Isa::Avx512Bf16, "{isa}");
+            assert!(auto == DType::F32 || isa.multiplies_bf16(), "{isa}");
             assert_eq!(Precision::Auto.dtype(&compute), auto);
             for dtype in [DType::F32, DType::Bf16] {
                 assert_eq!(Precision::exactly(dtype).dtype(&compute), dtype);
