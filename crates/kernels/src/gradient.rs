@@ -12,7 +12,7 @@ mod interleaved;
 mod reduce;
 mod whole;
 
-pub(crate) use interleaved::{Interleaved, PIXELS};
+pub(crate) use interleaved::Interleaved;
 use reduce::reduce;
 
 /// Pixels that are worth a partial sum of their own; twice as many with several taps, whose sums are larger.
@@ -109,15 +109,16 @@ impl<E: Element> Part<'_, E> {
         let kernels = self.compute.kernels::<E>();
         let (tiles, unit) = (kernels.gradient(self.columns), kernels.depth);
         let taps = range.taps.len();
-        let mut input = Interleaved::input(range.run, unit);
-        let mut blocks: Vec<Interleaved<E>> =
-            self.panels.clone().map(|panel| Interleaved::panel(tiles.nr, unit, panel)).collect();
+        let mut input = Interleaved::input(kernels.pixels, range.run, unit);
+        let panel = |panel| Interleaved::panel(kernels.pixels, tiles.nr, unit, panel);
+        let mut blocks: Vec<Interleaved<E>> = self.panels.clone().map(panel).collect();
+        let most = kernels.pixels;
         let (mut rows, mut next, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
-        self.rows(pixels.start..pixels.end.min(pixels.start + PIXELS), &mut rows);
-        for start in pixels.clone().step_by(PIXELS) {
-            let end = pixels.end.min(start + PIXELS);
+        self.rows(pixels.start..pixels.end.min(pixels.start + most), &mut rows);
+        for start in pixels.clone().step_by(most) {
+            let end = pixels.end.min(start + most);
             self.pack(start..end, &mut blocks);
-            let after = end..pixels.end.min(end + PIXELS);
+            let after = end..pixels.end.min(end + most);
             next.clear();
             self.rows(after.clone(), &mut next);
             self.lines(after, &next, &mut ahead);

@@ -12,7 +12,7 @@ use headstart::recipe::RecipeName;
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 use super::fit::FitFlags;
 use super::split::SplitFlags;
-use super::values::{budget, within};
+use super::values::{budget, pause, within};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
 /// --data and --model the defaults are made for the digits inside the program, which train in about
@@ -261,10 +261,10 @@ pub struct Train {
     /// others than without the interruption
     #[arg(long, requires = "resume")]
     pub allow_changes: bool,
-    /// Write a checkpoint for --resume every this many seconds, besides the one after each epoch
+    /// Write a checkpoint for --resume this often, such as 300 (seconds) or 5m, besides the one after each epoch
     /// [default: 60, or less often where that would take more than a fiftieth of the time]
-    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(range::SAVE_EVERY))]
-    pub save_every: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = pause)]
+    pub save_every: Option<Duration>,
     /// Read settings from a file, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

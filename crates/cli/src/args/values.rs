@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headstart::config::Time;
-use headstart::range::Range;
+use headstart::range::{self, Range};
 
 /// Reads a whole number within `range`, for clap, which names the flag and what was found.
 pub fn within<T: TryFrom<u64>>(
@@ -21,10 +21,19 @@ pub fn budget(text: &str) -> Result<Duration, String> {
     text.parse().map(|Time(time)| time)
 }
 
+/// Reads seconds as a whole number, or a time with its unit, such as `5m`.
+pub fn pause(text: &str) -> Result<Duration, String> {
+    let allowed = range::SAVE_EVERY;
+    let time = match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => text.parse().ok().map(|Time(time)| time),
+    };
+    let time = time.filter(|time| allowed.contains(time.as_secs()));
+    time.ok_or_else(|| format!("expected {} of seconds, or a time such as 5m", allowed.expected()))
+}
+
 #[cfg(test)]
 mod tests {
-    use headstart::range;
-
     use super::*;
 
     #[test]
@@ -33,6 +42,16 @@ mod tests {
         assert_eq!([read("0"), read("1024")], [Ok(0), Ok(1024)]);
         for bad in ["1025", "-1", "1.5", "", "18446744073709551616", "many"] {
             assert_eq!(read(bad), Err("expected a whole number from 0 to 1024".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_seconds_or_a_time() {
+        for (text, seconds) in [("0", 0), ("300", 300), ("5m", 300), ("1h30m", 5400)] {
+            assert_eq!(pause(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "-1", "5 x", "1.5", "1000000001"] {
+            assert!(pause(text).unwrap_err().contains("0 to 1000000000 of seconds"), "{text}");
         }
     }
 }

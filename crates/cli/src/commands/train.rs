@@ -70,8 +70,8 @@ fn job(args: &Train) -> Result<Job, Failure> {
     if let Some(folder) = &args.out {
         job = job.out(folder, args.exist_ok);
     }
-    if let Some(seconds) = args.save_every {
-        job = job.save_every(Duration::from_secs(seconds));
+    if let Some(pause) = args.save_every {
+        job = job.save_every(pause);
     }
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     Ok(job.cache(DiskCache { folder, bytes: args.cache_disk.map_or(DISK, |mb| mb << 20) }))

@@ -25,8 +25,8 @@ fn numbers_that_wrap_or_have_no_end_are_wrong_usage() {
     for (line, flag, expected) in [
         ("train --cache-memory 17592186044416", "--cache-memory <MB>", "0 to 1073741824"),
         ("train --cache-disk 17592186044416", "--cache-disk <MB>", "0 to 1073741824"),
-        ("train --save-every 18446744073709551615", "--save-every <SECONDS>", "0 to 1000000000"),
-        ("train --save-every 9223372036854775807", "--save-every <SECONDS>", "0 to 1000000000"),
+        ("train --save-every 18446744073709551615", "--save-every <TIME>", "0 to 1000000000"),
+        ("train --save-every 9223372036854775807", "--save-every <TIME>", "0 to 1000000000"),
         ("train --recipe auto --budget 500years", "--budget <TIME>", "1ms to 365days"),
         ("recipe --data data --budget 584542046090years", "--budget <TIME>", "1ms to 365days"),
         ("recipe --data data --cache-memory 17592186044416", "--cache-memory <MB>", "1073741824"),

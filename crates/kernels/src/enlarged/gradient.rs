@@ -3,7 +3,7 @@
 
 use super::folded::{Folded, TASKS};
 use crate::element::Element;
-use crate::gradient::{Interleaved, PIXELS};
+use crate::gradient::Interleaved;
 use crate::isa::GradientArgs;
 use crate::shape::ConvShape;
 use crate::simd::vectorize;
@@ -93,9 +93,11 @@ impl<'a, E: Element> Part<'a, E> {
             compute,
             folded,
             phase,
-            inputs: (0..columns).map(|_| Interleaved::input(depth, kernels.depth)).collect(),
+            inputs: (0..columns)
+                .map(|_| Interleaved::input(kernels.pixels, depth, kernels.depth))
+                .collect(),
             gradients: (0..columns * panels)
-                .map(|i| Interleaved::panel(nr, kernels.depth, i))
+                .map(|i| Interleaved::panel(kernels.pixels, nr, kernels.depth, i))
                 .collect(),
             seen: [vec![E::default(); depth], vec![E::default(); depth]],
             zeros: vec![E::default(); depth.max(nr)],
@@ -107,7 +109,7 @@ impl<'a, E: Element> Part<'a, E> {
         let kernels = self.compute.kernels::<E>();
         let (unit, columns) = (kernels.depth, &self.folded.columns);
         // Steps of the reduction in an output row, of which one block takes this many rows or only a part of one.
-        let most = PIXELS / unit;
+        let most = kernels.pixels / unit;
         let steps = columns.count(0).div_ceil(unit);
         let rows = (most / steps.max(1)).max(1);
         let count = self.folded.rows.count(self.phase);

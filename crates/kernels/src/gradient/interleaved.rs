@@ -5,9 +5,6 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::simd::vectorize;
 
-/// Pixels whose input and output gradient are packed and kept in cache at a time.
-pub(crate) const PIXELS: usize = 128;
-
 /// Rows of some pixels: single ones, or pairs of pixels with both values of a channel side by side.
 pub(crate) struct Interleaved<E> {
     memory: Buffer,
@@ -20,25 +17,25 @@ pub(crate) struct Interleaved<E> {
 }
 
 impl<E: Element> Interleaved<E> {
-    fn new(width: usize, unit: usize, stride: usize, start: usize) -> Interleaved<E> {
+    fn new(pixels: usize, width: usize, unit: usize, stride: usize, start: usize) -> Self {
         assert!(unit == 1 || unit == 2, "kernels take single pixels or pairs");
-        let elements = start + PIXELS.div_ceil(unit) * stride;
+        let elements = start + pixels.div_ceil(unit) * stride;
         let memory = Buffer::zeros((elements * E::DTYPE.bytes()).div_ceil(size_of::<f32>()));
         Interleaved { memory, zeros: vec![E::default(); width], unit, stride, start }
     }
 
-    /// Room for [`PIXELS`] rows of the output gradient, as the tile reads them. A pixel is packed for all panels
+    /// Room for `pixels` rows of the output gradient, as the tile reads them. A pixel is packed for all panels
     /// before the next: panels of a power of two bytes, side by side, would share few cache sets.
-    pub fn panel(nr: usize, unit: usize, panel: usize) -> Interleaved<E> {
+    pub fn panel(pixels: usize, nr: usize, unit: usize, panel: usize) -> Interleaved<E> {
         let line = 64 / E::DTYPE.bytes();
-        Interleaved::new(nr, unit, nr * unit, panel % 32 * line)
+        Interleaved::new(pixels, nr, unit, nr * unit, panel % 32 * line)
     }
 
-    /// Room for [`PIXELS`] rows of `width` elements of the input.
-    pub fn input(width: usize, unit: usize) -> Interleaved<E> {
+    /// Room for `pixels` rows of `width` elements of the input.
+    pub fn input(pixels: usize, width: usize, unit: usize) -> Interleaved<E> {
         // An odd number of cache lines: with a power of two all pixels would share few cache sets.
         let line = 64 / E::DTYPE.bytes();
-        Interleaved::new(width, unit, ((width * unit).div_ceil(line) | 1) * line, 0)
+        Interleaved::new(pixels, width, unit, ((width * unit).div_ceil(line) | 1) * line, 0)
     }
 
     /// Elements from one pixel or pair to the next.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::interleaved::{PIXELS, pair};
+use super::interleaved::pair;
 use super::reduce::reduce;
 use crate::element::Element;
 use crate::gather::Gather;
@@ -16,8 +16,6 @@ use crate::threads::Shared;
 
 /// Terms of a pair.
 const PAIR: usize = 2;
-/// Steps multiplied at a time: this many of a panel stay in the first-level cache.
-const STEPS: usize = PIXELS / PAIR;
 /// Bytes of packed operands that are made at a time, of as many images: they stay in the last-level cache.
 const MOST: usize = 8 << 20;
 /// Pixels that are worth a partial sum of their own.
@@ -38,7 +36,7 @@ pub(super) fn suits<E: Element>(compute: &Compute, g: &Gather) -> bool {
     let single = g.batch % PAIR == 1 && g.batch < 9;
     let wanted = compute.kernels::<E>().depth == PAIR && g.taps.len() > 1 && !single;
     // Places within two images are 32-bit numbers.
-    let places = || Layout::new(Gather { batch: PAIR, ..g.clone() }, 1, 1).input_len();
+    let places = || Layout::new(Gather { batch: PAIR, ..g.clone() }, 1, 1, 1).input_len();
     wanted && g.run == g.source[2] && places() <= u32::MAX as usize
 }
 
@@ -51,8 +49,9 @@ pub(super) fn run<E: Element>(
     columns: usize,
     grad_kernel: &mut [f32],
 ) {
-    let nr = compute.kernels::<E>().gradient(columns).nr;
-    let of = |batch: usize| Layout::new(Gather { batch, ..g.clone() }, columns, nr);
+    let kernels = compute.kernels::<E>();
+    let (nr, block) = (kernels.gradient(columns).nr, kernels.pixels / PAIR);
+    let of = |batch: usize| Layout::new(Gather { batch, ..g.clone() }, columns, nr, block);
     let size = |layout: &Layout| (layout.input_len() + layout.output_len()) * E::DTYPE.bytes();
     let parts = size(&of(g.batch)).div_ceil(MOST).min(g.batch);
     let images = g.batch.div_ceil(parts).next_multiple_of(PAIR).min(g.batch);
@@ -102,10 +101,12 @@ struct Layout {
     stride: usize,
     /// Steps of the reduction.
     steps: usize,
+    /// Steps multiplied at a time: this many of a panel stay in cache.
+    block: usize,
 }
 
 impl Layout {
-    fn new(g: Gather, columns: usize, nr: usize) -> Layout {
+    fn new(g: Gather, columns: usize, nr: usize, block: usize) -> Layout {
         // Zeros before and after an image along an axis.
         let [down, right] = [0, 1].map(|axis| {
             let taps = || g.taps.iter().map(|tap| tap[axis]);
@@ -121,6 +122,7 @@ impl Layout {
             padded: [down.0 + g.source[0] + down.1, right.0 + g.source[1] + right.1],
             stride: ((g.run * PAIR).div_ceil(LINE) | 1) * LINE,
             steps: g.batch.div_ceil(PAIR) * g.grid[0] * g.grid[1],
+            block,
             g,
         }
     }
@@ -132,12 +134,12 @@ impl Layout {
 
     /// Elements of the packed output gradient.
     fn output_len(&self) -> usize {
-        self.steps.div_ceil(STEPS) * self.panels * STEPS * self.nr * PAIR
+        self.steps.div_ceil(self.block) * self.panels * self.block * self.nr * PAIR
     }
 
     /// Where a block of steps starts in a panel of the output gradient.
     fn panel(&self, block: usize, panel: usize) -> usize {
-        (block * self.panels + panel) * STEPS * self.nr * PAIR
+        (block * self.panels + panel) * self.block * self.nr * PAIR
     }
 
     /// The two output pixels of a step, the second of which may not exist.
@@ -230,7 +232,7 @@ impl<E: Element> Job<'_, E> {
         let (inputs, input_len) = (input.len().div_ceil(length), input.len());
         let input = Shared::new(input);
         let zeros = vec![E::default(); l.g.run.max(l.columns)];
-        self.compute.threads.run(inputs + l.steps.div_ceil(STEPS), |task| {
+        self.compute.threads.run(inputs + l.steps.div_ceil(l.block), |task| {
             if task < inputs {
                 let start = task * length;
                 // SAFETY: every task has a part of the input of its own.
@@ -281,14 +283,14 @@ impl<E: Element> Job<'_, E> {
     fn outputs(&self, block: usize, zeros: &[E], to: &mut [E]) {
         let l = &self.layout;
         let n = l.columns;
-        let steps = block * STEPS..l.steps.min((block + 1) * STEPS);
+        let steps = block * l.block..l.steps.min((block + 1) * l.block);
         vectorize!(self.compute.isa(), {
             for (i, step) in steps.enumerate() {
                 let (a, b) = l.pixels(step);
                 let a = &self.grad_output[a * n..][..n];
                 let b = b.map_or(zeros, |b| &self.grad_output[b * n..][..n]);
                 for (panel, (a, b)) in a.chunks(l.nr).zip(b.chunks(l.nr)).enumerate() {
-                    let at = (panel * STEPS + i) * l.nr * PAIR;
+                    let at = (panel * l.block + i) * l.nr * PAIR;
                     pair(a, b, &mut to[at..][..PAIR * a.len()]);
                 }
             }
@@ -308,7 +310,7 @@ impl<E: Element> Job<'_, E> {
             let (chunk, range) = (rest / ranges, rest % ranges);
             let task = Task {
                 chunk,
-                blocks: part(chunk, chunks, l.steps.div_ceil(STEPS)),
+                blocks: part(chunk, chunks, l.steps.div_ceil(l.block)),
                 taps: part(range, ranges, l.g.taps.len()),
                 rows: part(piece, pieces, l.g.run),
                 panels: part(group, groups, l.panels),
@@ -324,11 +326,11 @@ impl<E: Element> Job<'_, E> {
         sums: &Shared<'_, f32>,
         gradient: Option<&Shared<'_, f32>>,
     ) {
-        let Layout { g, columns, nr, panels, steps, .. } = &self.layout;
+        let Layout { g, columns, nr, panels, steps, block, .. } = &self.layout;
         let tiles = self.compute.kernels::<E>().gradient(*columns);
         let _ready = self.compute.ready::<E>();
         let [depth, height] = [g.depth(), tiles.run.len()];
-        let block_steps = |block: usize| block * STEPS..(*steps).min((block + 1) * STEPS);
+        let block_steps = |i: usize| i * block..(*steps).min((i + 1) * block);
         let (mut places, mut next, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
         self.layout.places(block_steps(task.blocks.start), &mut places);
         let calls = task.taps.len() * task.panels.len() * task.rows.len().div_ceil(height);

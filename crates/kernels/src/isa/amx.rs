@@ -153,7 +153,14 @@ unsafe fn spacing(rows: *const *const Bf16) -> Option<isize> {
         let place = |i: i64| first as i64 + stride.wrapping_mul(i);
         let step = _mm512_set1_epi64(stride.wrapping_mul(8));
         let low = _mm512_set_epi64(
-            place(7), place(6), place(5), place(4), place(3), place(2), place(1), place(0),
+            place(7),
+            place(6),
+            place(5),
+            place(4),
+            place(3),
+            place(2),
+            place(1),
+            place(0),
         );
         let high = _mm512_add_epi64(low, step);
         let even = _mm512_cmpeq_epi64_mask(low, _mm512_loadu_si512(rows.cast()))
@@ -502,6 +509,7 @@ pub(super) static RECORD: Record = Record {
             gradient_rows!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             gradient_rows!(4: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
         ],
+        pixels: 512,
         peak: registers,
         begin,
         end,

@@ -100,6 +100,7 @@ pub(super) static RECORD: Record = Record {
             gradient_tiles!(rows, Pairs, 32 = 2 vectors, rows 1 2 3 4 5 6 7 8 9 10 11 12),
             gradient_tiles!(rows, Pairs, 64 = 4 vectors, rows 1 2 3 4 5 6),
         ],
+        pixels: 128,
         peak: registers,
         begin: ready,
         end: ready,

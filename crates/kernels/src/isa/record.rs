@@ -25,14 +25,8 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 6] = [
-        Isa::Portable,
-        Isa::Neon,
-        Isa::Avx2,
-        Isa::Avx512,
-        Isa::Avx512Bf16,
-        Isa::Amx,
-    ];
+    pub const ALL: [Isa; 6] =
+        [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// Its name, as `HEADSTART_ISA` spells it.
     pub fn name(self) -> &'static str {
@@ -140,6 +134,8 @@ pub(crate) struct Kernels<E: 'static> {
     pub narrow: Tile<E>,
     /// Kernel gradient, the narrowest panels first.
     pub gradient: &'static [GradientTiles<E>],
+    /// Pixels of the kernel gradient that are packed and kept in cache at a time: more of them leave sums in registers longer.
+    pub pixels: usize,
     /// Runs `n` rounds of independent multiply-adds in registers; returns the operations done.
     pub peak: unsafe fn(u64) -> u64,
     /// What a thread calls before it runs tiles.
