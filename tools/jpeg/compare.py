@@ -2,9 +2,9 @@
 
     pip install numpy pillow
     apt-get install libjpeg-turbo-progs
-    python tools/jpeg/compare.py [--data ../shared/data] [--damaged 5000]
+    python tools/jpeg/compare.py [--data ../shared/data] [--damaged 5000] [--draft 2|4|8]
 
-`--data` is a folder of .tar and .tar.gz archives, which are streamed. Damaged files are changes at
+With `--draft`, files are decoded so many times smaller, by both. `--data` is a folder of .tar and .tar.gz archives, which are streamed. Damaged files are changes at
 random of the generated ones, the same each time. Prints how many are the same, and names those that
 are not. Its exit status is 1 if a file that both read differs, or if only one of them reads a file that
 is not damaged at random.
@@ -38,7 +38,7 @@ MARKERS = [0xC0, 0xC4, 0xD9, 0xDA, 0xDB, 0xDD, 0xD0, 0xD1, 0xD5, 0xEE, 0xE0, 0]
 class Decoder:
     """The example `pixels`, which answers file by file."""
 
-    def __init__(self):
+    def __init__(self, scale):
         command = ["cargo", "build", "--release", "-q", "-p", "headstart", "--example", "pixels"]
         subprocess.run(command, cwd=ROOT, check=True)
         target = subprocess.run(
@@ -46,7 +46,7 @@ class Decoder:
         )
         folder = pathlib.Path(json.loads(target.stdout)["target_directory"])
         program = folder / "release/examples/pixels"
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen([program, *scale], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, data):
         self.process.stdin.write(struct.pack("<I", len(data)) + data)
@@ -54,9 +54,12 @@ class Decoder:
         return self.process.stdout.readline().decode().strip()
 
 
-def pillow(data):
+def pillow(data, scale):
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        image = Image.open(io.BytesIO(data))
+        if scale and min(image.size) >= scale:
+            image.draft(None, (min(image.size) // scale,) * 2)
+        image = ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # It raises many kinds for damaged files.
         return f"refused {error}"
     return f"{image.width} {image.height} {hashlib.sha256(image.tobytes()).hexdigest()}"
@@ -94,10 +97,10 @@ def archived(path):
                 yield member.name, archive.extractfile(member).read()
 
 
-def compare(title, files, decoder):
+def compare(title, files, decoder, scale):
     counts = {"same": 0, "different": 0, "refused by both": 0, "read by one": 0}
     for name, data in files:
-        ours, theirs = decoder(data), pillow(data)
+        ours, theirs = decoder(data), pillow(data, scale)
         refused = ours.startswith("refused"), theirs.startswith("refused")
         if all(refused):
             kind = "refused by both"
@@ -116,15 +119,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
     parser.add_argument("--damaged", type=int, default=0)
+    parser.add_argument("--draft", type=int, choices=(2, 4, 8))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"Pillow {PIL.__version__}, libjpeg-turbo {features.version_feature('libjpeg_turbo')}")
-    decoder = Decoder()
-    good = compare("generated", all_files(), decoder)
+    decoder, scale = Decoder([str(args.draft)] if args.draft else []), args.draft
+    good = compare("generated", all_files(), decoder, scale)
     if args.damaged:
-        good &= compare("damaged", damaged(args.damaged), decoder)
+        good &= compare("damaged", damaged(args.damaged), decoder, scale)
     for path in sorted(args.data.glob("*.tar*")):
-        good &= compare(path.name, archived(path), decoder)
+        good &= compare(path.name, archived(path), decoder, scale)
     sys.exit(0 if good else 1)
 
 

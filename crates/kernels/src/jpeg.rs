@@ -3,8 +3,10 @@
 
 mod colour;
 mod dct;
+mod reduced;
 mod upsample;
 
 pub use colour::ycc_to_rgb;
 pub use dct::{Blocks, LANES, inverse_dct};
+pub use reduced::reduced_dct;
 pub use upsample::{double_across, double_both, double_down};

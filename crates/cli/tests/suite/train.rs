@@ -141,7 +141,9 @@ fn threads_kept_features_and_configs_do_not_change_a_bit() {
     let place = Place::new();
     place.data(10);
     let line = TRAIN.replace("--out run", "--fine-tune-at 12 --fine-tune-epochs 1");
-    place.run(&format!("{line} --threads 1 --out one")).ok();
+    let one = place.run(&format!("{line} --threads 1 --out one")).ok();
+    let steps = one.out.lines().find(|line| line.starts_with("val_accuracy by phase: head 0."));
+    assert!(steps.is_some_and(|s| s.contains(", fine-tune ") && s.ends_with(')')), "{}", one.out);
     place.run(&format!("{line} --threads 3 --out three")).ok();
     place.run(&format!("{line} --no-cache --cache-memory 0 --out uncached")).ok();
     place.run("train --config one/config.toml --out again").ok();

@@ -33,6 +33,12 @@ impl History {
         monitor.best(&self.epochs)
     }
 
+    /// The best epoch of each phase by `monitor`, in the order of the phases: what each of them reached.
+    pub fn by_phase(&self, monitor: Monitor) -> Vec<&EpochRecord> {
+        let phases = self.epochs.chunk_by(|a, b| a.phase == b.phase);
+        phases.filter_map(|epochs| monitor.best(epochs)).collect()
+    }
+
     /// The last `count` epochs, or all there are.
     pub fn last(&self, count: usize) -> &[EpochRecord] {
         &self.epochs[self.epochs.len().saturating_sub(count)..]
@@ -190,6 +196,23 @@ mod tests {
             val_accuracy: val.map(|v| v.1),
             learning_rate: 1e-4,
         }
+    }
+
+    #[test]
+    fn each_phase_has_a_best_epoch() {
+        let tuned = |epoch, val| EpochRecord { phase: PhaseName::FineTune, ..record(epoch, val) };
+        let epochs = vec![
+            record(1, Some((0.6, 0.7))),
+            record(2, Some((0.5, 0.8))),
+            tuned(3, Some((0.9, 0.6))),
+            tuned(4, Some((0.4, 0.9))),
+            tuned(5, Some((0.3, 0.85))),
+        ];
+        let history = History { epochs };
+        let of = |monitor| history.by_phase(monitor).iter().map(|e| e.epoch).collect::<Vec<_>>();
+        assert_eq!(of(Monitor::Accuracy), [2, 4]);
+        assert_eq!(of(Monitor::Loss), [2, 5]);
+        assert!(History::default().by_phase(Monitor::Loss).is_empty());
     }
 
     #[test]

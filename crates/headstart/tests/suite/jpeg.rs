@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use headstart::image::decode;
+use headstart::image::{decode, decode_draft};
 use sha2::{Digest, Sha256};
 
 use crate::support::golden_files;
 
 /// The files by name, without its ending, and the lines of `pixels.txt`: name, then width, height and hash, or `refused`.
 fn golden() -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    golden_files("jpeg", ".jpg")
+    let (mut files, lines) = golden_files("jpeg", ".jpg");
+    files.remove("drafts.txt");
+    (files, lines)
 }
 
 fn file(name: &str) -> Vec<u8> {
@@ -40,6 +42,26 @@ fn every_kind_decodes_to_pillows_bytes() {
     }
     println!("{same} the same, {refused} refused by both");
     assert!(same >= 331 && refused >= 35, "{same} {refused}");
+}
+
+#[test]
+fn smaller_ones_are_pillows_drafts() {
+    let (files, _) = golden_files("jpeg", ".jpg");
+    let mut scales = [0; 9];
+    for line in str::from_utf8(&files["drafts.txt"]).unwrap().lines() {
+        let parts: Vec<&str> = line.splitn(3, ' ').collect();
+        let [name, scale, want] = parts[..] else { panic!("{line}") };
+        let scale: usize = scale.parse().unwrap();
+        let whole = decode(name, &files[name]).unwrap();
+        let side = whole.width.min(whole.height) / scale;
+        let image = decode_draft(name, &files[name], side).unwrap();
+        let hash = Sha256::digest(&image.pixels);
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let got = format!("{} {} {}", image.width, image.height, &hex[..16]);
+        assert_eq!(got, want, "{name} at 1/{scale}");
+        scales[scale] += 1;
+    }
+    assert!([2, 4, 8].iter().all(|&scale| scales[scale] > 150), "{scales:?}");
 }
 
 /// Where each scan header begins.

@@ -85,7 +85,7 @@ fn transform(block: &Blocks, steps: &[i16; 64], out: &mut [[[u8; LANES]; 8]; 8])
 
 /// Rounded and without its last bits.
 #[inline(always)]
-fn descaled<const BITS: u32>(sum: i32) -> i32 {
+pub(super) fn descaled<const BITS: u32>(sum: i32) -> i32 {
     sum.wrapping_add(1 << (BITS - 1)) >> BITS
 }
 
@@ -95,7 +95,7 @@ fn saturated(value: i32) -> i16 {
 }
 
 /// A factor with its fractional bits.
-const fn fixed(factor: f64) -> i32 {
+pub(super) const fn fixed(factor: f64) -> i32 {
     (factor * (1 << PLACES) as f64 + 0.5) as i32
 }
 

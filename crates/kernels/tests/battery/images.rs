@@ -187,6 +187,9 @@ impl Kernel for Upsample {
 }
 
 /// `jpeg::inverse_dct`: within one of the cosine sums.
+/// Samples on a side of reduced blocks.
+const SIDES: [usize; 3] = [4, 2, 1];
+
 pub struct InverseDct;
 
 /// Groups of blocks, and how many coefficients of a block are other than zero.
@@ -225,7 +228,13 @@ impl Kernel for InverseDct {
         let steps = std::array::from_fn(|place| coefficient(0, place, filled).1);
         let mut samples = vec![0; groups * LANES * 64];
         jpeg::inverse_dct(c.isa(), &blocks, &steps, &mut samples);
-        vec![numbers(samples)]
+        let mut results = vec![numbers(samples)];
+        for side in SIDES {
+            let mut samples = vec![0; groups * LANES * side * side];
+            jpeg::reduced_dct(c.isa(), side, &blocks, &steps, &mut samples);
+            results.push(numbers(samples));
+        }
+        results
     }
 
     fn want<E: Element>(&(groups, filled): &Groups) -> Vec<Want> {
@@ -241,11 +250,23 @@ impl Kernel for InverseDct {
                 let (row, column) = (place / 8, place % 8);
                 f64::from(value) * f64::from(step) * cosine(x % 8, column) * cosine(y, row)
             });
-            (terms.sum::<f64>() + 128.0).clamp(0.0, 255.0)
+            terms.sum::<f64>() + 128.0
         };
-        let values: Vec<f64> = (0..width * 8).map(sample).collect();
-        // Rounded, after factors of 13 bits.
-        let bounds = vec![0.6; values.len()];
-        vec![Want { what: "samples", values, bounds }]
+        let all: Vec<f64> = (0..width * 8).map(sample).collect();
+        let want = |what, side: usize| {
+            let times = 8 / side;
+            let (across, area) = (width / times, (times * times) as f64);
+            let mean = |i: usize| {
+                let (x, y) = (i % across * times, i / across * times);
+                let rows = (y..y + times).map(|y| &all[y * width + x..][..times]);
+                rows.flatten().sum::<f64>() / area
+            };
+            let values: Vec<f64> = (0..across * side).map(|i| mean(i).clamp(0.0, 255.0)).collect();
+            // Rounded, after factors of 13 bits.
+            Want { what, bounds: vec![0.6; values.len()], values }
+        };
+        let names = ["samples at half the size", "at a quarter", "at an eighth"];
+        let reduced = names.into_iter().zip(SIDES).map(|(what, side)| want(what, side));
+        std::iter::once(want("samples", 8)).chain(reduced).collect()
     }
 }

@@ -31,10 +31,10 @@ fn alloc(header: &Header) -> u64 {
     header.pixels() as u64 * 16 + SMALL
 }
 
-/// Decodes `bytes`, whose header is `header`, to `height * width * 3` bytes.
-pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+/// Decodes `bytes`, whose header is `header`, to `height * width * 3` bytes; of a JPEG both sides become `scale` times smaller.
+pub(super) fn pixels(bytes: &[u8], header: &Header, scale: usize) -> Result<Vec<u8>, String> {
     let stored = match header.format {
-        Format::Jpeg => jpeg::decode(bytes, header.stored()),
+        Format::Jpeg => jpeg::decode(bytes, header.stored(), scale),
         Format::Png => decode_png(bytes, header),
         Format::WebP => decode_other(bytes, header, ImageFormat::WebP),
         Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
@@ -51,6 +51,7 @@ pub(super) fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
         return Ok(stored);
     }
     let (width, height) = header.stored();
+    let (width, height) = (width.div_ceil(scale), height.div_ceil(scale));
     let short = || format!("fewer pixels than {width}x{height}");
     let image = RgbImage::from_raw(width as u32, height as u32, stored).ok_or_else(short)?;
     let mut image = DynamicImage::ImageRgb8(image);

@@ -58,6 +58,13 @@ impl Header {
         (width, height)
     }
 
+    /// How many times smaller the image may be decoded so that both sides stay at least `side`: Pillow's `draft`.
+    pub(super) fn draft(&self, side: usize) -> usize {
+        let times = self.width.min(self.height) / side.max(1);
+        let fits = |&scale: &usize| self.format == Format::Jpeg && scale <= times;
+        [8, 4, 2].into_iter().find(fits).unwrap_or(1)
+    }
+
     /// Number of pixels.
     pub(super) fn pixels(&self) -> usize {
         self.width * self.height

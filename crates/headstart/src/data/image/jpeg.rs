@@ -22,11 +22,11 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use headstart_kernels::isa::Isa;
-use headstart_kernels::jpeg::{Blocks, LANES, inverse_dct};
+use headstart_kernels::jpeg::{Blocks, LANES};
 
 use arithmetic::Coder;
-use frame::{BLOCK, Component, Frame, Scan};
-use output::Plane;
+use frame::{Component, Frame, Scan};
+use output::{Plane, transform};
 use progressive::{Coefficients, Progressive};
 use scan::{Sequential, Walk};
 use source::Source;
@@ -62,9 +62,14 @@ impl From<Fault> for String {
     }
 }
 
-/// Decodes a file whose frame is `width` x `height` to `height * width * 3` bytes. It is turned as it is stored.
-pub(super) fn decode(bytes: &[u8], (width, height): (usize, usize)) -> Result<Vec<u8>, String> {
-    let image = File::read(bytes, (width, height..=height))?;
+/// Decodes a file whose frame is `width` x `height` to RGB bytes, as it is stored: every side divided by `scale`, which is
+/// 1, 2, 4 or 8, and rounded up, as libjpeg's `scale_denom` has it.
+pub(super) fn decode(
+    bytes: &[u8],
+    (width, height): (usize, usize),
+    scale: usize,
+) -> Result<Vec<u8>, String> {
+    let image = File::read(bytes, (width, height..=height), scale)?;
     Ok(output::pixels(isa(), &image.0, &image.1, &image.2)?)
 }
 
@@ -99,7 +104,7 @@ pub(super) fn decode_part(
     size: (usize, RangeInclusive<usize>),
     colours: Colours,
 ) -> Result<Vec<u8>, String> {
-    let (frame, planes, _) = File::read(bytes, size)?;
+    let (frame, planes, _) = File::read(bytes, size, 1)?;
     Ok(output::samples(isa(), &frame, &planes, colours)?)
 }
 
@@ -114,6 +119,8 @@ struct File<'a> {
     tables: Tables,
     /// Width and height as they were announced.
     size: (usize, RangeInclusive<usize>),
+    /// How many times smaller the result is.
+    scale: usize,
     scans: usize,
     visits: usize,
     content: Content,
@@ -133,11 +140,13 @@ impl<'a> File<'a> {
     fn read(
         bytes: &'a [u8],
         size: (usize, RangeInclusive<usize>),
+        scale: usize,
     ) -> Result<(Frame, Vec<Plane>, Tables), Fault> {
         let mut file = File {
             source: Source::new(bytes),
             tables: Tables::default(),
             size,
+            scale,
             scans: 0,
             visits: 0,
             content: Content::Nothing,
@@ -183,10 +192,11 @@ impl<'a> File<'a> {
                 if frame.is_some() {
                     return Err(Fault::Bad("two frame headers"));
                 }
-                let new = Frame::new(self.source.segment()?, marker)?;
+                let mut new = Frame::new(self.source.segment()?, marker)?;
                 if new.width != self.size.0 || !self.size.1.contains(&new.height) {
                     return Err(Fault::Bad("frames that differ in size"));
                 }
+                new.reduce(self.scale);
                 *frame = Some(new);
             }
             0xc4 => self.source.read(|body, _| self.tables.huffman(body))?,
@@ -341,13 +351,14 @@ fn planes(
             Codes::Arithmetic(coder) => walk.row(source, &mut coder.putting(put), y)?,
         };
         for (part, &(place, ..)) in scan.components.iter().enumerate() {
-            let steps = frame.components[place].steps.unwrap_or([0; 64]);
+            let component = &frame.components[place];
+            let steps = component.steps.unwrap_or([0; 64]);
             for (i, groups) in row[part].chunks(across[part]).enumerate() {
                 let plane = &mut planes[place];
-                let bytes = plane.stride * BLOCK;
+                let bytes = plane.stride * component.side;
                 let at = (y * down[part] + i) * bytes;
                 if let Some(to) = plane.samples.get_mut(at..at + bytes) {
-                    inverse_dct(isa(), groups, &steps, to);
+                    transform(isa(), component.side, groups, &steps, to);
                 }
             }
         }

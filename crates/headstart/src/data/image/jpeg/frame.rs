@@ -17,6 +17,8 @@ pub(super) struct Component {
     pub table: usize,
     /// The table, in row-major order, once a scan of the component has begun.
     pub steps: Option<[u16; 64]>,
+    /// Samples of a block across and down in the result: [`BLOCK`], or fewer where it is reduced.
+    pub side: usize,
     /// Samples across and down.
     pub size: (usize, usize),
     /// Blocks across and down that hold these samples.
@@ -33,6 +35,8 @@ pub(super) struct Frame {
     /// Whether codes are arithmetic ones, not Huffman's.
     pub arithmetic: bool,
     pub components: Vec<Component>,
+    /// Pixels of a block of the component with the most samples.
+    pub side: usize,
     /// The greatest sampling across and down.
     pub sampling: (usize, usize),
     /// Units across and down.
@@ -81,6 +85,7 @@ impl Frame {
                 sampling: (h, v),
                 table: usize::from(table),
                 steps: None,
+                side: BLOCK,
                 size,
                 blocks: (size.0.div_ceil(BLOCK), size.1.div_ceil(BLOCK)),
                 padded: (units.0 * h, units.1 * v),
@@ -88,7 +93,32 @@ impl Frame {
         };
         let components = listed.iter().zip(&factors).map(component).collect();
         let (progressive, arithmetic) = (matches!(marker, 0xc2 | 0xca), marker >= 0xc9);
-        Ok(Frame { width, height, progressive, arithmetic, components, sampling, units })
+        let side = BLOCK;
+        Ok(Frame { width, height, progressive, arithmetic, components, side, sampling, units })
+    }
+
+    /// Makes the image `scale` times smaller: 1, 2, 4 or 8. Components with fewer samples are reduced less (libjpeg's
+    /// `jpeg_calc_output_dimensions`).
+    pub fn reduce(&mut self, scale: usize) {
+        self.side = BLOCK / scale;
+        let (across, down) = (self.sampling.0 * self.side, self.sampling.1 * self.side);
+        for component in &mut self.components {
+            let (h, v) = component.sampling;
+            let fits = |side: usize| {
+                side <= BLOCK && across.is_multiple_of(h * side) && down.is_multiple_of(v * side)
+            };
+            let mut side = self.side;
+            while fits(2 * side) {
+                side *= 2;
+            }
+            component.side = side;
+            let part = |length: usize, sampling: usize, most: usize| {
+                (length * sampling * side).div_ceil(most * BLOCK)
+            };
+            component.size =
+                (part(self.width, h, self.sampling.0), part(self.height, v, self.sampling.1));
+        }
+        (self.width, self.height) = (self.width.div_ceil(scale), self.height.div_ceil(scale));
     }
 
     /// Bytes that its samples and pixels take, and coefficients where it does not come `whole`, in one scan.

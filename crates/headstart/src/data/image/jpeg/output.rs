@@ -2,7 +2,7 @@
 
 use headstart_kernels::isa::Isa;
 use headstart_kernels::jpeg::{
-    Blocks, LANES, double_across, double_both, double_down, inverse_dct, ycc_to_rgb,
+    Blocks, LANES, double_across, double_both, double_down, inverse_dct, reduced_dct, ycc_to_rgb,
 };
 
 use super::Fault;
@@ -22,8 +22,8 @@ impl Plane {
     /// Room for the samples of a component, in rows of whole groups of blocks.
     pub fn new(component: &Component) -> Plane {
         let (across, down) = component.padded;
-        let stride = across.div_ceil(LANES) * LANES * BLOCK;
-        Plane { stride, samples: vec![0; stride * down * BLOCK] }
+        let stride = across.div_ceil(LANES) * LANES * component.side;
+        Plane { stride, samples: vec![0; stride * down * component.side] }
     }
 
     /// The samples of a component, whose coefficients are smoothed first where they are not all there.
@@ -38,7 +38,7 @@ impl Plane {
         let steps = component.steps.unwrap_or([0; 64]);
         let across = coefficients.across;
         let mut groups: Vec<Blocks> = vec![[[0; LANES]; 64]; across.div_ceil(LANES)];
-        for (y, to) in plane.samples.chunks_exact_mut(plane.stride * BLOCK).enumerate() {
+        for (y, to) in plane.samples.chunks_exact_mut(plane.stride * component.side).enumerate() {
             let row = &coefficients.blocks[y * across..][..across];
             for (x, block) in row.iter().enumerate() {
                 let better = smoothed.as_ref().map(|s| s.block(coefficients, x, y));
@@ -47,13 +47,27 @@ impl Plane {
                     to[x % LANES] = value;
                 }
             }
-            inverse_dct(isa, &groups, &steps, to);
+            transform(isa, component.side, &groups, &steps, to);
         }
         plane
     }
 
     fn row(&self, y: usize, width: usize) -> &[u8] {
         &self.samples[y * self.stride..][..width]
+    }
+}
+
+/// Makes samples of a row of blocks, `side` across and down for each.
+pub(super) fn transform(
+    isa: Isa,
+    side: usize,
+    blocks: &[Blocks],
+    steps: &[u16; 64],
+    to: &mut [u8],
+) {
+    match side {
+        BLOCK => inverse_dct(isa, blocks, steps, to),
+        _ => reduced_dct(isa, side, blocks, steps, to),
     }
 }
 
@@ -81,10 +95,14 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(plane: &'a Plane, component: &Component, frame: &Frame) -> Rows<'a> {
         let size = component.size;
-        let times =
-            (frame.sampling.0 / component.sampling.0, frame.sampling.1 / component.sampling.1);
+        let times = |most: usize, own: usize| most * frame.side / (own * component.side);
+        let times = (
+            times(frame.sampling.0, component.sampling.0),
+            times(frame.sampling.1, component.sampling.1),
+        );
         let how = match times {
             (1, 1) => Upsampling::None,
+            (across, down) if frame.side == 1 => Upsampling::Repeat(across, down),
             (2, 1) if size.0 > 2 => Upsampling::Across,
             (1, 2) => Upsampling::Down,
             (2, 2) if size.0 > 2 => Upsampling::Both,
