@@ -257,7 +257,7 @@ fn a_run_is_resumed_from_anywhere_and_with_its_photos_elsewhere() {
     place.image("moved/red/000.png", 16, [1, 2, 3], 77);
     place
         .run("train --resume run --data moved")
-        .fails(1, &["other training images", "added, removed or changed"]);
+        .fails(1, &["other test images", "added, removed or changed"]);
     let config = place.path("run/config.toml");
     place.data(8);
     let text = fs::read_to_string(&config).unwrap();

@@ -35,7 +35,12 @@ pub(super) fn damaged(path: &Path, place: &Path, why: &dyn std::fmt::Display) ->
         let bytes = file().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
         let found = format!("{bytes} bytes of one, without its end ({why})");
         let hint = "it is cut short or damaged: fetch it or copy it again, and compare its size with the original's";
-        return Error::format(path, "a whole archive of weights", found, hint);
+        return Error::format(
+            path,
+            "a whole archive of weights, as PyTorch and Keras write them",
+            found,
+            hint,
+        );
     }
     let hint = "if it is cut short, fetch it or copy it again; else save the weights alone: torch.save(net.state_dict(), path)";
     Error::format(path, "a whole PyTorch file of weights", why.to_string(), hint)
