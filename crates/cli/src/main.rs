@@ -12,6 +12,7 @@ mod progress;
 mod shortage;
 mod show;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
@@ -21,10 +22,28 @@ fn arguments() -> impl Iterator<Item = String> {
 }
 
 fn main() -> ExitCode {
-    let cli = args::Cli::from_arg_matches(&args::command().get_matches());
-    let cli = cli.unwrap_or_else(|e| e.exit());
+    let matches = args::command().try_get_matches();
+    let cli = match matches.and_then(|matches| args::Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        // Help and the version: text on stdout, which must not be lost.
+        Err(text) if !text.use_stderr() => return help(&text),
+        Err(error) => error.exit(),
+    };
     match commands::run(cli.command, cli.memory_limit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.naming_flags(arguments()).report(),
+    }
+}
+
+/// Prints what was asked for instead of running a command.
+fn help(text: &clap::Error) -> ExitCode {
+    let styled = text.render();
+    let text = match std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true => styled.ansi().to_string(),
+        false => styled.to_string(),
+    };
+    match output::text(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::Failure::from(error).report(),
     }
 }

@@ -169,8 +169,9 @@ impl Progress {
         let of = epoch.map_or(String::new(), |e| format!(", weights of epoch {e}"));
         let top5 = if self.top5 { format!("  top-5 {top5:.4}") } else { String::new() };
         note!(
-            "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} images in {seconds:.1} s)",
-            grouped(*samples)
+            "{split}{of}: loss {loss:.4}  accuracy {accuracy:.4}{top5}  ({} image{} in {seconds:.1} s)",
+            grouped(*samples),
+            if *samples == 1 { "" } else { "s" }
         );
     }
 

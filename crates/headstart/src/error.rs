@@ -6,7 +6,9 @@
 //! assert!(error.hint().is_some());
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::text::{of_path, shortened};
 
 /// Shorthand for results of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,7 +21,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation on a file.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", named(path))]
     Io {
         /// What was attempted, as a verb: "read", "create", ...
         action: &'static str,
@@ -29,7 +31,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file exists but does not contain what it should.
-    #[error("{}: expected {expected}, found {found}", path.display())]
+    #[error("{}: expected {expected}, found {found}", named(path))]
     Format {
         /// The file.
         path: PathBuf,
@@ -123,7 +125,7 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// An [`Error::Invalid`] from its four parts.
+    /// An [`Error::Invalid`] from its four parts. Of parts longer than a reader wants the middle is left out.
     pub fn invalid(
         what: impl Into<String>,
         expected: impl Into<String>,
@@ -131,14 +133,14 @@ impl Error {
         hint: impl Into<String>,
     ) -> Error {
         Error::Invalid {
-            what: what.into(),
-            expected: expected.into(),
-            found: found.into(),
-            hint: hint.into(),
+            what: short(what),
+            expected: short(expected),
+            found: short(found),
+            hint: short(hint),
         }
     }
 
-    /// An [`Error::Format`] from its four parts.
+    /// An [`Error::Format`] from its four parts, as [`Error::invalid`].
     pub fn format(
         path: impl Into<PathBuf>,
         expected: impl Into<String>,
@@ -147,11 +149,25 @@ impl Error {
     ) -> Error {
         Error::Format {
             path: path.into(),
-            expected: expected.into(),
-            found: found.into(),
-            hint: hint.into(),
+            expected: short(expected),
+            found: short(found),
+            hint: short(hint),
         }
     }
+}
+
+/// A part of a message, which may hold names, cells and lists from outside.
+fn short(text: impl Into<String>) -> String {
+    let text = text.into();
+    match shortened(&text) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(short) => short,
+    }
+}
+
+/// A path in a message.
+fn named(path: &Path) -> String {
+    short(of_path(path))
 }
 
 /// What to do about a run that diverged, and what is left of it: nothing that is not a number is ever saved.
@@ -165,5 +181,25 @@ fn diverged(epoch: usize, phase: &str) -> &'static str {
         }
         (true, false) => "lower --fine-tune-learning-rate; no epoch of the run was completed",
         (false, false) => "lower --learning-rate; no epoch of the run was completed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_short_whatever_is_in_them() {
+        let cell = "x".repeat(1 << 20);
+        let found = format!("{cell:?} in row 7");
+        let format = Error::format(format!("t/{cell}"), &cell, found.clone(), &cell);
+        for error in [format, Error::invalid(&cell, &cell, found, &cell)] {
+            let (text, hint) = (error.to_string(), error.hint().unwrap_or_default());
+            assert!(text.len() < 4000 && hint.len() < 1000, "{text} {hint}");
+            assert!(text.ends_with("x\" in row 7"), "{text}");
+        }
+        let io =
+            Error::io("read", Path::new(&cell).join("a\nb"))(std::io::ErrorKind::NotFound.into());
+        assert!(io.to_string().len() < 1000 && io.to_string().contains("a\\u{a}b"), "{io}");
     }
 }

@@ -115,6 +115,7 @@ pub mod atomic;
 mod control;
 pub mod error;
 pub mod export;
+mod file_kind;
 pub mod hub;
 pub mod memory;
 pub mod nearest;

@@ -40,8 +40,12 @@ const LISTED: usize = 20;
 /// comes first.
 pub fn one_of(what: &str, name: &str, names: &[String]) -> String {
     let near = did_you_mean(name, names.iter().map(String::as_str));
+    if near.is_empty() { listed(what, names) } else { near }
+}
+
+/// The names, of which a hint lists so many: `what` they are comes first.
+pub fn listed(what: &str, names: &[String]) -> String {
     match names.len() {
-        _ if !near.is_empty() => near,
         0..=LISTED => format!("{what} are {}", names.join(", ")),
         n => format!("{what} are {}, ... ({n} in all)", names[..LISTED].join(", ")),
     }

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::path::Path;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use crate::numbers::grouped;
 
 /// The same text with letters and their accents in one character each (Unicode's form NFC), as most systems write it; macOS
 /// takes them apart.
@@ -49,12 +52,44 @@ pub(crate) fn of_name(name: &OsStr) -> String {
 
 /// [`of_name`] for the bytes of a name.
 pub(crate) fn of_bytes(name: &[u8]) -> String {
+    escaped(name, |text| plain_backslashes(&composed(text)).into_owned())
+}
+
+/// The path of a file as text: itself where it is a text in one line, so that it opens, else with escapes as in the names of
+/// data sets. Different files have different texts.
+pub fn of_path(path: &Path) -> String {
+    // Elsewhere a backslash stands between folders.
+    escaped(path.as_os_str().as_encoded_bytes(), |text| match cfg!(unix) {
+        true => plain_backslashes(text).into_owned(),
+        false => text.to_string(),
+    })
+}
+
+/// Bytes as text: what is text by `as_text`, and escapes for the rest.
+fn escaped(bytes: &[u8], as_text: impl Fn(&str) -> String) -> String {
     let mut text = String::new();
-    for chunk in name.utf8_chunks() {
-        text.push_str(&visible(&plain_backslashes(&composed(chunk.valid()))));
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&visible(&as_text(chunk.valid())));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
     }
     text
+}
+
+/// Characters of a message's part that are shown: at its beginning, and at its end.
+const SHOWN: (usize, usize) = (600, 200);
+
+/// The text, and where it is longer than a reader wants, its beginning and its end: cells, names and lists from outside can be
+/// of any length.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    let (first, last) = SHOWN;
+    let count = if text.len() <= first + last { 0 } else { text.chars().count() };
+    let left_out = count.saturating_sub(first + last);
+    if left_out < 50 {
+        return text.into();
+    }
+    let at = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let (start, end) = (&text[..at(first)], &text[at(count - last)..]);
+    format!("{start} ... ({} characters left out) ... {end}", grouped(left_out)).into()
 }
 
 /// The text with `\x5C` for each backslash that begins what an escape of [`of_bytes`] looks like.
@@ -150,6 +185,26 @@ mod tests {
         // Other backslashes are as they were.
         assert_eq!(name(b"C:\\xml\\u{"), "C:\\xml\\u{");
         assert_eq!(name("cafe\u{301}".as_bytes()), "caf\u{e9}");
+        // So are paths, whose letters stay as they are.
+        let path = |bytes: &[u8]| of_path(Path::new(OsStr::from_bytes(bytes)));
+        let shown = all.map(path);
+        for (i, one) in shown.iter().enumerate() {
+            assert!(!shown[..i].contains(one), "{shown:?}");
+        }
+        assert_eq!(path("a/cafe\u{301}.png".as_bytes()), "a/cafe\u{301}.png");
+        assert_eq!(path(b"a\nb/\xff.png"), "a\\u{a}b/\\xFF.png");
+    }
+
+    #[test]
+    fn long_texts_are_cut_in_the_middle() {
+        let text = format!("a{}z", "\u{e9}".repeat(1 << 20));
+        let short = shortened(&text);
+        assert!(short.starts_with("a\u{e9}") && short.ends_with("\u{e9}z"), "{short}");
+        assert!(short.contains(" ... (1,047,778 characters left out) ... "), "{short}");
+        assert!(short.chars().count() < 900);
+        for whole in ["", "rose", &"\u{e9}".repeat(840)] {
+            assert_eq!(shortened(whole), whole);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use headstart::export::check_out_of_fold_ending;
 use headstart::run::{DiskCache, Event};
 use headstart::{Error, events};
 
-use super::{cache, check_output};
+use super::{cache, check_output, unused};
 use crate::args;
 use crate::failure::Failure;
 use crate::output::note;
@@ -87,11 +87,14 @@ fn settings(args: &args::CrossValidate) -> Result<TrainConfig, Failure> {
     c.group = args.split.group.clone().or(c.group);
     // As scikit-learn does it for classifiers, whatever a run's own split was.
     c.stratify = args.split.by_class().unwrap_or(true);
-    if args.out.is_some()
-        && c.head_solver == HeadSolver::Lbfgs
-        && c.fine_tune_at.is_none()
-        && c.unfreeze.is_empty()
-    {
+    let of_steps = [
+        ("--optimizer", args.optimizer.is_some()),
+        ("--batch-size", args.batch_size.is_some()),
+        ("--learning-rate", args.learning_rate.is_some()),
+        ("--fine-tune-learning-rate", args.fine_tune_learning_rate.is_some()),
+    ];
+    unused::check(&c, &of_steps)?;
+    if args.out.is_some() && c.only_fits_the_head() {
         let expected = "--fine-tune-at or --epochs with it";
         let found = "a head that is fitted on cached features, which is no run";
         return Err(Failure::Usage(Error::invalid("--out", expected, found, "leave it out")));

@@ -1,9 +1,12 @@
 //! `headstart explain-image`.
 
+use std::path::Path;
+
 use headstart::atomic::write_bytes;
 use headstart::gradcam::GradCam;
 use headstart::image::{self, Window};
 use headstart::report::explained;
+use headstart::text::of_path;
 use serde::Serialize;
 
 use super::{check_output, device, open_model};
@@ -27,8 +30,7 @@ struct Explained<'a> {
 
 /// Draws where in an image the model sees a class.
 pub fn run(args: &ExplainImage) -> Result<(), Failure> {
-    let image = args.image.to_string_lossy();
-    check_output(Some(&args.out), [&*image, &args.model])?;
+    check_output(Some(&args.out), [&*args.image, Path::new(&args.model)])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let classes = &model.card.classes;
     let class = args.class.as_deref().map(|name| model.class(name).map_err(Failure::Usage));
@@ -38,7 +40,7 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let heat = GradCam::new(&model, &device)?.look(&image, &[class])?.remove(0);
     write_bytes(&args.out, &explained(&image, &heat, classes)?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
-    let (image, file) = (args.image.display().to_string(), args.out.display().to_string());
+    let (image, file) = (of_path(&args.image), args.out.display().to_string());
     if args.json {
         let map = heat.values.chunks_exact(heat.width).collect();
         let Window { left, top, width, height } = heat.window;

@@ -24,6 +24,7 @@ mod report;
 mod similar;
 mod summary;
 mod train;
+mod unused;
 
 use std::path::Path;
 
@@ -84,14 +85,14 @@ fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
 
 /// Fails if a file that is to be written cannot be, or is one of those that are read, by whatever name: before the work, not
 /// after it.
-fn check_output<'a>(
+fn check_output(
     out: Option<&Path>,
-    inputs: impl IntoIterator<Item = &'a str>,
+    inputs: impl IntoIterator<Item = impl AsRef<Path>>,
 ) -> Result<(), Failure> {
     let Some(out) = out else { return Ok(()) };
     if let Some(real) = out.canonicalize().ok().filter(|real| real.is_file()) {
         for input in inputs {
-            let path = file_of(Path::new(input));
+            let path = file_of(input.as_ref());
             if path.canonicalize().is_ok_and(|path| path == real) {
                 let what = real.display().to_string();
                 let hint = "choose another name";

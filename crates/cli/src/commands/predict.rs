@@ -1,12 +1,13 @@
 //! `headstart predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headstart::Error;
 use headstart::classify::{Answer, ClassifyOptions, classify};
 use headstart::dataset::{ImageFiles, Skipped};
 use headstart::export::{Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
+use headstart::text::of_path;
 
 use super::{check_output, device, open_model};
 use crate::args::Predict;
@@ -24,8 +25,8 @@ const LEAST: f32 = 0.01;
 pub fn run(args: &Predict) -> Result<(), Failure> {
     check(args)?;
     let files = files(&args.images)?;
-    let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-    check_output(args.output.as_deref(), names.iter().map(|name| &**name).chain([&*args.model]))?;
+    let inputs = files.iter().map(PathBuf::as_path).chain([Path::new(&args.model)]);
+    check_output(args.output.as_deref(), inputs)?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
@@ -52,7 +53,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         match answer {
             Ok(p) => {
                 let choices = model.choices(p, args.top_k.unwrap_or(TOP));
-                let name = files[i].display().to_string();
+                let name = of_path(&files[i]);
                 let prediction = Prediction::new(name, choices, threshold);
                 if args.output.is_some() {
                     kept.push(prediction);
@@ -76,11 +77,20 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         && let Some(path) = &args.output
     {
         write_predictions(path, &kept)?;
-        output::line(format!("{}: {} images", path.display(), kept.len()))?;
+        let s = if kept.len() == 1 { "" } else { "s" };
+        output::line(format!("{}: {} image{s}", path.display(), kept.len()))?;
     }
     if skipped > 0 {
-        note!("skipped {skipped} of {} images", files.len());
-        let found = format!("{skipped} that cannot be read");
+        let s = if files.len() == 1 { "" } else { "s" };
+        note!("skipped {skipped} of {} image{s}", files.len());
+        let gone = files.iter().filter(|file| is_gone(file)).count();
+        let found = match (gone, skipped) {
+            (0, n) => format!("{n} that cannot be read"),
+            (gone, n) if gone >= n => format!("{n} that {} there", are_not(n)),
+            (gone, n) => {
+                format!("{n} that cannot be read, of which {gone} {} there", are_not(gone))
+            }
+        };
         return Err(Error::invalid("images", "files that can be read", found, "").into());
     }
     Ok(())
@@ -112,6 +122,15 @@ fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     output::line(format!("{}: {}", prediction.image, words.join(", ")))
 }
 
+/// Whether there is nothing at the path.
+fn is_gone(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn are_not(count: usize) -> &'static str {
+    if count == 1 { "is not" } else { "are not" }
+}
+
 /// All files of the arguments: folders give the image files below them, in order.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
@@ -122,9 +141,21 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         }
         let found = ImageFiles::below(path)?;
         for Skipped { name, reason } in found.skipped {
-            note!("skipped {}: {reason}", path.join(name).display());
+            note!("skipped {}: {reason}", Path::new(&of_path(path)).join(name).display());
         }
         files.extend(found.files);
+    }
+    if let Some(first) = files.first().filter(|_| files.iter().all(|file| is_gone(file))) {
+        let found = match files.len() {
+            1 => "no such file".to_string(),
+            n => format!("no such file, as for {} more", n - 1),
+        };
+        let folder = first.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists());
+        let hint = match folder {
+            Some(folder) => format!("the folder {} does not exist either", of_path(folder)),
+            None => "check the spelling, and the folder that you are in".to_string(),
+        };
+        return Err(Error::invalid(of_path(first), "an image, or a folder of images", found, hint));
     }
     if files.is_empty() {
         let found = "folders without any";

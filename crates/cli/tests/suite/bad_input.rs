@@ -100,6 +100,19 @@ fn corrupt_images_are_named_skipped_and_counted() {
 }
 
 #[test]
+fn photos_that_are_not_there_are_said_to_be_missing() {
+    let place = trained(5, "");
+    let done = place.run("predict run nosuch.jpg").fails(1, &["nosuch.jpg", "no such file"]);
+    assert!(!done.err.contains("skipped"), "{}", done.err);
+    place
+        .run("predict run gone/a.jpg gone/b.jpg")
+        .fails(1, &["gone/a.jpg", "as for 1 more", "folder gone does not exist"]);
+    place
+        .run("predict run nosuch.jpg data/red/000.png")
+        .fails(1, &["nosuch.jpg", "1 that is not there"]);
+}
+
+#[test]
 fn class_folders_that_cannot_be_used() {
     let empty = Place::new();
     empty.data(4);

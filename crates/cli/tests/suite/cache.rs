@@ -87,6 +87,32 @@ fn one_changed_image_is_computed_and_the_others_are_not() {
 }
 
 #[test]
+fn what_the_cache_saves_counts_images_that_were_computed() {
+    let place = Place::new();
+    place.data(4);
+    // Each image three times: one row, and three ways through the net.
+    for class in ["red", "green", "blue"] {
+        for i in 0..4 {
+            let path = |name: &str| place.path(&format!("data/{class}/{name}.png"));
+            for copy in ["a", "b"] {
+                fs::copy(path(&format!("{i:03}")), path(&format!("{i:03}{copy}"))).unwrap();
+            }
+        }
+    }
+    let line =
+        "cross-validate --data data --model resnet20 --weights cifar10 --image-size 16 --folds 2";
+    place.run(line).ok();
+    let about = place.kept()[0].join("about.json");
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&about).unwrap()).unwrap();
+    assert_eq!((&text["images"], &text["computed"]), (&12.into(), &36.into()));
+    text["seconds"] = 720.into();
+    fs::write(&about, text.to_string()).unwrap();
+    let done = place.run(line).ok();
+    assert!(done.err.contains("36 of 36 images are kept"), "{}", done.err);
+    assert!(done.err.contains("this saves 720.0 s"), "{}", done.err);
+}
+
+#[test]
 fn damaged_files_are_told_and_mended() {
     let place = Place::new();
     place.data(10);

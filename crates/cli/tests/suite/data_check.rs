@@ -74,6 +74,39 @@ fn sound_data_has_no_findings() {
 }
 
 #[test]
+fn images_that_fail_late_are_counted_once() {
+    let place = Place::new();
+    sound(&place);
+    // Beginning and end are those of a PNG, and what is between is none.
+    let mut broken = png(40, 30, &picture(40, 30, 900, 0));
+    let at = broken.windows(4).position(|w| w == b"IDAT").unwrap() + 10;
+    broken[at..at + 20].iter_mut().for_each(|byte| *byte ^= 0x55);
+    for i in 0..2 {
+        write(&place, &format!("data/train/even/late{i}.png"), &broken);
+    }
+    write(&place, "data/train/late/only.png", &broken);
+    let found = check(&place);
+    assert_eq!(found["images"], 14);
+    assert_eq!(found["parts"][0]["images"], 10);
+    assert_eq!(found["parts"][0]["class_counts"], serde_json::json!([5, 0, 5]));
+    let reasons: Vec<&str> = found["unreadable"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|u| u["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons.len(), 3);
+    assert!(
+        reasons.iter().all(|r| r.starts_with("a corrupt PNG") && *r == reasons[0]),
+        "{reasons:?}"
+    );
+    let text = place.run("data check data").ok().out;
+    assert!(text.contains("data: 14 images\ntrain: 10 images"), "{text}");
+    assert!(text.contains("3 of them: a corrupt PNG"), "{text}");
+    assert!(text.contains("class late: none of its 1 training images can be read"), "{text}");
+}
+
+#[test]
 fn each_finding_is_found_and_nothing_else() {
     let place = Place::new();
     sound(&place);

@@ -114,6 +114,8 @@ fn folds_can_be_fine_tuned() {
     let few = place.run(&format!("{FOLDS} --folds 2 --limit 12 --json")).ok().json();
     assert_eq!(few["folds"][0]["validation"], 1);
     place.run(&format!("{FOLDS} --out runs2")).fails(2, &["--out", "--fine-tune-at"]);
+    place.run(&format!("{FOLDS} --optimizer sgd")).fails(2, &["--optimizer", "L-BFGS fits"]);
+    place.run(&format!("{FOLDS} --batch-size 4")).fails(2, &["--batch-size", "L-BFGS fits"]);
     place.run(&format!("{FOLDS} --output oof.txt")).fails(2, &["oof.txt", ".csv"]);
     place.run(&format!("{FOLDS} --folds 1")).fails(2, &["--folds", "2 to 1000"]);
     place.holds(&["data", "oof.csv", "runs"]);
@@ -141,7 +143,34 @@ fn an_interrupted_cross_validation_says_so_and_writes_nothing() {
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();
     assert!(kill.success() && child.wait().unwrap().code() == Some(130), "{rest}");
-    assert!(rest.contains("interrupted: "), "{rest}");
+    assert!(rest.contains("interrupted: no fold counts before all are done"), "{rest}");
+    place.holds(&["data"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn folds_whose_heads_are_fitted_are_interrupted_too() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
+    let place = Place::new();
+    place.data(60);
+    let line = FOLDS.replace("--image-size 16", "--image-size 256");
+    let line = format!("{line} --folds 2 --no-cache --threads 1 --output oof.csv");
+    let mut child =
+        place.command(&line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    // From then on the signal is waited for, and the features take longer than a second.
+    while !line.starts_with("images enter") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(kill.success() && child.wait().unwrap().code() == Some(130), "{rest}");
+    assert!(rest.contains("interrupted: no fold counts before all are done"), "{rest}");
     place.holds(&["data"]);
 }
 

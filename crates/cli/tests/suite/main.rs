@@ -23,7 +23,10 @@ mod settings;
 #[cfg(unix)]
 mod signals;
 mod sizes;
+#[cfg(unix)]
+mod strange_files;
 mod support;
+mod tables;
 #[cfg(unix)]
 mod terminal;
 mod train;

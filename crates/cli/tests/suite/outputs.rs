@@ -139,3 +139,30 @@ fn a_folder_that_may_not_be_written_is_named_before_the_work() {
         done.fails(1, &["cannot write", "closed/x", "denied"]);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_and_lists_that_cannot_be_written_are_errors() {
+    let place = crate::support::Place::new();
+    for line in [
+        "--help",
+        "--version",
+        "help train",
+        "train --help",
+        "train --help-all",
+        "completions bash",
+        "man pages",
+        "weights list",
+        "summary resnet20",
+        "doctor",
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done: Done = place.command(line).stdout(full).output().unwrap().into();
+        done.fails(1, &["standard output"]);
+    }
+    // A reader that went away is no error.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let done: Done = place.command("train --help-all").stdout(writer).output().unwrap().into();
+    done.ok();
+}

@@ -52,6 +52,22 @@ fn folders_of_parts_are_not_classes() {
     }
     let text = place.run("data check d").ok().out;
     assert!(text.contains("3 images without labels"), "{text}");
+    // Names that are not clear enough to be taken.
+    let place = Place::new();
+    classes(&place, "d/train", &["daisy", "rose"], 6);
+    classes(&place, "d/valid2", &["daisy"], 3);
+    for i in 0..3 {
+        place.image(&format!("d/test1/{i}.png"), 16, [1, 2, 3], i);
+        place.image(&format!("d/seg_pred/seg_pred/{i}.png"), 16, [1, 2, 3], 9 + i);
+    }
+    let text = place.run("data check d").ok().out;
+    for part in [
+        "as test1 has no class folders; `headstart predict`",
+        "as seg_pred has no class folders; `headstart predict`",
+        "in valid2, which is beside train; if it is a part, rename it validation",
+    ] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
 }
 
 #[test]
@@ -83,7 +99,9 @@ fn evaluation_goes_by_the_models_classes() {
             assert!(done.err.contains("orchid, which the model does not know"), "{}", done.err);
         }
     }
-    place.run("evaluate run --data others").fails(1, &["lily", "does not know"]);
+    place
+        .run("evaluate run --data others")
+        .fails(1, &["lily", "does not know", "classes are daisy, rose, tulip; rename folders"]);
 }
 
 #[test]
@@ -237,7 +255,9 @@ fn a_run_is_resumed_from_anywhere_and_with_its_photos_elsewhere() {
     place.run("train --resume run --data moved").ok();
     // Other images are not those that the run was begun with.
     place.image("moved/red/000.png", 16, [1, 2, 3], 77);
-    place.run("train --resume run --data moved").fails(1, &["images"]);
+    place
+        .run("train --resume run --data moved")
+        .fails(1, &["other test images", "added, removed or changed"]);
     let config = place.path("run/config.toml");
     place.data(8);
     let text = fs::read_to_string(&config).unwrap();
@@ -247,6 +267,28 @@ fn a_run_is_resumed_from_anywhere_and_with_its_photos_elsewhere() {
     fs::write(&config, edited).unwrap();
     place.run("train --resume run").fails(1, &["learning-rate", "--allow-changes"]);
     place.run("train --resume run --allow-changes").ok();
+    // What cannot change is named, and so is a flag.
+    let now = fs::read_to_string(&config).unwrap();
+    for (from, to, why) in [
+        ("batch-size = 8", "batch-size = 4", "counted in batches"),
+        ("validation-split = 0.1", "validation-split = 0.3", "images of each split"),
+    ] {
+        let edited = now.replacen(from, to, 1);
+        assert!(edited != now, "{now}");
+        fs::write(&config, edited).unwrap();
+        for flags in ["", "--allow-changes"] {
+            place
+                .run(&format!("train --resume run {flags}"))
+                .fails(1, &[from, to, why, "start another run"]);
+        }
+    }
+    fs::write(&config, now).unwrap();
+    place
+        .run("train --resume run --allow-changes --batch-size 4")
+        .fails(2, &["batch-size = 8", "batch-size = 4, by a flag", "counted in batches"]);
+    place
+        .run("train --resume run --epochs 9")
+        .fails(2, &["epochs = 9, by a flag", "RUN/config.toml and give --allow-changes"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -375,7 +417,7 @@ fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
         assert!(status.unwrap().success());
     };
     ["pipe.png", "pipe.toml", "pipe.safetensors"].into_iter().for_each(made);
-    let other = ["something other than a file"];
+    let other = ["a named pipe"];
     place.run("train --data data --config pipe.toml --out run").fails(1, &other);
     place.run("weights inspect pipe.safetensors").fails(1, &other);
     place.run("predict resnet20 --weights cifar10 pipe.png").fails(1, &other);

@@ -148,7 +148,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     place.run(&line("run")).ok();
     place
         .run("train --resume run --epochs 9")
-        .fails(2, &["--resume", "flags that change them", "--config"]);
+        .fails(2, &["--resume", "epochs = 9, by a flag", "--config"]);
     place.run("train --resume run --out other").fails(2, &["--resume"]);
     place.run("train --resume run --threads 1").ok();
     let last = place.path("run/weights/last.safetensors");

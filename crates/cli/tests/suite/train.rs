@@ -386,9 +386,16 @@ fn a_head_fitted_with_lbfgs_is_the_best_of_its_kind_with_and_without_cached_feat
     place.run(&format!("{solve} --head-l2 1e-6 --cache-memory 0 --no-cache --out again")).ok();
     assert_eq!(losses("again"), solved);
     assert!(weights(&place, "again") == weights(&place, "solved"));
-    // There is no average of a solution.
-    place.run(&format!("{solve} --head-l2 1e-6 --ema 0.9 --out average")).ok();
-    assert!(weights(&place, "average") == weights(&place, "solved"));
+    // There is no average of a solution, and no step with a learning rate.
+    for flag in
+        ["--ema 0.9", "--learning-rate 1", "--optimizer sgd", "--schedule cosine", "--no-shuffle"]
+    {
+        let name = flag.split(' ').next().unwrap();
+        place.run(&format!("{solve} {flag} --out bad")).fails(2, &[name, "L-BFGS fits"]);
+        let tuned = format!("{solve} {flag} --fine-tune-at conv4 --fine-tune-epochs 0 --out bad");
+        place.run(&tuned).fails(2, &[name, "L-BFGS fits"]);
+    }
+    assert!(done.err.contains("--epochs is not used"), "{}", done.err);
     // A stronger penalty makes a simpler head; without one, cross-validation chooses.
     place.run(&format!("{solve} --head-l2 0.1 --out simple")).ok();
     assert!(losses("simple")[0] > solved[0]);

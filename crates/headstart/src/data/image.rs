@@ -108,7 +108,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
 /// The result is what Pillow's `ImageOps.exif_transpose(Image.open(..)).convert("RGB")` gives: the picture
 /// stands as its EXIF or XMP orientation says, grey is
 /// repeated, alpha is dropped (not composited), palettes and CMYK are converted, colour profiles
-/// are ignored, animations yield their first picture. 16-bit samples keep their high byte, also in
+/// are ignored, animations yield their first picture. 16-bit samples keep their high byte in PNG and are rounded in PNM, also in
 /// grey images (where Pillow clips at 255 instead). JPEG is exact, also where it is damaged, and what Pillow
 /// refuses of it is refused, but for arithmetic codes of more than 64 KiB. All others are exact, too, but lossy WebP and
 /// JPEG XL, which stay within a few counts of libwebp and libjxl (see `tests/suite/images.rs` and `formats.rs` for the measured bounds).

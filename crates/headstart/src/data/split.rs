@@ -134,32 +134,42 @@ pub struct Split {
 /// # Ok::<(), headstart::Error>(())
 /// ```
 pub fn train_test_split(n: usize, test_size: f64, seed: u32) -> Result<Split> {
-    let held_out = held_out("image", n, test_size)?;
+    shuffled("split", n, test_size, seed)
+}
+
+/// [`train_test_split`], whose errors name `what` is split.
+fn shuffled(what: &str, n: usize, test_size: f64, seed: u32) -> Result<Split> {
+    let held_out = held_out(what, "image", n, test_size)?;
     let mut test = RandomState::new(seed).permutation(n);
     let train = test.split_off(held_out);
     Ok(Split { train, test })
 }
 
-/// How many of `n` things, each a `kind`, are held out.
+/// How many of `n` things, each a `kind`, are held out by `what`, such as a test split.
 ///
 /// # Errors
 /// If `test_size` is not in (0, 1), or a side would be empty.
-fn held_out(kind: &str, n: usize, test_size: f64) -> Result<usize> {
+fn held_out(what: &str, kind: &str, n: usize, test_size: f64) -> Result<usize> {
     if !(test_size > 0.0 && test_size < 1.0) {
         return Err(Error::invalid(
-            "split fraction",
-            "a number above 0 and below 1",
+            what,
+            "a fraction, a number above 0 and below 1",
             test_size.to_string(),
             "0.1 holds out every tenth image",
         ));
     }
     let held_out = (test_size * n as f64).ceil() as usize;
     if held_out >= n {
+        let s = if n == 1 { "" } else { "s" };
+        let hint = match n {
+            0 | 1 => format!("use more {kind}s; a fraction of 0 holds out none"),
+            _ => format!("use more {kind}s or a smaller fraction; 0 holds out none"),
+        };
         return Err(Error::invalid(
-            "split",
+            what,
             format!("at least one {kind} on each side"),
-            format!("{n} {kind}s of which {held_out} would be held out"),
-            format!("use more {kind}s or a smaller fraction"),
+            format!("{n} {kind}{s}, of which {held_out} would be held out"),
+            hint,
         ));
     }
     Ok(held_out)

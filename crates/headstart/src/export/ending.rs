@@ -4,13 +4,18 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// What comes after the last dot of a file's name, in lower case; empty where there is none.
+pub(super) fn of(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
 /// Fails unless the file's name is more than `ending` and ends in it.
 ///
 /// # Errors
 /// Names the file; the hint is the way to what the name seems to ask for.
 pub(super) fn check(path: &Path, ending: &str) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if name.len() > ending.len() && name.ends_with(ending) {
+    if name.len() > ending.len() && name.to_lowercase().ends_with(ending) {
         return Ok(());
     }
     let expected = format!("a name that ends in {ending}");
@@ -38,6 +43,7 @@ fn way(name: &str) -> &'static str {
             "take --format onnx; the tools of TensorRT, OpenVINO and onnxruntime convert its file",
         ),
     ];
+    let name = name.to_lowercase();
     let fits = |(endings, _): &&(&[&str], &str)| endings.iter().any(|e| name.ends_with(e));
     WAYS.iter().find(fits).map_or("", |(_, way)| way)
 }

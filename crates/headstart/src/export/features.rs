@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
+use super::ending;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::text::cell;
@@ -35,10 +36,10 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Result<Kind> {
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("safetensors") => Ok(Kind::Safetensors),
-        Some("npy") => Ok(Kind::Npy),
-        Some("csv") => Ok(Kind::Csv),
+    match ending::of(path).as_str() {
+        "safetensors" => Ok(Kind::Safetensors),
+        "npy" => Ok(Kind::Npy),
+        "csv" => Ok(Kind::Csv),
         _ => Err(Error::invalid(
             path.display().to_string(),
             "a name that ends in .safetensors, .npy or .csv",

@@ -13,6 +13,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use serde::Serialize;
 
+use super::ending;
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 use crate::text::cell;
@@ -93,11 +94,11 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Result<Kind> {
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("csv") => Ok(Kind::Csv),
-        Some("json") => Ok(Kind::Json),
-        Some("jsonl") => Ok(Kind::Jsonl),
-        Some("parquet") => Ok(Kind::Parquet),
+    match ending::of(path).as_str() {
+        "csv" => Ok(Kind::Csv),
+        "json" => Ok(Kind::Json),
+        "jsonl" => Ok(Kind::Jsonl),
+        "parquet" => Ok(Kind::Parquet),
         _ => Err(Error::invalid(
             path.display().to_string(),
             "a name that ends in .csv, .json, .jsonl or .parquet",

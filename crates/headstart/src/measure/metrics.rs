@@ -403,7 +403,8 @@ impl fmt::Display for Report {
         let Report { split, loss, accuracy, top5, samples, .. } = self;
         let four = |value: &f64| format!("{value:.4}");
         let shown = |text: &String| self.has_top5().then(|| text.clone());
-        write!(f, "{split}: {samples} images")?;
+        let s = if *samples == 1 { "" } else { "s" };
+        write!(f, "{split}: {samples} image{s}")?;
         match self.trained_on.filter(|&n| n > 0) {
             Some(n) => writeln!(f, ", {n} of which the model was trained on")?,
             None => writeln!(f)?,

@@ -16,6 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::look;
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::range;
 
 /// The environment variable that says the limit, in megabytes.
@@ -213,7 +214,7 @@ pub(crate) fn read(path: &Path, most: u64, claim: &mut Claim) -> Result<Vec<u8>>
 pub(crate) fn open(path: &Path) -> Result<File> {
     let kind = std::fs::metadata(path).map_err(Error::io("read", path))?.file_type();
     if !kind.is_file() && !kind.is_dir() && !path.starts_with("/dev") {
-        return Err(Error::format(path, "a file", "something other than a file", ""));
+        return Err(Error::format(path, "a file", file_kind::kind(kind), ""));
     }
     File::open(path).map_err(Error::io("read", path))
 }

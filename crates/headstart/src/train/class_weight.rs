@@ -10,17 +10,18 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::{self, Formatter};
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::memory::read_records;
 use crate::nearest::one_of;
-use crate::text::{decode, is_same};
+use crate::text::{composed, decode, is_same};
 
 /// Weights of classes in the loss; its text is that of `--class-weight` and config.toml.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,48 @@ pub enum ClassWeight {
 /// Largest weight.
 const MOST: f32 = 1e6;
 
+/// Weights by class in a JSON object. One that names a class twice is refused: which of the two is meant is not known.
+struct Named(BTreeMap<String, f32>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Named, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of classes and weights")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Named, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                named(pairs).map(Named).map_err(|class| {
+                    serde::de::Error::custom(format!("two weights of the class {class}"))
+                })
+            }
+        }
+        from.deserialize_map(Pairs)
+    }
+}
+
+/// The pairs by class; the class that is there twice, if one is.
+fn named(pairs: Vec<(String, f32)>) -> std::result::Result<BTreeMap<String, f32>, String> {
+    let mut seen = HashSet::new();
+    for (class, _) in &pairs {
+        if !seen.insert(composed(class).into_owned()) {
+            return Err(class.clone());
+        }
+    }
+    Ok(pairs.into_iter().collect())
+}
+
 impl ClassWeight {
     /// Reads a JSON object of class names and weights.
     ///
@@ -44,7 +87,7 @@ impl ClassWeight {
     pub fn read(path: impl AsRef<Path>) -> Result<ClassWeight> {
         let path = path.as_ref();
         let weights = read_records(path, |bytes| serde_json::from_str(&decode(&bytes).0))?;
-        weights.map(ClassWeight::Classes).map_err(|e: serde_json::Error| {
+        weights.map(|Named(map)| ClassWeight::Classes(map)).map_err(|e: serde_json::Error| {
             let expected = "a JSON object such as {\"cat\": 1, \"dog\": 2.5}";
             Error::format(path, expected, e.to_string(), "")
         })
@@ -93,11 +136,15 @@ impl FromStr for ClassWeight {
             let (name, weight) = part.rsplit_once('=')?;
             Some((name.trim().to_string(), weight.trim().parse().ok()?))
         };
-        let pairs: Option<BTreeMap<String, f32>> = text.split(',').map(pair).collect();
-        pairs.map(ClassWeight::Classes).ok_or_else(|| {
+        let pairs: Option<Vec<(String, f32)>> = text.split(',').map(pair).collect();
+        let pairs = pairs.ok_or_else(|| {
             let expected = "balanced, CLASS=WEIGHT,... or a JSON file";
             let hint = "classes with a comma in their name need a file: {\"a, b\": 2}";
             Error::invalid("class weight", expected, text, hint)
+        })?;
+        named(pairs).map(ClassWeight::Classes).map_err(|class| {
+            let found = format!("two of {class} in {text}");
+            Error::invalid("class weight", "one weight for each class", found, "leave one out")
         })
     }
 }
@@ -128,7 +175,10 @@ impl TryFrom<String> for ClassWeight {
 
     fn try_from(text: String) -> Result<ClassWeight> {
         match serde_json::from_str(&text) {
-            Ok(named) => Ok(ClassWeight::Classes(named)),
+            Ok(Named(map)) => Ok(ClassWeight::Classes(map)),
+            Err(error) if text.starts_with('{') => {
+                Err(Error::invalid("class weight", "a JSON object", error.to_string(), ""))
+            }
             Err(_) => text.parse(),
         }
     }
@@ -147,12 +197,27 @@ mod tests {
         let parse = |text: &str| text.parse::<ClassWeight>();
         let named = parse("c d=3, a=0").unwrap();
         assert_eq!(named.weights(&classes, &[1, 1, 1]).unwrap(), [0.0, 1.0, 3.0]);
-        for bad in ["", "a", "a=", "a=x", "balance"] {
+        for bad in
+            ["", "a", "a=", "a=x", "balance", "a=1,a=2", "a=1, a=1", "caf\u{e9}=1,cafe\u{301}=2"]
+        {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         for bad in ["x=1", "a=-1", "a=NaN", "a=0,b=0,c d=0"] {
             assert!(parse(bad).unwrap().weights(&classes, &[1, 1, 1]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_class_has_one_weight_in_files_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.json");
+        std::fs::write(&path, r#"{"a": 1, "b": 2}"#).unwrap();
+        assert!(ClassWeight::read(&path).is_ok());
+        let twice = r#"{"a": 1, "a": 2}"#;
+        std::fs::write(&path, twice).unwrap();
+        let error = ClassWeight::read(&path).unwrap_err().to_string();
+        assert!(error.contains("two weights of the class a"), "{error}");
+        assert!(ClassWeight::try_from(twice.to_string()).is_err());
     }
 
     #[test]

@@ -324,7 +324,7 @@ impl<'a> Trainer<'a> {
             "phases of the run",
             expected,
             found,
-            "use the config.toml that the run started with",
+            "undo what was edited in config.toml, or start another run",
         ))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use headstart::dataset::{DataOptions, Dataset, Limits, Subset, open};
+use headstart::dataset::{DataOptions, Dataset, Grouping, Limits, Subset, open};
 use headstart::split::train_test_split;
 use tempfile::tempdir;
 
@@ -213,7 +213,7 @@ fn layouts_that_cannot_be_meant_are_refused() {
         }
     };
     check(&|_| (), &["no images"]);
-    check(&|d| write(d, "1.png", &png(1, 1, [0; 3])), &["1 images and no folders", "cats/"]);
+    check(&|d| write(d, "1.png", &png(1, 1, [0; 3])), &["1 image and no folders", "cats/"]);
     check(&|d| fill(d, "only", 3), &["two classes", "only"]);
     check(&|d| fill(d, "top/only", 3), &["two classes", "only"]);
     check(
@@ -504,4 +504,31 @@ fn links_and_odd_names_do_no_harm() {
     let reasons = reasons(&data);
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     assert!(reasons[0].contains("/a/loop: a link to a folder that contains it"));
+}
+
+#[test]
+fn parts_may_be_folders_in_folders_of_their_own_names() {
+    let dir = tempdir().unwrap();
+    for part in ["seg_train", "seg_test"] {
+        fill(dir.path(), &format!("in/{part}/{part}/daisy/plant1"), 3);
+        fill(dir.path(), &format!("in/{part}/{part}/rose"), 3);
+    }
+    fill(dir.path(), "in/seg_pred/seg_pred", 2);
+    let data = plain(dir.path()).unwrap();
+    assert_eq!(data.classes, ["daisy", "rose"]);
+    assert_eq!(data.train.len(), 6);
+    assert_eq!(data.test.as_ref().unwrap().len(), 6);
+    assert_eq!(data.train.name(0), "seg_train/seg_train/daisy/plant1/000.png");
+    let reasons = reasons(&data);
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].contains("as seg_pred has no class folders"), "{reasons:?}");
+    let group = Some(Grouping::Folder);
+    let options = DataOptions { validation_split: 0.0, group, ..DataOptions::default() };
+    let groups = open(dir.path(), &options).unwrap().train.groups().unwrap();
+    // The photos of one plant are together, and those directly in a class folder apart.
+    assert!(groups[..3].iter().all(|g| *g == groups[0]), "{groups:?}");
+    assert!(groups[3..].iter().all(|g| *g != groups[0]), "{groups:?}");
+    // Not where one of them holds classes itself.
+    fill(dir.path(), "in/seg_test/rose", 1);
+    assert!(words(plain(dir.path())).contains("seg_train"));
 }

@@ -45,6 +45,29 @@ fn decoded_images_match_pillow() {
     }
 }
 
+/// Pillow scales colours of 16 bits in PNM to 8 and rounds, keeps the high byte in PNG, and clips grey of 16 bits at 255.
+#[test]
+fn samples_of_16_bits_become_8() {
+    let samples = [0u16, 127, 128, 255, 256, 0x8000, 0xfeff, 0xffff];
+    let bytes: Vec<u8> = samples.iter().flat_map(|v| v.to_be_bytes()).collect();
+    let rounded = samples.map(|v| ((u32::from(v) * 255 + 32767) / 65535) as u8);
+    let grey = decode("x.pgm", &[&b"P5 8 1 65535\n"[..], &bytes].concat()).unwrap();
+    assert_eq!(grey.pixels.iter().step_by(3).copied().collect::<Vec<u8>>(), rounded);
+    let rgb: Vec<u8> = samples.iter().flat_map(|v| [v.to_be_bytes(); 3]).flatten().collect();
+    let colours = decode("x.ppm", &[&b"P6 8 1 65535\n"[..], &rgb].concat()).unwrap();
+    assert_eq!(colours.pixels, grey.pixels);
+    for (kind, colour) in [(png::ColorType::Grayscale, &bytes), (png::ColorType::Rgb, &rgb)] {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, 8, 1);
+        encoder.set_color(kind);
+        encoder.set_depth(png::BitDepth::Sixteen);
+        encoder.write_header().unwrap().write_image_data(colour).unwrap();
+        let image = decode("x.png", &file).unwrap();
+        let high = samples.map(|v| (v >> 8) as u8);
+        assert_eq!(image.pixels.iter().step_by(3).copied().collect::<Vec<u8>>(), high, "{kind:?}");
+    }
+}
+
 #[test]
 fn resized_images_match_pillow() {
     let doc = golden("resize.json");

@@ -162,7 +162,7 @@ fn manifests_say_path_label_and_split() {
     let reasons = reasons(&data);
     assert_eq!(reasons.len(), 4, "{reasons:?}");
     let path = |name: &str| dir.path().join(name).display().to_string();
-    assert_eq!(reasons[0], format!("{}: something other than a file", path("images")));
+    assert_eq!(reasons[0], format!("{}: a folder, not a file", path("images")));
     assert_eq!(reasons[1], format!("{}: listed more than once", path("images/4.png")));
     assert!(reasons[2].contains("nowhere.png: a file that cannot be read"), "{reasons:?}");
     assert!(reasons[3].contains("text: no image of a known kind"), "{reasons:?}");
@@ -181,7 +181,7 @@ fn manifests_that_are_wrong_are_refused() {
     for (text, parts) in [
         ("", &["a column path"][..]),
         ("path,label\n", &["no rows"]),
-        ("path;label\nx;y\n", &["relative to the folder", "1 paths without a file, such as x"]),
+        ("path;label\nx;y\n", &["relative to the folder", "1 path without a file, such as x"]),
         ("path|label\nx|y\n", &["a column path", "columns path|label"]),
         ("path,size\nx,1\n", &["a column label"]),
         ("path,label\nimages/1.png\n", &["a CSV that cannot be read"]),
@@ -197,7 +197,19 @@ fn manifests_that_are_wrong_are_refused() {
         ("path,label\nx.png,a\nimages/1.png,b\n", &["two classes"]),
         (
             "path,label,split\nimages/1.png,cat,\nimages/4.png,dog,\nimages/sub/2.png,cart,test\n",
-            &["cart, which they lack", "nearest names are cat, dog"],
+            &["for test images", "cart, which they lack", "are cat, dog; correct the label"],
+        ),
+        (
+            "path,label,split\nimages/1.png,cat,\nimages/4.png,dog,\nno.png,cat,val\n",
+            &["at least one validation image", "no.png: a file that cannot be read"],
+        ),
+        (
+            "path,label,is_train\nimages/1.png,cat,1\nimages/4.png,dog,maybe\n",
+            &["\"maybe\" in column is_train, row 2"],
+        ),
+        (
+            "image,path,label\nimages/1.png,x.png,cat\nimages/4.png,y.png,dog\n",
+            &["2 paths without a file", "other columns that may hold the paths: image"],
         ),
     ] {
         let (_dir, path) = manifest(text);
@@ -233,7 +245,9 @@ fn parquet_manifests_are_read() {
     let (dir, path) = manifest("");
     write(dir.path(), "list.csv", &parquet("zstd.parquet"));
     let text = words(plain(&path));
-    assert!(text.contains("with Snappy") && text.contains("zstd"), "{text}");
+    for part in ["with Snappy", "columns compressed with zstd", "read_parquet(\"list.csv\")"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
     write(dir.path(), "list.csv", &parquet("columns.parquet"));
     assert!(words(plain(&path)).contains("a column path"), "{}", words(plain(&path)));
 }

@@ -96,3 +96,22 @@ fn a_name_of_any_length_can_be_read() {
     fs::write(&path, &whole[..whole.len() - 30]).unwrap();
     assert!(read(&path).is_err());
 }
+
+#[test]
+fn a_file_that_is_cut_short_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pth");
+    let whole = archive("net", true);
+    for part in [2, 10] {
+        let cut = &whole[..whole.len() - whole.len() / part];
+        fs::write(&path, cut).unwrap();
+        let error = read(&path).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("{} bytes of one, without its end", cut.len())), "{text}");
+        assert!(error.hint().unwrap().contains("cut short"), "{error:?}");
+    }
+    // As PyTorch saved before 1.6: a pickle, then the numbers.
+    fs::write(&path, &pickle()[..40]).unwrap();
+    let error = read(&path).unwrap_err();
+    assert!(error.hint().unwrap().contains("if it is cut short"), "{error:?}");
+}

@@ -5,6 +5,7 @@ use headstart::Device;
 use headstart::image::{Fit, Interpolation};
 use headstart::inference::{executor, read_floats};
 use headstart::model::Model;
+use headstart::parameters::Role;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, Progress, VERSION};
 use headstart::weights::{Scope, Tensor, embedded, open, read};
@@ -70,6 +71,24 @@ fn a_model_file_comes_back_whole() {
     let second = folder.path().join("n.safetensors");
     model.save_with(&second, file.card.unwrap().progress, &state).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), std::fs::read(second).unwrap());
+}
+
+#[test]
+fn variances_that_have_no_root_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    let mut model = Model::imagenet("resnet20").unwrap();
+    let at = model.parameters.tensors.iter().position(|t| t.role == Role::MovingVariance).unwrap();
+    // What rounding leaves below 0 has a root with the epsilon that is added.
+    model.parameters.tensors[at].values[0] = -1e-7;
+    model.save(&path).unwrap();
+    assert!(Model::open(&path).is_ok());
+    model.parameters.tensors[at].values[..2].copy_from_slice(&[-0.5, -2.0]);
+    model.save(&path).unwrap();
+    let error = Model::open(&path).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("moving_variance, found 2 of 16 below it, down to -2"), "{text}");
+    assert!(error.hint().unwrap().contains("a mean of squares"), "{error:?}");
 }
 
 #[test]

@@ -8,7 +8,16 @@ use std::path::{Path, PathBuf};
 /// From the ground up. Those of one row may not import each other.
 const WINGS: [&[&str]; 10] = [
     &[
-        "atomic", "control", "error", "guard", "memory", "nearest", "numbers", "range", "task",
+        "atomic",
+        "control",
+        "error",
+        "file_kind",
+        "guard",
+        "memory",
+        "nearest",
+        "numbers",
+        "range",
+        "task",
         "text",
     ],
     &["data"],

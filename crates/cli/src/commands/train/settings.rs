@@ -7,7 +7,9 @@ use headstart::class_weight::ClassWeight;
 use headstart::config::TrainConfig;
 
 use crate::args::Train;
+use crate::commands::unused;
 use crate::failure::Failure;
+use crate::output::note;
 
 /// The settings of --config, or the defaults.
 pub fn base(args: &Train) -> Result<TrainConfig, Failure> {
@@ -95,7 +97,54 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     }
     switches(args, &mut c);
     check_fine_tuning(args, &c)?;
+    unused::check(&c, &of_steps(args))?;
+    if args.epochs.is_some_and(|epochs| epochs > 1) && c.only_fits_the_head() {
+        note!("warning: --epochs is not used: L-BFGS fits the head to its optimum, in one epoch");
+    }
     Ok(c)
+}
+
+/// Flags of gradient steps, and whether they are given.
+fn of_steps(args: &Train) -> Vec<(&'static str, bool)> {
+    let mut flags = vec![
+        ("--fine-tune-learning-rate", args.fine_tune_learning_rate.is_some()),
+        ("--nesterov", args.nesterov),
+        ("--no-shuffle", args.no_shuffle),
+    ];
+    macro_rules! given {
+        ($($name:literal: $field:ident),*) => { $(flags.push(($name, args.$field.is_some()));)* };
+    }
+    given!(
+        "--learning-rate": learning_rate,
+        "--optimizer": optimizer,
+        "--rho": rho,
+        "--momentum": momentum,
+        "--beta-1": beta_1,
+        "--beta-2": beta_2,
+        "--weight-decay": weight_decay,
+        "--decay-of": decay_of,
+        "--schedule": schedule,
+        "--warmup-epochs": warmup_epochs,
+        "--schedule-alpha": schedule_alpha,
+        "--schedule-factor": schedule_factor,
+        "--step-epochs": step_epochs,
+        "--plateau-patience": plateau_patience,
+        "--min-learning-rate": min_learning_rate,
+        "--patience": patience,
+        "--min-delta": min_delta,
+        "--ema": ema,
+        "--accumulate": accumulate,
+        "--replicas": replicas,
+        "--layer-decay": layer_decay,
+        "--clip-norm": clip_norm,
+        "--clip-value": clip_value,
+        "--mixup": mixup,
+        "--cutmix": cutmix,
+        "--dropout": dropout,
+        "--label-smoothing": label_smoothing
+    );
+    flags.push(("--augment", !args.augment.is_empty()));
+    flags
 }
 
 /// Settings that are on or off, and how images are split.

@@ -237,6 +237,8 @@ impl Reading<'_> {
             EntryType::Link | EntryType::Symlink if has_image_extension(name) => {
                 self.skip(&names, "a link inside an archive")
             }
+            EntryType::Fifo => self.skip(&names, "a named pipe (FIFO), not a file"),
+            EntryType::Char | EntryType::Block => self.skip(&names, "a device, not a file"),
             _ => Ok(()),
         }
     }
@@ -270,7 +272,7 @@ impl Reading<'_> {
             self.keep(room::ENTRY + room::text(name))?;
             self.python.insert(name.clone());
         }
-        if name.ends_with(".cls") && size <= MAX_LABEL {
+        if name.to_ascii_lowercase().ends_with(".cls") && size <= MAX_LABEL {
             let mut text = Vec::new();
             if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));

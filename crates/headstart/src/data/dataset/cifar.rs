@@ -2,6 +2,7 @@
 //! pixel bytes, channel after channel, in `data_batch_1.bin` .. `data_batch_5.bin` (training)
 //! and `test_batch.bin`; class names in `batches.meta.txt`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -127,7 +128,7 @@ pub(crate) fn load(
     samples.hashes = vec![OnceLock::new(); parts.len()];
     let offsets = (0..parts.len()).map(|i| i * 3 * PLANE).collect();
     samples.store = Store::Packed { pixels, offsets };
-    Ok((classes, Loaded { samples, parts, skipped: Vec::new() }))
+    Ok((classes, Loaded { samples, parts, skipped: Vec::new(), lost: HashMap::new() }))
 }
 
 fn class_names(path: &Path, text: &[u8]) -> Result<Vec<String>> {

@@ -4,10 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
+use super::load::is_image;
 use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::text::of_name;
 
 /// As many ways lead to one folder, by links, as are followed.
@@ -29,7 +33,8 @@ pub(crate) fn list(root: &Path, limits: &Limits) -> Result<Tree> {
     Ok(walk.tree)
 }
 
-/// The files below a folder that are named as images, hidden ones left out.
+/// The files below a folder that are images by their names, or, where these do not say it, by their content; hidden ones are
+/// left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImageFiles {
     /// Their paths, which begin with the folder's, in order.
@@ -44,15 +49,29 @@ impl ImageFiles {
     /// # Errors
     /// If a folder cannot be read, or there are more files than memory is for.
     pub fn below(folder: &Path) -> Result<ImageFiles> {
-        let Tree { files, skipped, .. } = list(folder, &Limits::default())?;
-        let path = |file: File| match file.origin {
-            Origin::Disk(path) if file.path.last().is_some_and(|n| has_image_extension(n)) => {
-                Some(path)
+        let limits = Limits::default();
+        let Tree { files, mut skipped, .. } = list(folder, &limits)?;
+        // As in class folders. A file that is named as an image is read, or it is said why not.
+        let judged = |file: File| -> std::result::Result<PathBuf, Option<Skipped>> {
+            let (Origin::Disk(path), Some(name)) = (file.origin, file.path.last()) else {
+                return Err(None);
+            };
+            if !has_image_extension(name) {
+                let skipped = |reason| Skipped { name: file.path.join("/"), reason };
+                is_image(name, &path, &limits).map_err(|reason| reason.map(skipped))?;
             }
-            _ => None,
+            Ok(path)
         };
-        let mut files: Vec<PathBuf> = files.into_iter().filter_map(path).collect();
+        let mut found = Vec::with_capacity(files.len());
+        for result in files.into_par_iter().map(judged).collect::<Vec<_>>() {
+            match result {
+                Ok(path) => found.push(path),
+                Err(other) => skipped.extend(other),
+            }
+        }
+        let mut files = found;
         files.sort();
+        skipped.sort_by(|a, b| a.name.cmp(&b.name));
         // A folder that links lead to is looked at once, under its first name.
         let (mut seen, mut real): (HashSet<PathBuf>, HashMap<PathBuf, PathBuf>) =
             Default::default();
@@ -125,7 +144,7 @@ impl Walk {
                 let file = File { path: self.names.clone(), origin: Origin::Disk(path) };
                 self.tree.files.push(file);
             }
-            Ok(_) => {}
+            Ok(meta) => self.skip(file_kind::kind(meta.file_type()).to_string()),
             Err(error) => {
                 if self.names.last().is_some_and(|name| has_image_extension(name)) {
                     self.skip(format!("a file that cannot be read ({error})"));

@@ -7,10 +7,17 @@ use std::path::PathBuf;
 use super::Skipped;
 use super::grouping::Keys;
 use super::shown::Place;
-use super::tree::{Item, Layout, Origin, Part, check_class_names, not_known, unknown_class};
+use super::tree::{
+    Item, Layout, OneClass, Origin, Part, check_class_names, not_known, unknown_class,
+};
 use crate::error::Result;
 use crate::task::Task;
 use crate::text::composed;
+
+const ONE_LABEL: OneClass = (
+    "at least two classes: different labels of training images",
+    "a classifier tells classes apart: list images of another class too",
+);
 
 /// An image with its label.
 pub(crate) struct Labelled {
@@ -47,7 +54,7 @@ pub(crate) fn arrange(
     }
     let warnings = match rows.is_empty() || known.is_some() {
         true => Vec::new(),
-        false => check_class_names(&root, &classes)?,
+        false => check_class_names(&root, &classes, ONE_LABEL)?,
     };
     let composed: Vec<Cow<'_, str>> = classes.iter().map(|class| composed(class)).collect();
     let numbers: HashMap<&str, usize> =
@@ -64,7 +71,8 @@ pub(crate) fn arrange(
                 skipped.push(Skipped { name, reason });
                 continue;
             }
-            return Err(unknown_class(&root.join(&name), &label, &classes));
+            let what = (part, "correct the label, or leave the image out");
+            return Err(unknown_class(&root.join(&name), &label, what, &classes));
         };
         items.push(Item { name, label, part, origin, listed: true });
     }
@@ -80,6 +88,7 @@ pub(crate) fn arrange(
         has_validation,
         has_test,
         skipped,
+        lost: Vec::new(),
         warnings,
         keys: Keys::None,
     })

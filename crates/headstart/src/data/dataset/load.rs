@@ -2,6 +2,7 @@
 //! packed where they fit in memory. Otherwise they are decoded on access, except those that seem cut short.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -23,6 +24,8 @@ pub(crate) struct Loaded {
     pub samples: Samples,
     pub parts: Vec<Part>,
     pub skipped: Vec<Skipped>,
+    /// Part and label of those of `skipped` that are meant as images, by name.
+    pub lost: HashMap<String, (Part, usize)>,
 }
 
 /// An item whose header is valid.
@@ -73,12 +76,21 @@ fn unread(error: io::Error) -> String {
 /// Loads `items` and leaves out those that cannot be used. Runs in the current thread pool.
 pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limits) -> Loaded {
     let shown = Shown::new(place, &items);
+    let mut lost = HashMap::new();
     let mut skipped = Vec::new();
     let mut found = Vec::with_capacity(items.len());
-    for result in items.into_par_iter().map(|item| probe(item, limits)).collect::<Vec<_>>() {
+    let probed = |item: Item| {
+        let own = (item.part, item.label);
+        probe(item, limits).map_err(|skipped| skipped.map(|skipped| (own, skipped)))
+    };
+    for result in items.into_par_iter().map(probed).collect::<Vec<_>>() {
         match result {
             Ok(good) => found.push(good),
-            Err(reason) => skipped.extend(reason),
+            Err(Some((own, bad))) => {
+                lost.insert(bad.name.clone(), own);
+                skipped.push(bad);
+            }
+            Err(None) => {}
         }
     }
 
@@ -124,6 +136,7 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
         match verdict {
             Ok(hash) => hashes.push(hash.map_or_else(OnceLock::new, OnceLock::from)),
             Err(reason) => {
+                lost.insert(one.item.name.clone(), (one.item.part, one.item.label));
                 skipped.push(Skipped { name: one.item.name, reason });
                 continue;
             }
@@ -149,41 +162,61 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
         None => (Store::Encoded(files), encoded),
     };
     let samples = Samples { classes, names, shown, labels, sizes, hashes, store, kept };
-    Loaded { samples, parts, skipped }
+    Loaded { samples, parts, skipped, lost }
 }
 
 /// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as
 /// one.
 fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
-    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true, unknown: false };
     let look = || match &item.origin {
         Origin::Memory(bytes) => {
             look_at(&item.name, io::Cursor::new(bytes), 0, bytes.len() as u64).map(|seen| (seen, 0))
         }
-        Origin::Disk(path) => {
-            let file = fs::File::open(path).map_err(unreadable)?;
-            let meta = file.metadata().map_err(unreadable)?;
-            small(meta.len(), limits)?;
-            Ok((look_at(&item.name, file, 0, meta.len())?, time_of(&meta)))
-        }
+        Origin::Disk(path) => look_in(&item.name, path, None, limits),
         Origin::Slice(Slice { path, offset, bytes }) => {
-            small(*bytes, limits)?;
-            let file = fs::File::open(path).map_err(unreadable)?;
-            let meta = file.metadata().map_err(unreadable)?;
-            Ok((look_at(&item.name, file, *offset, *bytes)?, time_of(&meta)))
+            look_in(&item.name, path, Some((*offset, *bytes)), limits)
         }
     };
     let named = item.listed || has_image_extension(&item.name);
-    match look() {
-        // It has no magic bytes, so that other files look like it.
-        Ok((Seen { header: Header { format: Format::Tga, .. }, .. }, _)) if !named => Err(None),
+    match judged(look(), named) {
         Ok((Seen { header, bytes, doubtful }, modified)) => {
             let Header { width, height, .. } = header;
             Ok(Found { width, height, bytes, modified, item, doubtful })
         }
-        Err(NotRead { alien: true, .. }) if !named => Err(None),
-        Err(NotRead { reason, .. }) => Err(Some(Skipped { name: item.name, reason })),
+        Err(reason) => Err(reason.map(|reason| Skipped { name: item.name, reason })),
     }
+}
+
+/// Whether the file at `path`, which is not named as an image, is one by its content, as in class folders: else why not, where
+/// it seems to be meant as one.
+pub(super) fn is_image(name: &str, path: &Path, limits: &Limits) -> Result<(), Option<String>> {
+    judged(look_in(name, path, None, limits), false).map(drop)
+}
+
+/// What was seen, or why there is no image; without a reason in a file that nobody says is one.
+fn judged<T>(seen: Result<(Seen, T), NotRead>, named: bool) -> Result<(Seen, T), Option<String>> {
+    match seen {
+        // It has no magic bytes, so that other files look like it.
+        Ok((Seen { header: Header { format: Format::Tga, .. }, .. }, _)) if !named => Err(None),
+        Ok(seen) => Ok(seen),
+        Err(NotRead { alien: true, .. }) if !named => Err(None),
+        Err(NotRead { reason, .. }) => Err(Some(reason)),
+    }
+}
+
+/// What is seen of a file or a part of it, and when it was changed.
+fn look_in(
+    name: &str,
+    path: &Path,
+    part: Option<(u64, u64)>,
+    limits: &Limits,
+) -> Result<(Seen, u128), NotRead> {
+    let unreadable = |e: io::Error| NotRead { reason: unread(e), alien: true, unknown: false };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    let (offset, bytes) = part.unwrap_or((0, meta.len()));
+    small(bytes, limits)?;
+    Ok((look_at(name, file, offset, bytes)?, time_of(&meta)))
 }
 
 /// Fails on a file that is longer than images are, before it is searched for what it is.

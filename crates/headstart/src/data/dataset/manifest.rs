@@ -2,10 +2,13 @@
 //! semicolons, tabs or spaces, in any of the encodings that spreadsheets write.
 
 mod columnar;
+mod columns;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use columns::{LABEL, PATH, columns, position};
 
 use super::grouping::{Grouping, Keys};
 use super::labelled::{self, Labelled};
@@ -14,28 +17,13 @@ use super::shown::Place;
 use super::tree::{Layout, Origin, Part, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::guard::guarded;
 use crate::memory::{self, Claim};
 use crate::nearest::did_you_mean;
 use crate::task::Task;
 use crate::text::{composed, decode, visible};
 
-/// Names that each column may have; the first is used in messages.
-const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
-const LABEL: &[&str] = &["label", "class", "category"];
-/// Columns of splits.
-const SPLIT: &[&str] = &["split", "subset", "partition"];
-/// Columns that are of splits where all their cells are.
-const PERHAPS: &[&str] = &["dataset", "set", "fold", "phase", "usage", "part"];
-/// Columns that are true for images of one part; the others are for training.
-const FLAGS: &[(&str, Part)] = &[
-    ("is_valid", Part::Validation),
-    ("is_val", Part::Validation),
-    ("valid", Part::Validation),
-    ("validation", Part::Validation),
-    ("is_test", Part::Test),
-    ("test", Part::Test),
-];
 const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test), \
                     separated by commas, semicolons or tabs";
 /// Most columns and bytes of a line.
@@ -59,6 +47,8 @@ struct Row {
 struct Table {
     rows: Vec<Row>,
     warnings: Vec<String>,
+    /// Columns that may hold the paths, beside the one that does.
+    other_paths: String,
 }
 
 /// Whether the file is a table: Parquet by content, text by name.
@@ -90,7 +80,7 @@ pub(crate) fn read(
         _ => None,
     };
     let mut claim = Claim::default();
-    let Table { rows, warnings } = if is_parquet(path) {
+    let Table { rows, warnings, other_paths } = if is_parquet(path) {
         // A defect in the reader must not end the process.
         guarded(|| columnar::rows(path, limits, by))
             .unwrap_or_else(|_| Err(bad(path, "a Parquet file that cannot be read")))?
@@ -105,6 +95,7 @@ pub(crate) fn read(
     let mut skipped = Vec::new();
     let mut labelled = Vec::with_capacity(rows.len());
     let mut cells = HashMap::new();
+    let (mut listed, mut lost) = (Vec::new(), Vec::new());
     let mut missing: Option<String> = None;
     for (index, Row { path: name, label, split, group }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
@@ -143,9 +134,13 @@ pub(crate) fn read(
             None => {}
         }
         seen.insert(key, (label.clone(), part));
+        if !listed.contains(&part) {
+            listed.push(part);
+        }
         match located(folder, &name) {
             Err(reason) => {
                 missing.get_or_insert_with(|| name.clone());
+                lost.push((name.clone(), part));
                 skipped.push(Skipped { name, reason });
             }
             Ok(file) => {
@@ -158,12 +153,18 @@ pub(crate) fn read(
         return Err(bad(path, "no rows"));
     }
     if let (Some(first), true) = (missing, labelled.is_empty()) {
-        return Err(no_file(path, folder, &first, skipped.len()));
+        return Err(no_file(path, folder, &first, skipped.len(), &other_paths));
     }
     let root = (path.to_path_buf(), Place::Folder(folder.to_path_buf()));
     let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
+    // A split without any file is an error, as a folder without any image is.
+    if known.is_none() {
+        layout.has_validation |= listed.contains(&Part::Validation);
+        layout.has_test |= listed.contains(&Part::Test);
+    }
     layout.warnings.splice(0..0, warnings);
     layout.keys = Keys::Table(cells);
+    layout.lost = lost;
     Ok(layout)
 }
 
@@ -178,7 +179,7 @@ fn located(folder: &Path, name: &str) -> std::result::Result<PathBuf, String> {
     }
     match found {
         Ok(meta) if meta.is_file() => Ok(file),
-        Ok(_) => Err("something other than a file".to_string()),
+        Ok(meta) => Err(file_kind::kind(meta.file_type()).to_string()),
         Err(e) => Err(format!("a file that cannot be read ({e})")),
     }
 }
@@ -197,7 +198,7 @@ fn plain_path(path: &str) -> String {
 }
 
 /// The error where no path of a table leads to a file: what paths are relative to, and where the first one's file seems to be.
-fn no_file(table: &Path, folder: &Path, first: &str, count: usize) -> Error {
+fn no_file(table: &Path, folder: &Path, first: &str, count: usize, other_columns: &str) -> Error {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let slashed = first.replace('\\', "/");
     let parts: Vec<&str> = slashed.split('/').filter(|part| !part.is_empty()).collect();
@@ -212,44 +213,27 @@ fn no_file(table: &Path, folder: &Path, first: &str, count: usize) -> Error {
         Some(file) => format!("the nearest file that is there is {}", file.display()),
         None => "move the table beside its images, or write absolute paths".to_string(),
     };
+    let hint = match other_columns {
+        "" => hint,
+        others => format!("{hint}; other columns that may hold the paths: {others}"),
+    };
     let expected = format!("paths relative to the folder of the table, {}", here.display());
-    Error::format(table, expected, format!("{count} paths without a file, such as {first}"), hint)
+    Error::format(
+        table,
+        expected,
+        format!(
+            "{}, such as {first}",
+            match count {
+                1 => "1 path without a file".to_string(),
+                n => format!("{n} paths without a file"),
+            }
+        ),
+        hint,
+    )
 }
 
 fn bad(path: &Path, found: impl Into<String>) -> Error {
     Error::format(path, "a table of images", found.into(), HINT)
-}
-
-/// Which columns hold path and label, and how a row's split is known.
-struct Columns {
-    path: usize,
-    label: usize,
-    split: Split,
-}
-
-enum Split {
-    None,
-    Column(usize),
-    /// Of splits, if every cell is.
-    Perhaps(usize),
-    Flag(usize, Part),
-}
-
-fn position(names: &[String], known: &str) -> Option<usize> {
-    names.iter().position(|name| name.trim().eq_ignore_ascii_case(known))
-}
-
-/// The columns of a table; `None` if there is none for paths or none for labels.
-fn columns(names: &[String]) -> Option<Columns> {
-    let find = |known: &[&str]| known.iter().find_map(|name| position(names, name));
-    let (path, label) = (find(PATH)?, find(LABEL)?);
-    let flag = || {
-        let flags = FLAGS.iter().filter_map(|(name, part)| Some((position(names, name)?, *part)));
-        flags.into_iter().next().map(|(at, part)| Split::Flag(at, part))
-    };
-    let perhaps = || find(PERHAPS).map(Split::Perhaps);
-    let split = find(SPLIT).map(Split::Column).or_else(flag).or_else(perhaps);
-    Some(Columns { path, label, split: split.unwrap_or(Split::None) })
 }
 
 /// Where the column `by` is, if images are grouped by one.
@@ -259,7 +243,9 @@ fn columns(names: &[String]) -> Option<Columns> {
 fn group_column(path: &Path, names: &[String], by: Option<&str>) -> Result<Option<usize>> {
     let Some(by) = by else { return Ok(None) };
     let exact = names.iter().position(|name| name.trim() == by);
-    if let Some(at) = exact.or_else(|| position(names, by)) {
+    if let Some(at) =
+        exact.or_else(|| names.iter().position(|name| name.trim().eq_ignore_ascii_case(by)))
+    {
         return Ok(Some(at));
     }
     let found = format!("columns {}", shortened(names));
@@ -280,77 +266,6 @@ fn no_columns(path: &Path, names: &[String]) -> Error {
     };
     let found = format!("columns {}", shortened(names));
     Error::format(path, format!("a column {lacks}"), found, HINT)
-}
-
-/// What cells of a split column make of a table's rows: as they are, by a flag, or not at all.
-fn resolve(split: &Split, names: &[String], table: &mut Table) -> std::result::Result<(), String> {
-    match *split {
-        Split::None | Split::Column(_) => Ok(()),
-        Split::Flag(at, part) => {
-            for (i, row) in table.rows.iter_mut().enumerate() {
-                let cell = row.split.take().unwrap_or_default().to_lowercase();
-                let own = match cell.as_str() {
-                    "true" | "t" | "yes" | "y" | "1" | "1.0" => true,
-                    "" | "false" | "f" | "no" | "n" | "0" | "0.0" => false,
-                    _ => {
-                        let name = &names[at];
-                        return Err(format!(
-                            "{cell:?} in column {name}, row {}, not true or false",
-                            i + 1
-                        ));
-                    }
-                };
-                row.split = own.then(|| name_of(part).to_string());
-            }
-            Ok(())
-        }
-        Split::Perhaps(at) => {
-            let cells = table.rows.iter().filter_map(|row| row.split.as_deref());
-            let odd = cells.filter(|cell| part_of(cell).is_none()).map(String::from).next();
-            if let Some(odd) = odd {
-                table.rows.iter_mut().for_each(|row| row.split = None);
-                table.warnings.push(format!(
-                    "the column {} may say how the images are split, but {odd:?} is none of train, validation and test: \
-                     it is not used",
-                    names[at]
-                ));
-            }
-            Ok(())
-        }
-    }
-}
-
-/// A warning of columns that may say how images are split, beside the one that does.
-fn unused(split: &Split, names: &[String]) -> Option<String> {
-    let own = split.at()?;
-    let known = SPLIT.iter().chain(FLAGS.iter().map(|(name, _)| name)).chain(PERHAPS);
-    let others: Vec<&str> = known
-        .filter_map(|name| position(names, name).filter(|&at| at != own))
-        .map(|at| names[at].as_str())
-        .collect();
-    let (own, others) = (&names[own], others.join(", "));
-    (!others.is_empty()).then(|| {
-        format!(
-            "columns that may say how the images are split, and are not used, as {own} is: {others}"
-        )
-    })
-}
-
-fn name_of(part: Part) -> &'static str {
-    match part {
-        Part::Train => "train",
-        Part::Validation => "validation",
-        Part::Test => "test",
-    }
-}
-
-impl Split {
-    fn at(&self) -> Option<usize> {
-        match *self {
-            Split::None => None,
-            Split::Column(at) | Split::Perhaps(at) | Split::Flag(at, _) => Some(at),
-        }
-    }
 }
 
 /// Counts a row and what is made of it. Short rows take far more memory than space in their file.
@@ -406,13 +321,15 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
     for record in reader(separator).records() {
         let record = record.map_err(failed)?;
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
-        let full = |at: Option<usize>| at.map(cell).filter(|text| !text.is_empty());
-        let (split, group) = (full(columns.split.at()), full(group));
+        let group = group.map(cell).filter(|text| !text.is_empty());
+        let split = columns.split.of_row(&names, table.rows.len() + 1, &cell);
+        let split = split.map_err(|found| bad(path, found))?;
         let row = Row { path: cell(columns.path), label: cell(columns.label), split, group };
         count(path, &row, folder, room)?;
         table.rows.push(row);
     }
-    resolve(&columns.split, &names, &mut table).map_err(|found| bad(path, found))?;
-    table.warnings.extend(unused(&columns.split, &names));
+    columns.split.settle(&names, &mut table);
+    table.warnings.extend(columns.warnings(&names));
+    table.other_paths = columns.other_paths(&names);
     Ok(table)
 }

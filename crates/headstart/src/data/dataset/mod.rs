@@ -46,9 +46,10 @@ use crate::data::image::{FORMATS, MAX_FILE};
 use crate::data::split::By;
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
-use crate::nearest::did_you_mean;
+use crate::nearest::{did_you_mean, listed};
 use crate::range;
 use crate::task::Task;
+use crate::text::shortened;
 
 pub use describe::{Description, PartSummary};
 pub use folder::ImageFiles;
@@ -62,7 +63,7 @@ pub(crate) use subset::ImageFile;
 use subset::Samples;
 pub use subset::{ImageHash, Subset};
 pub use synthetic::Synthetic;
-use tree::{Layout, Part};
+use tree::{Layout, Part, UNKNOWN};
 
 /// A labelled image set, split.
 #[derive(Clone, Debug)]
@@ -283,6 +284,8 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
 fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Dataset> {
     let mut loaded = load::load(layout.items, layout.place, layout.classes.len(), &options.limits);
     loaded.skipped.extend(layout.skipped);
+    // Of no class that has an image.
+    loaded.lost.extend(layout.lost.into_iter().map(|(name, part)| (name, (part, usize::MAX))));
     loaded.skipped.sort_by(|a, b| a.name.cmp(&b.name));
     let found = Found {
         root: layout.root,
@@ -335,9 +338,10 @@ fn missing(path: &Path, text: &str) -> Error {
 fn short_name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let name = real.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let stem = [".tar.gz", ".tgz", ".tar", ".csv", ".parquet"]
+    let stem = [".tar.gz", ".tgz", ".tar", ".csv", ".tsv", ".parquet"]
         .iter()
-        .find_map(|end| name.strip_suffix(end));
+        .find(|end| name.to_ascii_lowercase().ends_with(*end))
+        .map(|end| &name[..name.len() - end.len()]);
     stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_string()
 }
 
@@ -349,12 +353,16 @@ fn finish(
     found: Option<&Found>,
     options: &DataOptions,
 ) -> Result<Dataset> {
-    let Loaded { samples, parts, skipped } = loaded;
+    let Loaded { samples, parts, skipped, lost } = loaded;
     let mut warnings = Vec::new();
     if let Some(found) = found {
-        warnings = check_classes(found, &samples, &parts, &skipped, options.empty_classes)?;
+        warnings = check_classes(found, (&classes, &samples, &parts), (&skipped, &lost), options)?;
     }
-    let named = |s: Skipped| Skipped { name: samples.shown.of(&s.name).into_owned(), ..s };
+    let named = |s: Skipped| {
+        // Cells of tables are of any length.
+        let name = shortened(&samples.shown.of(&s.name)).into_owned();
+        Skipped { name, ..s }
+    };
     let skipped = skipped.into_iter().map(named).collect();
     let known = options.classes.is_some();
     let samples = Arc::new(samples);
@@ -390,13 +398,36 @@ fn finish(
 
     let all = all.with_groups(group);
     let subset = |rows: Vec<usize>| all.select(&rows);
+    let before = train.len() < parts.iter().filter(|&&part| part == Part::Train).count();
     let mut train = subset(train);
+    if before && !known {
+        warnings.extend(emptied(&classes, &all, &parts, &train));
+    }
     if let Some(limit) = options.limit {
         train = train.limit(limit, options.seed);
     }
     let (validation, test) = (validation.map(&subset), test.map(&subset));
     let task = Task::default();
     Ok(Dataset { name, task, classes, train, validation, test, skipped, warnings })
+}
+
+/// A warning of classes whose training images were all held out.
+fn emptied(classes: &[String], all: &Subset, parts: &[Part], train: &Subset) -> Option<String> {
+    let mut had = vec![false; classes.len()];
+    (0..all.len()).filter(|&i| parts[i] == Part::Train).for_each(|i| had[all.label(i)] = true);
+    let left = train.class_counts();
+    let none =
+        classes.iter().zip(had.iter().zip(left)).filter(|(_, (had, left))| **had && *left == 0);
+    let none: Vec<&str> = none.map(|(class, _)| class.as_str()).collect();
+    let list = match none.len() {
+        0 => return None,
+        1..=5 => none.join(", "),
+        n => format!("{}, ... ({n} in all)", none[..5].join(", ")),
+    };
+    Some(format!(
+        "all training images of these classes are held out: {list}; hold out less (--validation-split, --test-split), \
+         or split by class (--stratify)"
+    ))
 }
 
 /// A warning of groups that the data's own splits tear apart.
@@ -421,10 +452,9 @@ fn torn(group: &[usize], parts: &[Vec<usize>]) -> Option<String> {
 /// Fails where a class or a split has no image that can be read; warns of such classes where they may be `empty`.
 fn check_classes(
     found: &Found,
-    samples: &Samples,
-    parts: &[Part],
-    skipped: &[Skipped],
-    empty: bool,
+    (classes, samples, parts): (&[String], &Samples, &[Part]),
+    (skipped, lost): (&[Skipped], &HashMap<String, (Part, usize)>),
+    options: &DataOptions,
 ) -> Result<Vec<String>> {
     let unreadable = |inside: &dyn Fn(&Skipped) -> bool| {
         let mut bad = skipped.iter().filter(|s| inside(s));
@@ -439,6 +469,16 @@ fn check_classes(
     };
     let hint = format!("remove the class or give it images ({FORMATS})");
     if samples.labels.is_empty() {
+        let unknown = |s: &Skipped| s.reason.contains(UNKNOWN);
+        if let Some(classes) = options.classes.as_deref().filter(|_| skipped.iter().any(unknown)) {
+            let hint = format!(
+                "{}; rename folders or labels to these, or train a model on these images",
+                listed("the model's classes", classes)
+            );
+            let there =
+                unreadable(&unknown).replacen("files that cannot be used", "images of others", 1);
+            return Err(Error::format(&found.root, "images of the model's classes", there, hint));
+        }
         let all = unreadable(&|_| true);
         return Err(Error::format(
             &found.root,
@@ -454,17 +494,27 @@ fn check_classes(
             *present = true;
         }
     }
-    for (folder, present) in found.folders.iter().zip(present) {
+    // A table's classes have no folders.
+    let in_folders = matches!(found.keys, Keys::Folders(_));
+    for (label, (folder, present)) in found.folders.iter().zip(present).enumerate() {
         if !present {
             let prefix = format!("{folder}/");
-            let in_class = unreadable(&|s| s.name.starts_with(&prefix));
-            if empty {
+            let own = |s: &Skipped| match lost.get(&s.name) {
+                Some(&(part, at)) => part == Part::Train && at == label,
+                None => in_folders && s.name.starts_with(&prefix),
+            };
+            let in_class = unreadable(&own);
+            if options.empty_classes {
                 let folder = samples.shown.of(folder);
                 warnings.push(format!("class folder {folder}: training images: {in_class}"));
                 continue;
             }
-            let folder = found.root.join(folder);
-            return Err(Error::format(folder, "at least one training image", in_class, hint));
+            if in_folders {
+                let folder = found.root.join(folder);
+                return Err(Error::format(folder, "at least one training image", in_class, hint));
+            }
+            let expected = format!("at least one training image of the class {}", classes[label]);
+            return Err(Error::format(&found.root, expected, in_class, hint));
         }
     }
     for (wanted, part, word) in [
@@ -473,7 +523,13 @@ fn check_classes(
     ] {
         if wanted && !parts.contains(&part) {
             let expected = format!("at least one {word} image that can be read");
-            return Err(Error::format(&found.root, expected, "none", hint));
+            let own = |s: &Skipped| lost.get(&s.name).is_some_and(|lost| lost.0 == part);
+            if options.empty_classes {
+                warnings.push(format!("{word} images: {}", unreadable(&own)));
+                continue;
+            }
+            let hint = format!("give the split images ({FORMATS}), or leave it out");
+            return Err(Error::format(&found.root, expected, unreadable(&own), hint));
         }
     }
     Ok(warnings)

@@ -4,6 +4,7 @@
 //! Repository, doi 10.24432/C50P49, CC BY 4.0, as scikit-learn's `load_digits` gives it
 //! (`tools/sample/digits.py`). Ink is white on black, of 17 shades.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::sync::OnceLock;
 
@@ -63,5 +64,10 @@ pub(super) fn load() -> Result<Loaded> {
         kept: Claim::held((COUNT * each) as u64),
     };
     let part = |i| if i < split.train.len() { Part::Train } else { Part::Test };
-    Ok(Loaded { samples, parts: (0..COUNT).map(part).collect(), skipped: Vec::new() })
+    Ok(Loaded {
+        samples,
+        parts: (0..COUNT).map(part).collect(),
+        skipped: Vec::new(),
+        lost: HashMap::new(),
+    })
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Item, Origin};
-use crate::text::is_active;
+use crate::text::of_path;
 
 /// Where the names of a data set's images begin.
 #[derive(Clone, Debug)]
@@ -21,22 +21,27 @@ pub(crate) enum Place {
 impl Place {
     /// The members of an archive below the folder `above` in it.
     pub fn archive(path: &Path, above: &str) -> Place {
-        Place::Inside(format!("{}:{above}", path.display()))
+        Place::Inside(format!("{}:{above}", of_path(path)))
     }
 
     /// What people call the image of that name: a path that opens, or a file and its member, `photos.tar:roses/1.jpg`.
     fn shown(&self, name: &str) -> String {
         match self {
-            Place::Folder(folder) => folder.join(name).display().to_string(),
+            Place::Folder(folder) => below(folder, name),
             Place::Inside(before) => format!("{before}{name}"),
             Place::Shards(folder) => match name.split_once(".tar/") {
                 Some((shard, member)) => {
-                    format!("{}:{member}", folder.join(format!("{shard}.tar")).display())
+                    format!("{}:{member}", below(folder, &format!("{shard}.tar")))
                 }
-                None => folder.join(name).display().to_string(),
+                None => below(folder, name),
             },
         }
     }
+}
+
+/// The path of a name, which is visible as it is, below a folder.
+fn below(folder: &Path, name: &str) -> String {
+    Path::new(&of_path(folder)).join(name).display().to_string()
 }
 
 /// The names of a data set's images as people can use them.
@@ -50,8 +55,8 @@ impl Shown {
     pub fn new(place: Place, items: &[Item]) -> Shown {
         let other = |item: &Item| {
             let Origin::Disk(path) = &item.origin else { return None };
-            // A path that is no text, or controls a terminal, is known by its visible name alone.
-            let path = path.to_str().filter(|path| !path.contains(is_active))?;
+            // A path that is no text, controls a terminal or looks like the name of such a one, is known by its visible name alone.
+            let path = path.to_str().filter(|text| of_path(path) == *text)?;
             (place.shown(&item.name) != path).then(|| (item.name.clone(), path.to_string()))
         };
         let others = items.iter().filter_map(other).collect();

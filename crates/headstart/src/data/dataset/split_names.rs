@@ -58,9 +58,45 @@ pub(crate) fn part_of(name: &str) -> Option<Part> {
     }
 }
 
+/// Words for images that are to be classified.
+const UNLABELLED: &[&str] =
+    &["pred", "predict", "prediction", "predictions", "submission", "unlabeled", "unlabelled"];
+
+/// The part that a folder may be meant for, by a name that is not clear enough to take it as one: `test1`, `valid_2`,
+/// `seg_pred`.
+pub(crate) fn may_be(name: &str) -> Option<Part> {
+    let mut words = words(name);
+    words.iter_mut().for_each(|word| {
+        word.truncate(word.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+    });
+    words.retain(|word| !word.is_empty() && !BESIDE.contains(&word.as_str()));
+    match &words[..] {
+        [only] if UNLABELLED.contains(&only.as_str()) => Some(Part::Test),
+        [only] => of_word(only),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_may_be_meant_are_told_from_others() {
+        for (name, part) in [
+            ("test1", Part::Test),
+            ("valid2", Part::Validation),
+            ("val_2", Part::Validation),
+            ("seg_pred", Part::Test),
+            ("train12", Part::Train),
+            ("unlabeled", Part::Test),
+        ] {
+            assert!(part_of(name).is_none() && may_be(name) == Some(part), "{name}");
+        }
+        for name in ["daisy", "test_tube", "fold1", "2", "", "train_station1"] {
+            assert_eq!(may_be(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn usual_spellings_are_known_and_names_of_classes_are_not() {

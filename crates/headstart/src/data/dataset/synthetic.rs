@@ -1,6 +1,7 @@
 //! Synthetic images that can be learned: each class has a hue and a shape, drawn at random positions
 //! and sizes over a noisy grey background. For tests, benchmarks and trying the program out.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
@@ -122,7 +123,12 @@ impl Synthetic {
             kept,
         };
         let part = |i| if is_test(i) { Part::Test } else { Part::Train };
-        Ok(Loaded { samples, parts: (0..count).map(part).collect(), skipped: Vec::new() })
+        Ok(Loaded {
+            samples,
+            parts: (0..count).map(part).collect(),
+            skipped: Vec::new(),
+            lost: HashMap::new(),
+        })
     }
 
     fn draw(&self, class: usize, seed: u32, image: &mut [u8]) {

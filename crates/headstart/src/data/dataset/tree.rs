@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Skipped;
 use super::grouping::Keys;
 use super::shown::Place;
+use super::split_names::may_be;
 pub(crate) use super::split_names::part_of;
 pub(crate) use crate::data::image::has_image_extension;
 use crate::error::{Error, Result};
@@ -24,6 +25,17 @@ pub(crate) enum Part {
     Train,
     Validation,
     Test,
+}
+
+impl Part {
+    /// "train", "validation" or "test".
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Validation => "validation",
+            Part::Test => "test",
+        }
+    }
 }
 
 /// Where the bytes of a file are.
@@ -82,6 +94,8 @@ pub(crate) struct Layout {
     pub has_validation: bool,
     pub has_test: bool,
     pub skipped: Vec<Skipped>,
+    /// Names of those of `skipped` that were listed for a part.
+    pub lost: Vec<(String, Part)>,
     /// Warnings: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
     /// What is known of groups.
@@ -143,6 +157,7 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     if here.folders.is_empty() {
         let found = match here.images {
             0 => "no images and no folders".to_string(),
+            1 => "1 image and no folders".to_string(),
             n => format!("{n} images and no folders"),
         };
         return Err(Error::format(root, "a folder for each class", found, EXAMPLE));
@@ -158,14 +173,14 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     }
     let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
     let (train_folder, train_root) = match train_name {
-        Some(name) => (below(&top, name), root.join(name)),
+        Some(name) => (under(&top, name), root.join(name)),
         None => (top.clone(), root.clone()),
     };
     let classes =
         known.map_or_else(|| folders.inside(&train_folder).folders.clone(), <[_]>::to_vec);
     let warnings = match known {
         Some(_) => Vec::new(),
-        None => check_class_names(&train_root, &classes)?,
+        None => check_class_names(&train_root, &classes, ONE_FOLDER)?,
     };
     if known.is_none() {
         folders.check_parts(&root, &top, &roots, &classes)?;
@@ -198,7 +213,7 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     };
     let (has_validation, has_test) = (has(Part::Validation), has(Part::Test));
     // The class's folder, and that of the part.
-    let keys = Keys::Folders(if roots.is_empty() { 1 } else { 2 });
+    let keys = Keys::Folders(1 + roots.first().map_or(0, |root| steps(&root.1)));
     Ok(Layout {
         root,
         place,
@@ -208,6 +223,7 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         has_validation,
         has_test,
         skipped,
+        lost: Vec::new(),
         warnings,
         keys,
     })
@@ -215,6 +231,20 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
 
 fn below(path: &[String], name: &String) -> Vec<String> {
     [path, std::slice::from_ref(name)].concat()
+}
+
+/// The folder of a part, whose name may have two steps.
+fn under(path: &[String], part: &str) -> Vec<String> {
+    path.iter().cloned().chain(part.split('/').map(String::from)).collect()
+}
+
+fn steps(part: &str) -> usize {
+    part.split('/').count()
+}
+
+/// Whether a path begins with the folder of a part.
+fn is_in(path: &[String], part: &str) -> bool {
+    part.split('/').eq(path.iter().take(steps(part)))
 }
 
 /// What every folder holds, by path.
@@ -229,11 +259,21 @@ impl Folders<'_> {
     /// Folders of parts. One holds class folders: a class may well be called "train" or "test".
     fn splits(&self, path: &[String]) -> Vec<(Part, String)> {
         let folders = self.inside(path).folders.iter();
-        let found = folders.filter(|name| {
-            let inside = self.inside(&below(path, name));
+        let holds_folders = |path: &[String]| {
+            let inside = self.inside(path);
             !inside.folders.is_empty() && inside.images == 0
-        });
-        found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect()
+        };
+        let found = folders.filter(|name| holds_folders(&below(path, name)));
+        let found: Vec<(Part, String)> =
+            found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect();
+        // Archives are unpacked to seg_train/seg_train/CLASS.
+        let inner = |(part, name): &(Part, String)| {
+            let [only] = &self.inside(&below(path, name)).folders[..] else { return None };
+            let name = format!("{name}/{only}");
+            let own = part_of(only) == Some(*part) && holds_folders(&under(path, &name));
+            own.then_some((*part, name))
+        };
+        found.iter().map(inner).collect::<Option<Vec<_>>>().unwrap_or(found)
     }
 
     /// Fails if validation or test images have a class that training images have not.
@@ -244,10 +284,12 @@ impl Folders<'_> {
         roots: &[(Part, String)],
         classes: &[String],
     ) -> Result<()> {
-        for (_, name) in roots.iter().filter(|root| root.0 != Part::Train) {
-            for class in &self.inside(&below(path, name)).folders {
+        for (part, name) in roots.iter().filter(|root| root.0 != Part::Train) {
+            for class in &self.inside(&under(path, name)).folders {
                 if classes.binary_search(class).is_err() {
-                    return Err(unknown_class(&root.join(name).join(class), class, classes));
+                    let folder = root.join(name).join(class);
+                    let what = (*part, "rename or remove the folder");
+                    return Err(unknown_class(&folder, class, what, classes));
                 }
             }
         }
@@ -266,7 +308,7 @@ impl Folders<'_> {
         for file in files.iter().filter(|_| !roots.is_empty()) {
             if let Some([folder, .., name]) = file.path.strip_prefix(path)
                 && has_image_extension(name)
-                && !roots.iter().any(|root| root.1 == *folder)
+                && !roots.iter().any(|root| root.1.split('/').next() == Some(folder))
             {
                 *images.entry(folder).or_default() += 1;
             }
@@ -274,11 +316,29 @@ impl Folders<'_> {
         let parts: Vec<&str> = roots.iter().map(|root| root.1.as_str()).collect();
         let reason = |(folder, images): (&str, usize)| {
             let count = if images == 1 { "1 image".into() } else { format!("{images} images") };
-            let direct = self.inside(&below(path, &folder.to_string())).images > 0;
-            let reason = match (part_of(folder), train) {
+            let meant = part_of(folder).or_else(|| may_be(folder));
+            let own = below(path, &folder.to_string());
+            let inside = self.inside(&own);
+            // In a folder of the same kind, as archives are unpacked, images have no class either.
+            let inner = match &inside.folders[..] {
+                [only] if may_be(only) == meant => self.inside(&below(&own, only)).images,
+                _ => 0,
+            };
+            let direct = inside.images + inner > 0;
+            let reason = match (meant, train) {
                 (Some(_), _) if direct => format!(
                     "one of {count} without labels, as {folder} has no class folders; `headstart predict` classifies them"
                 ),
+                (Some(part), _) => match roots.iter().find(|root| root.0 == part) {
+                    Some((_, known)) => format!(
+                        "one of {count} in {folder}, which is beside {known}; if they are of the same part, move them into {known}"
+                    ),
+                    None => format!(
+                        "one of {count} in {folder}, which is beside {}; if it is a part, rename it {}",
+                        parts.join(", "),
+                        part.name()
+                    ),
+                },
                 (_, Some(train)) => format!(
                     "one of {count} in {folder}, which is beside {} and so of no part; if it is a class, move it into {train}",
                     parts.join(", ")
@@ -354,8 +414,8 @@ fn items(
         let Some(path) = file.path.strip_prefix(top) else { continue };
         let (part, path_in_part) = match (path.first(), roots.is_empty()) {
             (Some(_), true) => (Part::Train, path),
-            (Some(first), false) => match roots.iter().find(|r| r.1 == *first) {
-                Some(r) => (r.0, &path[1..]),
+            (Some(first), false) => match roots.iter().find(|root| is_in(path, &root.1)) {
+                Some(root) => (root.0, &path[steps(&root.1)..]),
                 None if path.len() > 1 => {
                     if path.last().is_some_and(|name| has_image_extension(name))
                         && let Some(reason) = beside.get(first)
@@ -421,15 +481,19 @@ fn part_roots(
     Ok(splits.to_vec())
 }
 
+/// What is said where there is only one class: what is expected, and the hint.
+pub(crate) type OneClass = (&'static str, &'static str);
+
+const ONE_FOLDER: OneClass = ("at least two classes (folders)", EXAMPLE);
+
 /// Fails on a single class; warns of names that differ only in case.
-pub(crate) fn check_class_names(train_root: &Path, classes: &[String]) -> Result<Vec<String>> {
+pub(crate) fn check_class_names(
+    train_root: &Path,
+    classes: &[String],
+    (expected, hint): OneClass,
+) -> Result<Vec<String>> {
     if let [only] = classes {
-        return Err(Error::format(
-            train_root,
-            "at least two classes (folders)",
-            format!("one, {only}"),
-            EXAMPLE,
-        ));
+        return Err(Error::format(train_root, expected, format!("one, {only}"), hint));
     }
     let mut warnings = Vec::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
@@ -441,29 +505,38 @@ pub(crate) fn check_class_names(train_root: &Path, classes: &[String]) -> Result
     Ok(warnings)
 }
 
+/// What is said of a class that a model has not.
+pub(crate) const UNKNOWN: &str = "which the model does not know";
+
 /// Why an image of a class is left out that is none of a model's `classes`.
 pub(crate) fn not_known(class: &str, classes: &[String]) -> String {
     let near = did_you_mean(class, classes.iter().map(String::as_str));
     let near = if near.is_empty() { near } else { format!(" ({near})") };
-    format!("of class {class}, which the model does not know{near}")
+    format!("of class {class}, {UNKNOWN}{near}")
 }
 
-/// The error for an image of a class that no training image has.
-pub(crate) fn unknown_class(folder: &Path, class: &str, classes: &[String]) -> Error {
+/// The error for images of a part of a class that no training image has: `place` is what has it, which `undo` says to change.
+pub(crate) fn unknown_class(
+    place: &Path,
+    class: &str,
+    (part, undo): (Part, &str),
+    classes: &[String],
+) -> Error {
+    let expected = format!("a class for {} images that the training images have too", part.name());
+    let found = format!("{class}, which they lack");
     if classes.is_empty() {
         let hint = "there are no training images; evaluate takes images for testing alone";
-        let expected = "a class that the training images have too";
-        return Error::format(folder, expected, format!("{class}, which they lack"), hint);
+        return Error::format(place, expected, found, hint);
     }
     let mut near: Vec<(usize, &String)> =
         classes.iter().map(|c| (distance(&c.to_lowercase(), &class.to_lowercase()), c)).collect();
     near.sort();
     let names: Vec<&str> = near.iter().take(3).map(|n| n.1.as_str()).collect();
     Error::format(
-        folder,
-        "a class that the training images have too",
-        format!("{class}, which they lack"),
-        format!("the nearest names are {}; rename or remove the folder", names.join(", ")),
+        place,
+        expected,
+        found,
+        format!("the nearest names are {}; {undo}", names.join(", ")),
     )
 }
 

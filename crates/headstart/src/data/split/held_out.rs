@@ -1,7 +1,7 @@
 //! Two sides by class or by group: scikit-learn's `StratifiedShuffleSplit` and `GroupShuffleSplit`, row for row.
 
 use super::folds::{stratified_groups, unique};
-use super::{RandomState, Split, held_out, train_test_split};
+use super::{RandomState, Split, held_out, shuffled};
 use crate::error::{Error, Result};
 
 /// Names of classes that an error lists.
@@ -24,11 +24,11 @@ impl By<'_> {
     /// Both sides of `n` images.
     ///
     /// # Errors
-    /// As [`train_test_split`], [`stratified_train_test_split`], [`group_train_test_split`] and
+    /// As [`train_test_split`](super::train_test_split), [`stratified_train_test_split`], [`group_train_test_split`] and
     /// [`stratified_group_train_test_split`].
     pub fn hold_out(&self, n: usize, test_size: f64, seed: u32) -> Result<Split> {
         match (self.labels, self.groups) {
-            (None, None) => train_test_split(n, test_size, seed),
+            (None, None) => shuffled(self.what, n, test_size, seed),
             (Some(labels), None) => self.stratified(labels, test_size, seed),
             (None, Some(groups)) => self.grouped(groups, test_size, seed),
             (Some(labels), Some(groups)) => self.both(labels, groups, test_size, seed),
@@ -36,7 +36,7 @@ impl By<'_> {
     }
 
     fn stratified(&self, labels: &[usize], test_size: f64, seed: u32) -> Result<Split> {
-        let test_count = held_out("image", labels.len(), test_size)?;
+        let test_count = held_out(self.what, "image", labels.len(), test_size)?;
         let train_count = labels.len() - test_count;
         let (classes, class_of) = unique(labels);
         let mut rows = vec![Vec::new(); classes.len()];
@@ -101,7 +101,7 @@ impl By<'_> {
 
     fn grouped(&self, groups: &[usize], test_size: f64, seed: u32) -> Result<Split> {
         let (all, group_of) = unique(groups);
-        let test_count = held_out("group", all.len(), test_size)?;
+        let test_count = held_out(self.what, "group", all.len(), test_size)?;
         let mut held = vec![false; all.len()];
         let drawn = RandomState::new(seed).permutation(all.len());
         drawn.iter().take(test_count).for_each(|&group| held[group] = true);
@@ -109,7 +109,7 @@ impl By<'_> {
     }
 
     fn both(&self, labels: &[usize], groups: &[usize], test_size: f64, seed: u32) -> Result<Split> {
-        held_out("image", labels.len(), test_size)?;
+        held_out(self.what, "image", labels.len(), test_size)?;
         if test_size > 0.5 {
             return Err(Error::invalid(
                 self.what,
@@ -119,7 +119,7 @@ impl By<'_> {
             ));
         }
         let all = unique(groups).0.len();
-        held_out("group", all, test_size)?;
+        held_out(self.what, "group", all, test_size)?;
         let folds = ((1.0 / test_size).round() as usize).clamp(2, all);
         let fold = stratified_groups(labels, groups, folds, seed);
         let split = sides(&fold, |fold| fold == 0);
@@ -171,7 +171,7 @@ const UNNAMED: By<'_> = By { what: "split", labels: None, names: &[], groups: No
 /// class in proportion.
 ///
 /// # Errors
-/// As [`train_test_split`], and if a class has one row only, or a side fewer rows than there are classes.
+/// As [`train_test_split`](super::train_test_split), and if a class has one row only, or a side fewer rows than there are classes.
 ///
 /// ```
 /// use headstart::split::stratified_train_test_split;
@@ -190,7 +190,7 @@ pub fn stratified_train_test_split(labels: &[usize], test_size: f64, seed: u32) 
 /// fraction is one of groups, not of rows; both sides are in rising order.
 ///
 /// # Errors
-/// As [`train_test_split`], for groups.
+/// As [`train_test_split`](super::train_test_split), for groups.
 pub fn group_train_test_split(groups: &[usize], test_size: f64, seed: u32) -> Result<Split> {
     UNNAMED.grouped(groups, test_size, seed)
 }

@@ -73,11 +73,16 @@ pub fn apply(
     scope: Scope,
 ) -> Result<LoadReport> {
     let plan = Match::new(file, net, scope)?;
-    for &(_, at) in &plan.pairs {
+    for &(to, at) in &plan.pairs {
         let have = &file.tensors[at];
         if let Some(bad) = have.values.iter().find(|v| !v.is_finite()) {
             let expected = format!("finite numbers in {}", have.name);
-            return Err(Error::format(&file.path, expected, bad.to_string(), ""));
+            let hint = "training diverged before it was saved, or the file is damaged";
+            return Err(Error::format(&file.path, expected, bad.to_string(), hint));
+        }
+        let target = parameters.tensors.get(to).filter(|t| t.role == Role::MovingVariance);
+        if let Some(target) = target {
+            check_variances(file, have, &net.graph.nodes[target.node].op)?;
         }
     }
     for (&(to, at), name) in plan.pairs.iter().zip(&plan.report.applied) {
@@ -98,6 +103,21 @@ pub fn apply(
         }
     }
     Ok(plan.report)
+}
+
+/// Fails for variances of a batch norm that have no square root, with the epsilon that is added to them.
+fn check_variances(file: &WeightFile, have: &Tensor, op: &Op) -> Result<()> {
+    let Op::BatchNorm { epsilon: own, .. } = *op else { return Ok(()) };
+    let layer = have.name.rsplit_once('/').map_or("", |(layer, _)| layer);
+    let epsilon = file.epsilon.get(layer).copied().unwrap_or(own);
+    let bad = have.values.iter().filter(|&&v| v + epsilon <= 0.0);
+    let Some(least) = bad.clone().copied().reduce(f32::min) else { return Ok(()) };
+    let expected = format!("variances of 0 or more in {}", have.name);
+    let found = format!("{} of {} below it, down to {least}", bad.count(), have.values.len());
+    let hint = "a variance is a mean of squares, and its root divides: the net has no answer with these. The file is damaged, or \
+                its weights were calculated from others (averaged, subtracted, quantised) as if they were kernels; take one that \
+                training saved";
+    Err(Error::format(&file.path, expected, found, hint))
 }
 
 /// Makes the batch norm whose variance is tensor `at` compute with its own epsilon what it would with

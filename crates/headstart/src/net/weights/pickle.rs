@@ -23,6 +23,29 @@ const MOST_INFLATED: u64 = 64 << 20;
 /// Pickles of a file that is no archive: magic number, protocol, system, weights, keys of storages.
 const PICKLES: usize = 5;
 
+/// The error for the file at `path`, read at `place`, that cannot be read for what it says: an archive has its list of contents at its end, so that one
+/// that is cut short has none.
+pub(super) fn damaged(path: &Path, place: &Path, why: &dyn std::fmt::Display) -> Error {
+    let file = || File::open(place).ok();
+    let archive = file().is_some_and(|mut file| {
+        let mut start = [0; 2];
+        file.read_exact(&mut start).is_ok() && &start == b"PK"
+    });
+    if archive && file().is_some_and(|file| ZipArchive::new(BufReader::new(file)).is_err()) {
+        let bytes = file().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+        let found = format!("{bytes} bytes of one, without its end ({why})");
+        let hint = "it is cut short or damaged: fetch it or copy it again, and compare its size with the original's";
+        return Error::format(
+            path,
+            "a whole archive of weights, as PyTorch and Keras write them",
+            found,
+            hint,
+        );
+    }
+    let hint = "if it is cut short, fetch it or copy it again; else save the weights alone: torch.save(net.state_dict(), path)";
+    Error::format(path, "a whole PyTorch file of weights", why.to_string(), hint)
+}
+
 const HINT: &str = "save the weights alone: torch.save(net.state_dict(), path)";
 
 /// The number of instructions in a file's pickles; fails where they are more than any net's weights need, and on a file of a
@@ -43,9 +66,7 @@ pub(super) fn check(path: &Path) -> Result<usize> {
         }
         return few(path, steps).map(|()| steps);
     }
-    let damaged = |e: &dyn std::fmt::Display| {
-        Error::format(path, "a whole PyTorch file of weights", e.to_string(), HINT)
-    };
+    let damaged = |e: &dyn std::fmt::Display| damaged(path, path, e);
     let mut archive = ZipArchive::new(file).map_err(|e| damaged(&e))?;
     for index in 0..archive.len() {
         let Ok(entry) = archive.by_index(index) else { continue };

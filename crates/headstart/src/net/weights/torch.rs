@@ -31,15 +31,8 @@ pub(super) struct Raw {
 /// # Errors
 /// If it is damaged, holds anything but tensors and plain containers, or a tensor that is not of floats.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
-    let damaged = |e: &dyn std::fmt::Display| {
-        Error::format(
-            path,
-            "a whole PyTorch file of weights",
-            e.to_string(),
-            "save the weights alone: torch.save(net.state_dict(), path)",
-        )
-    };
     let readable = zip64::readable(path)?;
+    let damaged = |e: &dyn std::fmt::Display| pickle::damaged(path, readable.path(), e);
     let steps = pickle::check(readable.path())?;
     let mut claim = Claim::default();
     let over = |over: Over| over.of(path);

@@ -100,6 +100,13 @@ impl TrainConfig {
         self.weights == "none" && self.fine_tune_at.is_none() && self.unfreeze.is_empty()
     }
 
+    /// Whether L-BFGS fits the head, and no phase has gradient steps.
+    pub fn only_fits_the_head(&self) -> bool {
+        self.head_solver == HeadSolver::Lbfgs
+            && !self.from_scratch()
+            && self.parts().iter().all(|part| part.0.is_none())
+    }
+
     /// Epochs and largest learning rate of the phases that have epochs, with the name of the first layer that
     /// trains; none for the head only, or for everything [from scratch](Self::from_scratch).
     pub(super) fn parts(&self) -> Vec<(Option<&str>, usize, f32)> {

@@ -26,15 +26,68 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
     let data = given.data.clone();
     let as_given = TrainConfig { threads, cache_memory, tensorboard, data, ..own.clone() };
     // As text, in which a number that is none is equal to itself.
-    if given.to_toml()? == as_given.to_toml()? {
+    let (is, was) = (given.to_toml()?, as_given.to_toml()?);
+    if is == was {
         return Ok(());
     }
+    let (is, was) = (table(&is), table(&was));
+    let changed = keys(&was, &is).into_iter().find(|key| was.get(*key) != is.get(*key));
+    let (expected, found) = match changed {
+        Some(key) => (format!(", {}", text(&was, key)), format!("{}, by a flag", text(&is, key))),
+        None => (String::new(), "flags that change them".to_string()),
+    };
+    let otherwise = match changed.and_then(|key| fixed(key)) {
+        Some(why) => format!(": {why}"),
+        None => {
+            "; to go on with it, edit it in RUN/config.toml and give --allow-changes".to_string()
+        }
+    };
     Err(Error::invalid(
         "--resume",
-        "the settings of the run only",
-        "flags that change them",
-        "leave them out, or start a run with --config RUN/config.toml",
+        format!("the settings of the run only{expected}"),
+        found,
+        format!("leave the flag out, or start a run with --config RUN/config.toml{otherwise}"),
     ))
+}
+
+fn table(text: &str) -> toml::Table {
+    text.parse().unwrap_or_default()
+}
+
+fn keys<'t>(was: &'t toml::Table, is: &'t toml::Table) -> BTreeSet<&'t String> {
+    was.keys().chain(is.keys()).collect()
+}
+
+/// A setting as a line of config.toml.
+fn text(table: &toml::Table, key: &str) -> String {
+    table.get(key).map_or(format!("no {key}"), |value| format!("{key} = {value}"))
+}
+
+/// Settings that a run cannot be resumed with others of, and why.
+const FIXED: [(&str, &[&str]); 3] = [
+    (
+        "the net cannot change",
+        &[
+            "model",
+            "weights",
+            "image-size",
+            "upsample",
+            "interpolation",
+            "fit",
+            "crop-share",
+            "preprocess",
+        ],
+    ),
+    (
+        "the images of each split cannot change",
+        &["validation-split", "test-split", "stratify", "group", "seed", "limit"],
+    ),
+    ("its steps are counted in batches of this size", &["batch-size"]),
+];
+
+/// Why a run cannot be resumed with another value of this setting, if it cannot.
+fn fixed(key: &str) -> Option<&'static str> {
+    FIXED.iter().find(|(_, keys)| keys.contains(&key)).map(|(why, _)| *why)
 }
 
 /// Fails if a run was `trained` with other settings than it has now, or on a device of another kind: it would not reach what
@@ -46,45 +99,37 @@ pub fn same(
     allow_changes: bool,
 ) -> Result<()> {
     const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
-    /// What the net is, which is not built again.
-    const NET: [&str; 8] = [
-        "model",
-        "weights",
-        "image-size",
-        "upsample",
-        "interpolation",
-        "fit",
-        "crop-share",
-        "preprocess",
-    ];
-    let hint = match allow_changes {
-        true => "undo that, or start another run: the net cannot change",
-        false => "undo that, or give --allow-changes to go on to other weights",
-    };
-    let failed =
-        |expected: String, found: String| Err(Error::invalid("--resume", expected, found, hint));
-    let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let changes = "undo that, or give --allow-changes to go on to other weights";
     let (was, is) = (table(&trained.settings), table(&config.to_toml()?));
-    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
-    let differs =
-        |key: &&&String| !APART.contains(&key.as_str()) && was.get(**key) != is.get(**key);
-    let text = |table: &toml::Table, key: &str| {
-        table.get(key).map_or(format!("no {key}"), |value| format!("{key} = {value}"))
+    let differs = |key: &&&String| {
+        !APART.contains(&key.as_str()) && was.get(key.as_str()) != is.get(key.as_str())
     };
     // Settings that a later version added have their default, which changes nothing.
-    let counts = |key: &&&String| !allow_changes || NET.contains(&key.as_str());
-    let known = |key: &&&String| was.contains_key(**key) || NET.contains(&key.as_str());
-    let changed = keys.iter().filter(differs).filter(counts).find(known);
-    if let Some(key) = changed {
-        return failed(
+    let off = Some(&toml::Value::Boolean(false));
+    let known = |key: &&&String| {
+        was.contains_key(key.as_str()) || (fixed(key).is_some() && is.get(key.as_str()) != off)
+    };
+    let keys = keys(&was, &is);
+    // First those that would fail with --allow-changes too.
+    let changed = keys.iter().filter(differs).filter(known);
+    let changed = changed.min_by_key(|key| fixed(key).is_none());
+    if let Some(key) = changed.filter(|key| !allow_changes || fixed(key).is_some()) {
+        let hint = match fixed(key) {
+            Some(why) => format!("undo that, or start another run: {why}"),
+            None => changes.to_string(),
+        };
+        return Err(Error::invalid(
+            "--resume",
             format!("the settings that the run was begun with, {}", text(&was, key)),
             format!("{} in config.toml", text(&is, key)),
-        );
+            hint,
+        ));
     }
     let now = device.fingerprint();
     match &trained.device {
         Some(then) if *then != now && !allow_changes => {
-            failed(format!("the kind of instructions that the run was begun with, {then}"), now)
+            let expected = format!("the kind of instructions that the run was begun with, {then}");
+            Err(Error::invalid("--resume", expected, now, changes))
         }
         _ => Ok(()),
     }

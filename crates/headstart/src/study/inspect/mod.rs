@@ -189,6 +189,7 @@ pub fn inspect(
             progress(done, total);
         }
     }
+    let (readable, lost) = readable(data, &facts);
     let looks: Vec<&Look> = facts.iter().map(|one| &one.look).collect();
     let alike = pool.install(|| compare(&looks));
     let group = |rows: &Vec<usize>| {
@@ -211,15 +212,15 @@ pub fn inspect(
         name: data.name.clone(),
         images: facts.len(),
         classes: data.classes.clone(),
-        parts: data.describe().parts,
+        parts: readable.describe().parts,
         unreadable,
         wrong_extensions: facts.iter().filter_map(wrong).collect(),
         leaks: both().filter(|g| g.across_splits).count(),
         conflicts: both().filter(|g| g.across_classes).count(),
         tiny: members(&|one| one.member.size.0.min(one.member.size.1) < TINY),
         blank: members(&|one| one.look.blank),
-        balance: Balance::of(data),
-        warnings: data.warnings.clone(),
+        balance: Balance::of(&readable),
+        warnings: [data.warnings.clone(), lost].concat(),
         labels: None,
         exact_duplicates,
         near_duplicates,
@@ -247,5 +248,33 @@ fn look_at(
         };
         Ok(Facts { member, look, wrong })
     };
-    look().map_err(|error| Skipped { name: name.clone(), reason: error.to_string() })
+    look().map_err(|error| Skipped { name: name.clone(), reason: reason(error) })
+}
+
+/// Why an image cannot be used, without its name, as it is worded where a data set is opened.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Format { found, .. } | Error::Invalid { found, .. } => found,
+        Error::Io { source, .. } => format!("a file that cannot be read ({source})"),
+        other => other.to_string(),
+    }
+}
+
+/// The data set without the images that could not be read after all, and a warning for each class that has none left to be
+/// trained on.
+fn readable(data: &Dataset, facts: &[Facts]) -> (Dataset, Vec<String>) {
+    let select = |split: &str, subset: &Subset| {
+        let own = facts.iter().filter(|one| one.member.split == split);
+        subset.select(&own.map(|one| one.member.position).collect::<Vec<_>>())
+    };
+    let train = select("train", &data.train);
+    let counts = data.train.class_counts().into_iter().zip(train.class_counts());
+    let lost = data.classes.iter().zip(counts).filter(|(_, (all, left))| *all > 0 && *left == 0);
+    let warnings = lost.map(|(class, (all, _))| {
+        format!("class {class}: none of its {all} training images can be read")
+    });
+    let warnings = warnings.collect();
+    let validation = data.validation.as_ref().map(|subset| select("validation", subset));
+    let test = data.test.as_ref().map(|subset| select("test", subset));
+    (Dataset { train, validation, test, ..data.clone() }, warnings)
 }

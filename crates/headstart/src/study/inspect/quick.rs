@@ -28,12 +28,18 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
         .count();
     // Where all images have one size, it is intended.
     if tiny > 0 && data.train.uniform_size().is_none() {
-        warnings.push(format!("{} images have fewer than {TINY} pixels on a side", grouped(tiny)));
+        let have = if tiny == 1 { "image has" } else { "images have" };
+        warnings.push(format!("{} {have} fewer than {TINY} pixels on a side", grouped(tiny)));
     }
     let shared = shared(data);
     if shared > 0 {
+        let are = if shared == 1 {
+            "image is also a training image"
+        } else {
+            "images are also training images"
+        };
         warnings.push(format!(
-            "{} validation or test images are also training images, so results will be too good",
+            "{} validation or test {are}, so results will be too good",
             grouped(shared)
         ));
     }

@@ -85,7 +85,7 @@ impl Reused {
     fn add(&mut self, images: usize, row: usize, about: &About) {
         self.images += images;
         self.bytes += images * row;
-        self.seconds += about.seconds / about.images.max(1) as f64 * images as f64;
+        self.seconds += about.seconds_each() * images as f64;
     }
 }
 
@@ -275,6 +275,9 @@ impl Frozen {
             let rows: HashSet<_> = missing.iter().map(|&i| pass.images[i]).collect();
             store.len() + rows.len()
         });
+        if pass.about.computed == 0 {
+            pass.about.computed = pass.about.images;
+        }
         let (before, start) = (pass.about.seconds, Instant::now());
         pass.describe(emit)?;
         let (mut described, mut rows, mut control) = (start, Vec::new(), Control::Continue);
@@ -296,6 +299,7 @@ impl Frozen {
                 self.encode(batch.count, &mut rows);
                 pass.add(&batch.indices, &rows, emit)?;
                 pass.about.seconds = before + start.elapsed().as_secs_f64();
+                pass.about.computed += batch.count;
                 if described.elapsed() > DESCRIBE {
                     described = Instant::now();
                     pass.describe(emit)?;

@@ -30,8 +30,11 @@ pub struct About {
     pub layers: Vec<String>,
     /// The data set that was cached last.
     pub data: String,
-    /// Images that were computed.
+    /// Images whose features were kept: of those that occur more than once, one.
     pub images: usize,
+    /// Images that went through the net, whether or not another was the same; 0 where an earlier version did not count them.
+    #[serde(default)]
+    pub computed: usize,
     /// Seconds that this took.
     pub seconds: f64,
     /// Images that it will have once the process that adds to it is done; none where there is no such process. One that
@@ -41,6 +44,12 @@ pub struct About {
 }
 
 impl About {
+    /// Seconds that an image took.
+    pub(super) fn seconds_each(&self) -> f64 {
+        let computed = if self.computed == 0 { self.images } else { self.computed };
+        self.seconds / computed.max(1) as f64
+    }
+
     /// Reads that of an entry; the default where there is none that can be read.
     pub(super) fn read(entry: &Path) -> About {
         let about = read_settings(&entry.join("about.json"), |text| serde_json::from_slice(&text));

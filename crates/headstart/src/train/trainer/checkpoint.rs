@@ -69,6 +69,17 @@ pub(super) fn fingerprint(data: &Dataset) -> String {
     prints.join("-")
 }
 
+/// What differs between two fingerprints.
+fn others(then: &str, now: &str) -> String {
+    let parts = ["training", "validation", "test"].into_iter();
+    let parts = parts.zip(then.split('-').zip(now.split('-')));
+    let changed: Vec<&str> = parts.filter(|(_, (a, b))| a != b).map(|(name, _)| name).collect();
+    match &changed[..] {
+        [] => "others".to_string(),
+        list => format!("other {} images", list.join(" and ")),
+    }
+}
+
 impl Trainer<'_> {
     /// Prepares to resume the run that wrote `progress` and `optimizer` into its last.safetensors, whose
     /// weights the model has. Call [`Trainer::fit`] for all of its phases afterwards. It changes nothing in the folder
@@ -84,7 +95,12 @@ impl Trainer<'_> {
         };
         if progress.seed != self.settings.seed {
             let (expected, found) = (progress.seed.to_string(), self.settings.seed.to_string());
-            return Err(Error::invalid("seed", expected, found, "use the config.toml of the run"));
+            return Err(Error::invalid(
+                "seed",
+                expected,
+                found,
+                "undo what was edited in config.toml, or start another run",
+            ));
         }
         let fingerprint = match self.fingerprint.as_str() {
             "" => fingerprint(self.data),
@@ -94,7 +110,7 @@ impl Trainer<'_> {
             return Err(Error::invalid(
                 format!("images of {}", self.data.name),
                 "the images that the run started with",
-                "others",
+                others(&place.data, &fingerprint),
                 "images were added, removed or changed since then; start a new run",
             ));
         }
@@ -145,7 +161,7 @@ impl Run<'_, '_> {
             "run to resume",
             expected,
             found,
-            "use the config.toml that the run started with",
+            "undo what was edited in config.toml, or start another run",
         ))
     }
 
@@ -162,7 +178,7 @@ impl Run<'_, '_> {
                 "phase",
                 expected,
                 found,
-                "use the config.toml that the run started with",
+                "undo what was edited in config.toml, or start another run",
             ));
         }
         let place = progress.place.clone().unwrap_or_default();

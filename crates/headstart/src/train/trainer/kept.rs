@@ -149,7 +149,7 @@ impl Run<'_, '_> {
             // The phase was done, and the model has its result.
             (_, None) => self.averages = false,
             (false, Some(_)) => {
-                let hint = "use the config.toml that the run started with";
+                let hint = "undo what was edited in config.toml, or start another run";
                 return Err(Error::invalid("EMA weights", "none", "some", hint));
             }
         }

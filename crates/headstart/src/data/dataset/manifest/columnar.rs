@@ -5,17 +5,18 @@ use std::fs::File;
 use std::io::{BufReader, Chain, Cursor, Read};
 use std::path::Path;
 
+use ::parquet::basic::Compression;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
+use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use ::parquet::record::Field;
 use ::parquet::schema::types::Type;
 use bytes::Bytes;
 
-use super::{
-    HINT, Limits, Room, Row, Table, bad, columns, count, group_column, no_columns, resolve, unused,
-};
+use super::{HINT, Limits, Room, Row, Table, bad, columns, count, group_column, no_columns};
 use crate::error::{Error, Result};
 use crate::memory::Claim;
+use crate::text::of_path;
 
 /// Longest page, unpacked; a dictionary of it takes eight times as much. Writers make pages of 1 MiB.
 const LONGEST_PAGE: u64 = 64 << 20;
@@ -31,6 +32,9 @@ const FREE: u64 = 16 << 20;
 const LONGEST_HEADER: u64 = 64 << 10;
 /// Where a file is shorter, it has no page from here on.
 const FOOTER: u64 = 8;
+
+/// What is read.
+const EXPECTED: &str = "a Parquet table of images, uncompressed or with Snappy";
 
 /// A file whose pages are checked as they are come to.
 struct Checked(File);
@@ -204,14 +208,7 @@ impl Walk<'_> {
 pub(super) fn rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Table> {
     let (most, mut room) = (limits.file_bytes, Room::new(limits));
     let folder = path.parent().unwrap_or(Path::new(""));
-    let failed = |e: ParquetError| {
-        Error::format(
-            path,
-            "a Parquet table of images, uncompressed or with Snappy",
-            e.to_string(),
-            HINT,
-        )
-    };
+    let failed = |e: ParquetError| Error::format(path, EXPECTED, e.to_string(), HINT);
     let file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.len();
     if length > most {
@@ -230,13 +227,26 @@ pub(super) fn rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Tab
     let columns = columns(&all).ok_or_else(|| no_columns(path, &all))?;
     let group = group_column(path, &all, by)?;
     // Only what is used is read.
-    let places = [Some(columns.path), Some(columns.label), columns.split.at(), group];
-    let mut used: Vec<usize> = places.into_iter().flatten().collect();
+    let mut used = columns.split.columns();
+    used.extend([Some(columns.path), Some(columns.label), group].into_iter().flatten());
     used.sort_unstable();
     used.dedup();
     let wanted = used.iter().filter_map(|&i| fields.get(i).cloned()).collect();
     let wanted =
         Type::group_type_builder(schema.name()).with_fields(wanted).build().map_err(failed)?;
+    if let Some(codec) = foreign(reader.metadata(), |name| used.iter().any(|&i| all[i] == name)) {
+        let file = of_path(Path::new(path.file_name().unwrap_or_default()));
+        let hint = format!(
+            "in Python, with pandas, it is converted by read_parquet({file:?}).to_parquet({:?}, compression=\"snappy\")",
+            format!("snappy-{file}")
+        );
+        return Err(Error::format(
+            path,
+            EXPECTED,
+            format!("columns compressed with {codec}"),
+            hint,
+        ));
+    }
     let rows = reader.get_row_iter(Some(wanted)).map_err(failed)?;
     let place = |i: usize| used.iter().position(|&u| u == i).unwrap_or(used.len());
     let (mut out, mut bytes) = (Table::default(), 0);
@@ -245,15 +255,17 @@ pub(super) fn rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Tab
         let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
         let cell = |i: usize| text(cells.get(place(i)).copied().unwrap_or(&Field::Null));
         let wrong = |i: usize| bad(path, format!("a column {} that is not text", all[i]));
-        let full = |at: Option<usize>| -> Result<Option<String>> {
-            let text = at.map(|i| cell(i).ok_or_else(|| wrong(i))).transpose()?;
-            Ok(text.filter(|text| !text.is_empty()))
-        };
+        let full = |i: usize| cell(i).ok_or_else(|| wrong(i));
+        if let Some(odd) = columns.split.columns().into_iter().find(|&i| cell(i).is_none()) {
+            return Err(wrong(odd));
+        }
+        let flag = |i: usize| cell(i).unwrap_or_default();
+        let split = columns.split.of_row(&all, out.rows.len() + 1, &flag);
         let row = Row {
-            path: cell(columns.path).ok_or_else(|| wrong(columns.path))?,
-            label: cell(columns.label).ok_or_else(|| wrong(columns.label))?,
-            split: full(columns.split.at())?,
-            group: full(group)?,
+            path: full(columns.path)?,
+            label: full(columns.label)?,
+            split: split.map_err(|found| bad(path, found))?,
+            group: group.map(full).transpose()?.filter(|text| !text.is_empty()),
         };
         let more = |cell: &Option<String>| cell.as_ref().map_or(0, String::len);
         bytes +=
@@ -270,9 +282,24 @@ pub(super) fn rows(path: &Path, limits: &Limits, by: Option<&str>) -> Result<Tab
         count(path, &row, folder, &mut room)?;
         out.rows.push(row);
     }
-    resolve(&columns.split, &all, &mut out).map_err(|found| bad(path, found))?;
-    out.warnings.extend(unused(&columns.split, &all));
+    columns.split.settle(&all, &mut out);
+    out.warnings.extend(columns.warnings(&all));
+    out.other_paths = columns.other_paths(&all);
     Ok(out)
+}
+
+/// The name of a compression that is not read, if a column whose name is `used` has one.
+fn foreign(table: &ParquetMetaData, used: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let chunks = table.row_groups().iter().flat_map(|group| group.columns());
+    let own = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|n| used(n)));
+    own.into_iter().find_map(|chunk| match chunk.compression() {
+        Compression::UNCOMPRESSED | Compression::SNAPPY => None,
+        Compression::GZIP(_) => Some("gzip"),
+        Compression::LZO => Some("LZO"),
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
+        Compression::ZSTD(_) => Some("zstd"),
+    })
 }
 
 /// Text and whole numbers as text, nothing as empty; `None` for what is neither.
