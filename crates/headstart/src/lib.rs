@@ -136,11 +136,11 @@ pub mod execute {
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{
-    builder, config, cross_validate, evaluate, job, next, page, probe_weights, recipe, run, source,
+    builder, compare, config, cross_validate, evaluate, job, next, outcome, page, probe_weights,
+    recipe, run, source,
 };
 pub use study::{
-    bench, classify, compare, doctor, explain, gradcam, hard, label_issues, planted, probe,
-    similar, summary,
+    bench, classify, doctor, explain, gradcam, hard, label_issues, planted, probe, similar, summary,
 };
 
 /// What is wrong with a data set: files that cannot be used, duplicates, suspected label errors.

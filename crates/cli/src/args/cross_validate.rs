@@ -35,7 +35,7 @@ pub struct CrossValidate {
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from, as for train
+    /// Weights to start from, as for train [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Resize images to this height and width [default: what the net was trained on]

@@ -50,10 +50,12 @@ pub struct DataCheck {
     /// Weights, where --model names a net, as for train [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE", requires = "labels")]
     pub weights: Option<String>,
-    /// Resize images to this size, where --model names a net
+    /// Resize images to this size, where --model names a net or is left out [default: what the net was
+    /// trained on]
     #[arg(long, value_name = "PIXELS", requires = "labels", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
-    /// How images are resized, where --model names a net
+    /// How images are resized, where --model names a net or is left out [default: bilinear; for sample
+    /// bicubic]
     #[arg(long, value_enum, requires = "labels")]
     pub interpolation: Option<Interp>,
     #[command(flatten)]

@@ -135,11 +135,16 @@ const EXAMPLES: &[Example] = &[
     ("man", ["headstart man man1", "headstart man /usr/local/share/man/man1"]),
 ];
 
+/// The first things to do, which end the program's own help.
+const FIRST: [&str; 2] =
+    ["headstart train", "headstart train --data photos --recipe auto --budget 20m"];
+
 /// Ends the help of every command with its examples, below what ends it already.
 pub fn with_examples(command: clap::Command) -> clap::Command {
-    EXAMPLES.iter().fold(command, |command, (path, lines)| {
-        let words: Vec<&str> = path.split(' ').collect();
-        at(command, &words, &|command| {
+    let own: (&str, [&str; 2]) = ("", FIRST);
+    EXAMPLES.iter().chain([&own]).fold(command, |command, (path, lines)| {
+        let words: Vec<&str> = path.split(' ').filter(|word| !word.is_empty()).collect();
+        inner(command, &words, &|command| {
             let before = command.get_after_help().map(|text| format!("{text}\n\n"));
             let [a, b] = lines;
             command.after_help(format!("{}Examples:\n  {a}\n  {b}", before.unwrap_or_default()))
@@ -147,14 +152,15 @@ pub fn with_examples(command: clap::Command) -> clap::Command {
     })
 }
 
-fn at(
+/// Changes the command at `path` below `command`.
+pub fn inner(
     command: clap::Command,
     path: &[&str],
     change: &dyn Fn(clap::Command) -> clap::Command,
 ) -> clap::Command {
     match path {
         [] => change(command),
-        [first, rest @ ..] => command.mut_subcommand(first, |inner| at(inner, rest, change)),
+        [first, rest @ ..] => command.mut_subcommand(first, |below| inner(below, rest, change)),
     }
 }
 
@@ -168,6 +174,17 @@ mod tests {
             let path = format!("{above} {}", inner.get_name()).trim().to_string();
             paths(inner, &path, list);
             list.push(path);
+        }
+    }
+
+    #[test]
+    fn the_programs_own_help_ends_in_examples_that_it_takes() {
+        let mut command = crate::args::command();
+        for help in [command.render_help(), command.render_long_help()] {
+            assert!(help.to_string().trim_end().ends_with(FIRST[1]), "{help}");
+        }
+        for line in FIRST {
+            assert!(crate::args::command().try_get_matches_from(line.split(' ')).is_ok());
         }
     }
 

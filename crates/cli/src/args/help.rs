@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
-use super::examples::with_examples;
+use super::examples::{inner, with_examples};
 
 /// Flags of `train` by group. Those with a text are in the short help, with that text; the others
 /// only in `--help-all`.
@@ -160,8 +160,33 @@ pub fn command() -> Command {
             arg.help("Folds by class: each has the classes in the same proportion [default]")
         })
     });
+    let command = FITS.iter().fold(command, |command, (path, text)| {
+        inner(command, path, &|command| command.mut_arg("fit", |arg| arg.help(*text)))
+    });
     negative_numbers(with_examples(command))
 }
+
+/// What becomes of images that are not square where a model says it by itself.
+const FITS: [(&[&str], &str); 4] = [
+    (
+        &["predict"],
+        "What becomes of images that are not square [default: what the model says: as in its training; crop \
+         for nets with ImageNet's own classes]",
+    ),
+    (
+        &["features"],
+        "What becomes of images that are not square, where MODEL names a net [default: stretch]",
+    ),
+    (
+        &["probe"],
+        "What becomes of images that are not square, where MODEL names a net [default: stretch]",
+    ),
+    (
+        &["data", "check"],
+        "What becomes of images that are not square, where --model names a net or is left out [default: \
+         stretch]",
+    ),
+];
 
 /// Lets every flag take `-1` as its value, so that what is wrong with it is said.
 fn negative_numbers(command: Command) -> Command {
@@ -204,6 +229,42 @@ mod tests {
         for (group, flags) in GROUPS {
             assert!(flags.iter().any(|(_, short)| !short.is_empty()), "{group}");
         }
+    }
+
+    #[test]
+    fn commands_that_take_a_model_say_what_follows_from_it() {
+        let command = command();
+        let paths: [&[&str]; 11] = [
+            &["evaluate"],
+            &["predict"],
+            &["features"],
+            &["explain-image"],
+            &["similar"],
+            &["probe"],
+            &["export"],
+            &["cross-validate"],
+            &["lr-find"],
+            &["recipe"],
+            &["data", "check"],
+        ];
+        let ids = ["weights", "fit", "crop_share", "interpolation", "preprocess", "image_size"];
+        let mut seen = 0;
+        for path in paths {
+            let inner = path.iter().fold(&command, |c, word| c.find_subcommand(word).unwrap());
+            for arg in inner.get_arguments().filter(|arg| ids.contains(&arg.get_id().as_str())) {
+                let help = arg.get_help().unwrap().to_string();
+                assert!(help.contains("[default:"), "{path:?} {}: {help}", arg.get_id());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+        let fit = |path: &str| {
+            let arg = command.find_subcommand(path).unwrap().get_arguments();
+            let mut fit = arg.filter(|arg| arg.get_id() == "fit");
+            fit.next().unwrap().get_help().unwrap().to_string()
+        };
+        assert!(fit("predict").contains("what the model says"), "{}", fit("predict"));
+        assert!(fit("features").contains("where MODEL names a net"), "{}", fit("features"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use headstart::config::{Time, Unfreeze};
 use headstart::range;
 use headstart::recipe::RecipeName;
 
+use super::cache::CacheFlags;
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 use super::fit::FitFlags;
 use super::split::SplitFlags;
@@ -292,7 +293,7 @@ pub struct LrFind {
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from, as for train
+    /// Weights to start from, as for train [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
     /// Try fine-tuning from this layer, after the head is fitted with L-BFGS [default: try the head over
@@ -359,7 +360,7 @@ pub struct Recipe {
     /// Net [default: resnet50; for sample resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Weights to start from, as for train
+    /// Weights to start from, as for train [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Height and width of images before the net [default: chosen]
@@ -408,4 +409,6 @@ pub struct Report {
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
+    #[command(flatten)]
+    pub cache: CacheFlags,
 }

@@ -101,7 +101,7 @@ pub struct Evaluate {
 /// Settings of a prediction.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model file, run folder, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net whose weights --weights gives
     pub model: String,
     /// Image files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
@@ -165,15 +165,15 @@ pub struct Features {
     /// Upsample images by this factor, where MODEL names a net
     #[arg(long, value_name = "FACTOR", conflicts_with = "image_size", value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: Option<usize>,
-    /// Resize images to this size, where MODEL names a net
+    /// Resize images to this size, where MODEL names a net [default: what the net was trained on]
     #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
-    /// How images are resized, where MODEL names a net
+    /// How images are resized, where MODEL names a net [default: bilinear; for sample bicubic]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
     #[command(flatten)]
     pub fits: FitFlags,
-    /// Pixel normalisation, where MODEL names a net
+    /// Pixel normalisation, where MODEL names a net [default: auto, what the weights expect]
     #[arg(long, value_enum)]
     pub preprocess: Option<Pre>,
     /// At most this many images
@@ -193,7 +193,7 @@ pub struct Features {
 /// Settings of a class activation map.
 #[derive(Debug, Args)]
 pub struct ExplainImage {
-    /// Model file, run folder, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net whose weights --weights gives
     pub model: String,
     /// Image file
     pub image: PathBuf,
@@ -203,8 +203,9 @@ pub struct ExplainImage {
     /// Class to show [default: the predicted class]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
-    /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
-    #[arg(long, value_name = "imagenet|FILE")]
+    /// Weights with their head, where MODEL names a net [default: imagenet, downloaded once; for
+    /// resnet20 cifar10, inside the program]
+    #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
@@ -220,7 +221,7 @@ pub struct ExplainImage {
 /// Settings of a search.
 #[derive(Debug, Args)]
 pub struct Similar {
-    /// Model file, run folder, or the name of a net with ImageNet's classes
+    /// Model file, run folder, or the name of a net whose weights --weights gives
     pub model: String,
     /// Image file
     pub image: PathBuf,
@@ -230,8 +231,9 @@ pub struct Similar {
     /// Number of nearest images to name
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = within::<usize>(range::TOP_K))]
     pub top_k: usize,
-    /// Weights with the head of 1000 classes, where MODEL names a net [default: imagenet, downloaded once]
-    #[arg(long, value_name = "imagenet|FILE")]
+    /// Weights with their head, where MODEL names a net [default: imagenet, downloaded once; for
+    /// resnet20 cifar10, inside the program]
+    #[arg(long, value_name = "imagenet|cifar10|FILE")]
     pub weights: Option<String>,
     /// Write a web page with the images
     #[arg(long, value_name = "FILE.html")]
@@ -261,10 +263,10 @@ pub struct Probe {
     /// are compared: a head on the pooled features of each, by five-fold cross-validation
     #[arg(long, value_name = "imagenet|cifar10|FILE|none", num_args = 1..)]
     pub weights: Vec<String>,
-    /// Resize images to this size, where MODEL names a net
+    /// Resize images to this size, where MODEL names a net [default: what the net was trained on]
     #[arg(long, value_name = "PIXELS", value_parser = within::<usize>(range::IMAGE_SIZE))]
     pub image_size: Option<usize>,
-    /// How images are resized, where MODEL names a net
+    /// How images are resized, where MODEL names a net [default: bilinear; for sample bicubic]
     #[arg(long, value_enum)]
     pub interpolation: Option<Interp>,
     #[command(flatten)]

@@ -6,13 +6,14 @@ use headstart::atomic::{make_folder, write_bytes};
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
-    Evaluated, Given, Opened, calibrate_with, evaluate_with, open_for, seen,
+    Evaluated, Given, Opened, Seen, calibrate_with, evaluate_with, open_for, seen,
 };
 use headstart::export::{Prediction, Truth, check_predictions_ending, write_predictions};
 use headstart::hard::{Bounds, hard_images};
 use headstart::model::Model;
 use headstart::report;
 use headstart::source::is_file;
+use headstart::summary::grouped;
 use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
@@ -63,6 +64,9 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         split => split,
     };
     let list = opened.parts(split.into())?;
+    if let (Split::Auto, Some(seen)) = (split, &opened.left_out) {
+        tell_left_out(seen, &list);
+    }
     warn(&model, &list, args.parts.split, &device)?;
     let mut progress = Progress::new(0);
     let (cache, batch) = (cache::settings(&args.cache), args.batch_size);
@@ -164,6 +168,17 @@ fn tell_split(given: &Given, trained: &Trained) {
     );
 }
 
+/// Says which images are left out, because the model was trained on them.
+fn tell_left_out(seen: &Seen, list: &[(&'static str, &Subset)]) {
+    let others: usize = list.iter().map(|(_, subset)| subset.len()).sum();
+    note!(
+        "the model was trained on {} of these {} images ({seen}); they are left out, and the other {} are evaluated",
+        grouped(seen.count),
+        grouped(seen.count + others),
+        grouped(others)
+    );
+}
+
 /// Warns of images that the model was trained on, unless they were asked for.
 fn warn(
     model: &Model,
@@ -174,12 +189,10 @@ fn warn(
     let images: usize = list.iter().map(|(_, subset)| subset.len()).sum();
     let Some(seen) = seen(model, list, &device.compute().threads)? else { return Ok(()) };
     if seen.count > 0 && split != Split::Train {
-        let more = if seen.count > seen.names.len() { ", ..." } else { "" };
         note!(
-            "warning: the model was trained on {} of these {images} images ({}{more}); metrics on them do not say \
+            "warning: the model was trained on {} of these {images} images ({seen}); metrics on them do not say \
              what it does on new ones",
-            seen.count,
-            seen.names.join(", ")
+            seen.count
         );
     }
     Ok(())

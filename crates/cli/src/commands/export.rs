@@ -1,7 +1,7 @@
 //! `headstart export`.
 
 use headstart::Error;
-use headstart::config::Precision;
+use headstart::config::{Precision, precision_of_run};
 use headstart::dataset::DataOptions;
 use headstart::evaluate::open_for;
 use headstart::export::onnx::{self, Int8};
@@ -83,6 +83,12 @@ pub fn run(args: &Export) -> Result<(), Failure> {
             a.reference_accuracy,
             a.samples,
             100.0 * a.agreement
+        );
+    }
+    if !args.int8 && precision_of_run(&model) == Some(Precision::Bf16) {
+        note!(
+            "the run computed in bf16, and what was written computes in f32, as `predict --precision f32` does: from the run's \
+             report and from predictions in bf16, probabilities can differ in the second decimal"
         );
     }
     note!("wrote {}; in Python:", files.join(" and "));

@@ -1,8 +1,9 @@
 //! `headstart report`.
 
+use headstart::events::Event;
 use headstart::page::{MAPS, remake};
 
-use super::hub;
+use super::{cache, hub};
 use crate::args::Report;
 use crate::failure::Failure;
 use crate::output::note;
@@ -13,14 +14,19 @@ use crate::{interrupt, output};
 pub fn run(args: &Report) -> Result<(), Failure> {
     interrupt::watch();
     let mut progress = Progress::new(0);
-    let mut show = |name: &'static str, done, total| {
-        let title = match name {
-            MAPS => "maps of where the model looks".to_string(),
-            part => format!("evaluating, {part}"),
-        };
-        progress.images(&title, done, total)
+    let mut show = |event| {
+        Ok(match event {
+            Event::Features { split: MAPS, done, total, .. } => {
+                progress.images("maps of where the model looks", done, total)
+            }
+            Event::Features { split, done, total, .. } => {
+                progress.images(&format!("evaluating, {split}"), done, total)
+            }
+            event => progress.show(&event),
+        })
     };
-    let remade = hub::watched(|download| remake(&args.run, args.threads, download, &mut show))?;
+    let (run, cache) = (&args.run, cache::settings(&args.cache));
+    let remade = hub::watched(|download| remake(run, args.threads, &cache, download, &mut show))?;
     let Some(remade) = remade else {
         return Err(Failure::Interrupted("the page was not written".into()));
     };

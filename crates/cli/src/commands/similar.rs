@@ -3,7 +3,7 @@
 use headstart::Error;
 use headstart::atomic::write_bytes;
 use headstart::cache::Whole;
-use headstart::dataset::{DataOptions, Split};
+use headstart::dataset::{DataOptions, Split, image_hash};
 use headstart::gradcam::enter;
 use headstart::image;
 use headstart::inference::{executor, read_floats};
@@ -27,11 +27,13 @@ struct Found<'a> {
     similarity: f32,
 }
 
-/// Names the images of a data set whose features are most similar to those of an image, by cosine.
+/// Names the images of a data set whose features are most similar to those of an image, by cosine. The image itself is
+/// left out.
 pub fn run(args: &Similar) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
     let query = image::open(&args.image)?;
+    let itself = image_hash(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let node = model.pooled();
     let mut one = executor(&model, &device, 1, &[0], &[node])?;
@@ -42,7 +44,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     interrupt::watch();
     let mut progress = Progress::new(0);
-    let (mut features, mut places) = (Vec::new(), Vec::new());
+    let (mut features, mut places, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let cache = cache::settings(&args.cache);
     let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);
     let mut show = cache::show(&mut progress, "features");
@@ -50,8 +52,22 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
         let Some(part) = whole.pooled((split, subset), &mut show)? else {
             return Err(Failure::Interrupted("nothing was written".into()));
         };
-        features.extend(part);
-        places.extend((0..subset.len()).map(|i| (subset, i)));
+        let each = part.len() / subset.len().max(1);
+        let hashes = subset.image_hashes(&device.compute().threads)?;
+        for (i, row) in part.chunks_exact(each.max(1)).enumerate() {
+            match hashes[i] == itself {
+                true => left_out.push(subset.path(i).into_owned()),
+                false => {
+                    features.extend_from_slice(row);
+                    places.push((subset, i));
+                }
+            }
+        }
+    }
+    drop(show);
+    drop(progress);
+    if !left_out.is_empty() {
+        note!("left out, because it is the image itself: {}", left_out.join(", "));
     }
     let found = nearest(&own, &features, args.top_k);
     let name = |i: usize| places[i].0.path(places[i].1).into_owned();
@@ -76,7 +92,9 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
         .collect();
     if args.json {
         let image = args.image.display().to_string();
-        output::json(&serde_json::json!({ "image": image, "similar": list }))?;
+        output::json(
+            &serde_json::json!({ "image": image, "left_out": left_out, "similar": list }),
+        )?;
     } else {
         for Found { image, class, similarity } in &list {
             output::line(format!("{similarity:7.4}  {class}  {image}"))?;

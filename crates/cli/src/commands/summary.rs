@@ -3,6 +3,7 @@
 use headstart::Error;
 use headstart::config::trained_layers;
 use headstart::model::Model;
+use headstart::outcome;
 use headstart::resnet::{Net, Recipe, Surroundings};
 use headstart::source::is_file;
 use headstart::summary::Summary as Listing;
@@ -10,6 +11,7 @@ use headstart::summary::Summary as Listing;
 use crate::args::Summary;
 use crate::failure::Failure;
 use crate::output;
+use crate::output::note;
 
 /// Lists a net's layers: alone, or with upsampling and head as in the Keras tutorial.
 pub fn run(args: &Summary) -> Result<(), Failure> {
@@ -29,8 +31,8 @@ pub fn run(args: &Summary) -> Result<(), Failure> {
     list(args, &net, None)
 }
 
-/// Lists the layers of the model in a file, which has its own classes and image size; those that its run trained are
-/// trainable.
+/// Lists the layers of the model in a file, which has its own classes and image size, below what its run shipped; those that
+/// the run trained are trainable.
 fn of_file(args: &Summary) -> Result<(), Failure> {
     let flags = [
         ("--classes", args.classes.is_some()),
@@ -46,6 +48,11 @@ fn of_file(args: &Summary) -> Result<(), Failure> {
     let model = Model::open(&args.model)?;
     if !args.json {
         output::line(&model.card)?;
+        match outcome::of_model(&args.model) {
+            Ok(Some(outcome)) => output::line(&outcome)?,
+            Ok(None) => {}
+            Err(error) => note!("warning: {error}"),
+        }
     }
     list(args, &model.net, trained_layers(&model))
 }

@@ -355,6 +355,26 @@ fn a_fine_tuned_net_is_evaluated_over_what_training_cached_below_it() {
 }
 
 #[test]
+fn a_page_is_made_again_over_cached_features() {
+    let place = Place::new();
+    place.data(10);
+    place
+        .run("train --data data --model resnet20 --image-size 16 --epochs 1 --batch-size 8 --test-split 0.2 --out run")
+        .ok();
+    let page = |flags: &str| {
+        let done = place.run(&format!("report run {flags}")).ok();
+        (read(&done.err), fs::read_to_string(place.path("run/report.html")).unwrap())
+    };
+    let without = page("--no-cache");
+    assert_eq!(without.0, (0, 0));
+    assert_eq!(page(""), ((6, 6), without.1.clone()));
+    place.run("cache clear").ok();
+    // It fills the cache, too.
+    assert_eq!(page(""), ((0, 0), without.1));
+    assert_eq!(place.images(), [6]);
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_is_read_and_the_command_goes_on() {
     let place = Place::new();
     place.data(10);

@@ -268,18 +268,100 @@ fn mirror_images_and_thresholds_change_predictions() {
 }
 
 #[test]
-fn similar_finds_the_image_itself_first() {
+fn similar_leaves_the_image_itself_out_and_says_so() {
     let place = trained();
-    let line = format!("similar {MODEL} data/green/007.png --data data --top-k 4");
-    let json = place.run(&format!("{line} --json --html s.html")).ok().json();
+    let image = "data/green/007.png";
+    let line = format!("similar {MODEL} {image} --data data --top-k 4");
+    let done = place.run(&format!("{line} --json --html s.html")).ok();
+    let json = done.json();
     let found = json["similar"].as_array().unwrap();
     assert_eq!(found.len(), 4);
-    assert!(found[0]["image"].as_str().unwrap().ends_with("green/007.png"), "{json}");
-    assert!((number(&found[0]["similarity"]) - 1.0).abs() <= 1e-5);
+    assert!(found.iter().all(|near| near["image"] != image), "{json}");
+    assert_eq!(json["left_out"], serde_json::json!([image]));
+    assert!(done.err.contains(&format!("the image itself: {image}")), "{}", done.err);
     assert!(found.windows(2).all(|w| number(&w[0]["similarity"]) >= number(&w[1]["similarity"])));
     assert_eq!(read(&place, "s.html").matches("data:image/png").count(), 5);
     assert_eq!(place.run(&line).ok().out.lines().count(), 4);
+    // It is known by its bytes, wherever it lies and whatever it is called.
+    fs::copy(place.path(image), place.path("photo.png")).unwrap();
+    fs::copy(place.path(image), place.path("data/red/copy.png")).unwrap();
+    let json = place.run(&format!("similar {MODEL} photo.png --data data --json")).ok().json();
+    assert_eq!(json["left_out"].as_array().unwrap().len(), 2, "{json}");
+    // An image from elsewhere is compared with all.
+    place.image("other.png", 16, [30, 200, 30], 90);
+    let done = place.run(&format!("similar {MODEL} other.png --data data --json")).ok();
+    assert_eq!(done.json()["left_out"], serde_json::json!([]));
+    assert!(!done.err.contains("left out"), "{}", done.err);
     place.run(&format!("similar {MODEL} gone.png --data data")).fails(1, &["gone.png"]);
+}
+
+#[test]
+fn a_part_of_the_images_is_not_taken_for_all_of_them() {
+    let place = trained();
+    let copy = |from: &str, to: &str| {
+        fs::create_dir_all(place.path(to).parent().unwrap()).unwrap();
+        fs::copy(place.path(from), place.path(to)).unwrap();
+    };
+    for class in ["red", "green", "blue"] {
+        for i in 0..10 {
+            copy(&format!("data/{class}/{i:03}.png"), &format!("part/{class}/{i:03}.png"));
+        }
+    }
+    let of = |flags: &str| place.run(&format!("evaluate run {flags} --json")).ok();
+    let all = of("--data part --split all").json();
+    let trained_on = all["trained_on"].as_u64().unwrap();
+    assert!((1..30).contains(&trained_on) && all["samples"] == 30, "{all}");
+    let done = of("--data part");
+    let report = done.json();
+    assert_eq!((&report["split"], &report["trained_on"]), (&"unseen".into(), &0.into()));
+    assert_eq!(report["samples"], 30 - trained_on);
+    let said = format!("was trained on {trained_on} of these 30 images (part/");
+    assert!(done.err.contains(&said) && done.err.contains("left out"), "{}", done.err);
+    assert!(!done.err.contains("as they were then"), "{}", done.err);
+    // One image more moves others between the parts.
+    place.image("data/red/new.png", 16, [200, 30, 30], 77);
+    let more = of("--data data");
+    assert!(!more.err.contains("as they were then") && more.err.contains("left out"));
+    assert_eq!((&more.json()["samples"], &more.json()["trained_on"]), (&18.into(), &0.into()));
+    // The same images, wherever they are.
+    fs::remove_file(place.path("data/red/new.png")).unwrap();
+    fs::rename(place.path("data"), place.path("elsewhere")).unwrap();
+    let same = of("--data elsewhere");
+    assert!(same.err.contains("as they were then"), "{}", same.err);
+    assert_eq!((&same.json()["samples"], &same.json()["split"]), (&12.into(), &"test".into()));
+    // Where there are no others, those that were trained on are measured, with a warning.
+    let rows = place.run("evaluate run --data elsewhere --split train --output rows.csv").ok();
+    assert!(rows.err.contains("rows.csv"));
+    for line in read(&place, "rows.csv").lines().skip(1).take(9) {
+        let name = line.split(',').find(|cell| cell.ends_with(".png")).unwrap();
+        copy(name, &name.replace("elsewhere", "known"));
+    }
+    let known = of("--data known");
+    assert!(known.err.contains("warning: the model was trained on 9 of these 9"), "{}", known.err);
+    assert_eq!(known.json()["samples"], 9);
+}
+
+#[test]
+fn settings_that_come_to_the_same_are_no_difference() {
+    let place = Place::new();
+    place.data(6);
+    let line = "train --data data --model resnet20 --weights none --fine-tune-at conv4 --epochs 0 \
+                --batch-size 8 --fine-tune-epochs 1 --no-cache";
+    // Without a size images are resized to the net's, by the filter that is named.
+    place.run(&format!("{line} --interpolation bilinear --out a")).ok();
+    place.run(&format!("{line} --image-size 32 --fit stretch --out b")).ok();
+    let names = |runs: &str| {
+        let json = place.run(&format!("compare {runs} --json")).ok().json();
+        let list = json["differences"].as_array().unwrap().clone();
+        list.iter().map(|d| d["setting"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("a b"), [""; 0]);
+    let other = line.replace("--data data", "--data ./data");
+    place.run(&format!("{other} --image-size 16 --out c")).ok();
+    assert_eq!(names("a c"), ["image-size"]);
+    let text = place.run("compare a c").ok().out;
+    let row = text.lines().find(|line| line.starts_with("image-size")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["image-size", "32", "16"]);
 }
 
 #[test]

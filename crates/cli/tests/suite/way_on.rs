@@ -44,6 +44,19 @@ fn the_folder_of_a_run_is_its_model_and_has_one_accuracy() {
     for part in ["resnet20, 3 classes: blue, green, red", "trained on 20 images of data", "conv1"] {
         assert!(summary.contains(part), "no {part:?} in {summary}");
     }
+    let epoch = report["shipped"]["epoch"].as_u64().unwrap();
+    let four = |value: &Value| format!("{:.4}", value.as_f64().unwrap());
+    let [low, high] = [0, 1].map(|i| four(&report["confidence_intervals"]["accuracy"][i]));
+    let phase = report["shipped"]["phase"].as_str().unwrap();
+    let shipped = format!("shipped: epoch {epoch} of 2 ({phase}), the best by val_accuracy, ");
+    let accuracy = format!("test accuracy {} (95%: {low} to {high})", four(&report["accuracy"]));
+    for part in [&shipped, &accuracy, "on 12 images"] {
+        assert!(summary.contains(part), "no {part:?} in {summary}");
+    }
+    let file = place.run("summary run/weights/best.safetensors").ok().out;
+    assert!(file.contains(&accuracy), "{file}");
+    let last = place.run("summary run/weights/last.safetensors").ok().out;
+    assert!(!last.contains("shipped"), "{last}");
     place.run("summary run --classes 3").fails(2, &["--classes"]);
     place.run("explain-image run data/red/001.png --out seen.png").ok();
     place.run("export run --format onnx --out run.onnx").ok();

@@ -78,6 +78,29 @@ fn onnx_is_written_in_floats_and_in_bytes() {
 }
 
 #[test]
+fn an_export_of_a_bf16_run_says_that_it_computes_in_f32() {
+    let place = Place::new();
+    place.data(6);
+    for (precision, says) in [("bf16", true), ("f32", false)] {
+        place
+            .run(&format!(
+                "train --data data --model resnet20 --weights none --image-size 16 --epochs 1 --batch-size 8 --no-cache \
+                 --precision {precision} --out {precision}"
+            ))
+            .ok();
+        for (format, ending) in
+            [("onnx", "onnx"), ("pytorch", "safetensors"), ("keras", "weights.h5")]
+        {
+            let line = format!("export {precision} --format {format} --out {precision}.{ending}");
+            let done = place.run(&line).ok();
+            let said =
+                done.err.contains("computed in bf16") && done.err.contains("--precision f32");
+            assert_eq!(said, says, "{line}: {}", done.err);
+        }
+    }
+}
+
+#[test]
 fn exports_that_cannot_be_leave_nothing() {
     let place = trained(5, "");
     let export = |format: &str, out: &str| {

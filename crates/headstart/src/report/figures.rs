@@ -16,6 +16,8 @@ use crate::study::hard::{HardImage, HardImages};
 const SMALL: usize = 96;
 /// Of larger ones, as libjpeg counts it.
 const QUALITY: u8 = 85;
+/// Images of the first section that stand open in a page about more than these.
+const OPEN: usize = 4;
 
 /// What the pictures mean, once for all of them.
 pub(super) fn legend() -> String {
@@ -36,33 +38,68 @@ pub(super) fn legend() -> String {
     out
 }
 
-/// Every section with its images. `heading` is the tag of titles, such as `h3`. Sections of which every image was shown before
-/// are left out unless `again`.
+/// Every section with all of its images.
 ///
 /// # Errors
 /// If an image cannot be encoded.
-pub(super) fn sections(
-    hard: &HardImages,
-    classes: &[String],
-    heading: &str,
-    again: bool,
-) -> Result<String> {
-    let mut out = String::new();
-    let mut shown = vec![false; hard.images.len()];
+pub(super) fn sections(hard: &HardImages, classes: &[String]) -> Result<String> {
+    let (mut out, mut shown) = (String::new(), vec![false; hard.images.len()]);
     for section in &hard.sections {
-        if !again && section.images.iter().all(|&i| shown[i]) {
+        let title = escape(&section.title);
+        let _ = writeln!(out, "<h2 dir=\"auto\">{title}</h2>");
+        grid(&mut out, hard, classes, &section.images, &mut shown)?;
+    }
+    Ok(out)
+}
+
+/// The same as a part of a page, below its own heading: the first section's first images stand open, all else opens on demand.
+/// Sections of which every image was shown before are left out.
+///
+/// # Errors
+/// As [`sections`].
+pub(super) fn folded(hard: &HardImages, classes: &[String]) -> Result<String> {
+    let (mut out, mut shown) = (String::new(), vec![false; hard.images.len()]);
+    for (i, section) in hard.sections.iter().enumerate() {
+        if section.images.iter().all(|&i| shown[i]) {
             continue;
         }
         let title = escape(&section.title);
-        let _ =
-            writeln!(out, "<{heading} dir=\"auto\">{title}</{heading}>\n<div class=\"grid wide\">");
-        for &i in &section.images {
-            let again = std::mem::replace(&mut shown[i], true);
-            figure(&mut out, &hard.images[i], classes, &format!("image{i}"), again)?;
+        let (open, rest) = match i {
+            0 => section.images.split_at(section.images.len().min(OPEN)),
+            _ => section.images.split_at(0),
+        };
+        if i == 0 {
+            let _ = writeln!(out, "<h3 dir=\"auto\">{title}</h3>");
+            grid(&mut out, hard, classes, open, &mut shown)?;
         }
-        out.push_str("</div>\n");
+        if !rest.is_empty() {
+            let summary = match i {
+                0 => format!("{} more", rest.len()),
+                _ => title,
+            };
+            let _ = writeln!(out, "<details><summary dir=\"auto\">{summary}</summary>");
+            grid(&mut out, hard, classes, rest, &mut shown)?;
+            out.push_str("</details>\n");
+        }
     }
     Ok(out)
+}
+
+/// Images beside each other; `shown` says which are in the page already.
+fn grid(
+    out: &mut String,
+    hard: &HardImages,
+    classes: &[String],
+    images: &[usize],
+    shown: &mut [bool],
+) -> Result<()> {
+    out.push_str("<div class=\"grid wide\">\n");
+    for &i in images {
+        let again = std::mem::replace(&mut shown[i], true);
+        figure(out, &hard.images[i], classes, &format!("image{i}"), again)?;
+    }
+    out.push_str("</div>\n");
+    Ok(())
 }
 
 /// One image with its maps. Its pixels are in the page once, under `id`.

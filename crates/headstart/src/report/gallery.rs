@@ -23,7 +23,7 @@ pub fn gallery(architecture: &str, report: &Report, hard: &HardImages) -> Result
         body.push_str("<p class=\"good\">The model makes no mistakes on these images.</p>\n");
     } else {
         body.push_str(&legend());
-        body.push_str(&sections(hard, &report.classes, "h2", true)?);
+        body.push_str(&sections(hard, &report.classes)?);
     }
     let title = format!("Mistakes of {architecture}");
     Ok(page(&title, &title, &body))

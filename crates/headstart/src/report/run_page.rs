@@ -6,9 +6,9 @@ mod tables;
 
 use std::fmt::Write;
 
-use self::tables::{by_class, confusions, epochs, facts, settings, tiles};
+use self::tables::{by_class, confusions, epochs, facts, settings, tiles, words};
 use super::figure::Figure;
-use super::figures::{legend, sections};
+use super::figures::{folded, legend};
 use super::page::{chart, escape, page};
 use super::plots::curves;
 use super::{CurveNotes, confusion_matrix, is_drawn, reliability};
@@ -115,7 +115,7 @@ impl RunPage<'_> {
         }
         body.push_str("<section id=\"next\"><h2>What to do next</h2>\n<dl class=\"next\">\n");
         for (what, command) in self.next {
-            let (what, command) = (escape(what), escape(command));
+            let (what, command) = (escape(what), words(command));
             let _ = writeln!(
                 body,
                 "<dt>{what}</dt><dd><pre class=\"command\" tabindex=\"0\"><code>{command}</code></pre></dd>"
@@ -152,13 +152,17 @@ impl RunPage<'_> {
         if self.history.epochs.is_empty() {
             return Ok(());
         }
-        body.push_str("<section id=\"curves\"><h2>Training</h2>\n<div class=\"charts\">\n");
-        for figure in [Figure::Accuracy, Figure::Loss] {
-            let alt = format!("{} by epoch, training and validation.", figure.name());
-            let picture = curves(self.history, figure, self.notes)?;
-            let _ = writeln!(body, "<div class=\"chart-box\">{}</div>", chart(&picture, &alt));
+        body.push_str("<section id=\"curves\"><h2>Training</h2>\n");
+        // One epoch is a point, which the table has.
+        if self.history.epochs.len() > 1 {
+            body.push_str("<div class=\"charts\">\n");
+            for figure in [Figure::Accuracy, Figure::Loss] {
+                let alt = format!("{} by epoch, training and validation.", figure.name());
+                let picture = curves(self.history, figure, self.notes)?;
+                let _ = writeln!(body, "<div class=\"chart-box\">{}</div>", chart(&picture, &alt));
+            }
+            body.push_str("</div>\n");
         }
-        body.push_str("</div>\n");
         let refit = self.report.and_then(|r| r.shipped.as_ref()).map_or(0, |s| s.refit);
         epochs(body, self.history, (self.shipped, refit));
         body.push_str("</section>\n");
@@ -169,7 +173,7 @@ impl RunPage<'_> {
         let Some(hard) = self.hard.filter(|hard| !hard.sections.is_empty()) else { return Ok(()) };
         body.push_str("<section id=\"images\"><h2>Images</h2>\n");
         body.push_str(&legend());
-        body.push_str(&sections(hard, &report.classes, "h3", false)?);
+        body.push_str(&folded(hard, &report.classes)?);
         body.push_str("</section>\n");
         Ok(())
     }

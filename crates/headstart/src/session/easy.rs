@@ -52,8 +52,9 @@ impl Model {
         self.ranked(image::decode("the image", bytes)?)
     }
 
-    /// Opens images for [`Model::evaluate`]: where they are those that the model was trained on, they are split as they were
-    /// then, so that no training image is measured; others are not split.
+    /// Opens images for [`Model::evaluate`]: where they are those of the model's run, all of them and no others, they are split
+    /// as they were then, so that no training image is measured; others are not split, and those among them that the model
+    /// was trained on are left out, unless it was trained on all.
     ///
     /// # Errors
     /// If there are no such images, or they cannot be read.
@@ -72,7 +73,7 @@ impl Model {
         let device = device()?;
         let threads = &device.compute().threads;
         let mut watch = |_: &hub::Event<'_>| Control::Continue;
-        Ok(open_for(self, source, given, false, &options, threads, &mut watch)?.data)
+        Ok(open_for(self, source, given, false, &options, threads, &mut watch)?.measured())
     }
 
     /// Measures the model on the test images of `data`, else on its validation images, else on all.

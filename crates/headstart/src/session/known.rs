@@ -1,5 +1,7 @@
 //! A model beside the images it is asked about: how they were split when it was trained, and which of them it was trained on.
 
+use std::fmt;
+
 use headstart_kernels::threads::Threads;
 
 use super::job::open_with;
@@ -59,6 +61,10 @@ pub struct Opened {
     pub data: Dataset,
     /// Whether they are the data set that the model was trained on, so that its split is the default.
     pub own: bool,
+    /// Of other images, those of [`Split::Auto`] that the model was trained on, where these are left out.
+    pub left_out: Option<Seen>,
+    /// The images of [`Split::Auto`] without those.
+    others: Option<Subset>,
 }
 
 /// Images that the model was trained on, among those it is measured on.
@@ -70,13 +76,24 @@ pub struct Seen {
     pub names: Vec<String>,
 }
 
-/// Training images that are looked up, to see whether a data set is the one that a model was trained on.
+/// Their names: those of the first, and dots where there are more.
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.count > self.names.len() { ", ..." } else { "" };
+        write!(f, "{}{more}", self.names.join(", "))
+    }
+}
+
+/// Training images that are looked up before all of them are.
 const COMPARED: usize = 64;
 /// Names that [`Seen`] has.
 const NAMES: usize = 3;
+/// What images of [`Split::Auto`] are called without those that the model was trained on.
+const UNSEEN: &str = "unseen";
 
-/// Opens `source` for `model`. If these are the images that it was trained on, they are split as they were then; else nothing
-/// is held out, except for validation where `validation` says so. What is `given` overrides both; `options` has the rest.
+/// Opens `source` for `model`. If these are the images of its run, all of them and no others, they are split as they were then;
+/// else nothing is held out, except for validation where `validation` says so, and [`Opened::parts`] leaves out what the model
+/// was trained on. What is `given` overrides both; `options` has the rest.
 ///
 /// # Errors
 /// As [`open_with`].
@@ -121,7 +138,7 @@ pub fn open_for(
                 true => data,
                 false => open_with(source, &with(as_then), watch)?,
             };
-            return Ok(Opened { data, own: true });
+            return Ok(Opened { data, own: true, left_out: None, others: None });
         }
     }
     let usual = DataOptions::default();
@@ -130,25 +147,71 @@ pub fn open_for(
     if !validation {
         options.validation_split = 0.0;
     }
-    Ok(Opened { data: open_with(source, &options, watch)?, own: false })
+    let opened = Opened {
+        data: open_with(source, &options, watch)?,
+        own: false,
+        left_out: None,
+        others: None,
+    };
+    opened.without_seen(model, threads)
 }
 
-/// Whether at least half of some images, spread over all, are among `images`.
+/// Whether `train` is the images of a run's training, all of them and no others. A split is a draw by position, so that any
+/// image more or less moves others from one part to another.
 fn is_own(train: &Subset, images: &Prints, threads: &Threads) -> Result<bool> {
+    // Most data sets are told apart by a few images; only where these are known, all files are read.
     let step = train.len().div_ceil(COMPARED).max(1);
     let some: Vec<usize> = (0..train.len()).step_by(step).collect();
-    let hashes = train.select(&some).image_hashes(threads)?;
-    let known = hashes.iter().filter(|hash| images.contains(hash)).count();
-    Ok(known > 0 && 2 * known >= some.len())
+    let all_known = |subset: &Subset| -> Result<Option<Vec<_>>> {
+        let hashes = subset.image_hashes(threads)?;
+        Ok(hashes.iter().all(|hash| images.contains(hash)).then_some(hashes))
+    };
+    if train.len() < images.len() || all_known(&train.select(&some))?.is_none() {
+        return Ok(false);
+    }
+    Ok(all_known(train)?.is_some_and(|hashes| Prints::new(&hashes) == *images))
 }
 
 impl Opened {
+    /// Finds which of the images of [`Split::Auto`] the model was trained on, so that the others are measured, if there are any.
+    fn without_seen(self, model: &Model, threads: &Threads) -> Result<Opened> {
+        let Some(trained) = &model.card.trained else { return Ok(self) };
+        let parts = self.parts(Split::Auto)?;
+        let [(_, subset)] = parts[..] else { return Ok(self) };
+        let hashes = subset.image_hashes(threads)?;
+        let (seen, unseen): (Vec<usize>, Vec<usize>) =
+            (0..subset.len()).partition(|&i| trained.has_seen(&hashes[i]));
+        if seen.is_empty() || unseen.is_empty() {
+            return Ok(self);
+        }
+        let names = seen.iter().take(NAMES).map(|&i| subset.path(i).into_owned()).collect();
+        let left_out = Some(Seen { count: seen.len(), names });
+        let others = Some(subset.select(&unseen));
+        Ok(Opened { left_out, others, ..self })
+    }
+
+    /// The data set whose [`Split::Auto`] is that of [`Opened::parts`].
+    pub fn measured(self) -> Dataset {
+        let Opened { mut data, others, .. } = self;
+        if let Some(others) = others {
+            match &mut data.test {
+                Some(test) => *test = others,
+                None => data.train = others,
+            }
+        }
+        data
+    }
+
     /// The parts that `split` means, as [`Dataset::parts`], but [`Split::Auto`] is never an image the model was trained on
-    /// where others are held out: the test images, or the validation images where there are none.
+    /// where there are others: the test images, or the validation images where there are none; of another data set than
+    /// the model's own, what it was not trained on.
     ///
     /// # Errors
     /// If there are no such images.
     pub fn parts(&self, split: Split) -> Result<Vec<(&'static str, &Subset)>> {
+        if let (Split::Auto, Some(others)) = (split, &self.others) {
+            return Ok(vec![(UNSEEN, others)]);
+        }
         match (split, &self.data) {
             (Split::Auto, Dataset { test: None, validation: Some(_), .. }) if self.own => {
                 self.data.parts(Split::Validation)
@@ -175,8 +238,7 @@ pub fn seen(
     let mut seen = Seen::default();
     for (_, subset) in parts {
         for (i, hash) in subset.image_hashes(threads)?.iter().enumerate() {
-            let Trained { images, refit, before, .. } = trained;
-            if [images, refit, before].iter().any(|prints| prints.contains(hash)) {
+            if trained.has_seen(hash) {
                 seen.count += 1;
                 if seen.names.len() < NAMES {
                     seen.names.push(subset.path(i).into_owned());

@@ -1,6 +1,7 @@
 //! From settings to a finished run.
 
 pub mod builder;
+pub mod compare;
 pub mod config;
 pub mod cross_validate;
 mod easy;
@@ -8,6 +9,7 @@ pub mod evaluate;
 pub mod job;
 mod known;
 pub mod next;
+pub mod outcome;
 pub mod page;
 pub mod probe_weights;
 pub mod range_test;

@@ -1,7 +1,7 @@
 //! The page of a run, report.html: written at its end, and made again from its folder.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::atomic::write_bytes;
 use crate::control::Control;
@@ -9,6 +9,7 @@ use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub;
+use crate::measure::events::Event;
 use crate::measure::history::{History, PhaseName};
 use crate::measure::metrics::Report;
 use crate::net::model::Model;
@@ -20,11 +21,12 @@ use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
 use crate::session::next::next;
 use crate::study::hard::{Bounds, HardImages, hard_images_with};
+use crate::train::cache::{CacheSettings, Emit};
 use crate::train::trainer::INFERENCE_BATCH;
 
 /// Name of the page in a run's folder.
 pub const PAGE: &str = "report.html";
-/// What the watcher of [`remake`] gets as the name of a part while maps of images are computed.
+/// What [`remake`] tells as the part of [`Event::Features`] while maps of images are computed.
 pub const MAPS: &str = "maps";
 /// Most classes that are named among the facts.
 const NAMED: usize = 20;
@@ -53,15 +55,15 @@ pub struct Shown<'a> {
 /// # Errors
 /// If a picture cannot be drawn, or the page cannot be written.
 pub fn write(run: &Shown<'_>, device: &Device) -> Result<PathBuf> {
-    let path = write_with(run, device, &mut |_, _, _| Control::Continue)?;
+    let path = write_with(run, device, &mut |_, _| Control::Continue)?;
     Ok(path.unwrap_or_else(|| run.folder.join(PAGE)))
 }
 
-/// [`write`]; `watch` gets [`MAPS`] and how many images have their maps. `None` if it said to stop.
+/// [`write`]; `maps` gets how many images have their maps, and of how many. `None` if it said to stop.
 fn write_with(
     run: &Shown<'_>,
     device: &Device,
-    watch: &mut evaluate::Watch<'_>,
+    maps: &mut dyn FnMut(usize, usize) -> Control,
 ) -> Result<Option<PathBuf>> {
     let Shown { folder, config, history, model, epoch, report, images } = *run;
     let held_out = images.and_then(|(data, _)| held_out(data));
@@ -69,17 +71,8 @@ fn write_with(
     if let (Some((_, evaluated)), Some(part)) = (images, held_out) {
         let Evaluated { report, probabilities, labels } = evaluated;
         let (list, bounds) = ([part], &Bounds::PAGE);
-        let mut maps = |done, of| watch(MAPS, done, of);
-        let found = hard_images_with(
-            model,
-            device,
-            &list,
-            report,
-            probabilities,
-            labels,
-            bounds,
-            &mut maps,
-        )?;
+        let (p, l) = (probabilities, labels);
+        let found = hard_images_with(model, device, &list, report, p, l, bounds, maps)?;
         let Some(found) = found else { return Ok(None) };
         hard = found;
     }
@@ -119,15 +112,16 @@ pub fn held_out(data: &Dataset) -> Option<(&'static str, &Subset)> {
     test.or(data.validation.as_ref().map(|s| ("validation", s)))
 }
 
-/// The evaluation of a model on the images of [`held_out`]; `None` where there are none, or `watch` said to stop.
+/// The evaluation of a model on the images of [`held_out`]; `None` where there are none, or `emit` said to stop.
 ///
 /// # Errors
-/// As [`evaluate::evaluate`].
+/// As [`evaluate::evaluate_with`].
 pub fn evaluated(
     model: &Model,
     data: &Dataset,
     device: &Device,
-    watch: &mut evaluate::Watch<'_>,
+    cache: &CacheSettings,
+    emit: &mut Emit<'_>,
 ) -> Result<Option<Evaluated>> {
     let split = match held_out(data) {
         Some(("test", _)) => Split::Test,
@@ -135,7 +129,7 @@ pub fn evaluated(
         None => return Ok(None),
     };
     let parts = data.parts(split)?;
-    evaluate::evaluate(model, data, &parts, device, INFERENCE_BATCH, watch)
+    evaluate::evaluate_with(model, data, &parts, device, INFERENCE_BATCH, cache, emit)
 }
 
 /// A page that was made again.
@@ -150,17 +144,19 @@ pub struct Remade {
 }
 
 /// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
-/// from its images, if these are still there; `None` if `watch` said to stop. Where the weights answer something else than
+/// from its images, if these are still there; `None` if `emit` said to stop. Where the weights answer something else than
 /// the report has, as after `evaluate --calibrate`, report.json is written again too. Works on `threads` threads, 0 for one
-/// per core, in the run's own arithmetic.
+/// per core, in the run's own arithmetic, over cached features. `emit` gets [`Event::Features`] of the images that have to
+/// be computed, then of [`MAPS`].
 ///
 /// # Errors
-/// If the run's files cannot be read, do not fit each other, or the page cannot be written.
+/// If the run's files cannot be read, do not fit each other, or the page cannot be written; the errors of `emit`.
 pub fn remake(
     folder: &Path,
     threads: usize,
+    cache: &CacheSettings,
     download: &mut hub::Watch<'_>,
-    watch: &mut evaluate::Watch<'_>,
+    emit: &mut Emit<'_>,
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::of_run(folder)?;
     let device = &job::device(threads, config.precision)?;
@@ -176,12 +172,12 @@ pub fn remake(
     let mut answers = None;
     if let Some(data) = &data {
         let mut stopped = false;
-        let mut told = |part: &'static str, done: usize, of: usize| {
-            let control = watch(part, done, of);
+        let mut told = |event| {
+            let control = emit(event)?;
             stopped |= control == Control::Stop;
-            control
+            Ok(control)
         };
-        match evaluated(&model, data, device, &mut told) {
+        match evaluated(&model, data, device, cache, &mut told) {
             _ if stopped => return Ok(None),
             Ok(found) => answers = found,
             Err(error) => reason = Some(error.to_string()),
@@ -212,7 +208,16 @@ pub fn remake(
         report: report.as_ref(),
         images: data.as_ref().zip(answers.as_ref()),
     };
-    let path = write_with(&shown, device, watch)?;
+    let (start, mut failed) = (Instant::now(), None);
+    let mut maps = |done, total| {
+        let seconds = start.elapsed().as_secs_f64();
+        emit(Event::Features { split: MAPS, done, total, seconds }).unwrap_or_else(|error| {
+            failed = Some(error);
+            Control::Stop
+        })
+    };
+    let path = write_with(&shown, device, &mut maps)?;
+    failed.map_or(Ok(()), Err)?;
     Ok(path.map(|path| Remade { path, without_images: reason, note }))
 }
 

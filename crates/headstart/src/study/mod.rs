@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod classify;
-pub mod compare;
 pub mod doctor;
 pub mod explain;
 pub mod gradcam;

@@ -8,6 +8,7 @@ use headstart::dataset::{DataOptions, Split};
 use headstart::evaluate::{self, Evaluated, Given, calibrate, evaluate, open_for, seen};
 use headstart::events;
 use headstart::metrics::Report;
+use headstart::prints::Prints;
 use headstart::recipe::{Opened, RecipeName, start};
 use headstart::run::{CacheFolder, DiskCache, Ended, Event, Finished, Job};
 use headstart::{Control, Device, Model, job};
@@ -71,6 +72,8 @@ fn checked(finished: &Finished) -> Report {
     let report = finished.report.clone().unwrap();
     let text = std::fs::read_to_string(run.join("report.json")).unwrap();
     assert_eq!(text, serde_json::to_string_pretty(&report).unwrap() + "\n");
+    let text = std::fs::read_to_string(run.join("report.txt")).unwrap();
+    assert_eq!(text, report.to_string());
     let of_run = Report { shipped: None, trained_on: None, ..report.clone() };
     assert_eq!(of_run, Report { trained_on: None, ..of_file(run, config) });
     let shipped = report.shipped.as_ref().unwrap();
@@ -279,6 +282,20 @@ fn images_that_were_trained_on_are_told_from_others() {
     // All of them: those for testing were never trained on.
     let (all, images) = counted(none(), Split::All);
     assert!(all.count == train.count && all.count < images, "{all:?} of {images}");
+    // Of images that are not the run's, those that it was trained on are left out.
+    let own = open(&model, &config.data, none(), &device);
+    assert!(own.own && own.left_out.is_none());
+    let test = own.data.test.as_ref().unwrap();
+    let hashes = test.image_hashes(threads).unwrap();
+    let mut partly = model.clone();
+    partly.card.trained.as_mut().unwrap().images = Prints::new(&hashes[..10]);
+    let opened = open(&partly, &config.data, none(), &device);
+    assert!(!opened.own && opened.left_out.as_ref().unwrap().count == 10);
+    let (name, unseen) = opened.parts(Split::Auto).unwrap()[0];
+    assert_eq!((name, unseen.len()), ("unseen", test.len() - 10));
+    assert_eq!(opened.parts(Split::Test).unwrap()[0].1.len(), test.len());
+    let report = partly.evaluate(&partly.open_data(&config.data).unwrap()).unwrap();
+    assert_eq!((report.samples, report.trained_on), (test.len() - 10, Some(0)));
     // Other images are not split as these were.
     let opened = open(&model, "synthetic:3x151x18", none(), &device);
     assert!(!opened.own && opened.data.validation.is_none());

@@ -61,7 +61,7 @@ use room::Room;
 pub use sample::NAME as SAMPLE;
 pub(crate) use subset::ImageFile;
 use subset::Samples;
-pub use subset::{ImageHash, Subset};
+pub use subset::{ImageHash, Subset, image_hash};
 pub use synthetic::Synthetic;
 use tree::{Layout, Part, UNKNOWN};
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::shown::Shown;
 use crate::data::image::{MAX_FILE, Rgb8, decode_bytes, unreadable};
 use crate::error::{Error, Result};
-use crate::memory::Claim;
+use crate::memory::{self, Claim};
 
 /// All images of a data set, whatever split they belong to. Equal lengths throughout.
 pub(crate) struct Samples {
@@ -340,6 +340,23 @@ impl Subset {
     /// Whether images are kept decoded in memory, so that `image` costs nothing.
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
+    }
+}
+
+/// What the image in the file at `path` is known by.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn image_hash(path: impl AsRef<Path>) -> Result<ImageHash> {
+    let path = path.as_ref();
+    let mut hash = Sha256::new();
+    let mut file = memory::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(Error::io("read", path))? {
+            0 => return Ok(hash.finalize().into()),
+            n => hash.update(&buffer[..n]),
+        }
     }
 }
 

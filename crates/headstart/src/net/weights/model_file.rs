@@ -160,6 +160,11 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Trained {
+    /// Whether the image with this hash was trained on, in this run or in one whose weights it started from.
+    pub fn has_seen(&self, hash: &[u8; 32]) -> bool {
+        [&self.images, &self.refit, &self.before].iter().any(|prints| prints.contains(hash))
+    }
+
     /// How the images were split: "validation split 0.1, test split 0.2, by class, seed 42".
     pub fn split(&self) -> String {
         let Trained { validation_split, test_split, stratify, group, seed, .. } = self;

@@ -3,12 +3,15 @@
 use std::fmt::Write;
 
 use crate::measure::history::{EpochRecord, History};
-use crate::measure::metrics::{Average, Report};
+use crate::measure::metrics::{Average, ClassReport, Report};
 use crate::numbers::grouped;
 use crate::report::page::escape;
 
 /// Pairs of classes in the list of confusions.
 const PAIRS: usize = 8;
+/// Most classes whose whole table stands open, and how many of more stand before it.
+const OPEN: usize = 20;
+const LOWEST: usize = 8;
 
 /// The metrics of all images in large digits.
 pub(super) fn tiles(out: &mut String, report: &Report) {
@@ -68,20 +71,52 @@ pub(super) fn settings(out: &mut String, settings: &[String]) {
     }
     out.push_str("<ul class=\"flags\">\n");
     for setting in settings {
-        let text = escape(setting);
         let _ = match setting.starts_with("--") {
-            true => writeln!(out, "<li><code>{text}</code></li>"),
-            false => writeln!(out, "<li>{text}</li>"),
+            true => writeln!(out, "<li><code>{}</code></li>", words(setting)),
+            false => writeln!(out, "<li>{}</li>", escape(setting)),
         };
     }
     out.push_str("</ul>\n");
 }
 
-/// Precision, recall, F1 and support of each class, and their averages.
+/// A command as HTML whose lines end between words, not at their hyphens.
+pub(super) fn words(command: &str) -> String {
+    let word = |word: &str| match word.contains('-') {
+        true => format!("<span>{}</span>", escape(word)),
+        false => escape(word),
+    };
+    command.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Precision, recall, F1 and support of each class, and their averages. Of many classes those with the lowest F1 stand open.
 pub(super) fn by_class(out: &mut String, report: &Report) {
-    out.push_str(
-        "<div class=\"scroll tall\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics by class\"><table class=\"numbers whole\">\
-         <thead><tr><th scope=\"col\">class</th><th scope=\"col\">precision</th><th scope=\"col\">recall</th>\
+    let all: Vec<&ClassReport> = report.per_class.iter().collect();
+    if all.len() <= OPEN {
+        return classes(out, "", &all, report);
+    }
+    let mut lowest: Vec<&ClassReport> = all.iter().copied().filter(|c| c.support > 0).collect();
+    lowest.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+    lowest.truncate(LOWEST);
+    let caption = format!("The {} classes with the lowest F1", lowest.len());
+    classes(out, &caption, &lowest, report);
+    let count = grouped(all.len());
+    let _ = writeln!(out, "<details><summary>All {count} classes</summary>");
+    classes(out, "", &all, report);
+    out.push_str("</details>\n");
+}
+
+/// A table of some classes over the averages of all.
+fn classes(out: &mut String, caption: &str, list: &[&ClassReport], report: &Report) {
+    let caption = match caption {
+        "" => String::new(),
+        text => format!("<caption>{}</caption>", escape(text)),
+    };
+    let _ = write!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics by class\">\
+         <table class=\"numbers whole\">{caption}\
+         <thead><tr><th scope=\"col\">class</th><th scope=\"col\">precision</th>\
+         <th scope=\"col\" class=\"bars\">recall<span class=\"of-bar\">, as a bar from 0 to 1</span></th>\
          <th scope=\"col\">F1</th><th scope=\"col\">support</th></tr></thead>\n<tbody>\n",
     );
     let row = |out: &mut String, name: &str, a: Average, support: usize| {
@@ -95,7 +130,7 @@ pub(super) fn by_class(out: &mut String, report: &Report) {
              <td>{f1:.4}</td><td>{support}</td></tr>"
         );
     };
-    for c in &report.per_class {
+    for c in list {
         let (precision, recall, f1) = (c.precision, c.recall, c.f1);
         row(out, &c.class, Average { precision, recall, f1 }, c.support);
     }
@@ -120,7 +155,7 @@ pub(super) fn confusions(out: &mut String, report: &Report) {
     out.push_str(
         "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><caption>Confused most often</caption><thead><tr>\
          <th scope=\"col\">true</th><th scope=\"col\" class=\"text\">predicted as</th><th scope=\"col\">images</th>\
-         <th scope=\"col\">% of the true class</th></tr></thead><tbody>\n",
+         <th scope=\"col\">% of class</th></tr></thead><tbody>\n",
     );
     for (count, label, answer) in pairs.into_iter().take(PAIRS) {
         let (of, to) = (escape(&report.classes[label]), escape(&report.classes[answer]));
@@ -154,16 +189,18 @@ pub(super) fn epochs(
         rows.push((format!("last: epoch {} ({})", last.epoch, last.phase.name()), last));
     }
     out.push_str(
-        "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><thead><tr><th scope=\"col\">epoch</th>\
-         <th scope=\"col\">validation accuracy</th><th scope=\"col\">validation loss</th>\
-         <th scope=\"col\">training accuracy</th><th scope=\"col\">training loss</th></tr></thead><tbody>\n",
+        "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><thead><tr>\
+         <th scope=\"col\" rowspan=\"2\">epoch</th><th scope=\"colgroup\" colspan=\"2\">validation</th>\
+         <th scope=\"colgroup\" colspan=\"2\">training</th></tr>\n\
+         <tr><th scope=\"col\">accuracy</th><th scope=\"col\">loss</th><th scope=\"col\">accuracy</th>\
+         <th scope=\"col\">loss</th></tr></thead><tbody>\n",
     );
     let or_none = |value: Option<f64>| value.map_or("none".into(), |v| format!("{v:.4}"));
     for (name, e) in rows {
         let (accuracy, loss) = (or_none(e.val_accuracy), or_none(e.val_loss));
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{name}</th><td>{accuracy}</td><td>{loss}</td><td>{:.4}</td><td>{:.4}</td></tr>",
+            "<tr><th scope=\"row\" class=\"words\">{name}</th><td>{accuracy}</td><td>{loss}</td><td>{:.4}</td><td>{:.4}</td></tr>",
             e.accuracy, e.loss
         );
     }
@@ -172,7 +209,7 @@ pub(super) fn epochs(
         let _ = writeln!(
             out,
             "</tbody></table></div>\n<p class=\"soft\">The shipped head was fitted again with the {images} validation images. \
-             The table and the curves are of the head before.</p>"
+             What epochs have is of the head before.</p>"
         );
     } else {
         out.push_str("</tbody></table></div>\n");

@@ -75,6 +75,11 @@ fn html(change: impl FnOnce(&mut RunPage<'_>)) -> String {
     page.html().unwrap()
 }
 
+/// What a page is made from lives as long as the test's own parts.
+fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
 /// The page without pictures and script.
 fn text(html: &str) -> String {
     let (before, after) = html.split_once("<script>").unwrap();
@@ -91,7 +96,7 @@ fn the_page_has_every_part_and_no_name_leaves_its_place() {
         assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
     }
     let found = "macro average|weighted average|majority-class baseline|0.6667|95%: |support|shipped: epoch 1 (head)|\
-                 <li><code>--recipe auto</code></li>|<li>no fine-tune-at</li>|last: epoch 2 (head)|expected calibration error|Confused most often|predicted, 75.0%|true, 25.0%";
+                 <li><code><span>--recipe</span> auto</code></li>|<li>no fine-tune-at</li>|last: epoch 2 (head)|expected calibration error|Confused most often|predicted, 75.0%|true, 25.0%";
     for part in found.split('|') {
         assert!(page.contains(part), "{part}");
     }
@@ -147,4 +152,53 @@ fn runs_without_images_held_out_or_epochs_have_a_page() {
     });
     assert!(html.contains("id=\"run\"") && !html.contains("id=\"classes\""));
     assert!(!html.contains("id=\"curves\"") && !html.contains("id=\"images\""));
+}
+
+#[test]
+fn one_epoch_is_a_row_and_no_picture() {
+    let pictures = |epochs: Vec<EpochRecord>| {
+        let history = kept(History { epochs });
+        let html = html(|page| page.history = history);
+        let own = html.split("id=\"curves\"").nth(1).unwrap().split("</section>").next().unwrap();
+        assert!(own.contains("shipped: epoch 1 (head)"), "{own}");
+        own.matches("<img").count()
+    };
+    assert_eq!(pictures(vec![epoch(1)]), 0);
+    assert_eq!(pictures(vec![epoch(1), epoch(2)]), 2);
+}
+
+#[test]
+fn long_parts_are_closed_and_say_what_is_in_them() {
+    let classes: Vec<String> = (0..21).map(|i| format!("class {i}")).collect();
+    // The first class is always taken for the last.
+    let p: Vec<f32> = (0..21 * 21)
+        .map(|at| match (at / 21, at % 21) {
+            (0, column) => f32::from(column == 20),
+            (row, column) => f32::from(column == row),
+        })
+        .collect();
+    let labels: Vec<usize> = (0..21).collect();
+    let many = kept(Report::new("test", &classes, &p, &labels));
+    let page = html(|page| page.report = Some(many));
+    let table = page.split("id=\"classes\"").nth(1).unwrap().split("</section>").next().unwrap();
+    let (open, closed) = table.split_once("<details>").unwrap();
+    assert!(open.contains("The 8 classes with the lowest F1"), "{open}");
+    assert!(open.contains(">class 0<") && !open.contains(">class 9<"), "{open}");
+    assert!(closed.contains("<summary>All 21 classes</summary>") && closed.contains(">class 9<"));
+    let few = html(|_| {});
+    let table = few.split("id=\"classes\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(!table.contains("<details>"));
+    // Four images stand open.
+    let mut more = hard(24);
+    more.images = vec![more.images[0].clone(); 7];
+    more.sections[0].images = (0..6).collect();
+    more.sections[1].images = vec![6];
+    let more = kept(more);
+    let page = html(|page| page.hard = Some(more));
+    let images = page.split("id=\"images\"").nth(1).unwrap();
+    let (open, closed) = images.split_once("<details>").unwrap();
+    assert_eq!((open.matches("<figure>").count(), closed.matches("<figure>").count()), (4, 3));
+    assert!(
+        closed.contains(">2 more</summary>") && closed.contains("predicted as dog (1)</summary>")
+    );
 }

@@ -81,12 +81,13 @@ pub fn shell_words(words: &[String]) -> String {
     words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-fn table(config: &TrainConfig) -> Result<Table> {
+pub(super) fn table(config: &TrainConfig) -> Result<Table> {
     Table::try_from(config)
         .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
 }
 
-fn word(value: &Value) -> String {
+/// A value as a flag has it.
+pub(in crate::session) fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // An f32 in the digits it was written with.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::unfreeze::HEAD;
-use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
+use super::{HeadSolver, OptimizerName, Precision, ScheduleName, TrainConfig};
 use crate::data::augment::Mixing;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
@@ -155,6 +155,12 @@ impl TrainConfig {
         }
         Ok(phases)
     }
+}
+
+/// The arithmetic of the run that a model is from; none where its card names no run.
+pub fn precision_of_run(model: &Model) -> Option<Precision> {
+    let text = &model.card.trained.as_ref()?.settings;
+    toml::from_str(text).ok().map(|config: TrainConfig| config.precision)
 }
 
 /// Which layers of a model were trained by the run that it is from, a flag for each node of its net; none where its card

@@ -11,6 +11,7 @@
 
 mod check;
 mod choices;
+mod effective;
 mod file;
 mod flags;
 mod job;
@@ -31,7 +32,8 @@ use crate::train::class_weight::ClassWeight;
 
 pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
 pub use flags::shell_words;
-pub use job::trained_layers;
+pub(in crate::session) use flags::word;
+pub use job::{precision_of_run, trained_layers};
 pub use time::Time;
 pub use unfreeze::Unfreeze;
 

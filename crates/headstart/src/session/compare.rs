@@ -18,7 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -28,6 +28,8 @@ use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::measure::monitor::Monitor;
 use crate::memory::read_settings;
+use crate::net::weights::{self, SHIPPED};
+use crate::session::config::{TrainConfig, word};
 
 /// One run's results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,8 +52,12 @@ pub struct RunSummary {
     /// What to say of a last line of results.csv that was cut short and left out.
     #[serde(skip)]
     pub note: Option<String>,
+    /// Those that take effect ([`TrainConfig::effective`]).
     #[serde(skip)]
     settings: toml::Table,
+    /// Where the images are, if they are files that are still there.
+    #[serde(skip)]
+    images: Option<PathBuf>,
 }
 
 /// A report's metrics.
@@ -69,12 +75,12 @@ pub struct Figures {
     pub classes: usize,
 }
 
-/// A setting that is not the same in all runs.
+/// A setting that does not take effect with the same value in all runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Its name in config.toml.
     pub setting: String,
-    /// Its value in each run; none where it is not set.
+    /// The value that it comes to in each run; none where it has no effect, or is not set.
     pub values: Vec<Option<String>>,
 }
 
@@ -96,9 +102,16 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let path = folder.join("config.toml");
     let settings =
         read_settings(&path, |text| String::from_utf8_lossy(&text).parse::<toml::Table>())?;
-    let settings = settings.map_err(|e| {
+    let mut settings = settings.map_err(|e| {
         Error::format(&path, "settings of `headstart train`", e.message().trim(), "")
     })?;
+    let mut images = None;
+    // Those of another version are compared as they are written.
+    if let Ok(config) = TrainConfig::of_run(folder) {
+        let card = weights::read(folder.join(SHIPPED)).ok().and_then(|file| file.card);
+        settings = config.effective(card.as_ref())?;
+        images = std::fs::canonicalize(&config.data).ok();
+    }
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     // Runs of earlier versions do not say it.
     let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
@@ -120,6 +133,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         history,
         note,
         settings,
+        images,
     })
 }
 
@@ -128,18 +142,29 @@ pub fn compare(runs: Vec<RunSummary>) -> Comparison {
     let mut names: Vec<&String> = runs.iter().flat_map(|r| r.settings.keys()).collect();
     names.sort();
     names.dedup();
+    let same_images = runs.iter().all(|r| r.images.is_some() && r.images == runs[0].images);
+    let usual = usual();
     let differences = names.into_iter().filter_map(|name| {
-        let text = |value: &toml::Value| match value {
-            toml::Value::String(s) => s.clone(),
-            other => other.to_string(),
-        };
         let values: Vec<Option<String>> =
-            runs.iter().map(|r| r.settings.get(name).map(text)).collect();
-        let differ = values.iter().any(|v| *v != values[0]);
+            runs.iter().map(|r| r.settings.get(name).map(word)).collect();
+        // Where a setting has no effect in one run, its default in another is no choice.
+        let usual = usual.get(name).map(word);
+        let of = |value: &Option<String>| value.clone().or(usual.clone());
+        let differ = values.iter().any(|v| of(v) != of(&values[0]));
+        let differ = differ && !(name == "data" && same_images);
         differ.then(|| Difference { setting: name.clone(), values })
     });
     let differences = differences.collect();
     Comparison { runs, differences }
+}
+
+/// The default of every setting that has one, also of those that nothing reads by default.
+fn usual() -> toml::Table {
+    let config = TrainConfig::default();
+    let text = config.to_toml().unwrap_or_default();
+    let mut all: toml::Table = text.parse().unwrap_or_default();
+    all.extend(config.effective(None).unwrap_or_default());
+    all
 }
 
 #[cfg(test)]
@@ -158,9 +183,10 @@ mod tests {
             history: History::default(),
             note: None,
             settings: text.parse().unwrap(),
+            images: None,
         };
         let runs = vec![
-            run("seed = 1\nmodel = \"resnet50\"\nlimit = 3"),
+            run("seed = 1\nmodel = \"resnet50\"\nlimit = 3\naccumulate = 1\nschedule-alpha = 0"),
             run("seed = 2\nmodel = \"resnet50\""),
         ];
         let differences = compare(runs).differences;
