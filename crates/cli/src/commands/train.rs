@@ -3,7 +3,6 @@
 mod settings;
 mod show_batch;
 
-use std::time::Duration;
 
 use headstart::cache::DISK;
 use headstart::config::Time;
