@@ -3,7 +3,6 @@
 mod settings;
 mod show_batch;
 
-
 use headstart::cache::DISK;
 use headstart::config::Time;
 use headstart::history::PhaseName;
