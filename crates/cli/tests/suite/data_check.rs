@@ -197,7 +197,7 @@ fn training_warns_of_what_is_cheap_to_see() {
     for part in [
         "warning: uneven classes: 35 training images of even, 5 of odd",
         "warning: 30 images have fewer than 16 pixels on a side",
-        "warning: 1 validation or test images are also training images",
+        "warning: 1 validation or test image is also a training image",
     ] {
         assert!(err.contains(part), "{part:?} not in: {err}");
     }

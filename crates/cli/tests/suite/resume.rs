@@ -174,16 +174,18 @@ fn what_cannot_be_gone_on_with_is_refused() {
     place.run("train --resume run").fails(1, &["a record of its progress", "an earlier version"]);
     fs::write(&last, &before).unwrap();
     let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
-    for (from, to, part) in [
-        ("batch-size = 8", "batch-size = 4", "a position in"),
-        ("fine-tune-epochs = 4", "fine-tune-epochs = 1", "a position in"),
-        ("fine-tune-at = \"12\"", "", "phases of the run"),
+    let allowed = "--allow-changes";
+    let batches = "its steps are counted in batches of this size";
+    for (from, to, way, part) in [
+        ("batch-size = 8", "batch-size = 4", batches, batches),
+        ("fine-tune-epochs = 4", "fine-tune-epochs = 1", allowed, "a position in"),
+        ("fine-tune-at = \"12\"", "", allowed, "phases of the run"),
     ] {
         let changed = config.replace(from, to);
         assert!(changed != config, "no {from} in {config}");
         fs::write(place.path("run/config.toml"), changed).unwrap();
         let setting = from.split(' ').next().unwrap();
-        place.run("train --resume run").fails(1, &[setting, "--allow-changes"]);
+        place.run("train --resume run").fails(1, &[setting, way]);
         place.run("train --resume run --allow-changes").fails(1, &[part, "config.toml"]);
     }
     fs::write(place.path("run/config.toml"), config).unwrap();

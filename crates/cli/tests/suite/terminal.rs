@@ -63,7 +63,7 @@ const STEPS: [(&str, &[&str]); 11] = [
     ("evaluate run/weights/last.safetensors --data data --no-cache", &["evaluating, "]),
     ("predict run/weights/last.safetensors data --output answers.csv", &["predicting"]),
     ("data check data", &["checking images"]),
-    ("report run", &["evaluating, test", "maps of where the model looks"]),
+    ("report run --no-cache", &["evaluating, test", "maps of where the model looks"]),
     (
         "data check data --labels --model resnet20 --image-size 16 --no-cache",
         &["frozen layers, train", "cross-validating, heads"],

@@ -48,11 +48,12 @@ pub fn reduced_dct(
 /// Samples of blocks, those of row `r`, column `c` at `[r][c]`.
 type Samples = [[[u8; LANES]; 4]; 4];
 
-/// The sample of blocks that become a single one.
+/// The sample of blocks that become a single one. Means that are no samples of an image wrap at 10 bits, as in libjpeg.
 #[inline(always)]
 fn means(block: &Blocks, steps: &[i16; 64], out: &mut Samples) {
     for (to, &value) in out[0][0].iter_mut().zip(&block[0]) {
-        *to = sample(descaled::<3>(i32::from(value) * i32::from(steps[0])));
+        let mean = descaled::<3>(i32::from(value) * i32::from(steps[0]));
+        *to = sample(mean << 22 >> 22);
     }
 }
 

@@ -299,7 +299,7 @@ impl Frozen {
                 self.encode(batch.count, &mut rows);
                 pass.add(&batch.indices, &rows, emit)?;
                 pass.about.seconds = before + start.elapsed().as_secs_f64();
-                pass.about.computed += batch.count;
+                pass.about.computed = pass.about.computed.saturating_add(batch.count);
                 if described.elapsed() > DESCRIBE {
                     described = Instant::now();
                     pass.describe(emit)?;
