@@ -22,7 +22,8 @@ pub const RESAMPLES: usize = 1000;
 pub const SEED: u32 = 42;
 
 /// Confidence intervals of an evaluation's metrics: the 2.5th and 97.5th percentile over resamples of the
-/// images, drawn with replacement (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13).
+/// images, drawn with replacement (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13). Where all images
+/// are right, or none, all resamples are the same; a fraction then has the exact bounds of Clopper and Pearson (1934).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intervals {
     /// Fraction of resamples inside an interval: 0.95.
@@ -74,7 +75,24 @@ pub fn intervals(
         values.sort_by(f64::total_cmp);
         [percentile(&values, 0.025), percentile(&values, 0.975)]
     });
+    let fraction = |at: usize, interval| {
+        let hits = images.iter().filter(|image| image[at] > 0.0).count();
+        exact(hits, images.len()).unwrap_or(interval)
+    };
+    let accuracy = fraction(1, accuracy);
+    // Of five classes or fewer all are among the first five, whatever the images.
+    let top5 = if classes > 5 { fraction(2, top5) } else { top5 };
     Some(Intervals { level: 0.95, resamples, seed, loss, accuracy, top5 })
+}
+
+/// The bounds of a fraction of 0 or 1.
+fn exact(hits: usize, count: usize) -> Option<[f64; 2]> {
+    let bound = 0.025_f64.powf(1.0 / count as f64);
+    match hits {
+        0 => Some([0.0, 1.0 - bound]),
+        _ if hits == count => Some([bound, 1.0]),
+        _ => None,
+    }
 }
 
 /// NumPy's `percentile` of sorted values: linear between the two nearest.
@@ -101,6 +119,19 @@ mod tests {
         assert!(i.loss[0] < i.loss[1]);
         assert_eq!(intervals(2, &p, &labels, 2000, 1).unwrap(), i);
         assert!(intervals(2, &p, &labels, 2000, 2).unwrap() != i);
+    }
+
+    #[test]
+    fn fractions_of_0_and_1_have_exact_bounds() {
+        // SciPy: `binomtest(20, 20).proportion_ci(0.95, "exact")` is (0.8315664, 1.0).
+        let of = |label: usize| intervals(2, &[0.7, 0.3].repeat(20), &[label; 20], 50, 1).unwrap();
+        let [right, wrong] = [of(0), of(1)];
+        assert!((right.accuracy[0] - 0.8315664).abs() <= 1e-6 && right.accuracy[1] == 1.0);
+        assert!((wrong.accuracy[1] - 0.1684336).abs() <= 1e-6 && wrong.accuracy[0] == 0.0);
+        assert_eq!([right.top5, wrong.top5], [[1.0, 1.0]; 2]);
+        let six = [0.5, 0.1, 0.1, 0.1, 0.1, 0.1].repeat(20);
+        let six = intervals(6, &six, &[0; 20], 50, 1).unwrap();
+        assert_eq!(six.top5, right.accuracy);
     }
 
     #[test]
