@@ -124,45 +124,36 @@ fn folds_can_be_fine_tuned() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_cross_validation_says_so_and_writes_nothing() {
-    use std::io::{BufRead, BufReader, Read};
-    use std::process::{Command, Stdio};
-
     let place = Place::new();
     place.data(8);
     let line =
         format!("{FOLDS} --folds 2 --fine-tune-at conv4 --fine-tune-epochs 900 --output oof.csv");
-    let mut child =
-        place.command(&line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("epoch 2/") {
-        line.clear();
-        assert!(said.read_line(&mut line).unwrap() > 0, "it ended");
-    }
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let mut rest = String::new();
-    said.read_to_string(&mut rest).unwrap();
-    assert!(kill.success() && child.wait().unwrap().code() == Some(130), "{rest}");
-    assert!(rest.contains("interrupted: no fold counts before all are done"), "{rest}");
-    place.holds(&["data"]);
+    is_interrupted(&place, &line, "epoch 2/");
 }
 
 #[cfg(unix)]
 #[test]
 fn folds_whose_heads_are_fitted_are_interrupted_too() {
-    use std::io::{BufRead, BufReader, Read};
-    use std::process::{Command, Stdio};
-
     let place = Place::new();
     place.data(60);
     let line = FOLDS.replace("--image-size 16", "--image-size 256");
     let line = format!("{line} --folds 2 --no-cache --threads 1 --output oof.csv");
+    // From then on the signal is waited for, and the features take longer than a second.
+    is_interrupted(&place, &line, "images enter");
+}
+
+/// Sends Ctrl-C to a cross-validation that has said a line that begins so.
+#[cfg(unix)]
+#[track_caller]
+fn is_interrupted(place: &Place, line: &str, begin: &str) {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
     let mut child =
-        place.command(&line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        place.command(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    // From then on the signal is waited for, and the features take longer than a second.
-    while !line.starts_with("images enter") {
+    while !line.starts_with(begin) {
         line.clear();
         assert!(said.read_line(&mut line).unwrap() > 0, "it ended");
     }

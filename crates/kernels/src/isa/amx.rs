@@ -140,6 +140,16 @@ macro_rules! multiply {
     };
 }
 
+/// For each of the `$vectors` registers of columns, from the first on.
+macro_rules! columns {
+    ($vectors:ident, $each:ident $(, $from:expr, $stride:expr)?) => {
+        $each!(0 $(, $from, $stride)?);
+        if $vectors > 1 { $each!(1 $(, $from.add(ROWS), $stride)?); }
+        if $vectors > 2 { $each!(2 $(, $from.add(2 * ROWS), $stride)?); }
+        if $vectors > 3 { $each!(3 $(, $from.add(3 * ROWS), $stride)?); }
+    };
+}
+
 /// Bytes between the rows, where they are evenly spaced.
 ///
 /// # Safety
@@ -323,6 +333,18 @@ unsafe fn tile<const NV: usize>(t: &TileArgs<Bf16>) {
                 panel = panel.add(pairs * Panel::<NV>::WIDTH);
             }
         }
+        finish_tile::<NV>(t);
+    }
+}
+
+/// Finishes what the first four registers hold.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish_tile<const NV: usize>(t: &TileArgs<Bf16>) {
+    // SAFETY: as there; what is stored fits `sums`.
+    unsafe {
         let mut sums = Sums([0.0; 4 * ROWS * ROWS]);
         let (to, width) = (sums.0.as_mut_ptr(), NV * ROWS);
         store!(0, to, NV * LINE);
@@ -388,21 +410,15 @@ unsafe fn rows<const COUNT: usize, const NV: usize>(t: &GradientArgs<Bf16>) {
     let whole = COUNT == ROWS;
     // SAFETY: all accesses are those the fields of `GradientArgs` promise.
     unsafe {
-        macro_rules! columns {
-            ($each:ident $(, $from:expr, $stride:expr)?) => {
-                $each!(0 $(, $from, $stride)?);
-                if NV > 1 { $each!(1 $(, $from.add(ROWS), $stride)?); }
-                if NV > 2 { $each!(2 $(, $from.add(2 * ROWS), $stride)?); }
-                if NV > 3 { $each!(3 $(, $from.add(3 * ROWS), $stride)?); }
-            };
-        }
         if whole && !t.sums.is_null() {
-            columns!(load, t.sums, t.sums_stride * size_of::<f32>());
+            columns!(NV, load, t.sums, t.sums_stride * size_of::<f32>());
         } else {
-            columns!(zero);
+            columns!(NV, zero);
         }
         let (mut input, mut narrow, nothing) = (zeros(), zeros(), zeros());
         let (mut ahead, end) = (t.ahead, t.ahead.add(t.ahead_len));
+        // Only of a last incomplete step, so that no other fills it.
+        let mut blocks;
         let soon = t.ahead_len.div_ceil(t.steps.div_ceil(ROWS).max(1));
         for first in (0..t.steps).step_by(ROWS) {
             let count = ROWS.min(t.steps - first);
@@ -424,10 +440,10 @@ unsafe fn rows<const COUNT: usize, const NV: usize>(t: &GradientArgs<Bf16>) {
             transpose(&from, &mut input);
             load!(4, input.0.as_ptr(), LINE);
             let panel = t.panel.add(first * Panel::<NV>::WIDTH);
-            let mut blocks = [const { Block([[Bf16(0); WIDTH]; ROWS]) }; NV];
             let (panel, next, stride) = if count == ROWS {
                 (panel, WIDTH, Panel::<NV>::STRIDE)
             } else {
+                blocks = [const { Block([[Bf16(0); WIDTH]; ROWS]) }; NV];
                 Panel::<NV>::rest(panel, count, &mut blocks);
                 (blocks.as_ptr().cast::<Bf16>(), ROWS * WIDTH, LINE)
             };
@@ -453,12 +469,24 @@ unsafe fn rows<const COUNT: usize, const NV: usize>(t: &GradientArgs<Bf16>) {
             }
         }
         if whole {
-            columns!(store, t.output, t.output_stride * size_of::<f32>());
+            columns!(NV, store, t.output, t.output_stride * size_of::<f32>());
             return;
         }
+        write_rows::<COUNT, NV>(t);
+    }
+}
+
+/// Writes the `COUNT` rows that are wanted of what the first `NV` registers hold.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn write_rows<const COUNT: usize, const NV: usize>(t: &GradientArgs<Bf16>) {
+    // SAFETY: as there; what is stored fits `sums`.
+    unsafe {
         let mut sums = Sums([0.0; 4 * ROWS * ROWS]);
         let results = sums.0.as_mut_ptr();
-        columns!(store, results, NV * LINE);
+        columns!(NV, store, results, NV * LINE);
         for r in 0..COUNT {
             for v in 0..NV {
                 let x = F32x16::load(results.add((r * NV + v) * ROWS));

@@ -63,7 +63,8 @@ pub(crate) use subset::ImageFile;
 use subset::Samples;
 pub use subset::{ImageHash, Subset, image_hash};
 pub use synthetic::Synthetic;
-use tree::{Layout, Part, UNKNOWN};
+pub use tree::Part;
+use tree::{Layout, UNKNOWN};
 
 /// A labelled image set, split.
 #[derive(Clone, Debug)]

@@ -19,11 +19,14 @@ use crate::text::composed;
 /// Folders nested deeper than this are left out.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// Which split an image comes from.
+/// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
+    /// Training images.
     Train,
+    /// Validation images.
     Validation,
+    /// Test images.
     Test,
 }
 

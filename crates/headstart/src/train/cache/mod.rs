@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use headstart_kernels::element::Values;
 
+pub use crate::data::dataset::Part;
 pub use element::Layout;
 pub use store::{Hash, Store};
 pub use whole::{Seen, Whole};
@@ -149,28 +150,6 @@ impl Runner {
         let request = Request { batch, sources, outputs, trainable: None, dtype };
         let executor = device.executor(&Arc::new(graph), request, &model.parameters, 0)?;
         Ok(Runner { executor, means: true })
-    }
-}
-
-/// Part of a data set, for which rows are cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Training images.
-    Train,
-    /// Validation images.
-    Validation,
-    /// Test images.
-    Test,
-}
-
-impl Part {
-    /// "train", "validation" or "test".
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Train => "train",
-            Part::Validation => "validation",
-            Part::Test => "test",
-        }
     }
 }
 
