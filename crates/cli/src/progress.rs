@@ -19,6 +19,8 @@ pub struct Progress {
     pub epochs: usize,
     /// Whether the top-5 accuracy says anything of these classes.
     pub top5: bool,
+    /// Whether epochs are compared by macro F1, which is shown then.
+    pub macro_f1: bool,
     last_line: Instant,
 }
 
@@ -29,7 +31,8 @@ impl Progress {
     /// For a command that trains `epochs` epochs, or none.
     pub fn new(epochs: usize) -> Progress {
         let terminal = std::io::stderr().is_terminal();
-        Progress { bar: None, terminal, epochs, top5: true, last_line: Instant::now() }
+        let (top5, macro_f1, last_line) = (true, false, Instant::now());
+        Progress { bar: None, terminal, epochs, top5, macro_f1, last_line }
     }
 
     /// Shows one event; `Stop` after Ctrl-C.
@@ -148,8 +151,10 @@ impl Progress {
             }
             _ => String::new(),
         };
+        let macro_f1 = e.val_macro_f1.filter(|_| self.macro_f1);
+        let macro_f1 = macro_f1.map_or(String::new(), |f1| format!("  val_macro_f1 {f1:.4}"));
         note!(
-            "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}",
+            "epoch {}/{} ({})  {:.1} s  {:.1} img/s  loss {:.4}  accuracy {:.4}{validation}{macro_f1}",
             e.epoch,
             self.epochs,
             e.phase.name(),

@@ -3,6 +3,7 @@
 use headstart::dataset::Dataset;
 use headstart::inference::Control;
 use headstart::metrics::has_top5;
+use headstart::monitor::Monitor;
 use headstart::model::Model;
 use headstart::run::{Event, Weights};
 use headstart::{DType, inspect};
@@ -32,9 +33,10 @@ impl Show {
                 self.progress.top5 = has_top5(data.classes.len());
             }
             Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
-            Event::Begins { folder, epochs } => {
+            Event::Begins { folder, epochs, monitor } => {
                 note!("run folder: {}", folder.display());
                 self.progress.epochs = *epochs;
+                self.progress.macro_f1 = *monitor == Monitor::MacroF1;
                 interrupt::watch();
             }
             Event::Fold { fold, folds, accuracy, loss } => {

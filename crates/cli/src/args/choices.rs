@@ -106,6 +106,8 @@ choices! {
         Accuracy => Monitor::Accuracy,
         /// Lowest loss; among equals the highest accuracy.
         Loss => Monitor::Loss,
+        /// Highest macro F1: each class counts the same, however few images it has.
+        MacroF1 => Monitor::MacroF1,
     }
 }
 choices! {

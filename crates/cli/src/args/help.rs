@@ -88,6 +88,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("seed", "of every random choice [default: 42]"),
             ("mixup", ""),
             ("cutmix", ""),
+            ("train_size", ""),
             ("label_smoothing", ""),
             ("class_weight", ""),
             ("no_shuffle", ""),

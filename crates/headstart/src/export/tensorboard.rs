@@ -56,6 +56,7 @@ impl TensorBoard {
                     let held_out = [
                         ("epoch_loss", number("val_loss")),
                         ("epoch_accuracy", number("val_accuracy")),
+                        ("epoch_macro_f1", number("val_macro_f1")),
                     ];
                     let train: Vec<(&str, Option<f64>)> =
                         train.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -94,7 +95,11 @@ impl TensorBoard {
                     ("epoch_learning_rate", Some(e.learning_rate)),
                 ];
                 self.append("train", &train)?;
-                let held_out = [("epoch_loss", e.val_loss), ("epoch_accuracy", e.val_accuracy)];
+                let held_out = [
+                    ("epoch_loss", e.val_loss),
+                    ("epoch_accuracy", e.val_accuracy),
+                    ("epoch_macro_f1", e.val_macro_f1),
+                ];
                 self.append("validation", &held_out)
             }
             Event::Evaluation { split, loss, accuracy, top5, .. } => {

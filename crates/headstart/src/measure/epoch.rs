@@ -82,6 +82,10 @@ pub struct EpochRecord {
     pub val_accuracy: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
+    /// Macro F1 on the validation images after the epoch, as scikit-learn's `f1_score(average="macro")`; none in epochs of
+    /// earlier versions.
+    #[serde(default)]
+    pub val_macro_f1: Option<f64>,
 }
 
 impl EpochRecord {
@@ -90,7 +94,8 @@ impl EpochRecord {
         if self.epoch != number {
             return Some(format!("epoch {}, where epoch {number} was expected", self.epoch));
         }
-        let shares = [Some(self.accuracy), self.val_accuracy].into_iter().flatten();
+        let shares = [Some(self.accuracy), self.val_accuracy, self.val_macro_f1];
+        let shares = shares.into_iter().flatten();
         let figures = [self.seconds, self.images_per_second, self.loss, self.learning_rate];
         let wrong = shares
             .filter(|share| !(0.0..=1.0).contains(share))

@@ -71,12 +71,14 @@ impl History {
         let (whole, _) = whole_lines(text);
         let mut lines = whole.lines().zip(1..);
         let header = lines.next().map_or("", |(line, _)| line);
-        if header != COLUMNS.join(",") {
-            return Err(format!("line 1: {}", shown(header)));
-        }
+        let columns = match header {
+            header if header == COLUMNS.join(",") => &COLUMNS[..],
+            header if header == COLUMNS[..EARLIER].join(",") => &COLUMNS[..EARLIER],
+            other => return Err(format!("line 1: {}", shown(other))),
+        };
         let mut epochs = Vec::new();
         for (line, number) in lines {
-            let record = record(line).map_err(|found| format!("line {number}: {found}"))?;
+            let record = record(line, columns).map_err(|found| format!("line {number}: {found}"))?;
             if let Some(nonsense) = record.nonsense(epochs.len() + 1) {
                 return Err(format!("line {number}: {nonsense}"));
             }
@@ -135,13 +137,14 @@ fn whole_lines(text: &str) -> (&str, Option<usize>) {
     }
 }
 
-/// The record of a line.
-fn record(line: &str) -> Result<EpochRecord, String> {
-    let cells: Vec<&str> = line.splitn(COLUMNS.len() + 1, ',').collect();
-    if cells.len() != COLUMNS.len() {
+/// The record of a line of these columns.
+fn record(line: &str, columns: &[&str]) -> Result<EpochRecord, String> {
+    let mut cells: Vec<&str> = line.splitn(columns.len() + 1, ',').collect();
+    if cells.len() != columns.len() {
         let count = line.split(',').count();
-        return Err(format!("{count} columns, not {}, in {}", COLUMNS.len(), shown(line)));
+        return Err(format!("{count} columns, not {}, in {}", columns.len(), shown(line)));
     }
+    cells.resize(COLUMNS.len(), "");
     let wrong = |at: usize| format!("{} as {}", shown(cells[at]), COLUMNS[at]);
     let number = |at: usize| cells[at].parse::<f64>().map_err(|_| wrong(at));
     let or_none = |at: usize| (!cells[at].is_empty()).then(|| number(at)).transpose();
@@ -155,6 +158,7 @@ fn record(line: &str) -> Result<EpochRecord, String> {
         val_loss: or_none(6)?,
         val_accuracy: or_none(7)?,
         learning_rate: number(8)?,
+        val_macro_f1: or_none(9)?,
     })
 }
 
@@ -167,8 +171,11 @@ fn shown(text: &str) -> String {
     }
 }
 
+/// How many columns earlier versions wrote: the first of them.
+const EARLIER: usize = 9;
+
 /// Columns of results.csv.
-pub const COLUMNS: [&str; 9] = [
+pub const COLUMNS: [&str; 10] = [
     "epoch",
     "phase",
     "seconds",
@@ -178,6 +185,7 @@ pub const COLUMNS: [&str; 9] = [
     "val_loss",
     "val_accuracy",
     "learning_rate",
+    "val_macro_f1",
 ];
 
 #[cfg(test)]
@@ -195,6 +203,7 @@ mod tests {
             val_loss: val.map(|v| v.0),
             val_accuracy: val.map(|v| v.1),
             learning_rate: 1e-4,
+            val_macro_f1: val.map(|v| v.1 / 2.0),
         }
     }
 
@@ -245,8 +254,10 @@ mod tests {
             (",0.3,", ",x,", "line 3: \"x\" as val_loss"),
             ("2,head", "2,tail", "line 3: \"tail\" as phase"),
             ("\n2,", "\ntwo,", "line 3: \"two\" as epoch"),
-            (",0.3,", ",0.3,0.3,", "line 3: 10 columns, not 9"),
-            ("\n2,head,", "\n2,", "line 3: 8 columns, not 9"),
+            (",0.3,", ",0.3,0.3,", "line 3: 11 columns, not 10"),
+            ("\n2,head,", "\n2,", "line 3: 9 columns, not 10"),
+            (",0.35\n", ",x\n", "line 3: \"x\" as val_macro_f1"),
+            (",0.35\n", ",1.5\n", "line 3: a value of 1.5"),
             ("epoch,", "epok,", "line 1: \"epok,"),
             ("epoch,phase", "\u{0}\u{1}\u{fffd}PNG", "line 1: \"\\0"),
             ("\n1,", "\n\n1,", "line 2: 1 columns"),
@@ -261,6 +272,22 @@ mod tests {
         let found = History::from_csv(&wide).unwrap_err();
         assert!(found.contains("line 2: 1000001 columns") && found.len() < 200, "{found}");
         assert!(History::from_csv("").unwrap_err().contains("line 1: \"\""));
+    }
+
+    #[test]
+    fn the_file_of_an_earlier_version_is_read() {
+        let all = History { epochs: vec![record(1, None), record(2, Some((0.3, 0.7)))] };
+        let lines: Vec<String> = all.to_csv().unwrap().lines().map(str::to_string).collect();
+        let cut = lines.iter().map(|line| format!("{}\n", line.rsplit_once(',').unwrap().0));
+        let read = History::from_csv(&cut.collect::<String>()).unwrap();
+        let without = |e: &EpochRecord| EpochRecord { val_macro_f1: None, ..e.clone() };
+        assert_eq!(read.epochs, all.epochs.iter().map(without).collect::<Vec<_>>());
+        // Accuracy takes the place of what is not known.
+        assert_eq!(Monitor::MacroF1.of(&read.epochs[1]), 0.7);
+        assert_eq!(Monitor::MacroF1.column(&read.epochs[1]), "val_accuracy");
+        assert_eq!(Monitor::MacroF1.of(&all.epochs[1]), 0.35);
+        assert_eq!(Monitor::MacroF1.column(&all.epochs[1]), "val_macro_f1");
+        assert_eq!(Monitor::MacroF1.column(&all.epochs[0]), "accuracy");
     }
 
     #[test]

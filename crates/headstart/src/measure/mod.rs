@@ -5,6 +5,7 @@ pub mod calibration;
 pub mod epoch;
 pub mod events;
 pub mod history;
+pub mod macro_f1;
 pub mod metrics;
 pub mod monitor;
 pub mod rank;

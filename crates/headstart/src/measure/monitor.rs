@@ -22,21 +22,31 @@ pub enum Monitor {
     Accuracy,
     /// Loss, the lower the better; among equals the accuracy.
     Loss,
+    /// Macro F1: the mean of the classes' F1, so that a small class counts as much as a large one; among equals the loss. Where
+    /// it is not known, on training images and in epochs of earlier versions, accuracy takes its place.
+    MacroF1,
 }
 
 impl Monitor {
-    /// "accuracy" or "loss".
+    /// "accuracy", "loss" or "macro-f1".
     pub fn name(self) -> &'static str {
         match self {
             Monitor::Accuracy => "accuracy",
             Monitor::Loss => "loss",
+            Monitor::MacroF1 => "macro-f1",
         }
     }
 
-    /// Its column of results.csv for an epoch: "val_accuracy" or "val_loss", or without "val_" where nothing is held out.
+    /// Its column of results.csv for an epoch: "val_accuracy", "val_loss" or "val_macro_f1", or without "val_" where nothing
+    /// is held out.
     pub fn column(self, record: &EpochRecord) -> String {
         let part = if record.val_loss.is_some() { "val_" } else { "" };
-        format!("{part}{}", self.name())
+        let metric = match self {
+            Monitor::Loss => "loss",
+            Monitor::MacroF1 if record.val_macro_f1.is_some() => "macro_f1",
+            Monitor::Accuracy | Monitor::MacroF1 => "accuracy",
+        };
+        format!("{part}{metric}")
     }
 
     /// The metric.
@@ -44,14 +54,20 @@ impl Monitor {
         match self {
             Monitor::Accuracy => record.val_accuracy.unwrap_or(record.accuracy),
             Monitor::Loss => loss(record),
+            Monitor::MacroF1 => {
+                record.val_macro_f1.unwrap_or_else(|| Monitor::Accuracy.of(record))
+            }
         }
     }
 
     /// The best of `records`: the earliest among equals.
     pub fn best(self, records: &[EpochRecord]) -> Option<&EpochRecord> {
         let key = |e: &EpochRecord| {
-            let (accuracy, loss) = (Monitor::Accuracy.of(e), -Monitor::Loss.of(e));
-            if self == Monitor::Accuracy { (accuracy, loss) } else { (loss, accuracy) }
+            let loss = -Monitor::Loss.of(e);
+            match self {
+                Monitor::Loss => (loss, Monitor::Accuracy.of(e)),
+                Monitor::Accuracy | Monitor::MacroF1 => (self.of(e), loss),
+            }
         };
         records.iter().reduce(|best, e| {
             let (a, b) = (key(e), key(best));

@@ -162,6 +162,7 @@ mod tests {
             val_loss: Some(value),
             val_accuracy: Some(value),
             learning_rate: 1e-4,
+            val_macro_f1: None,
         }
     }
 

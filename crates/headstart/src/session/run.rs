@@ -247,7 +247,8 @@ impl Job {
         let cache = CacheSettings { memory: 0, folder: None, disk: DISK };
         let trainer = Trainer::new(&mut model, &data, device, self.config.settings(cache, None))?;
         let batch = trainer.first_batch()?;
-        let (height, width) = (model.card.height, model.card.width);
+        let side = self.config.train_size;
+        let (height, width) = side.map_or((model.card.height, model.card.width), |s| (s, s));
         Ok(FirstBatch { batch, height, width, classes: data.classes })
     }
 
@@ -284,7 +285,7 @@ impl Job {
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
-        teller.tell(&Event::Begins { folder: &folder, epochs });
+        teller.tell(&Event::Begins { folder: &folder, epochs, monitor: self.config.monitor });
         let stopped = match self.train(&mut trainer, &phases, &folder, teller)? {
             Some(last) => self.ship(&mut trainer, (&phases, last), (&folder, &device), teller)?,
             None => None,

@@ -22,6 +22,7 @@ mod phase;
 mod range_test;
 mod run;
 mod shipped;
+mod smaller;
 mod solve;
 mod step;
 mod time;
@@ -48,6 +49,7 @@ use checkpoint::Resume;
 pub use phase::{Phase, Solver};
 use run::Run;
 pub use shipped::Answers;
+use smaller::Smaller;
 
 /// Batch size of inference.
 pub const INFERENCE_BATCH: usize = 32;
@@ -94,6 +96,9 @@ pub struct Settings {
     /// Augmentations of training images, in order. With any, features are not cached for
     /// them.
     pub augment: Vec<Augmentation>,
+    /// Height and width at which training images enter the net in gradient steps, where that is not the model's own: smaller ones
+    /// for random crops, which enlarge what they show. Validation images enter at the model's own size.
+    pub train_size: Option<usize>,
     /// How images of a batch are mixed, after that; the same is true for it.
     pub mixing: Mixing,
     /// Whether images are shuffled in every epoch.
@@ -130,6 +135,7 @@ impl Default for Settings {
             early_stopping: None,
             ema: None,
             augment: Vec::new(),
+            train_size: None,
             mixing: Mixing::default(),
             shuffle: true,
             seed: 42,
@@ -185,6 +191,8 @@ pub struct Trainer<'a> {
     folder: Option<RunFolder>,
     /// The frozen layers of the last phase and their cached features.
     frozen: Option<Frozen>,
+    /// The net for training images of a size of their own.
+    smaller: Option<Smaller>,
     /// Phases that were started, and the epochs of those that are done.
     phases: usize,
     /// When training began in this process, and the seconds of the run's earlier ones.
@@ -231,6 +239,7 @@ impl<'a> Trainer<'a> {
             collective: Box::new(Alone),
             folder: None,
             frozen: None,
+            smaller: None,
             phases: 0,
             started: Instant::now(),
             spent_before: 0.0,
@@ -362,6 +371,7 @@ fn check(model: &Model, data: &Dataset, settings: &Settings) -> Result<()> {
         let expected = "a number above 0, up to 1";
         return Err(Error::invalid("layer decay", expected, decay.to_string(), "0.75 is usual"));
     }
+    smaller::check(model, settings)?;
     settings.class_weights(data)?;
     if let Some(decay) = settings.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
         let expected = "a number from 0 to below 1";

@@ -31,6 +31,7 @@ mod stops;
 mod support;
 mod torch_golden;
 mod torch_zip;
+mod train_size;
 mod weight_formats;
 mod weights;
 mod wings;

@@ -8,6 +8,7 @@ use headstart::dataset::{DataOptions, Split};
 use headstart::evaluate::{self, Evaluated, Given, calibrate, evaluate, open_for, seen};
 use headstart::events;
 use headstart::metrics::Report;
+use headstart::monitor::Monitor;
 use headstart::prints::Prints;
 use headstart::recipe::{Opened, RecipeName, start};
 use headstart::run::{CacheFolder, DiskCache, Ended, Event, Finished, Job};
@@ -108,6 +109,27 @@ fn the_report_is_that_of_the_file_whichever_epoch_is_the_best() {
     checked(&finish(job(ema, &run("ema"))));
     let early = TrainConfig { patience: Some(1), epochs: 12, learning_rate: 0.1, ..config() };
     checked(&finish(job(early, &run("early"))));
+    // Training images of another size.
+    let size = TrainConfig { train_size: Some(12), ..config() };
+    checked(&finish(job(size, &run("size"))));
+}
+
+#[test]
+fn macro_f1_chooses_the_epoch_and_is_the_reports() {
+    let place = tempfile::tempdir().unwrap();
+    // Validation images alone, so that report and epochs are of the same images.
+    let (monitor, validation_split) = (Monitor::MacroF1, 0.4);
+    let config = TrainConfig { monitor, validation_split, test_split: 0.0, ..config() };
+    let finished = finish(job(config, &place.path().join("run")));
+    let report = checked(&finished);
+    assert_eq!(report.split, "validation");
+    let shipped = report.shipped.unwrap();
+    assert_eq!(shipped.monitor, "val_macro_f1");
+    let f1 = |epoch: usize| finished.history.epochs[epoch - 1].val_macro_f1.unwrap();
+    assert_eq!(f1(shipped.epoch), report.averages.macro_average.f1);
+    let epochs = 1..=finished.history.epochs.len();
+    assert!(epochs.clone().all(|epoch| f1(epoch) <= f1(shipped.epoch)));
+    assert!(epochs.clone().any(|epoch| f1(epoch) < f1(shipped.epoch)), "all are equal");
 }
 
 #[test]

@@ -79,6 +79,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         ema,
         mixup,
         cutmix,
+        train_size,
         limit,
         cache_memory,
         interpolation
@@ -140,6 +141,7 @@ fn of_steps(args: &Train) -> Vec<(&'static str, bool)> {
         "--clip-value": clip_value,
         "--mixup": mixup,
         "--cutmix": cutmix,
+        "--train-size": train_size,
         "--dropout": dropout,
         "--label-smoothing": label_smoothing
     );

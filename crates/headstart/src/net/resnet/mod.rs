@@ -145,6 +145,14 @@ impl Net {
         Some(dense)
     }
 
+    /// The rate of the dropout before the head's dense layer, if there is one.
+    pub fn dropout(&self) -> Option<f32> {
+        self.graph.nodes.iter().find_map(|node| match node.op {
+            Op::Dropout { rate } => Some(rate),
+            _ => None,
+        })
+    }
+
     /// Number of layers without the head, in Keras's count.
     pub fn base_layers(&self) -> usize {
         self.base_index.iter().flatten().count()

@@ -21,6 +21,7 @@ fn epoch(number: usize) -> EpochRecord {
         val_loss: Some(0.625),
         val_accuracy: Some(0.6875),
         learning_rate: 1e-3,
+        val_macro_f1: None,
     }
 }
 

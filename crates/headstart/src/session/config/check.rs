@@ -87,6 +87,14 @@ impl TrainConfig {
                 "upsample works by nearest neighbour inside the net, image-size resizes before it",
             );
         }
+        if let (Some(_), Some(size)) = (self.upsample, self.train_size) {
+            return against(
+                "train size",
+                "images that are resized, without upsample",
+                size.to_string(),
+                "resize with image-size instead",
+            );
+        }
         if let (Some(_), Some(i)) = (self.upsample, self.interpolation)
             && i != Interpolation::Nearest
         {
@@ -126,6 +134,7 @@ impl TrainConfig {
             (range::PATIENCE, self.patience),
             (range::UPSAMPLE, self.upsample),
             (range::IMAGE_SIZE, self.image_size),
+            (range::IMAGE_SIZE, self.train_size),
             (range::LIMIT, self.limit),
             (range::THREADS, Some(self.threads)),
         ];
@@ -149,6 +158,7 @@ impl TrainConfig {
             ("cutmix", alone && self.cutmix.is_some()),
             ("dropout", alone && self.dropout > 0.0),
             ("label-smoothing", alone && self.label_smoothing > 0.0),
+            ("train-size", alone && self.train_size.is_some()),
             ("balance", self.balance),
         ];
         if let Some((what, _)) = others.iter().find(|(_, given)| solved && *given) {
@@ -358,6 +368,8 @@ mod tests {
             TrainConfig { upsample: Some(0), ..base.clone() },
             TrainConfig { upsample: Some(65), ..base.clone() },
             TrainConfig { image_size: Some(usize::MAX), ..base.clone() },
+            TrainConfig { train_size: Some(usize::MAX), ..base.clone() },
+            TrainConfig { upsample: Some(7), train_size: Some(160), ..base.clone() },
             TrainConfig { batch_size: 0, ..base.clone() },
             TrainConfig { batch_size: usize::MAX, ..base.clone() },
             TrainConfig { accumulate: usize::MAX, ..base.clone() },

@@ -10,7 +10,7 @@ use crate::net::resnet::Recipe;
 use crate::net::weights::model_file::ModelCard;
 
 /// Settings of steps along gradients.
-const OF_STEPS: [&str; 24] = [
+const OF_STEPS: [&str; 25] = [
     "batch-size",
     "accumulate",
     "replicas",
@@ -35,6 +35,7 @@ const OF_STEPS: [&str; 24] = [
     "clip-value",
     "shuffle",
     "head-init",
+    "train-size",
 ];
 
 impl TrainConfig {

@@ -173,6 +173,7 @@ mod tests {
             replicas: 2,
             layer_decay: Some(0.75),
             dropout: 0.25,
+            train_size: Some(160),
             mixup: Some(0.2),
             cutmix: Some(1.0),
             fit: Some(FitName::Crop),

@@ -85,6 +85,7 @@ impl TrainConfig {
             early_stopping: self.early_stopping(),
             ema: self.ema,
             augment: self.augment.clone(),
+            train_size: self.train_size,
             mixing: Mixing { mixup: self.mixup, cutmix: self.cutmix },
             shuffle: self.shuffle,
             seed: self.seed,

@@ -153,6 +153,9 @@ pub struct TrainConfig {
     /// Size to which images are resized before they enter the net.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+    /// Size of training images in gradient steps, where it is not that of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_size: Option<usize>,
     /// How images are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
@@ -253,6 +256,7 @@ impl Default for TrainConfig {
             cutmix: None,
             upsample: None,
             image_size: None,
+            train_size: None,
             interpolation: None,
             fit: None,
             crop_share: None,

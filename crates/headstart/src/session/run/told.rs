@@ -9,6 +9,7 @@ use crate::data::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::measure::events;
+use crate::measure::monitor::Monitor;
 use crate::net::model::Model;
 use crate::net::weights::LoadReport;
 
@@ -36,6 +37,8 @@ pub enum Event<'e> {
         folder: &'e Path,
         /// Epochs of all phases, including those that an earlier run had done.
         epochs: usize,
+        /// The metric by which they are compared.
+        monitor: Monitor,
     },
     /// A fold of a cross-validation is done.
     Fold {

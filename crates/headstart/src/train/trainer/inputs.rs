@@ -37,7 +37,11 @@ impl Trainer<'_> {
     pub fn first_batch(&self) -> Result<Batch> {
         let (mut order, augment) = of_epoch(&self.settings, &self.data.train, 1);
         order.truncate(self.settings.batch_size);
-        let options = LoaderOptions::new(self.settings.batch_size, self.model.target());
+        let mut target = self.model.target();
+        if let Some(side) = self.settings.train_size {
+            (target.height, target.width) = (side, side);
+        }
+        let options = LoaderOptions::new(self.settings.batch_size, target);
         let mut batches = Loader::augmented(&self.data.train, order, options, augment)?;
         batches.next().unwrap_or_else(|| Ok(Batch::default()))
     }

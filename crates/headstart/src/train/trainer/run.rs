@@ -7,6 +7,7 @@ use super::inputs::{Inputs, of_epoch};
 use super::kept::Snapshot;
 use super::layer_decay;
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
+use headstart_kernels::element::Values;
 use headstart_kernels::loss::Targets;
 
 use crate::control::Control;
@@ -20,6 +21,7 @@ use crate::engine::plan::{Request, sources};
 use crate::error::{Error, Result};
 use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::events::Event;
+use crate::measure::macro_f1::ClassCounts;
 use crate::measure::metrics::Totals;
 use crate::measure::monitor::{self, EarlyStopping};
 use crate::net::graph::Op;
@@ -63,6 +65,13 @@ pub(super) struct Run<'t, 'a> {
     /// Images whose gradients are summed up since the last update.
     pub images: usize,
     pub saves: Saves,
+}
+
+/// Metrics of the validation images.
+#[derive(Default)]
+pub(super) struct Held {
+    totals: Totals,
+    macro_f1: Option<f64>,
 }
 
 /// When last.safetensors is written next.
@@ -128,38 +137,53 @@ fn training(model: &Model, data: &Dataset, settings: &Settings, phase: &Phase) -
 
 /// Where features are cached for training images, which may be augmented in every epoch, and for validation
 /// images.
-fn keeping(frozen: Option<&Frozen>, data: &Dataset, changed: bool) -> [Keeping; 2] {
-    let keeping = frozen.map_or(Keeping::Nowhere, |f| {
-        let missing = |part, count| if f.rows(part).is_some() { 0 } else { count };
-        let train = if changed { 0 } else { data.train.len() };
-        let held_out = data.validation.as_ref().map_or(0, Subset::len);
-        f.keeping(missing(Part::Train, train) + missing(Part::Validation, held_out))
+fn keeping(trainer: &Trainer<'_>, changed: bool) -> [Keeping; 2] {
+    let data = trainer.data;
+    let count = |part: Part| match part {
+        Part::Train if changed => 0,
+        Part::Train => data.train.len(),
+        _ => data.validation.as_ref().map_or(0, Subset::len),
+    };
+    let missing = |frozen: &Frozen, part| match frozen.rows(part) {
+        Some(_) => 0,
+        None => count(part),
+    };
+    let all = [Part::Train, Part::Validation];
+    let keeping = all.map(|part| {
+        trainer.side(part).1.map_or(Keeping::Nowhere, |frozen| {
+            // The parts that these frozen layers serve.
+            let served = all.iter().filter(|&&p| p == part || trainer.smaller.is_none());
+            frozen.keeping(served.map(|&p| missing(frozen, p)).sum())
+        })
     });
-    [if changed { Keeping::Nowhere } else { keeping }, keeping]
+    [if changed { Keeping::Nowhere } else { keeping[0] }, keeping[1]]
 }
 
 impl<'t, 'a> Run<'t, 'a> {
     pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
-        let Trainer { model, data, device, settings, frozen, phases, .. } = &mut *trainer;
+        let Trainer { model, device, settings, frozen, .. } = &mut *trainer;
         let (model, settings) = (&**model, &*settings);
-        let graph = &model.net.graph;
         let trainable = trainable(model, settings, phase);
-        let sources = sources(graph, &trainable);
+        let sources = sources(&model.net.graph, &trainable);
+        let batch = settings.batch_size.max(INFERENCE_BATCH);
         *frozen = match sources != [0] {
             true => {
-                let (batch, cache) = (settings.batch_size.max(INFERENCE_BATCH), &settings.cache);
-                let new = Frozen::new(model, &sources, device, batch, cache)?;
+                let new = Frozen::new(model, &sources, device, batch, &settings.cache)?;
                 Some(new.inherit(frozen.take()))
             }
             false => None,
         };
+        trainer.make_smaller(phase.solver.is_none(), &sources, batch)?;
+        let Trainer { model, data, device, settings, phases, .. } = &*trainer;
+        let graph = &trainer.side(Part::Train).0.net.graph;
         let changes = match phase.solver {
             None => settings.changes(),
             Some(_) => Vec::new(),
         };
-        let keeping = keeping(frozen.as_ref(), data, !changes.is_empty());
+        let keeping = keeping(trainer, !changes.is_empty());
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
-        let cache_bytes = frozen.as_ref().map_or(0, |f| f.bytes(data.train.len() + held_out));
+        let bytes = |part, images| trainer.side(part).1.map_or(0, |f| f.bytes(images));
+        let cache_bytes = bytes(Part::Train, data.train.len()) + bytes(Part::Validation, held_out);
         let request = Request {
             batch: settings.batch_size.div_ceil(settings.replicas),
             sources: sources.clone(),
@@ -225,20 +249,29 @@ impl<'t, 'a> Run<'t, 'a> {
     /// Sends every image through the frozen layers, once, unless the cache has its features.
     pub fn keep_outputs(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
         let keeping = self.keeping;
-        let Trainer { model, data, folder, frozen, .. } = &mut *self.trainer;
-        let Some(frozen) = frozen else { return Ok(Control::Continue) };
-        let mut emit = |event| record(folder, event, on_event);
+        let (data, mut folder) = (self.trainer.data, self.trainer.folder.take());
+        let mut emit = |event| record(&mut folder, event, on_event);
         let subsets =
             [(Part::Train, Some(&data.train)), (Part::Validation, data.validation.as_ref())];
+        let mut kept = Ok(Control::Continue);
         for ((part, subset), keeping) in subsets.into_iter().zip(keeping) {
-            let Some(subset) = subset else { continue };
-            let part = (part, subset);
-            if frozen.keep(model, &data.name, part, keeping, &mut emit)? == Control::Stop {
-                return Ok(Control::Stop);
+            let (model, frozen) = self.trainer.side_mut(part);
+            let (Some(subset), Some(frozen)) = (subset, frozen) else { continue };
+            kept = frozen.keep(model, &data.name, (part, subset), keeping, &mut emit);
+            if !matches!(kept, Ok(Control::Continue)) {
+                break;
             }
         }
-        frozen.rest();
-        Ok(Control::Continue)
+        self.trainer.folder = folder;
+        let control = kept?;
+        if control == Control::Continue {
+            for part in [Part::Train, Part::Validation] {
+                if let (_, Some(frozen)) = self.trainer.side_mut(part) {
+                    frozen.rest();
+                }
+            }
+        }
+        Ok(control)
     }
 
     pub fn epoch(&mut self, on_event: &mut dyn FnMut(&Event) -> Control) -> Result<Control> {
@@ -272,12 +305,12 @@ impl<'t, 'a> Run<'t, 'a> {
         epoch: usize,
         [seconds, trained]: [f64; 2],
         learning_rate: f64,
-        validation: Totals,
+        validation: Held,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
         let steps = self.epoch_steps;
         let totals = std::mem::take(&mut self.totals);
-        let images = totals.count;
+        let (images, held_out) = (totals.count, validation.totals.count);
         self.trainer.validating = seconds - trained;
         self.trainer.over |= self.late();
         (self.epoch_steps, self.seconds) = (0, 0.0);
@@ -288,9 +321,10 @@ impl<'t, 'a> Run<'t, 'a> {
             images_per_second: images as f64 / trained,
             loss: totals.mean_loss(),
             accuracy: totals.accuracy(),
-            val_loss: (validation.count > 0).then(|| validation.mean_loss()),
-            val_accuracy: (validation.count > 0).then(|| validation.accuracy()),
+            val_loss: (held_out > 0).then(|| validation.totals.mean_loss()),
+            val_accuracy: (held_out > 0).then(|| validation.totals.accuracy()),
             learning_rate,
+            val_macro_f1: validation.macro_f1,
         };
         if let Some(bad) = record.val_loss.filter(|l| !l.is_finite()) {
             let phase = self.name.name();
@@ -318,14 +352,15 @@ impl<'t, 'a> Run<'t, 'a> {
 
     /// The training images of an epoch, from the current step on.
     pub fn batches(&self, epoch: usize) -> Result<Inputs<'a>> {
-        let Trainer { model, data, settings, frozen, .. } = &*self.trainer;
+        let Trainer { data, settings, .. } = &*self.trainer;
+        let (model, frozen) = self.trainer.side(Part::Train);
         let batch_size = settings.batch_size;
         let (mut order, mut augment) = of_epoch(settings, &data.train, epoch);
         order.drain(..order.len().min(self.epoch_steps * batch_size));
         augment.step = self.epoch_steps;
         // The phase of an L-BFGS head may have cached features of images without augmentation.
         let kept =
-            augment.is_none() && frozen.as_ref().is_some_and(|f| f.rows(Part::Train).is_some());
+            augment.is_none() && frozen.is_some_and(|f| f.rows(Part::Train).is_some());
         Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
     }
 
@@ -387,13 +422,14 @@ impl<'t, 'a> Run<'t, 'a> {
         Ok(Control::Continue)
     }
 
-    /// Loss and number of correct predictions on the validation images; `None` if the caller stopped it.
+    /// The metrics of the validation images; `None` if the caller stopped it.
     pub fn validation(
         &mut self,
         on_event: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<Totals>> {
-        let mut totals = Totals::default();
-        let Some(subset) = &self.trainer.data.validation else { return Ok(Some(totals)) };
+    ) -> Result<Option<Held>> {
+        let Some(subset) = &self.trainer.data.validation else { return Ok(Some(Held::default())) };
+        let (mut totals, mut probabilities) = (Totals::default(), Values::default());
+        let mut counts = ClassCounts::new(self.trainer.data.classes.len());
         let shown = self.shown()?;
         self.validate.load(&shown)?;
         let Trainer { model, frozen, .. } = &mut *self.trainer;
@@ -409,13 +445,15 @@ impl<'t, 'a> Run<'t, 'a> {
             let (inputs, labels) = batches.current(frozen.as_ref());
             let batch = self.validate.evaluate(&inputs, labels.first)?;
             totals.add(batch.loss / count as f64, batch.correct, count);
+            self.validate.read(0, &mut probabilities)?;
+            counts.add(&probabilities.as_slice().to_f32(), labels.first);
             done += count;
             let event = Event::Evaluating { split: "validation", done, total };
             if on_event(&event) == Control::Stop {
                 return Ok(None);
             }
         }
-        Ok(Some(totals))
+        Ok(Some(Held { totals, macro_f1: counts.macro_f1() }))
     }
 
     /// Writes the files of an epoch: last.safetensors after the best weights, so that a run that resumes

@@ -8,6 +8,7 @@ use super::run::Run;
 use crate::engine::execute::{Execute, Input, Turn};
 use crate::engine::gradients::StepResult;
 use crate::error::{Error, Result};
+use crate::train::cache::Part;
 use crate::train::collective::{Collective, own_replicas, share};
 
 impl Run<'_, '_> {
@@ -20,10 +21,12 @@ impl Run<'_, '_> {
         updates: bool,
     ) -> Result<StepResult> {
         let Run { trainer, train, step, images, .. } = self;
-        let Trainer { model, frozen, settings, collective, .. } = &mut **trainer;
+        let (model, frozen) = trainer.side_mut(Part::Train);
+        let count = batches.next(model, frozen)?;
+        let Trainer { frozen, smaller, settings, collective, .. } = &mut **trainer;
+        let frozen = smaller.as_ref().map_or(frozen.as_ref(), |smaller| smaller.frozen.as_ref());
+        let (inputs, labels) = batches.current(frozen);
         let replicas = settings.replicas;
-        let count = batches.next(model, frozen.as_mut())?;
-        let (inputs, labels) = batches.current(frozen.as_ref());
         // Nothing to sum.
         let alone = replicas == 1 && collective.size() == 1 && updates && *images == 0;
         let mut results = Vec::new();
