@@ -29,7 +29,7 @@ pub struct Train {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Weights to start from: imagenet, downloaded once (torchvision's nets have imagenet-v1 and
-    /// imagenet-v2), cifar10 (of resnet20, inside the program), a Keras .h5, PyTorch .pth or .safetensors
+    /// imagenet-v2, its resnet50 imagenet-a1), cifar10 (of resnet20, inside the program), a Keras .h5, PyTorch .pth or .safetensors
     /// file, or none for a random initialisation [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,

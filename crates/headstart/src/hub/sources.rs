@@ -2,7 +2,8 @@
 //!
 //! Keras: `keras/src/applications/resnet.py` of Keras 3.15 (addresses and MD5). torchvision:
 //! `torchvision/models/resnet.py` of torchvision 0.29 (addresses, whose names carry eight digits of the SHA-256, and
-//! the default variant); the whole SHA-256 where two independent public records agree on it. CIFAR-10: its
+//! the default variant); the whole SHA-256 where two independent public records agree on it. timm: `timm/models/resnet.py`
+//! of timm 1.0 (the address, whose name carries eight digits of the SHA-256; Apache-2.0). CIFAR-10: its
 //! home page, <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use super::digest::{Algorithm, Digest};
@@ -53,14 +54,18 @@ impl Content {
 
 const KERAS: &str = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/";
 const TORCHVISION: &str = "https://download.pytorch.org/models/";
+const TIMM: &str =
+    "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-rsb-weights/";
 /// The name that `--data` takes for CIFAR-10.
 pub const CIFAR10: &str = "cifar10";
 /// The weights that a net starts from by default.
 pub const IMAGENET: &str = "imagenet";
 const V1: &str = "imagenet-v1";
 const V2: &str = "imagenet-v2";
+/// The training A1 of "ResNet strikes back" (Wightman et al. 2021): timm's `resnet50.a1_in1k`.
+const A1: &str = "imagenet-a1";
 /// Names of published weights. What a net has of them is in [`weights`].
-pub const VARIANTS: [&str; 3] = [IMAGENET, V1, V2];
+pub const VARIANTS: [&str; 4] = [IMAGENET, V1, V2, A1];
 
 /// Net, MD5 with and without the top, sizes with and without it.
 const KERAS_FILES: [(&str, [&str; 2], [u64; 2]); 6] = [
@@ -97,7 +102,7 @@ const KERAS_FILES: [(&str, [&str; 2], [u64; 2]); 6] = [
 ];
 
 /// Net, variant, file, SHA-256, size. A net's default variant, torchvision's `DEFAULT`, is its last.
-const TORCHVISION_FILES: [(&str, &str, &str, &str, u64); 8] = [
+const TORCHVISION_FILES: [(&str, &str, &str, &str, u64); 9] = [
     (
         "torchvision-resnet18",
         V1,
@@ -112,6 +117,8 @@ const TORCHVISION_FILES: [(&str, &str, &str, &str, u64); 8] = [
         "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
         87_320_000,
     ),
+    // As below, 32 bits.
+    ("torchvision-resnet50", A1, "resnet50_a1_0-14fe96d1.pth", "14fe96d1", 102_547_000),
     (
         "torchvision-resnet50",
         V1,
@@ -173,7 +180,7 @@ pub fn all() -> Vec<Asset> {
     for (model, variant, file, hex, size) in TORCHVISION_FILES {
         list.push(Asset {
             file: file.into(),
-            url: format!("{TORCHVISION}{file}"),
+            url: format!("{}{file}", if variant == A1 { TIMM } else { TORCHVISION }),
             digest: Digest::new(Algorithm::Sha256, hex),
             size,
             content: Content::Weights { model: model.into(), variant: variant.into(), top: true },
@@ -257,7 +264,7 @@ mod tests {
     #[test]
     fn every_file_has_one_name_an_address_that_ends_in_it_and_a_hash() {
         let list = all();
-        assert_eq!(list.len(), 21);
+        assert_eq!(list.len(), 22);
         for (i, asset) in list.iter().enumerate() {
             assert!(asset.url.starts_with("https://") && asset.url.ends_with(&asset.file));
             assert!(list[..i].iter().all(|other| other.file != asset.file), "{}", asset.file);
@@ -267,7 +274,8 @@ mod tests {
                 Algorithm::Sha256 => assert!(digits == 64 || digits == 8),
             }
             // A hash in part is an exception that docs/weights.md names.
-            let known_in_part = asset.file == "resnet152-f82ba261.pth";
+            let known_in_part =
+                ["resnet152-f82ba261.pth", "resnet50_a1_0-14fe96d1.pth"].contains(&&*asset.file);
             assert_eq!(asset.digest.is_whole(), !known_in_part, "{}", asset.file);
             assert!(asset.digest.hex.bytes().all(|b| b.is_ascii_hexdigit()));
             // torchvision's names carry the first eight digits.
@@ -301,6 +309,8 @@ mod tests {
         assert_eq!(names("torchvision-resnet18", "imagenet", false), ["resnet18-f37072fd.pth"]);
         assert_eq!(names("torchvision-resnet50", "imagenet", true), ["resnet50-11ad3fa6.pth"]);
         assert_eq!(names("torchvision-resnet50", "imagenet-v1", true), ["resnet50-0676ba61.pth"]);
+        let timm = names("torchvision-resnet50", "imagenet-a1", true);
+        assert_eq!(timm, ["resnet50_a1_0-14fe96d1.pth"]);
         let error = weights("resnet50", "imagenet-v2", true).unwrap_err();
         assert!(error.to_string().contains("expected imagenet, found imagenet-v2"), "{error}");
         let error = weights("torchvision-resnet18", "imagenet-v2", true).unwrap_err();
