@@ -3,8 +3,8 @@
 use headstart::dataset::Dataset;
 use headstart::inference::Control;
 use headstart::metrics::has_top5;
-use headstart::monitor::Monitor;
 use headstart::model::Model;
+use headstart::monitor::Monitor;
 use headstart::run::{Event, Weights};
 use headstart::{DType, inspect};
 

@@ -354,9 +354,10 @@ pub struct Recipe {
     /// Images, as for train
     #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: String,
-    /// What to aim at: auto (fine-tune as much of the net as the budget allows), article (5 epochs of the
+    /// What to aim at: auto (fine-tune all of the net on random crops, or its last stage, as the budget
+    /// allows), article (5 epochs of the
     /// head and 5 of fine-tuning, as in the Keras tutorial "Supercharge Your AI: ResNet50 Transfer
-    /// Learning Unleashed"), quick (the head only), best (with augmentation)
+    /// Learning Unleashed"), quick (the head only), best (up to twice the epochs)
     #[arg(long, value_name = "auto|article|quick|best", default_value_t)]
     pub recipe: RecipeName,
     /// How long training may take, such as 20m or 1h30m [default: 20m; for best 2h, for quick no limit]
@@ -394,6 +395,8 @@ pub struct Recipe {
     /// Most megabytes of memory for cached features of the frozen layers [default: half of the free memory]
     #[arg(long, value_name = "MB", value_parser = within::<u64>(range::CACHE_MEMORY))]
     pub cache_memory: Option<u64>,
+    #[command(flatten)]
+    pub cache: CacheFlags,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

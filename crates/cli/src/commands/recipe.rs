@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use headstart::Control;
 use headstart::config::{TrainConfig, shell_words};
-use headstart::recipe::{self, Chosen, Facts, Opened, Recipe, RecipeName, duration};
+use headstart::recipe::{self, Chosen, Facts, Opened, Pace, Recipe, RecipeName, Tried, duration};
 use serde::Serialize;
 
-use super::{check, hub};
+use super::{cache, check, hub};
 use crate::args;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output;
 use crate::output::note;
+use crate::progress::Progress;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -82,7 +85,30 @@ pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
     check(&config, None)?;
     let opened = hub::watched(|watch| Opened::new(config, args.split.by_class(), watch))?;
     let pace = opened.pace(args.recipe, args.budget)?;
-    opened.choose(args.recipe, args.budget, &pace).map_err(Failure::Usage)
+    let tried = tried(args, &opened, &pace)?;
+    opened.choose(args.recipe, args.budget, &pace, tried.as_ref()).map_err(Failure::Usage)
+}
+
+/// What a recipe tries on some images. What cannot be tried is said, and takes no choice away.
+fn tried(args: &args::Recipe, opened: &Opened, pace: &Pace) -> Result<Option<Tried>, Failure> {
+    interrupt::watch();
+    let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
+    let mut show = cache::show(&mut progress, "trying on some images");
+    let found = hub::watched(|watch| {
+        opened.try_images(args.recipe, args.budget, pace, &cache, watch, &mut show)
+    });
+    drop(show);
+    progress.clear();
+    if interrupt::control() == Control::Stop {
+        return Err(Failure::Interrupted("nothing was chosen".into()));
+    }
+    match found {
+        Err(Failure::Failed(error)) => {
+            note!("nothing is tried on images: {error}");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// What `train` passes on.
@@ -102,6 +128,7 @@ pub fn of_train(args: &args::Train, name: RecipeName, budget: Option<Duration>) 
         precision: args.precision,
         threads: args.threads,
         cache_memory: args.cache_memory,
+        cache: args::CacheFlags { cache_dir: args.cache_dir.clone(), no_cache: args.no_cache },
         json: false,
     }
 }

@@ -78,7 +78,8 @@ impl History {
         };
         let mut epochs = Vec::new();
         for (line, number) in lines {
-            let record = record(line, columns).map_err(|found| format!("line {number}: {found}"))?;
+            let record =
+                record(line, columns).map_err(|found| format!("line {number}: {found}"))?;
             if let Some(nonsense) = record.nonsense(epochs.len() + 1) {
                 return Err(format!("line {number}: {nonsense}"));
             }

@@ -31,7 +31,8 @@ impl ClassCounts {
     pub fn macro_f1(&self) -> Option<f64> {
         let present = self.classes.iter().filter(|[_, predicted, of_it]| predicted + of_it > 0);
         // 2 precision recall / (precision + recall) = 2 hits / (predicted + of it).
-        let f1 = present.map(|&[hits, predicted, of_it]| 2.0 * hits as f64 / (predicted + of_it) as f64);
+        let f1 =
+            present.map(|&[hits, predicted, of_it]| 2.0 * hits as f64 / (predicted + of_it) as f64);
         let (sum, count) = f1.fold((0.0, 0), |(sum, count), f1| (sum + f1, count + 1));
         (count > 0).then(|| sum / count as f64)
     }

@@ -54,9 +54,7 @@ impl Monitor {
         match self {
             Monitor::Accuracy => record.val_accuracy.unwrap_or(record.accuracy),
             Monitor::Loss => loss(record),
-            Monitor::MacroF1 => {
-                record.val_macro_f1.unwrap_or_else(|| Monitor::Accuracy.of(record))
-            }
+            Monitor::MacroF1 => record.val_macro_f1.unwrap_or_else(|| Monitor::Accuracy.of(record)),
         }
     }
 

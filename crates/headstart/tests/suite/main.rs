@@ -23,6 +23,7 @@ mod one_model;
 mod onnx;
 mod oracle;
 mod pytorch;
+mod recipes;
 mod replicas;
 mod shared_data;
 mod sources;

@@ -147,7 +147,7 @@ fn listed_phases_and_recipes_report_on_the_file_too() {
     let opened = Opened::new(start, None, &mut watch).unwrap();
     let (name, budget) = (RecipeName::Auto, Some(Duration::from_secs(20)));
     let pace = opened.pace(name, budget).unwrap();
-    let chosen = opened.choose(name, budget, &pace).unwrap().recipe.config;
+    let chosen = opened.choose(name, budget, &pace, None).unwrap().recipe.config;
     assert!(chosen.test_split > 0.0, "{chosen:?}");
     let chosen = TrainConfig { precision: Precision::F32, ..chosen };
     checked(&finish(job(chosen, &run("recipe"))));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use headstart::Control;
 use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
 use headstart::run::{CacheFolder, DiskCache, Ended, Finished, Job};
-use headstart::Control;
 
 fn config(train_size: Option<usize>) -> TrainConfig {
     TrainConfig {

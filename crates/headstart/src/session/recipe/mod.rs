@@ -6,7 +6,7 @@
 //! use headstart::recipe::{Facts, Pace, RecipeName, Wish, choose};
 //!
 //! let config = TrainConfig { data: "photos".into(), ..TrainConfig::default() };
-//! let facts = Facts { train: 1500, held_out: 500, classes: 10, imbalance: 1.0, pixels: 100 };
+//! let facts = Facts { train: 1500, held_out: 500, validation: 150, classes: 10, imbalance: 1.0, pixels: 100 };
 //! let pace = Pace { forward: 350e9, training: 320e9 };
 //! let budget = Some(Duration::from_secs(20 * 60));
 //! let recipe = choose(&config, &facts, &pace, &Wish { name: RecipeName::Auto, budget, ..Wish::default() })?;
@@ -18,6 +18,8 @@
 mod opened;
 mod pace;
 mod plan;
+mod trial;
+mod tuning;
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +29,7 @@ use headstart_kernels::element::DType;
 use serde::Serialize;
 
 use crate::data::dataset::Dataset;
+use crate::data::image::Interpolation;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::session::config::TrainConfig;
@@ -34,19 +37,21 @@ use crate::session::config::TrainConfig;
 pub use opened::{Chosen, Opened, start};
 pub use pace::{Cost, Pace, cost, net};
 pub use plan::{choose, duration};
+pub use trial::Tried;
 
 /// What a recipe aims at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipeName {
-    /// A head fitted with L-BFGS on the frozen net, then as much of the net as the budget (20 minutes) allows.
+    /// A head fitted with L-BFGS on the frozen net, then all of the net on random crops, or its last stage, as the budget (20
+    /// minutes) allows.
     #[default]
     Auto,
     /// The Keras tutorial's settings: five epochs of the head, five from layer 100 on.
     Article,
     /// The head only.
     Quick,
-    /// As [`RecipeName::Auto`], with augmentation and a budget of 2 hours.
+    /// As [`RecipeName::Auto`], for up to twice the epochs, with a budget of 2 hours.
     Best,
 }
 
@@ -99,6 +104,8 @@ pub struct Facts {
     pub train: usize,
     /// Validation and test images.
     pub held_out: usize,
+    /// The validation images among them.
+    pub validation: usize,
     /// Classes.
     pub classes: usize,
     /// Training images of the largest class over those of the smallest one that has any.
@@ -107,6 +114,8 @@ pub struct Facts {
     pub pixels: usize,
 }
 
+/// Images that are enlarged by more than this are enlarged bicubically.
+const ENLARGED: usize = 2;
 /// Fraction of the images that a recipe splits off for testing, where the data has no test images of its own.
 pub const TEST_SPLIT: f64 = 0.2;
 
@@ -125,9 +134,20 @@ impl Facts {
         Facts {
             train: train.len(),
             held_out: others.into_iter().flatten().map(|s| s.len()).sum(),
+            validation: data.validation.as_ref().map_or(0, |s| s.len()),
             classes: data.classes.len(),
             imbalance: imbalance(&train.class_counts()),
             pixels: sides.get(sides.len() / 2).copied().unwrap_or(0),
+        }
+    }
+}
+
+impl Facts {
+    /// How images are best resized to `size` pixels: bicubically if they are enlarged much.
+    pub(super) fn interpolation(&self, size: usize) -> Interpolation {
+        match self.pixels * ENLARGED < size {
+            true => Interpolation::Bicubic,
+            false => Interpolation::Bilinear,
         }
     }
 }

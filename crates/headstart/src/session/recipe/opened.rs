@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Wish, choose};
+use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Tried, Wish, choose};
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
@@ -25,10 +25,10 @@ pub fn start(data: &str, model: Option<&str>) -> TrainConfig {
 /// Images with everything that a choice depends on.
 #[derive(Debug)]
 pub struct Opened {
-    config: TrainConfig,
-    data: Dataset,
-    facts: Facts,
-    device: Device,
+    pub(super) config: TrainConfig,
+    pub(super) data: Dataset,
+    pub(super) facts: Facts,
+    pub(super) device: Device,
 }
 
 fn is_stop(error: &Error) -> bool {
@@ -85,20 +85,34 @@ impl Opened {
         }
     }
 
-    /// Chooses.
+    /// Chooses, for a budget of which what was tried has taken its part.
     ///
     /// # Errors
     /// As [`choose`].
-    pub fn choose(self, name: RecipeName, budget: Option<Duration>, pace: &Pace) -> Result<Chosen> {
+    pub fn choose(
+        self,
+        name: RecipeName,
+        budget: Option<Duration>,
+        pace: &Pace,
+        tried: Option<&Tried>,
+    ) -> Result<Chosen> {
         let Opened { config, mut data, facts, device } = self;
+        let spent = tried.map_or(0.0, |tried| tried.seconds);
+        let left = |budget: Duration| {
+            let seconds = (budget.as_secs_f64() - spent).max(1.0);
+            Duration::from_secs_f64(seconds.min(1e9))
+        };
         let wish = Wish {
             name,
-            budget,
+            budget: if spent > 0.0 { budget.or(name.usual_budget()).map(left) } else { budget },
             image_size: config.image_size,
             dtype: device.dtype(),
             memory: config.cache_bytes(),
         };
         let mut recipe = choose(&config, &facts, pace, &wish)?;
+        if let Some(tried) = tried {
+            recipe.take(tried);
+        }
         let c = &mut recipe.config;
         if let (Some(limit), None) = (c.limit, config.limit) {
             data.train = data.train.limit(limit, config.seed);

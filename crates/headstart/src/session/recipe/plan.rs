@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::pace::{Cost, Pace, cost, net};
+use super::pace::{Pace, cost, net};
+use super::tuning::{Time, Way};
 use super::{Facts, Recipe, RecipeName, TEST_SPLIT, Wish};
-use crate::data::image::Interpolation;
 use crate::engine::optimizer::DecayOf;
 use crate::error::{Error, Result};
+use crate::measure::monitor::Monitor;
 use crate::net::resnet;
-use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, Time, TrainConfig};
+use crate::session::config::Time as Limit;
+use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::train::class_weight::ClassWeight;
 
 /// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
@@ -20,14 +22,14 @@ const ENDS: f64 = 0.95;
 const OWN: f64 = 0.9;
 /// The same at a smaller size, so that time is left for fine-tuning.
 const FROZEN: f64 = 0.5;
-/// Images that are enlarged by more than this are enlarged bicubically.
-const ENLARGED: usize = 2;
 /// Image sizes below the net's own, as fractions of it, in 32nds: whole pixels after five halvings.
 const SMALLER: [usize; 4] = [6, 5, 4, 3];
 /// How uneven classes are whose images do not count the same.
 const UNEVEN: f64 = 1.5;
-/// Training images that fine-tuning sees, counted over all its epochs, if the budget allows.
-const SEEN: usize = 15_000;
+/// How many training images are worth a smaller size than the net's own, so that all of the net can be fine-tuned.
+const MANY: usize = 5_000;
+/// Of so many, images are enlarged no more than this while time is short.
+const ENLARGED_FOR_MANY: usize = 5;
 
 /// Chooses settings of training; data and net are those of `config`.
 ///
@@ -80,15 +82,6 @@ struct Choice<'a> {
     reasons: Vec<(String, String)>,
 }
 
-/// A way to fine-tune.
-struct FineTuning {
-    stage: usize,
-    /// Epochs that fit.
-    epochs: usize,
-    /// Seconds before the first, and for each.
-    seconds: [f64; 2],
-}
-
 impl Choice<'_> {
     fn because(&mut self, flags: impl Into<String>, why: impl Into<String>) {
         self.reasons.push((flags.into(), why.into()));
@@ -113,9 +106,9 @@ impl Choice<'_> {
         };
         let head = cost(&net, None, self.wish.dtype)?;
         let tuned = cost(&net, Some(net.freeze_point(&at)?), self.wish.dtype)?;
-        self.seconds = self.once(&head);
+        self.seconds = self.time().once(&head);
         let epochs = self.config.fine_tune_epochs;
-        let [before, each] = self.tuning(&tuned, false);
+        let [before, each] = self.time().cached(&tuned);
         self.seconds += before + each * epochs as f64;
         self.because(
             format!("--epochs 5 --fine-tune-at {at} --fine-tune-epochs 5"),
@@ -129,50 +122,78 @@ impl Choice<'_> {
         let budget = self.wish.budget.or(self.wish.name.usual_budget());
         let planned = budget.map_or(f64::INFINITY, |b| b.as_secs_f64() * PLANNED);
         self.solved_head();
-        let size = self.image_size(planned)?;
+        let (size, way) = self.size_and_way(planned)?;
+        self.image_size(size, planned)?;
         let net = net(self.net, size, self.facts.classes)?;
         let head = cost(&net, None, self.wish.dtype)?;
-        self.seconds = self.once(&head);
+        self.seconds = self.time().once(&head);
         if self.wish.name == RecipeName::Quick {
             return Ok(());
         }
-        let changing = self.wish.name == RecipeName::Best;
-        let left = planned - self.seconds;
-        // With augmentation, overfitting starts later.
-        let (images, most) = if changing { (2 * SEEN, 40) } else { (SEEN, 12) };
-        let wanted = images.div_ceil(self.facts.train).clamp(3, most);
-        let mut best: Option<FineTuning> = None;
-        // From the last stage to the first: as much of the net as gets its epochs.
-        for number in (1..=self.net.stages.len()).rev() {
-            let at = self.at(number);
-            let cost = cost(&net, Some(net.freeze_point(&at)?), self.wish.dtype)?;
-            let seconds = self.tuning(&cost, changing);
-            let epochs = ((left - seconds[0]) / seconds[1]).floor().clamp(0.0, wanted as f64);
-            let epochs = epochs as usize;
-            if epochs >= wanted || (best.is_none() && epochs > 0) {
-                best = Some(FineTuning { stage: number, epochs, seconds });
-            }
-        }
-        let Some(FineTuning { stage, epochs, seconds: [before, each] }) = best else {
+        let Some(way) = way else {
             self.because("no --fine-tune-at", "the budget does not allow an epoch of fine-tuning");
             return Ok(());
         };
-        self.seconds += before + each * epochs as f64;
-        self.fine_tune(stage, epochs, wanted);
+        let [before, each] = way.seconds;
+        self.seconds += before + each * way.epochs as f64;
+        self.fine_tune(&way);
         if let Some(budget) = budget {
             self.ends(budget, self.facts.held_out as f64 * head.frozen / self.pace.forward);
         }
-        if changing {
-            self.change_images();
-        }
         Ok(())
+    }
+
+    /// The size to which images are resized, and how to fine-tune there. Of few images it is the net's own wherever one pass fits:
+    /// there the head alone is better than what a few epochs make of a smaller size. Many images are worth a smaller size, at which
+    /// the whole net gets its epochs.
+    fn size_and_way(&self, planned: f64) -> Result<(usize, Option<Way>)> {
+        let own = self.net.image_size;
+        let smaller =
+            SMALLER.iter().map(|share| own * share / 7).filter(|size| own > 32 && *size > 0);
+        let sizes: Vec<usize> = match self.wish.image_size {
+            Some(size) => vec![size],
+            None => std::iter::once(own).chain(smaller).collect(),
+        };
+        // Small images are not enlarged more than this while a smaller size is faster.
+        let most = self.facts.pixels.max(1) * ENLARGED_FOR_MANY;
+        let (quick, best) = match self.wish.name {
+            RecipeName::Quick => (true, false),
+            name => (false, name == RecipeName::Best),
+        };
+        let mut found: Option<(usize, Option<Way>)> = None;
+        for &size in &sizes {
+            let net = net(self.net, size, self.facts.classes)?;
+            let head = self.time().once(&cost(&net, None, self.wish.dtype)?);
+            let fits = head <= planned * if size == own { OWN } else { FROZEN };
+            let way = match fits && !quick {
+                true => self.time().way(size, planned - head, best)?,
+                false => None,
+            };
+            let enough = way.is_some_and(|(_, enough)| enough);
+            let larger = size > most && size != sizes[sizes.len() - 1];
+            if enough && !larger {
+                return Ok((size, way.map(|(way, _)| way)));
+            }
+            if fits && (quick || self.facts.train < MANY) {
+                return Ok((size, way.map(|(way, _)| way)));
+            }
+            // The largest with any way, else the largest that fits.
+            if fits && found.is_none_or(|(_, before)| before.is_none() && way.is_some()) {
+                found = Some((size, way.map(|(way, _)| way)));
+            }
+        }
+        Ok(found.unwrap_or((sizes[sizes.len() - 1], None)))
+    }
+
+    fn time(&self) -> Time<'_> {
+        Time { facts: self.facts, pace: self.pace, wish: self.wish, net: self.net }
     }
 
     /// Training ends within the budget, whatever else the machine does: `last` are the seconds of the last evaluation.
     fn ends(&mut self, budget: Duration, last: f64) {
         let budget = budget.as_secs_f64();
         let end = (budget * ENDS - last).max(budget / 2.0);
-        let time = Time(Duration::from_secs(end.ceil() as u64));
+        let time = Limit(Duration::from_secs(end.ceil() as u64));
         self.config.max_time = Some(time);
         self.because(format!("--max-time {time}"), "the budget, less the last evaluation");
     }
@@ -193,38 +214,50 @@ impl Choice<'_> {
                 "the largest class has {times:.1} times the images of the smallest: all count the same"
             );
             self.because("--class-weight balanced", why);
+            self.config.monitor = Monitor::MacroF1;
+            let why = "and in the choice of the best epoch too";
+            self.because("--monitor macro-f1", why);
         }
     }
 
-    fn fine_tune(&mut self, number: usize, epochs: usize, wanted: usize) {
-        let at = self.at(number);
+    fn fine_tune(&mut self, way: &Way) {
+        let &Way { stage, crops, epochs, wanted, .. } = way;
+        let at = self.time().at(stage);
         let c = &mut self.config;
         c.fine_tune_at = Some(at.clone());
         c.fine_tune_epochs = epochs;
         c.optimizer = OptimizerName::AdamW;
-        c.fine_tune_learning_rate = 2e-4;
         c.weight_decay = Some(0.05);
         c.decay_of = DecayOf::Kernels;
         c.freeze_bn = true;
         c.schedule = ScheduleName::OneCycle;
         c.label_smoothing = 0.1;
         c.batch_size = batch(self.facts.train);
+        c.fine_tune_learning_rate = if stage == 1 { 4e-4 } else { 2e-4 };
+        c.layer_decay = (stage == 1).then_some(0.5);
         let steps = format!("--batch-size {}", c.batch_size);
-        let stages = self.net.stages.len() + 1 - number;
-        let what = match stages {
+        let what = match self.net.stages.len() + 1 - stage {
             n if n == self.net.stages.len() => "all of the net".to_string(),
             1 => "the net's last stage".to_string(),
             n => format!("the net's last {n} stages"),
         };
         let why = match epochs < wanted {
             true => format!("{what}: the budget allows {epochs} epochs"),
-            false => format!("{what}: as much as gets {wanted} epochs within the budget"),
+            false => format!("{what}: {wanted} epochs are enough"),
         };
         self.because(format!("--fine-tune-at {at} --fine-tune-epochs {epochs}"), why);
+        if let Some(crops) = crops {
+            self.change_images(crops);
+        }
+        let rate = self.config.fine_tune_learning_rate;
         self.because(
-            "--optimizer adamw --fine-tune-learning-rate 2e-4 --weight-decay 0.05 --decay-of kernels --schedule one-cycle",
+            format!("--optimizer adamw --fine-tune-learning-rate {rate} --weight-decay 0.05 --decay-of kernels --schedule one-cycle"),
             "learns fast in few epochs, and ends with a small learning rate",
         );
+        if stage == 1 {
+            let why = "earlier layers are more general, and change less";
+            self.because("--layer-decay 0.5", why);
+        }
         self.because(
             "--freeze-bn",
             "keeps batch norm statistics fixed, as they were when the head was fitted",
@@ -234,73 +267,46 @@ impl Choice<'_> {
         self.because(steps, format!("enough steps an epoch for {images} images"));
     }
 
-    fn change_images(&mut self) {
+    fn change_images(&mut self, crops: usize) {
         self.config.augment =
             ["resized-crop:0.35", "flip"].into_iter().filter_map(|a| a.parse().ok()).collect();
         self.because(
             "--augment resized-crop:0.35,flip",
             "every epoch sees other versions of the images",
         );
-    }
-
-    /// Where a stage begins, or everything where it is the first.
-    fn at(&self, number: usize) -> String {
-        if number == 1 { "0".into() } else { self.net.stage(number) }
-    }
-
-    /// Seconds of one pass of all images through the frozen net and of fitting the head.
-    fn once(&self, head: &Cost) -> f64 {
-        let Facts { train, held_out, classes, .. } = *self.facts;
-        // About 400 evaluations over all images, forward and backward, at 15 billion multiply-adds a second.
-        let solving = 400.0 * 2.0 * train as f64 * (head.step / 6.0).max(classes as f64) / 15e9;
-        (train + held_out) as f64 * head.frozen / self.pace.forward + solving
-    }
-
-    /// Seconds before fine-tuning, in which features are cached, and for each of its epochs.
-    fn tuning(&self, cost: &Cost, changing: bool) -> [f64; 2] {
-        let Facts { train, held_out, .. } = *self.facts;
-        let images = (train + held_out) as f64;
-        let kept = !changing && cost.bytes > 0 && cost.bytes * (images as u64) < self.wish.memory;
-        let frozen = cost.frozen / self.pace.forward;
-        let each = train as f64 * cost.step / self.pace.training
-            + held_out as f64 * cost.forward / self.pace.forward;
-        if kept { [images * frozen, each] } else { [0.0, each + images * frozen] }
-    }
-
-    /// Resizes images to the net's own size, or to a smaller one if the frozen net would take too long.
-    fn image_size(&mut self, planned: f64) -> Result<usize> {
-        let own = self.net.image_size;
-        let smaller =
-            SMALLER.iter().map(|share| own * share / 7).filter(|size| own > 32 && *size > 0);
-        let sizes: Vec<usize> = match self.wish.image_size {
-            Some(size) => vec![size],
-            None => std::iter::once(own).chain(smaller).collect(),
-        };
-        let (mut seconds, mut share) = (0.0, FROZEN);
-        let mut found = *sizes.last().unwrap_or(&own);
-        for &size in &sizes {
-            let net = net(self.net, size, self.facts.classes)?;
-            seconds = self.once(&cost(&net, None, self.wish.dtype)?);
-            share = if size == own { OWN } else { FROZEN };
-            if seconds <= planned * share {
-                found = size;
-                break;
-            }
+        if Some(crops) != self.config.image_size {
+            self.config.train_size = Some(crops);
+            self.because(
+                format!("--train-size {crops}"),
+                "crops are enlarged: at this size they look as large as images will, in half the time",
+            );
         }
-        self.config.image_size = Some(found);
+    }
+
+    /// Resizes images to `size` pixels, and leaves some out if the frozen net would take too long all the same.
+    fn image_size(&mut self, size: usize, planned: f64) -> Result<()> {
+        let own = self.net.image_size;
+        self.config.image_size = Some(size);
         let pixels = self.facts.pixels;
-        let enlarged = pixels * ENLARGED < found;
-        let interpolation = if enlarged { Interpolation::Bicubic } else { Interpolation::Bilinear };
+        let interpolation = self.facts.interpolation(size);
         self.config.interpolation = Some(interpolation);
-        let flags = format!("--image-size {found} --interpolation {}", interpolation.name());
-        let why = match found {
+        let flags = format!("--image-size {size} --interpolation {}", interpolation.name());
+        let why = match size {
             size if self.wish.image_size == Some(size) => "as given".to_string(),
             size if size == own => {
                 format!("what the net was trained on; images are about {pixels} pixels")
             }
-            _ => format!("at {own} the frozen net alone would use too much of the budget"),
+            _ if pixels * ENLARGED_FOR_MANY < own => {
+                format!(
+                    "images are about {pixels} pixels; a larger size leaves less time for training"
+                )
+            }
+            _ => format!("at {own} the budget does not allow to fine-tune all of the net"),
         };
         self.because(flags, why);
+        let net = net(self.net, size, self.facts.classes)?;
+        let seconds = self.time().once(&cost(&net, None, self.wish.dtype)?);
+        let share = if size == own { OWN } else { FROZEN };
         if seconds > planned * share {
             let share = planned * share / seconds;
             let limit = ((self.facts.train as f64 * share) as usize).max(self.facts.classes * 2);
@@ -310,7 +316,7 @@ impl Choice<'_> {
                 self.because(format!("--limit {limit}"), why);
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -347,7 +353,8 @@ mod tests {
     }
 
     fn facts(train: usize, pixels: usize) -> Facts {
-        Facts { train, held_out: train / 2, classes: 10, imbalance: 1.2, pixels }
+        let (held_out, validation) = (train / 2, train / 9);
+        Facts { train, held_out, validation, classes: 10, imbalance: 1.2, pixels }
     }
 
     fn wish(name: RecipeName, minutes: u64) -> Wish {
@@ -366,20 +373,35 @@ mod tests {
             Some("0") => 2,
             Some(at) => at[4..].parse::<usize>().unwrap(),
         };
-        let mut before = 6;
-        for minutes in [1, 3, 8, 20, 60, 240] {
+        let mut before = (6, 0);
+        let mut seen = Vec::new();
+        for minutes in [1, 2, 3, 4, 5, 6, 8, 10, 20, 60, 240] {
             let recipe = auto(1500, minutes);
             recipe.config.check().unwrap();
             assert!(recipe.seconds <= 60.0 * minutes as f64 * PLANNED, "{minutes}: {recipe:?}");
-            assert!(stage(&recipe) <= before, "{minutes}: {recipe:?}");
-            before = stage(&recipe);
+            assert_eq!(recipe.config.image_size, Some(224));
+            let now = (stage(&recipe), recipe.config.fine_tune_epochs);
+            assert!(
+                now.0 < before.0 || (now.0 == before.0 && now.1 >= before.1),
+                "{minutes}: {now:?}"
+            );
+            before = now;
+            seen.push(now.0);
         }
-        assert_eq!(before, 2);
+        seen.dedup();
+        assert_eq!((seen, before.1), (vec![6, 5, 2], 30));
     }
 
     #[test]
     fn many_images_take_smaller_ones_and_then_fewer() {
-        assert_eq!(auto(1500, 20).config.image_size, Some(224));
+        let few = auto(1500, 20).config;
+        assert_eq!((few.image_size, few.train_size), (Some(224), Some(160)));
+        let day = auto(40_000, 1440).config;
+        assert_eq!((day.image_size, day.fine_tune_at.as_deref()), (Some(224), Some("0")));
+        // Images of 32 pixels are not enlarged seven times.
+        let wish_of_a_day = wish(RecipeName::Auto, 1440);
+        let tiny = choose(&photos("resnet50"), &facts(40_000, 32), &PACE, &wish_of_a_day).unwrap();
+        assert_eq!((tiny.config.image_size, tiny.config.train_size), (Some(160), Some(112)));
         let smaller = auto(40_000, 20).config;
         assert!(smaller.image_size.unwrap() < 224 && smaller.limit.is_none(), "{smaller:?}");
         let recipe = auto(1_000_000, 20);
@@ -412,6 +434,7 @@ mod tests {
         let quick_wish = Wish { name: RecipeName::Quick, ..Wish::default() };
         let uneven = choose(&photos("resnet50"), &uneven, &PACE, &quick_wish).unwrap().config;
         assert_eq!(uneven.class_weight, Some(ClassWeight::Balanced));
+        assert_eq!((uneven.monitor, quick.monitor), (Monitor::MacroF1, Monitor::Accuracy));
         assert!(quick.fine_tune_at.is_none() && quick.head_solver == HeadSolver::Lbfgs);
         let best = of(RecipeName::Best, "torchvision-resnet18");
         assert!(!best.augment.is_empty() && best.fine_tune_at.is_some());

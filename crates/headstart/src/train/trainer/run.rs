@@ -359,8 +359,7 @@ impl<'t, 'a> Run<'t, 'a> {
         order.drain(..order.len().min(self.epoch_steps * batch_size));
         augment.step = self.epoch_steps;
         // The phase of an L-BFGS head may have cached features of images without augmentation.
-        let kept =
-            augment.is_none() && frozen.is_some_and(|f| f.rows(Part::Train).is_some());
+        let kept = augment.is_none() && frozen.is_some_and(|f| f.rows(Part::Train).is_some());
         Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
     }
 

@@ -41,7 +41,12 @@ fn resized(model: &Model, side: usize) -> Result<Model> {
 impl Trainer<'_> {
     /// Prepares training images of a size of their own, if the settings have one, for a phase that reads `sources`; cached features
     /// of the phase before are taken over.
-    pub(super) fn make_smaller(&mut self, steps: bool, sources: &[NodeId], batch: usize) -> Result<()> {
+    pub(super) fn make_smaller(
+        &mut self,
+        steps: bool,
+        sources: &[NodeId],
+        batch: usize,
+    ) -> Result<()> {
         let Trainer { model, data, device, settings, frozen, smaller, .. } = self;
         let (earlier, side) = (smaller.take(), settings.train_size.filter(|_| steps));
         let Some(side) = side.filter(|&side| (side, side) != (model.card.height, model.card.width))

@@ -1,0 +1,132 @@
+//! How to fine-tune in the time there is: from which stage, at which size, with which images, for how many epochs.
+//!
+//! The whole net on random crops is the best where it gets its epochs. Crops enlarge what they show, so the net sees them at three
+//! quarters of the size, where a step takes half the time (Touvron et al. 2019): an epoch then costs no more than one of the last
+//! two stages over cached features of the whole size. Where even that is too long, the last stage alone trains over cached features,
+//! in a third of the time.
+
+use super::pace::{Cost, Pace, cost, net};
+use super::{Facts, Wish};
+use crate::error::Result;
+use crate::net::resnet;
+
+/// Training images that fine-tuning sees over all its epochs, if the time allows.
+const SEEN: usize = 60_000;
+/// Images after which the whole net is better than its last stage alone, and the fewest and most epochs which that may be.
+const ENOUGH: (usize, usize, usize) = (8_000, 2, 5);
+/// The fewest epochs of the last stage alone.
+const FEWEST: usize = 2;
+/// The size of random crops, of the net's, in quarters, and what it is a multiple of.
+const CROPS: (usize, usize) = (3, 16);
+
+/// A way to fine-tune.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Way {
+    /// The first stage that trains, from 1, which means everything.
+    pub stage: usize,
+    /// Whether every epoch sees other crops of the images, at this size; else features are cached.
+    pub crops: Option<usize>,
+    /// How many epochs.
+    pub epochs: usize,
+    /// How many there would be with more time.
+    pub wanted: usize,
+    /// Seconds before the first epoch, in which features are cached, and for each.
+    pub seconds: [f64; 2],
+}
+
+/// What a choice is made for.
+pub(super) struct Time<'a> {
+    pub facts: &'a Facts,
+    pub pace: &'a Pace,
+    pub wish: &'a Wish,
+    pub net: &'a resnet::Recipe,
+}
+
+impl Time<'_> {
+    /// Seconds of one pass of all images through the frozen net and of fitting the head.
+    pub fn once(&self, head: &Cost) -> f64 {
+        let Facts { train, held_out, classes, .. } = *self.facts;
+        // About 400 evaluations over all images, forward and backward, at 15 billion multiply-adds a second.
+        let solving = 400.0 * 2.0 * train as f64 * (head.step / 6.0).max(classes as f64) / 15e9;
+        (train + held_out) as f64 * head.frozen / self.pace.forward + solving
+    }
+
+    /// Seconds before fine-tuning over cached features where they fit the memory, and for each of its epochs.
+    pub fn cached(&self, cost: &Cost) -> [f64; 2] {
+        let Facts { train, held_out, validation, .. } = *self.facts;
+        let images = (train + validation) as f64;
+        let kept = cost.bytes > 0 && cost.bytes * ((train + held_out) as u64) < self.wish.memory;
+        let frozen = cost.frozen / self.pace.forward;
+        let each = self.steps(cost) + validation as f64 * cost.forward / self.pace.forward;
+        if kept { [images * frozen, each] } else { [0.0, each + images * frozen] }
+    }
+
+    /// Seconds of an epoch's steps.
+    fn steps(&self, cost: &Cost) -> f64 {
+        self.facts.train as f64 * cost.step / self.pace.training
+    }
+
+    /// Seconds of an epoch on crops that `cost` is of; `whole` is the cost at the net's size.
+    fn on_crops(&self, cost: &Cost, whole: &Cost) -> f64 {
+        let Facts { train, validation, .. } = *self.facts;
+        let frozen = train as f64 * cost.frozen / self.pace.forward;
+        let held_out = (whole.frozen + whole.forward) * validation as f64 / self.pace.forward;
+        self.steps(cost) + frozen + held_out
+    }
+
+    /// Where a stage begins, or everything where it is the first.
+    pub fn at(&self, number: usize) -> String {
+        if number == 1 { "0".into() } else { self.net.stage(number) }
+    }
+
+    /// The costs of a net for images of `size` pixels that trains from a stage on.
+    fn cost(&self, size: usize, stage: usize) -> Result<Cost> {
+        let net = net(self.net, size, self.facts.classes)?;
+        cost(&net, Some(net.freeze_point(&self.at(stage))?), self.wish.dtype)
+    }
+
+    /// The best way to fine-tune for `size` pixels within `left` seconds, and whether it gives the whole net enough epochs; none if
+    /// there is no time for any. `longer` wants twice the epochs.
+    pub fn way(&self, size: usize, left: f64, longer: bool) -> Result<Option<(Way, bool)>> {
+        let (images, least, most) = ENOUGH;
+        let enough = (images / self.facts.train.max(1)).clamp(least, most);
+        let (seen, longest) = if longer { (2 * SEEN, 60) } else { (SEEN, 30) };
+        let wanted = (seen / self.facts.train.max(1)).clamp(8, longest);
+        let fits = |[before, each]: [f64; 2]| {
+            let epochs = ((left - before) / each).floor();
+            epochs.clamp(0.0, wanted as f64) as usize
+        };
+        let crops = crops(size);
+        let whole = self.cost(size, 1)?;
+        let seconds = [0.0, self.on_crops(&self.cost(crops, 1)?, &whole)];
+        let all = Way { stage: 1, crops: Some(crops), epochs: fits(seconds), wanted, seconds };
+        if all.epochs >= enough {
+            return Ok(Some((all, true)));
+        }
+        let stage = self.net.stages.len();
+        let seconds = self.cached(&self.cost(size, stage)?);
+        let last = Way { stage, crops: None, epochs: fits(seconds), wanted, seconds };
+        let found = [last, all].into_iter().find(|way| way.epochs >= FEWEST);
+        Ok(found.or(Some(last).filter(|way| way.epochs > 0)).map(|way| (way, false)))
+    }
+}
+
+/// The size of random crops for a net of `size` pixels.
+fn crops(size: usize) -> usize {
+    let (quarters, multiple) = CROPS;
+    match size * quarters / 4 / multiple * multiple {
+        0 => size,
+        crops => crops,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crops_are_about_three_quarters() {
+        let sizes = [224, 192, 160, 128, 96, 64, 32, 8];
+        assert_eq!(sizes.map(crops), [160, 144, 112, 96, 64, 48, 16, 8]);
+    }
+}
