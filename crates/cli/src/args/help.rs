@@ -76,6 +76,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("clip_value", ""),
             ("ema", ""),
             ("monitor", ""),
+            ("best_within", ""),
             ("min_delta", ""),
         ],
     ),

@@ -110,7 +110,7 @@ fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {
 /// What each phase reached, where there are several: `val_accuracy by phase: head 0.8768, fine-tune 0.9310 (+0.0542)`.
 fn steps(finished: &Finished) -> Option<String> {
     let monitor = finished.config.monitor;
-    let best = finished.history.by_phase(monitor);
+    let best = finished.history.by_phase(finished.config.best_by());
     let mut before: Option<f64> = None;
     let steps = best.iter().map(|epoch| {
         let value = monitor.of(epoch);

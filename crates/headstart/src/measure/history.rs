@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 pub use crate::measure::epoch::{EpochRecord, PhaseName};
-use crate::measure::monitor::Monitor;
+use crate::measure::monitor::BestBy;
 use crate::memory::read_records;
 
 /// Epochs in order.
@@ -28,15 +28,16 @@ pub struct History {
 }
 
 impl History {
-    /// The epoch with the best weights by `monitor`; the earliest among equals.
-    pub fn best(&self, monitor: Monitor) -> Option<&EpochRecord> {
-        monitor.best(&self.epochs)
+    /// The epoch with the best weights by a metric, the earliest among equals, or as [`BestBy`] says.
+    pub fn best(&self, by: impl Into<BestBy>) -> Option<&EpochRecord> {
+        by.into().best(&self.epochs)
     }
 
-    /// The best epoch of each phase by `monitor`, in the order of the phases: what each of them reached.
-    pub fn by_phase(&self, monitor: Monitor) -> Vec<&EpochRecord> {
+    /// The best epoch of each phase, in the order of the phases: what each of them reached.
+    pub fn by_phase(&self, by: impl Into<BestBy>) -> Vec<&EpochRecord> {
+        let by = by.into();
         let phases = self.epochs.chunk_by(|a, b| a.phase == b.phase);
-        phases.filter_map(|epochs| monitor.best(epochs)).collect()
+        phases.filter_map(|epochs| by.best(epochs)).collect()
     }
 
     /// The last `count` epochs, or all there are.
@@ -192,6 +193,7 @@ pub const COLUMNS: [&str; 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::monitor::Monitor;
 
     fn record(epoch: usize, val: Option<(f64, f64)>) -> EpochRecord {
         EpochRecord {

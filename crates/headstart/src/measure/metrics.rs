@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::measure::bootstrap::{Intervals, RESAMPLES, SEED, intervals};
 use crate::measure::calibration::Calibration;
 use crate::measure::epoch::PhaseName;
+use crate::measure::monitor::says;
 pub use crate::measure::rank::{argmax, in_top5, top};
 use crate::memory::read_records;
 use crate::task::{Metric, Task};
@@ -155,6 +156,9 @@ pub struct Shipped {
     /// The metric by which it is the best, on the validation images, or on the training images where there are none:
     /// "val_accuracy", "val_loss", "accuracy" or "loss".
     pub monitor: String,
+    /// The epoch is the last of its phase within this of the best; 0 for the best itself.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub within: f64,
     /// Validation images that the head was fitted on too, after the epoch.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refit: usize,
@@ -363,11 +367,16 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
+fn is_none(within: &f64) -> bool {
+    *within == 0.0
+}
+
 impl fmt::Display for Shipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shipped { file, epoch, epochs, phase, monitor, refit, last } = self;
+        let Shipped { file, epoch, epochs, phase, monitor, within, refit, last } = self;
         let phase = phase.name();
-        write!(f, "{file}: epoch {epoch} of {epochs} ({phase}), the best by {monitor}")?;
+        let is = says(*within, monitor);
+        write!(f, "{file}: epoch {epoch} of {epochs} ({phase}), {is}")?;
         if *refit > 0 {
             write!(f, "; fitted again with the {refit} validation images")?;
         }

@@ -74,6 +74,49 @@ impl Monitor {
     }
 }
 
+/// Which of a run's epochs is shipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BestBy {
+    /// The metric.
+    pub monitor: Monitor,
+    /// Differences in the metric up to this one are chance: the phase that reaches the best value is represented by the last of its
+    /// epochs within that of it, as a learning rate schedule is for its end. 0 for the best epoch itself.
+    pub within: f64,
+}
+
+impl From<Monitor> for BestBy {
+    fn from(monitor: Monitor) -> BestBy {
+        BestBy { monitor, within: 0.0 }
+    }
+}
+
+impl BestBy {
+    /// The epoch, of `records`: that of [`Monitor::best`] or one after it in the same phase. Where the records go on, it stays the
+    /// same or becomes the last one.
+    pub fn best(self, records: &[EpochRecord]) -> Option<&EpochRecord> {
+        let BestBy { monitor, within } = self;
+        let best = monitor.best(records)?;
+        let sign = if monitor == Monitor::Loss { -1.0 } else { 1.0 };
+        let least = sign * monitor.of(best) - within;
+        let later = records.iter().filter(|e| e.phase == best.phase && e.epoch > best.epoch);
+        let reaches = |e: &&EpochRecord| within > 0.0 && sign * monitor.of(e) >= least;
+        later.filter(reaches).last().or(Some(best))
+    }
+
+    /// What `record` is: "the best by val_accuracy".
+    pub fn words(self, record: &EpochRecord) -> String {
+        says(self.within, &self.monitor.column(record))
+    }
+}
+
+/// What an epoch is that was chosen by the metric of that column: "the best by val_accuracy".
+pub(crate) fn says(within: f64, column: &str) -> String {
+    match within > 0.0 {
+        true => format!("the last within {within} of the best {column}"),
+        false => format!("the best by {column}"),
+    }
+}
+
 /// The validation loss, or the training loss where nothing is held out.
 pub(crate) fn loss(record: &EpochRecord) -> f64 {
     record.val_loss.unwrap_or(record.loss)
@@ -113,6 +156,54 @@ impl EarlyStopping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_of_a_phase_within_chance_of_its_best_stands_for_it() {
+        use crate::measure::epoch::PhaseName::{FineTune, Head};
+        let records = |epochs: &[(crate::measure::epoch::PhaseName, f64)]| -> Vec<EpochRecord> {
+            let record = |(i, &(phase, value)): (usize, &(_, f64))| EpochRecord {
+                epoch: i + 1,
+                phase,
+                seconds: 1.0,
+                images_per_second: 1.0,
+                loss: 1.0,
+                accuracy: 0.5,
+                val_loss: Some(1.0 - value),
+                val_accuracy: Some(value),
+                learning_rate: 1e-3,
+                val_macro_f1: None,
+            };
+            epochs.iter().enumerate().map(record).collect()
+        };
+        let best = |within, epochs: &[(_, f64)]| {
+            let records = records(epochs);
+            let of = |monitor| BestBy { monitor, within }.best(&records).unwrap().epoch;
+            assert_eq!(of(Monitor::Accuracy), of(Monitor::Loss));
+            // Files are written as epochs come: what was chosen stays, or is the newest.
+            let mut chosen = 0;
+            for count in 1..=records.len() {
+                let now = BestBy { monitor: Monitor::Accuracy, within }.best(&records[..count]);
+                let now = now.unwrap().epoch;
+                assert!(now == chosen || now == count, "{now} after {chosen} of {count}");
+                chosen = now;
+            }
+            chosen
+        };
+        let epochs = [
+            (Head, 0.88),
+            (FineTune, 0.80),
+            (FineTune, 0.94),
+            (FineTune, 0.90),
+            (FineTune, 0.93),
+            (FineTune, 0.91),
+        ];
+        assert_eq!(best(0.0, &epochs), 3);
+        assert_eq!(best(0.015, &epochs), 5);
+        assert_eq!(best(0.035, &epochs), 6);
+        // The head stands for itself.
+        assert_eq!(best(0.05, &[(Head, 0.9), (FineTune, 0.89), (FineTune, 0.88)]), 1);
+        assert_eq!(best(0.05, &[(Head, 0.9), (FineTune, 0.91), (FineTune, 0.87)]), 3);
+    }
 
     #[test]
     fn training_stops_where_keras_stops_it() {

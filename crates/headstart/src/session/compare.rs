@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::measure::epoch::EpochRecord;
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
-use crate::measure::monitor::Monitor;
+use crate::measure::monitor::BestBy;
 use crate::memory::read_settings;
 use crate::net::weights::{self, SHIPPED};
 use crate::session::config::{TrainConfig, word};
@@ -115,7 +115,8 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     // Runs of earlier versions do not say it.
     let monitor = settings.get("monitor").cloned().and_then(|m| m.try_into().ok());
-    let monitor: Monitor = monitor.unwrap_or_default();
+    let within = settings.get("best-within").and_then(|within| within.as_float());
+    let by = BestBy { monitor: monitor.unwrap_or_default(), within: within.unwrap_or(0.0) };
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
     let report = report.map(|report| {
@@ -127,7 +128,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         run: folder.display().to_string(),
         epochs: history.epochs.len(),
         seconds: history.epochs.iter().map(|e| e.seconds).sum(),
-        best: history.best(monitor).cloned(),
+        best: history.best(by).cloned(),
         last: history.epochs.last().cloned(),
         report,
         history,

@@ -20,6 +20,8 @@ pub struct Outcome {
     pub epochs: usize,
     /// The metric by which it is the best, as results.csv calls it, and its value.
     pub monitor: (String, f64),
+    /// What it is by that: "the best by val_accuracy".
+    pub is: String,
     /// Its evaluation; none where no images were held out.
     pub report: Option<Report>,
 }
@@ -35,13 +37,13 @@ pub fn of_model(path: impl AsRef<Path>) -> Result<Option<Outcome>> {
     if !records.is_file() {
         return Ok(None);
     }
-    let monitor = TrainConfig::of_run(&folder)?.monitor;
+    let by = TrainConfig::of_run(&folder)?.best_by();
     let (history, _) = History::read_csv_noting(records)?;
-    let Some(epoch) = history.best(monitor).cloned() else { return Ok(None) };
+    let Some(epoch) = history.best(by).cloned() else { return Ok(None) };
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
-    let monitor = (monitor.column(&epoch), monitor.of(&epoch));
-    Ok(Some(Outcome { epoch, epochs: history.epochs.len(), monitor, report }))
+    let (monitor, is) = ((by.monitor.column(&epoch), by.monitor.of(&epoch)), by.words(&epoch));
+    Ok(Some(Outcome { epoch, epochs: history.epochs.len(), monitor, is, report }))
 }
 
 /// The folder of the run whose shipped file is meant.
@@ -57,10 +59,14 @@ fn folder(path: &Path) -> Option<PathBuf> {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome {
-            epoch: EpochRecord { epoch, phase, .. }, epochs, monitor: (by, value), ..
+            epoch: EpochRecord { epoch, phase, .. },
+            epochs,
+            monitor: (_, value),
+            is,
+            ..
         } = self;
         let phase = phase.name();
-        write!(f, "shipped: epoch {epoch} of {epochs} ({phase}), the best by {by}, {value:.4}")?;
+        write!(f, "shipped: epoch {epoch} of {epochs} ({phase}), {is}, {value:.4}")?;
         let Some(report) = &self.report else {
             return write!(f, "\nnot evaluated: no images were held out");
         };

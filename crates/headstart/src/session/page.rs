@@ -203,7 +203,7 @@ pub fn remake(
         folder,
         config: &config,
         history: &history,
-        epoch: history.best(config.monitor).map(|e| e.epoch),
+        epoch: history.best(config.best_by()).map(|e| e.epoch),
         model: &model,
         report: report.as_ref(),
         images: data.as_ref().zip(answers.as_ref()),
@@ -301,8 +301,8 @@ fn facts(
     fact("trained", phases(history));
     if let Some(epoch) = epoch {
         let record = history.epochs.iter().find(|e| e.epoch == epoch);
-        let by = record.map_or(String::new(), |record| config.monitor.column(record));
-        fact("shipped weights", format!("those of epoch {epoch}, the best by {by}"));
+        let is = record.map_or(String::new(), |record| config.best_by().words(record));
+        fact("shipped weights", format!("those of epoch {epoch}, {is}"));
     }
     let best = folder.join(SHIPPED);
     fact("model file", best.display().to_string());

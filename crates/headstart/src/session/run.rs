@@ -124,7 +124,7 @@ impl Finished {
     /// The best epoch by the monitored metric, whose weights are in weights/best.safetensors; none where no epoch was
     /// recorded.
     pub fn best_epoch(&self) -> Option<usize> {
-        self.history.best(self.config.monitor).map(|epoch| epoch.epoch)
+        self.history.best(self.config.best_by()).map(|epoch| epoch.epoch)
     }
 }
 
@@ -439,7 +439,7 @@ impl Job {
             if outcome? == Outcome::Stopped {
                 return Ok(None);
             }
-            let best = trainer.history.best(self.config.monitor).map(|e| e.epoch);
+            let best = trainer.history.best(self.config.best_by()).map(|e| e.epoch);
             let epoch = trainer.epoch().map(|e| e.epoch);
             let is_shipped = i + 1 == phases.len() && epoch == best;
             last = match is_shipped {
@@ -491,6 +491,7 @@ impl Job {
                 epochs: trainer.history.epochs.len(),
                 phase: epoch.phase,
                 monitor: self.config.monitor.column(epoch),
+                within: self.config.best_within,
                 refit: trainer.refitted(),
                 last,
             });

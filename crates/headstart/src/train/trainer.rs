@@ -37,7 +37,7 @@ use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 use crate::measure::history::History;
-use crate::measure::monitor::{EarlyStopping, Monitor};
+use crate::measure::monitor::{BestBy, EarlyStopping};
 use crate::memory;
 use crate::net::model::Model;
 use crate::train::cache::{CacheSettings, DISK, Frozen};
@@ -86,8 +86,8 @@ pub struct Settings {
     /// Whether batch norm stays in inference mode where layers are fine-tuned, with its statistics, gamma and beta
     /// untouched (Keras's `trainable = False`).
     pub freeze_bn: bool,
-    /// The metric by which the best epoch is chosen.
-    pub monitor: Monitor,
+    /// How the epoch is chosen whose weights are shipped.
+    pub best_by: BestBy,
     /// When a phase ends early, with the weights of its best epoch.
     pub early_stopping: Option<EarlyStopping>,
     /// Decay of the EMA weights (timm's `ModelEmaV2`), which evaluation, the best and the last model then use: at least
@@ -131,7 +131,7 @@ impl Default for Settings {
             balance: false,
             dropout: 0.0,
             freeze_bn: false,
-            monitor: Monitor::Accuracy,
+            best_by: BestBy::default(),
             early_stopping: None,
             ema: None,
             augment: Vec::new(),

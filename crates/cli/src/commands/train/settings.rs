@@ -49,6 +49,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         plateau_patience,
         min_learning_rate,
         monitor,
+        best_within,
         dropout,
         label_smoothing,
         learning_rate,

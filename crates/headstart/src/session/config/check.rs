@@ -229,6 +229,15 @@ impl TrainConfig {
                 return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
             }
         }
+        if !(0.0..1e9).contains(&self.best_within) {
+            let (expected, found) = ("a number from 0 on", self.best_within.to_string());
+            return Err(Error::invalid(
+                "best-within",
+                expected,
+                found,
+                "0.01 is a percentage point",
+            ));
+        }
         if self.replicas > self.batch_size {
             let expected = format!("1 to {}, the batch size", self.batch_size);
             let hint = "every replica needs images of its own";
@@ -339,6 +348,8 @@ mod tests {
             TrainConfig { step_epochs: Some(2), ..base.clone() },
             TrainConfig { plateau_patience: 2, ..base.clone() },
             TrainConfig { min_learning_rate: 1e-6, ..base.clone() },
+            TrainConfig { best_within: -0.1, ..base.clone() },
+            TrainConfig { best_within: f64::NAN, ..base.clone() },
             TrainConfig { min_delta: Some(0.1), ..base.clone() },
             TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },
             TrainConfig { min_delta: Some(f64::NAN), patience: Some(1), ..base.clone() },

@@ -174,6 +174,7 @@ mod tests {
             layer_decay: Some(0.75),
             dropout: 0.25,
             train_size: Some(160),
+            best_within: 0.0125,
             mixup: Some(0.2),
             cutmix: Some(1.0),
             fit: Some(FitName::Crop),

@@ -8,7 +8,7 @@ use crate::data::augment::Mixing;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::epoch::PhaseName;
-use crate::measure::monitor::EarlyStopping;
+use crate::measure::monitor::{BestBy, EarlyStopping};
 use crate::net::graph::Op;
 use crate::net::model::Model;
 use crate::net::resnet::Net;
@@ -81,7 +81,7 @@ impl TrainConfig {
             balance: self.balance,
             dropout: self.dropout,
             freeze_bn: self.freeze_bn,
-            monitor: self.monitor,
+            best_by: self.best_by(),
             early_stopping: self.early_stopping(),
             ema: self.ema,
             augment: self.augment.clone(),
@@ -93,6 +93,11 @@ impl TrainConfig {
             max_time: self.max_time.map(|time| time.0),
             save_every,
         }
+    }
+
+    /// How the epoch is chosen whose weights are shipped.
+    pub fn best_by(&self) -> BestBy {
+        BestBy { monitor: self.monitor, within: self.best_within }
     }
 
     /// Whether everything trains from a random initialisation, in one phase: there are no weights, and no

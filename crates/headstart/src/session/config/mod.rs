@@ -108,6 +108,9 @@ pub struct TrainConfig {
     pub min_learning_rate: f32,
     /// The metric by which epochs are compared.
     pub monitor: Monitor,
+    /// Differences in that metric up to this one are chance: a phase is represented by the last of its epochs within it of the best.
+    #[serde(skip_serializing_if = "is_none")]
+    pub best_within: f64,
     /// Epochs without improvement after which a phase ends, with the weights of its best epoch; none for all
     /// of its epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,6 +211,11 @@ pub struct TrainConfig {
 }
 
 /// The settings of the Keras tutorial "Supercharge Your AI: ResNet50 Transfer Learning Unleashed", for other data.
+/// Whether nothing counts as chance.
+fn is_none(within: &f64) -> bool {
+    *within == 0.0
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
@@ -241,6 +249,7 @@ impl Default for TrainConfig {
             plateau_patience: 10,
             min_learning_rate: 0.0,
             monitor: Monitor::Accuracy,
+            best_within: 0.0,
             patience: None,
             max_time: None,
             min_delta: None,

@@ -262,6 +262,17 @@ impl Choice<'_> {
             "--freeze-bn",
             "keeps batch norm statistics fixed, as they were when the head was fitted",
         );
+        if self.facts.validation > 0 {
+            // The standard error of an accuracy of 0.9.
+            let chance = (0.09 / self.facts.validation as f64).sqrt();
+            self.config.best_within = (chance * 1e4).round() / 1e4;
+            let flag = format!("--best-within {}", self.config.best_within);
+            let images = self.facts.validation;
+            let why = format!(
+                "on {images} validation images smaller differences are chance, and the schedule ends best"
+            );
+            self.because(flag, why);
+        }
         self.because("--label-smoothing 0.1", "reduces overfitting on a small data set");
         let images = self.facts.train;
         self.because(steps, format!("enough steps an epoch for {images} images"));

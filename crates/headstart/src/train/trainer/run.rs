@@ -461,7 +461,7 @@ impl<'t, 'a> Run<'t, 'a> {
         let Trainer { folder, history, model, settings, .. } = &*self.trainer;
         let is = |best: Option<&EpochRecord>| best.is_some_and(|best| best.epoch == epoch);
         if let Some(folder) = folder
-            && is(history.best(settings.monitor))
+            && is(history.best(settings.best_by))
         {
             model_file::write(folder.best(), &model.card, shown, &[])?;
         }

@@ -55,7 +55,7 @@ impl Trainer<'_> {
         let Trainer { folder: Some(folder), history, settings, model, .. } = &mut *self else {
             return Ok(());
         };
-        let Some(best) = history.best(settings.monitor).map(|e| e.epoch) else { return Ok(()) };
+        let Some(best) = history.best(settings.best_by).map(|e| e.epoch) else { return Ok(()) };
         let file = weights::read(folder.best())?;
         model.load(&file, Scope::All)?;
         let card = file.card;
