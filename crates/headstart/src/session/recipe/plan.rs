@@ -233,8 +233,8 @@ impl Choice<'_> {
         c.schedule = ScheduleName::OneCycle;
         c.label_smoothing = 0.1;
         c.batch_size = batch(self.facts.train);
-        c.fine_tune_learning_rate = if stage == 1 { 4e-4 } else { 2e-4 };
-        c.layer_decay = (stage == 1).then_some(0.5);
+        c.fine_tune_learning_rate = 2e-4;
+        c.layer_decay = (stage == 1).then_some(0.6);
         let steps = format!("--batch-size {}", c.batch_size);
         let what = match self.net.stages.len() + 1 - stage {
             n if n == self.net.stages.len() => "all of the net".to_string(),
@@ -256,7 +256,7 @@ impl Choice<'_> {
         );
         if stage == 1 {
             let why = "earlier layers are more general, and change less";
-            self.because("--layer-decay 0.5", why);
+            self.because("--layer-decay 0.6", why);
         }
         self.because(
             "--freeze-bn",
@@ -289,7 +289,7 @@ impl Choice<'_> {
             self.config.train_size = Some(crops);
             self.because(
                 format!("--train-size {crops}"),
-                "crops are enlarged: at this size they look as large as images will, in half the time",
+                "crops are enlarged: at this size they look as large as images will, in three fifths of the time",
             );
         }
     }
@@ -406,13 +406,13 @@ mod tests {
     #[test]
     fn many_images_take_smaller_ones_and_then_fewer() {
         let few = auto(1500, 20).config;
-        assert_eq!((few.image_size, few.train_size), (Some(224), Some(160)));
+        assert_eq!((few.image_size, few.train_size), (Some(224), Some(176)));
         let day = auto(40_000, 1440).config;
         assert_eq!((day.image_size, day.fine_tune_at.as_deref()), (Some(224), Some("0")));
         // Images of 32 pixels are not enlarged seven times.
         let wish_of_a_day = wish(RecipeName::Auto, 1440);
         let tiny = choose(&photos("resnet50"), &facts(40_000, 32), &PACE, &wish_of_a_day).unwrap();
-        assert_eq!((tiny.config.image_size, tiny.config.train_size), (Some(160), Some(112)));
+        assert_eq!((tiny.config.image_size, tiny.config.train_size), (Some(160), Some(128)));
         let smaller = auto(40_000, 20).config;
         assert!(smaller.image_size.unwrap() < 224 && smaller.limit.is_none(), "{smaller:?}");
         let recipe = auto(1_000_000, 20);

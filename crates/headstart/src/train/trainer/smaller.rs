@@ -1,5 +1,5 @@
-//! Training images at a size of their own. A random crop enlarges what it shows; a net that is trained on crops at three quarters
-//! of the size sees objects as large as it will later, and each step takes about half the time (Touvron et al. 2019, "Fixing the
+//! Training images at a size of their own. A random crop enlarges what it shows; a net that is trained on crops at four fifths
+//! of the size sees objects as large as it will later, and each step takes three fifths of the time (Touvron et al. 2019, "Fixing the
 //! train-test resolution discrepancy"; torchvision trains at 176 and evaluates at 224).
 
 use super::{Settings, Trainer};
