@@ -79,7 +79,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     if let Some(file) = file.filter(|_| given) {
         let expected = "the name of a net with these flags";
         let found = "a model file, which has these settings inside";
-        let hint = "leave --weights, --image-size, --interpolation and --fit out";
+        let hint = "leave --weights, --image-size, --interpolation, --fit and --decode out";
         return Err(Failure::Usage(Error::invalid(file, expected, found, hint)));
     }
     let defaults =

@@ -86,7 +86,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights and the flags of size, --interpolation, --fit and --preprocess out",
+            "leave --weights and the flags of size, --interpolation, --fit, --decode and --preprocess out",
         )));
     }
     let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));

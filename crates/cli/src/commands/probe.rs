@@ -27,7 +27,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights, --image-size, --interpolation and --fit out",
+            "leave --weights, --image-size, --interpolation, --fit and --decode out",
         )));
     }
     if !(args.l2 >= 0.0 && args.l2.is_finite()) {

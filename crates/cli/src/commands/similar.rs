@@ -32,7 +32,7 @@ struct Found<'a> {
 pub fn run(args: &Similar) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let query = image::open(&args.image)?;
+    let query = model.target().open(&args.image)?;
     let itself = image_hash(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let node = model.pooled();
@@ -82,7 +82,11 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             })
             .collect();
         let caption = "the image".to_string();
-        let own = Captioned { image: query, name: args.image.display().to_string(), caption };
+        let own = Captioned {
+            image: image::open(&args.image)?,
+            name: args.image.display().to_string(),
+            caption,
+        };
         write_bytes(path, neighbours(&own, &list?)?.as_bytes())?;
         note!("page: {}", path.display());
     }

@@ -18,7 +18,7 @@ use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
-use crate::data::image::{Fit, Interpolation};
+use crate::data::image::{Decode, Fit, Interpolation};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
@@ -143,6 +143,8 @@ pub struct Entry {
     pub interpolation: Interpolation,
     /// What becomes of other proportions.
     pub fit: Fit,
+    /// How JPEGs are decoded.
+    pub decode: Decode,
     /// Upsampling factor inside the net.
     pub upsample: usize,
 }
@@ -153,12 +155,13 @@ pub struct Entry {
 /// # Errors
 /// If images of several sizes should be upsampled by a factor.
 pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
-    let (known, fit) = (recipe.image_size, config.fit());
+    let (known, fit, decode) = (recipe.image_size, config.fit(), config.decode());
     let resized = |size| Entry {
         height: size,
         width: size,
         interpolation: config.interpolation.unwrap_or_default(),
         fit,
+        decode,
         upsample: 1,
     };
     let enlarged = |(height, width), upsample| Entry {
@@ -166,6 +169,7 @@ pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<E
         width,
         interpolation: Interpolation::Nearest,
         fit,
+        decode,
         upsample,
     };
     match (config.image_size, config.upsample, images.uniform_size()) {
@@ -238,7 +242,7 @@ pub fn build_model_with(
 ) -> Result<(Model, Option<LoadReport>)> {
     let recipe = Recipe::named(&config.model)?;
     let file = open_weights(config, watch)?;
-    let Entry { height, width, interpolation, fit, upsample } =
+    let Entry { height, width, interpolation, fit, decode, upsample } =
         entry(config, &recipe, &data.train)?;
     let of_file = file.as_ref().and_then(|f| f.card.as_ref());
     let card = ModelCard {
@@ -250,6 +254,7 @@ pub fn build_model_with(
         width,
         interpolation,
         fit,
+        decode,
         upsample,
         preprocess: config
             .preprocess

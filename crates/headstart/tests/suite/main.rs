@@ -23,6 +23,7 @@ mod one_model;
 mod onnx;
 mod oracle;
 mod pytorch;
+mod reduced;
 mod replicas;
 mod shared_data;
 mod sources;

@@ -2,7 +2,7 @@
 //! packed where they fit in memory. Otherwise they are decoded on access, except those that seem cut short.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -11,12 +11,13 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use super::large::Large;
 use super::shown::{Place, Shown};
 use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::window::Window;
 use super::{Limits, Skipped};
-use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_named};
+use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, is_large, read_named};
 use crate::memory::Claim;
 
 /// Samples with the split of each.
@@ -33,6 +34,8 @@ struct Found {
     item: Item,
     width: usize,
     height: usize,
+    /// Whether it is a JPEG that can be decoded smaller.
+    large: bool,
     bytes: u64,
     modified: u128,
     /// Whether the end is not that of the format.
@@ -98,7 +101,7 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
         Origin::Memory(bytes) => Some(bytes.len() as u64),
         _ => None,
     });
-    let encoded = Claim::held(memory.sum());
+    let mut encoded = Claim::held(memory.sum());
     let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
     let mut pixels_kept = Claim::default();
     let pack = decoded <= limits.decoded_bytes && pixels_kept.grow(decoded).is_ok();
@@ -132,12 +135,17 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
     let mut parts = Vec::new();
     let (mut names, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut kept_offsets, mut files, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut large, mut large_files) = (HashSet::new(), HashMap::new());
+    let packs = packed.is_some();
     for (i, (one, verdict)) in found.into_iter().zip(verdicts).enumerate() {
         match verdict {
             Ok(hash) => hashes.push(hash.map_or_else(OnceLock::new, OnceLock::from)),
             Err(reason) => {
                 lost.insert(one.item.name.clone(), (one.item.part, one.item.label));
                 skipped.push(Skipped { name: one.item.name, reason });
+                if let Origin::Memory(bytes) = &one.item.origin {
+                    encoded.shrink(bytes.len() as u64);
+                }
                 continue;
             }
         }
@@ -147,21 +155,37 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
             Origin::Memory(_) => None,
         };
         let Item { name, label, part, origin, .. } = one.item;
+        let file = match origin {
+            Origin::Memory(bytes) if packs && !one.large => {
+                encoded.shrink(bytes.len() as u64);
+                None
+            }
+            Origin::Memory(bytes) => Some(Encoded::Memory(bytes)),
+            Origin::Disk(_) | Origin::Slice(_) => file.map(Encoded::Disk),
+        };
+        if one.large {
+            large.insert(names.len());
+        }
+        match &packed {
+            None => files.extend(file),
+            Some((_, offsets)) => {
+                kept_offsets.push(offsets[i]);
+                let file = file.filter(|_| one.large);
+                large_files.extend(file.map(|file| (names.len(), Large::new(file))));
+            }
+        }
         names.push(name.into_boxed_str());
         labels.push(label);
         sizes.push((one.height, one.width));
         parts.push(part);
-        match (&packed, origin, file) {
-            (Some((_, offsets)), ..) => kept_offsets.push(offsets[i]),
-            (None, Origin::Memory(bytes), _) => files.push(Encoded::Memory(bytes)),
-            (None, _, file) => files.extend(file.map(Encoded::Disk)),
-        }
     }
-    let (store, kept) = match packed {
-        Some((pixels, _)) => (Store::Packed { pixels, offsets: kept_offsets }, pixels_kept),
-        None => (Store::Encoded(files), encoded),
+    let store = match packed {
+        Some((pixels, _)) => Store::Packed { pixels, offsets: kept_offsets, large: large_files },
+        None => Store::Encoded(files),
     };
-    let samples = Samples { classes, names, shown, labels, sizes, hashes, store, kept };
+    encoded.join(pixels_kept);
+    let samples =
+        Samples { classes, names, shown, labels, sizes, hashes, large, store, kept: encoded };
     Loaded { samples, parts, skipped, lost }
 }
 
@@ -180,8 +204,9 @@ fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
     let named = item.listed || has_image_extension(&item.name);
     match judged(look(), named) {
         Ok((Seen { header, bytes, doubtful }, modified)) => {
-            let Header { width, height, .. } = header;
-            Ok(Found { width, height, bytes, modified, item, doubtful })
+            let Header { format, width, height, .. } = header;
+            let large = format == Format::Jpeg && is_large(width, height);
+            Ok(Found { width, height, large, bytes, modified, item, doubtful })
         }
         Err(reason) => Err(reason.map(|reason| Skipped { name: item.name, reason })),
     }

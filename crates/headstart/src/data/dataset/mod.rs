@@ -22,6 +22,7 @@ mod describe;
 mod folder;
 mod grouping;
 mod labelled;
+mod large;
 mod load;
 mod manifest;
 mod parts;

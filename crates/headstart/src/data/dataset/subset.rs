@@ -1,6 +1,7 @@
 //! Labelled images and where their bytes are: decoded, encoded in memory, or on disk.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
+use super::large::Large;
 use super::shown::Shown;
-use crate::data::image::{MAX_FILE, Rgb8, decode_bytes, unreadable};
+use crate::data::image::{MAX_FILE, Rgb8, Target, decode_scaled, scale, unreadable};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
 
@@ -24,10 +26,15 @@ pub(crate) struct Samples {
     pub sizes: Vec<(usize, usize)>,
     /// Hash of each image, once it is known: of images on disk, other content is an error from then on.
     pub hashes: Vec<OnceLock<ImageHash>>,
+    /// Those of JPEG files that are large enough to be decoded smaller.
+    pub large: HashSet<usize>,
     pub store: Store,
     /// The memory that `store` takes.
     pub kept: Claim,
 }
+
+/// Raised when JPEGs that are decoded smaller get other pixels than before.
+const REDUCING: u32 = 1;
 
 /// What an image is known by, wherever it is stored: the SHA-256 of its file's bytes, or, where there is no file, of its
 /// pixels ([`Subset::image_hashes`]).
@@ -42,10 +49,18 @@ pub(crate) struct ImageFile<'a> {
 }
 
 pub(crate) enum Store {
-    /// Decoded RGB bytes; image `i` starts at `offsets[i]`.
-    Packed { pixels: Vec<u8>, offsets: Vec<usize> },
+    /// Decoded RGB bytes of every pixel; image `i` starts at `offsets[i]`. Of large JPEGs there are the files besides, to be
+    /// decoded smaller.
+    Packed { pixels: Vec<u8>, offsets: Vec<usize>, large: HashMap<usize, Large> },
     /// JPEG, PNG and other files, decoded on every access.
     Encoded(Vec<Encoded>),
+}
+
+impl Store {
+    /// Decoded images that have no files.
+    pub fn packed(pixels: Vec<u8>, offsets: Vec<usize>) -> Store {
+        Store::Packed { pixels, offsets, large: HashMap::new() }
+    }
 }
 
 /// An image file.
@@ -174,20 +189,56 @@ impl Subset {
     pub fn image(&self, i: usize) -> Result<Rgb8<'_>> {
         let row = self.rows[i];
         match &self.samples.store {
-            Store::Packed { pixels, offsets } => {
+            Store::Packed { pixels, offsets, .. } => {
                 let (height, width) = self.samples.sizes[row];
                 Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
             }
-            Store::Encoded(files) => {
-                let bytes = files[row].bytes()?;
-                if let Encoded::Disk(_) = &files[row]
-                    && let Some(hash) = self.samples.hashes[row].get()
-                {
-                    self.unchanged(i, hash, &file_hash(&bytes))?;
-                }
-                self.decode(i, &bytes)
-            }
+            Store::Encoded(files) => self.decode_file(i, &files[row], 1),
         }
+    }
+
+    /// Image `i` as the net of `target` has images decoded, not yet at the net's size: a large JPEG may be smaller than its
+    /// source. Fails as [`Subset::image`].
+    pub fn image_for(&self, i: usize, target: Target) -> Result<Rgb8<'_>> {
+        self.image_at_least(i, target.least_side())
+    }
+
+    /// Whether that is another image than [`Subset::image`].
+    pub(crate) fn is_reduced(&self, i: usize, target: Target) -> bool {
+        self.scale(i, target.least_side()) > 1
+    }
+
+    /// Image `i`, whose shorter side, where it is that of a JPEG, need be no longer than `side`; none for every pixel.
+    pub(crate) fn image_at_least(&self, i: usize, side: Option<usize>) -> Result<Rgb8<'_>> {
+        let row = self.rows[i];
+        match (&self.samples.store, self.scale(i, side)) {
+            (_, 1) => self.image(i),
+            (Store::Encoded(files), scale) => self.decode_file(i, &files[row], scale),
+            (Store::Packed { large, .. }, scale) => match large.get(&row) {
+                Some(large) => large.at(scale, |file| self.decode_file(i, file, scale)),
+                None => self.image(i),
+            },
+        }
+    }
+
+    /// How many times smaller image `i` is decoded where its shorter side need be no longer than `side`. It follows from the
+    /// size in its header as it was on opening, so that one image has one answer.
+    fn scale(&self, i: usize, side: Option<usize>) -> usize {
+        let row = self.rows[i];
+        let (height, width) = self.samples.sizes[row];
+        side.filter(|_| self.samples.large.contains(&row))
+            .map_or(1, |side| scale(width, height, side))
+    }
+
+    /// Decodes the file of image `i`, unless it has changed.
+    fn decode_file(&self, i: usize, file: &Encoded, scale: usize) -> Result<Rgb8<'static>> {
+        let bytes = file.bytes()?;
+        if let Encoded::Disk(_) = file
+            && let Some(hash) = self.samples.hashes[self.rows[i]].get()
+        {
+            self.unchanged(i, hash, &file_hash(&bytes))?;
+        }
+        self.decode(i, &bytes, scale)
     }
 
     /// The file that image `i` is in, or its name in an archive.
@@ -201,8 +252,8 @@ impl Subset {
         }
     }
 
-    fn decode(&self, i: usize, bytes: &[u8]) -> Result<Rgb8<'static>> {
-        decode_bytes(bytes).map_err(|reason| unreadable(self.file(i), reason))
+    fn decode(&self, i: usize, bytes: &[u8], scale: usize) -> Result<Rgb8<'static>> {
+        decode_scaled(bytes, scale).map_err(|reason| unreadable(self.file(i), reason))
     }
 
     /// Fails if the file of image `i` has changed since its hash was `before`.
@@ -223,7 +274,7 @@ impl Subset {
             let hash = self.image_hash(self.rows[i])?;
             return Ok(ImageFile { image: self.image(i)?, file: None, hash });
         };
-        let image = self.decode(i, &bytes)?;
+        let image = self.decode(i, &bytes, 1)?;
         let hash = file_hash(&bytes);
         self.unchanged(i, self.samples.hashes[self.rows[i]].get_or_init(|| hash), &hash)?;
         Ok(ImageFile { image, file: Some(bytes), hash })
@@ -260,13 +311,30 @@ impl Subset {
         hashes.into_iter().collect()
     }
 
+    /// What each image's pixels are known by as `target` has images decoded, in order: [`Subset::image_hashes`], but another
+    /// hash where a JPEG is decoded smaller.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn pixel_hashes(&self, target: Target, threads: &Threads) -> Result<Vec<ImageHash>> {
+        let mut hashes = self.image_hashes(threads)?;
+        for (i, hash) in hashes.iter_mut().enumerate() {
+            let scale = self.scale(i, target.least_side());
+            if scale > 1 {
+                let name = format!("headstart reduced JPEG {REDUCING}, 1/{scale}, ");
+                *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
+            }
+        }
+        Ok(hashes)
+    }
+
     fn image_hash(&self, row: usize) -> Result<ImageHash> {
         let known = &self.samples.hashes[row];
         if let Some(hash) = known.get() {
             return Ok(*hash);
         }
         let hash = match &self.samples.store {
-            Store::Packed { pixels, offsets } => {
+            Store::Packed { pixels, offsets, .. } => {
                 let (height, width) = self.samples.sizes[row];
                 let mut hash = Sha256::new();
                 hash.update(b"pixels");
@@ -318,7 +386,7 @@ impl Subset {
             }
             hash.update(name);
             match &self.samples.store {
-                Store::Packed { pixels, offsets } => {
+                Store::Packed { pixels, offsets, .. } => {
                     hash.update(&pixels[offsets[row]..][..height * width * 3]);
                 }
                 Store::Encoded(files) => match &files[row] {

@@ -137,7 +137,7 @@ fn unknown(message: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use crate::data::augment::Augmentation;
-    use crate::data::image::FitName;
+    use crate::data::image::{Decode, FitName};
     use crate::engine::optimizer::DecayOf;
     use crate::measure::monitor::Monitor;
     use crate::net::preprocess::Preprocess;
@@ -177,6 +177,7 @@ mod tests {
             cutmix: Some(1.0),
             fit: Some(FitName::Crop),
             crop_share: Some(0.9),
+            decode: Some(Decode::Full),
             class_weight: Some("a=2,b c=0.5".parse().unwrap()),
             balance: true,
             ..TrainConfig::default()

@@ -75,6 +75,7 @@ const FIXED: [(&str, &[&str]); 3] = [
             "interpolation",
             "fit",
             "crop-share",
+            "decode",
             "preprocess",
         ],
     ),
