@@ -33,7 +33,7 @@ impl FitFlags {
             (config.fit, config.crop_share) = (Some(fit.into()), None);
         }
         config.crop_share = self.crop_share.or(config.crop_share);
-        config.decode = self.decode.map(Decode::from).or(config.decode);
+        config.decode = self.decode.map_or(config.decode, Decode::from);
     }
 
     /// Puts those that are given over those of a model.

@@ -39,8 +39,12 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let mut one = executor(&model, &device, 1, &[0], &[node])?;
     one.forward(&[(&enter(&model, &query)?).into()], 1)?;
     let own = read_floats(&mut *one, 0)?;
-    let options =
-        DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
+    let options = DataOptions {
+        validation_split: 0.0,
+        threads: args.threads,
+        least_side: model.target().least_side(),
+        ..DataOptions::default()
+    };
     let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     interrupt::watch();
     let mut progress = Progress::new(0);

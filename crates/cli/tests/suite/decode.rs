@@ -51,7 +51,8 @@ fn trained() -> Place {
 fn a_model_reads_files_as_it_says() {
     let place = trained();
     let settings = |run: &str| fs::read_to_string(place.path(run).join("config.toml")).unwrap();
-    assert!(!settings("run").contains("decode") && settings("full").contains("decode = \"full\""));
+    assert!(settings("run").contains("decode = \"reduced\""), "{}", settings("run"));
+    assert!(settings("full").contains("decode = \"full\""));
     let (full, reduced) =
         (probabilities(&place, "run full.png"), probabilities(&place, "run reduced.png"));
     assert_ne!(full, reduced);
@@ -119,7 +120,7 @@ fn a_model_file_and_a_run_keep_their_choice() {
     place.run("predict run large.jpg --decode half").fails(2, &["half", "full", "reduced"]);
     let config = place.path("run/config.toml");
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, format!("decode = \"full\"\n{text}")).unwrap();
+    fs::write(&config, text.replace("decode = \"reduced\"", "decode = \"full\"")).unwrap();
     place.run("train --resume run --allow-changes").fails(1, &["decode"]);
     let compared = place.run("compare run full").ok().out;
     assert!(compared.contains("decode"), "{compared}");

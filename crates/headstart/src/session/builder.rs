@@ -69,7 +69,7 @@ impl ModelBuilder {
 
     /// How JPEGs are decoded; large ones reduced by default.
     pub fn decode(mut self, decode: Decode) -> ModelBuilder {
-        self.config.decode = Some(decode);
+        self.config.decode = decode;
         self
     }
 

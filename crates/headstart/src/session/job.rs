@@ -17,8 +17,9 @@ use std::path::Path;
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
+use crate::data::augment::Augment;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
-use crate::data::image::{Decode, Fit, Interpolation};
+use crate::data::image::{Decode, Fit, Interpolation, Target};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
@@ -108,9 +109,20 @@ pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dat
         seed: config.seed,
         limit: config.limit,
         threads: config.threads,
+        least_side: least_side(config),
         ..DataOptions::default()
     };
     open_with(&config.data, &options, watch)
+}
+
+/// The length that training needs the shorter side of large JPEGs to keep, as far as that is known before they are opened.
+fn least_side(config: &TrainConfig) -> Option<usize> {
+    let size = config.image_size.or(Recipe::named(&config.model).ok().map(|r| r.image_size))?;
+    let interpolation = config.interpolation.unwrap_or_default();
+    let (fit, decode) = (config.fit(), config.decode);
+    let target = Target { interpolation, fit, decode, ..Target::square(size) };
+    let augment = Augment { list: config.augment.clone(), ..Augment::default() };
+    augment.least_side(target).filter(|_| config.upsample.is_none())
 }
 
 /// The data set of that name or path. A published one is downloaded, unless it is on this machine.
@@ -155,7 +167,7 @@ pub struct Entry {
 /// # Errors
 /// If images of several sizes should be upsampled by a factor.
 pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
-    let (known, fit, decode) = (recipe.image_size, config.fit(), config.decode());
+    let (known, fit, decode) = (recipe.image_size, config.fit(), config.decode);
     let resized = |size| Entry {
         height: size,
         width: size,

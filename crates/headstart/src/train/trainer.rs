@@ -251,7 +251,7 @@ impl<'a> Trainer<'a> {
     /// Writes epochs, events and weights to a folder from now on.
     pub fn record_in(&mut self, folder: RunFolder) {
         self.folder = Some(folder);
-        self.fingerprint = checkpoint::fingerprint(self.data);
+        self.fingerprint = checkpoint::fingerprint(self.data, self.model.card.decode);
     }
 
     /// The run's folder.

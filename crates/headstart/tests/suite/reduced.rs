@@ -208,6 +208,52 @@ fn every_pixel_stays_in_memory_for_whoever_wants_it() {
     assert!(error.contains("large.jpg"), "{error}");
 }
 
+#[test]
+fn what_is_opened_for_a_net_is_in_memory_as_it_has_it_decoded() {
+    let dir = tempdir().unwrap();
+    photos(&dir.path().join("photos"));
+    let archive = tar_gz(&[("a/large.jpg", large()), ("b/small.png", &png(60, 40, [9, 99, 200]))]);
+    write(dir.path(), "photos.tar.gz", &archive);
+    let (whole, half) = (decode("x", large()).unwrap(), decode_draft("x", large(), 1000).unwrap());
+    let quarter = decode_draft("x", large(), 256).unwrap();
+    let target = reduced(500);
+    for source in ["photos", "photos.tar.gz"] {
+        let root = dir.path().join(source);
+        let all = opened(&root, true).train;
+        // All pixels would be more than this.
+        let limits =
+            Limits { decoded_bytes: half.pixels.len() as u64 + (2 << 20), ..Limits::default() };
+        let options = DataOptions {
+            validation_split: 0.0,
+            least_side: target.least_side(),
+            limits,
+            ..DataOptions::default()
+        };
+        let data = open(&root, &options).unwrap().train;
+        assert_eq!(data.is_in_memory(), source != "photos");
+        let options = DataOptions { limits: Limits::default(), ..options };
+        let data = open(&root, &options).unwrap().train;
+        let at = (0..data.len()).find(|&i| data.name(i) == "a/large.jpg").unwrap();
+        assert_eq!(data.size(at), (SIZE.1, SIZE.0));
+        let seen = data.image_for(at, target).unwrap();
+        assert!(seen == half && matches!(seen.pixels, Cow::Borrowed(_)));
+        for _ in 0..2 {
+            assert_eq!(data.image_for(at, reduced(64)).unwrap(), quarter);
+            assert_eq!(data.image(at).unwrap(), whole);
+        }
+        let kept = data.image_for(at, reduced(64)).unwrap();
+        assert!(matches!(kept.pixels, Cow::Borrowed(_)));
+        for i in (0..data.len()).filter(|&i| i != at) {
+            assert_eq!(data.image(i).unwrap(), all.image(i).unwrap());
+        }
+        // Whoever opens it sees the same images.
+        let device = Device::cpu(1).unwrap();
+        let threads = &device.compute().threads;
+        assert_eq!(data.image_hashes(threads).unwrap(), all.image_hashes(threads).unwrap());
+        assert_eq!(data.fingerprint(), all.fingerprint());
+    }
+}
+
 /// A JPEG of these samples, as other programs write them.
 fn coded(colours: ColorType, count: usize, progressive: bool) -> Vec<u8> {
     let (size, mut bytes) = ((1030, 1100), Vec::new());
@@ -314,7 +360,7 @@ fn a_run_begun_before_there_was_a_choice_goes_on_in_full() {
         epochs: 3,
         batch_size: 2,
         validation_split: 0.0,
-        decode: Some(Decode::Full),
+        decode: Decode::Full,
         precision: Precision::F32,
         threads: 1,
         ..TrainConfig::default()
@@ -328,7 +374,7 @@ fn a_run_begun_before_there_was_a_choice_goes_on_in_full() {
         Ended::Stopped { kept, .. } => panic!("stopped: {kept}"),
     };
     let want = finish(job(&config, "whole"));
-    let new = finish(job(&TrainConfig { decode: None, ..config.clone() }, "new"));
+    let new = finish(job(&TrainConfig { decode: Decode::Reduced, ..config.clone() }, "new"));
     assert_eq!((want.card.decode, new.card.decode), (Decode::Full, Decode::Reduced));
     assert_ne!(want.parameters, new.parameters);
     let mut late = |event: &Event<'_>| match event {

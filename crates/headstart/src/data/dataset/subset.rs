@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
+use super::encoded::{Encoded, FileRef};
 use super::large::Large;
 use super::shown::Shown;
-use crate::data::image::{MAX_FILE, Rgb8, Target, decode_scaled, scale, unreadable};
+use crate::data::image::{Decode, Rgb8, Target, decode_scaled, scale, unreadable};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
 
@@ -49,8 +49,8 @@ pub(crate) struct ImageFile<'a> {
 }
 
 pub(crate) enum Store {
-    /// Decoded RGB bytes of every pixel; image `i` starts at `offsets[i]`. Of large JPEGs there are the files besides, to be
-    /// decoded smaller.
+    /// Decoded RGB bytes; image `i` starts at `offsets[i]`. Of large JPEGs there are the files besides, to be decoded smaller;
+    /// those that were opened smaller have no pixels here.
     Packed { pixels: Vec<u8>, offsets: Vec<usize>, large: HashMap<usize, Large> },
     /// JPEG, PNG and other files, decoded on every access.
     Encoded(Vec<Encoded>),
@@ -60,47 +60,6 @@ impl Store {
     /// Decoded images that have no files.
     pub fn packed(pixels: Vec<u8>, offsets: Vec<usize>) -> Store {
         Store::Packed { pixels, offsets, large: HashMap::new() }
-    }
-}
-
-/// An image file.
-pub(crate) enum Encoded {
-    /// Held in memory.
-    Memory(Box<[u8]>),
-    /// On disk, read on every access.
-    Disk(FileRef),
-}
-
-/// A file on disk, or a part of one.
-pub(crate) struct FileRef {
-    pub path: Arc<Path>,
-    /// Where in the file the image begins, if it is not all of it.
-    pub offset: Option<u64>,
-    pub bytes: u64,
-    /// Nanoseconds since 1970 of the last change, as far as the file system records it.
-    pub modified: u128,
-}
-
-impl Encoded {
-    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
-        match self {
-            Encoded::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Encoded::Disk(file) => {
-                file.read().map(Cow::Owned).map_err(Error::io("read", &*file.path))
-            }
-        }
-    }
-}
-
-impl FileRef {
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = fs::File::open(&self.path)?;
-        // A file that has grown is read as it is, as far as images go.
-        let most = self.offset.map_or(self.bytes.max(MAX_FILE), |_| self.bytes);
-        file.seek(SeekFrom::Start(self.offset.unwrap_or(0)))?;
-        let mut bytes = Vec::with_capacity(self.bytes.min(1 << 20) as usize + 1);
-        file.take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 }
 
@@ -187,14 +146,7 @@ impl Subset {
 
     /// Image `i` at its source size. Fails, naming the file, when it can no longer be read.
     pub fn image(&self, i: usize) -> Result<Rgb8<'_>> {
-        let row = self.rows[i];
-        match &self.samples.store {
-            Store::Packed { pixels, offsets, .. } => {
-                let (height, width) = self.samples.sizes[row];
-                Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
-            }
-            Store::Encoded(files) => self.decode_file(i, &files[row], 1),
-        }
+        self.at_scale(i, 1)
     }
 
     /// Image `i` as the net of `target` has images decoded, not yet at the net's size: a large JPEG may be smaller than its
@@ -210,13 +162,34 @@ impl Subset {
 
     /// Image `i`, whose shorter side, where it is that of a JPEG, need be no longer than `side`; none for every pixel.
     pub(crate) fn image_at_least(&self, i: usize, side: Option<usize>) -> Result<Rgb8<'_>> {
+        self.at_scale(i, self.scale(i, side))
+    }
+
+    /// Image `i` of what is in memory, at the size that it has there.
+    ///
+    /// # Errors
+    /// As [`Subset::image`], where nothing is.
+    pub(crate) fn kept(&self, i: usize) -> Result<Rgb8<'_>> {
+        match &self.samples.store {
+            Store::Packed { large, .. } => large.get(&self.rows[i]).and_then(Large::opened),
+            Store::Encoded(_) => None,
+        }
+        .map_or_else(|| self.image(i), Ok)
+    }
+
+    /// Image `i` made `scale` times smaller.
+    fn at_scale(&self, i: usize, scale: usize) -> Result<Rgb8<'_>> {
         let row = self.rows[i];
-        match (&self.samples.store, self.scale(i, side)) {
-            (_, 1) => self.image(i),
-            (Store::Encoded(files), scale) => self.decode_file(i, &files[row], scale),
-            (Store::Packed { large, .. }, scale) => match large.get(&row) {
-                Some(large) => large.at(scale, |file| self.decode_file(i, file, scale)),
-                None => self.image(i),
+        match &self.samples.store {
+            Store::Encoded(files) => self.decode_file(i, &files[row], scale),
+            Store::Packed { pixels, offsets, large } => match large.get(&row) {
+                Some(large) if scale > 1 || large.opened().is_some() => {
+                    large.at(scale, |file| self.decode_file(i, file, scale))
+                }
+                _ => {
+                    let (height, width) = self.samples.sizes[row];
+                    Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
+                }
             },
         }
     }
@@ -374,11 +347,17 @@ impl Subset {
     /// It covers pixels of decoded and bytes of in-memory files; of images read from disk on
     /// every access it covers size and time of change instead.
     pub fn fingerprint(&self) -> String {
+        self.fingerprint_for(Decode::Full)
+    }
+
+    /// The same, in which `Reduced` has a large JPEG whose pixels are in memory by the hash of its file, of whatever size they
+    /// are.
+    pub(crate) fn fingerprint_for(&self, decode: Decode) -> String {
         let mut hash = Sha256::new();
         hash.update(b"headstart subset 1");
         hash.update((self.classes() as u64).to_le_bytes());
         hash.update((self.len() as u64).to_le_bytes());
-        for &row in self.rows.iter() {
+        for (i, &row) in self.rows.iter().enumerate() {
             let name = self.samples.names[row].as_bytes();
             let (height, width) = self.samples.sizes[row];
             for number in [name.len(), self.samples.labels[row], height, width] {
@@ -386,8 +365,16 @@ impl Subset {
             }
             hash.update(name);
             match &self.samples.store {
-                Store::Packed { pixels, offsets, .. } => {
-                    hash.update(&pixels[offsets[row]..][..height * width * 3]);
+                Store::Packed { large, .. } => {
+                    let by_file = large.contains_key(&row) && decode == Decode::Reduced;
+                    match self.samples.hashes[row].get().filter(|_| by_file) {
+                        Some(file) => hash.update(file),
+                        None => match self.image(i) {
+                            Ok(image) => hash.update(&image.pixels),
+                            // It is not what it was.
+                            Err(error) => hash.update(error.to_string()),
+                        },
+                    }
                 }
                 Store::Encoded(files) => match &files[row] {
                     Encoded::Memory(bytes) => {
@@ -405,7 +392,8 @@ impl Subset {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether images are kept decoded in memory, so that `image` costs nothing.
+    /// Whether images are kept decoded in memory, so that `image` costs nothing, or, where the data was opened for a net that
+    /// has large JPEGs decoded smaller, `image_for` that net.
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
     }

@@ -134,7 +134,7 @@ impl TrainConfig {
             ("interpolation", Some(by.name().into())),
             ("fit", Some(fit.name().into())),
             ("crop-share", fit.parts().1.map(Value::from)),
-            ("decode", Some(card.map_or(self.decode(), |card| card.decode).name().into())),
+            ("decode", Some(card.map_or(self.decode, |card| card.decode).name().into())),
             ("preprocess", pixels.map(|pixels| pixels.name().into())),
         ] {
             match value {
@@ -164,7 +164,6 @@ mod tests {
             image_size: Some(224),
             interpolation: Some(Interpolation::Bilinear),
             fit: Some(FitName::Stretch),
-            decode: Some(Decode::Reduced),
             preprocess: Some(Preprocess::Caffe),
             weight_decay: Some(0.0),
             min_delta: Some(0.0),
@@ -175,7 +174,7 @@ mod tests {
         let share = TrainConfig { crop_share: Some(0.875), ..crop.clone() };
         assert_eq!(differences(&crop, &share), [""; 0]);
         assert_eq!(differences(&open, &crop), ["fit", "crop-share"]);
-        let full = TrainConfig { decode: Some(Decode::Full), ..open.clone() };
+        let full = TrainConfig { decode: Decode::Full, ..open.clone() };
         assert_eq!(differences(&open, &full), ["decode"]);
         let small = TrainConfig { image_size: Some(128), ..open.clone() };
         assert_eq!(differences(&open, &small), ["image-size"]);

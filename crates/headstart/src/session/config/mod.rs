@@ -162,9 +162,8 @@ pub struct TrainConfig {
     /// Part of the shorter side that `fit = "crop"` keeps; none for 0.875.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop_share: Option<f64>,
-    /// How JPEGs are decoded; none for large ones reduced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decode: Option<Decode>,
+    /// How JPEGs are decoded.
+    pub decode: Decode,
     /// Pixel normalisation; none for what the weights expect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
@@ -259,7 +258,7 @@ impl Default for TrainConfig {
             interpolation: None,
             fit: None,
             crop_share: None,
-            decode: None,
+            decode: Decode::Reduced,
             preprocess: None,
             shuffle: true,
             head_init: HeadInit::GlorotUniform,
@@ -306,11 +305,6 @@ impl TrainConfig {
     /// What becomes of images of other proportions.
     pub fn fit(&self) -> Fit {
         self.fit.unwrap_or_default().with(self.crop_share)
-    }
-
-    /// How JPEGs are decoded.
-    pub fn decode(&self) -> Decode {
-        self.decode.unwrap_or(Decode::Reduced)
     }
 
     /// The defaults for a given data set and net: [`TrainConfig::sample`] where both are its own or left out, else

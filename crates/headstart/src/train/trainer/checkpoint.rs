@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::Trainer;
 use super::run::Run;
 use crate::control::Control;
-use crate::data::dataset::{Dataset, Subset};
+use crate::data::dataset::Dataset;
+use crate::data::image::Decode;
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 use crate::measure::history::History;
@@ -62,10 +63,11 @@ impl Mark {
     }
 }
 
-/// Changes when an image of any part does, or their order.
-pub(super) fn fingerprint(data: &Dataset) -> String {
+/// Changes when an image of any part does, or their order; runs whose model decodes in full have the same as before there was
+/// a choice.
+pub(super) fn fingerprint(data: &Dataset, decode: Decode) -> String {
     let parts = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
-    let prints = parts.map(|part| part.map_or(String::new(), Subset::fingerprint));
+    let prints = parts.map(|part| part.map_or(String::new(), |part| part.fingerprint_for(decode)));
     prints.join("-")
 }
 
@@ -103,7 +105,7 @@ impl Trainer<'_> {
             ));
         }
         let fingerprint = match self.fingerprint.as_str() {
-            "" => fingerprint(self.data),
+            "" => fingerprint(self.data, self.model.card.decode),
             known => known.to_string(),
         };
         if place.data != fingerprint {
