@@ -101,6 +101,19 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
 /// # Errors
 /// As there; [`Error::Stopped`].
 pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dataset> {
+    open_data_for(config, None, watch)
+}
+
+/// The same for a model that is there already, rather than for the net that `config` names.
+///
+/// # Errors
+/// As there.
+pub fn open_data_for(
+    config: &TrainConfig,
+    model: Option<&Model>,
+    watch: &mut Watch<'_>,
+) -> Result<Dataset> {
+    let least_side = model.map_or(least_side(config), |model| model.target().least_side());
     let options = DataOptions {
         validation_split: config.validation_split,
         test_split: config.test_split,
@@ -109,7 +122,7 @@ pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dat
         seed: config.seed,
         limit: config.limit,
         threads: config.threads,
-        least_side: least_side(config),
+        least_side,
         ..DataOptions::default()
     };
     open_with(&config.data, &options, watch)

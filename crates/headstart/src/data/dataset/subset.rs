@@ -347,35 +347,16 @@ impl Subset {
     /// It covers pixels of decoded and bytes of in-memory files; of images read from disk on
     /// every access it covers size and time of change instead.
     pub fn fingerprint(&self) -> String {
-        self.fingerprint_for(Decode::Full)
-    }
-
-    /// The same, in which `Reduced` has a large JPEG whose pixels are in memory by the hash of its file, of whatever size they
-    /// are.
-    pub(crate) fn fingerprint_for(&self, decode: Decode) -> String {
         let mut hash = Sha256::new();
         hash.update(b"headstart subset 1");
-        hash.update((self.classes() as u64).to_le_bytes());
-        hash.update((self.len() as u64).to_le_bytes());
-        for (i, &row) in self.rows.iter().enumerate() {
-            let name = self.samples.names[row].as_bytes();
-            let (height, width) = self.samples.sizes[row];
-            for number in [name.len(), self.samples.labels[row], height, width] {
-                hash.update((number as u64).to_le_bytes());
-            }
-            hash.update(name);
+        self.describe_to(&mut hash, |hash, i| {
+            let row = self.rows[i];
             match &self.samples.store {
-                Store::Packed { large, .. } => {
-                    let by_file = large.contains_key(&row) && decode == Decode::Reduced;
-                    match self.samples.hashes[row].get().filter(|_| by_file) {
-                        Some(file) => hash.update(file),
-                        None => match self.image(i) {
-                            Ok(image) => hash.update(&image.pixels),
-                            // It is not what it was.
-                            Err(error) => hash.update(error.to_string()),
-                        },
-                    }
-                }
+                Store::Packed { .. } => match self.image(i) {
+                    Ok(image) => hash.update(&image.pixels),
+                    // It is not what it was.
+                    Err(error) => hash.update(error.to_string()),
+                },
                 Store::Encoded(files) => match &files[row] {
                     Encoded::Memory(bytes) => {
                         hash.update((bytes.len() as u64).to_le_bytes());
@@ -388,8 +369,39 @@ impl Subset {
                     }
                 },
             }
+        });
+        hex(hash)
+    }
+
+    /// The same, which for `Reduced` covers what [`Self::image_hashes`] says of each image: which of them stay in memory, and
+    /// how, then depends on what they are opened for.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn fingerprint_for(&self, decode: Decode, threads: &Threads) -> Result<String> {
+        if decode.is_full() {
+            return Ok(self.fingerprint());
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let images = self.image_hashes(threads)?;
+        let mut hash = Sha256::new();
+        hash.update(b"headstart subset 2");
+        self.describe_to(&mut hash, |hash, i| hash.update(images[i]));
+        Ok(hex(hash))
+    }
+
+    /// Adds classes, names, labels and sizes, and `image` of each position.
+    fn describe_to(&self, hash: &mut Sha256, image: impl Fn(&mut Sha256, usize)) {
+        hash.update((self.classes() as u64).to_le_bytes());
+        hash.update((self.len() as u64).to_le_bytes());
+        for (i, &row) in self.rows.iter().enumerate() {
+            let name = self.samples.names[row].as_bytes();
+            let (height, width) = self.samples.sizes[row];
+            for number in [name.len(), self.samples.labels[row], height, width] {
+                hash.update((number as u64).to_le_bytes());
+            }
+            hash.update(name);
+            image(hash, i);
+        }
     }
 
     /// Whether images are kept decoded in memory, so that `image` costs nothing, or, where the data was opened for a net that
@@ -397,6 +409,10 @@ impl Subset {
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the image in the file at `path` is known by.
