@@ -82,8 +82,9 @@ fn describe_model(model: &Model, weights: &Weights<'_>, dtype: DType) {
     }
     let card = &model.card;
     let (height, width, factor) = (card.height, card.width, card.upsample);
+    let reduced = if card.decode.is_full() { "" } else { " large JPEGs decoded reduced," };
     note!(
-        "images enter {} at {}x{}, {}, {}, {} preprocessing, {} arithmetic",
+        "images enter {} at {}x{}, {}, {},{reduced} {} preprocessing, {} arithmetic",
         card.architecture,
         height * factor,
         width * factor,

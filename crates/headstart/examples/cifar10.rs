@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(&mut model, &data, Device::cpu(0)?, settings)?;
     let folder = RunFolder::create_next("runs/cifar10")?;
     let path = folder.path().to_path_buf();
-    trainer.record_in(folder);
+    trainer.record_in(folder)?;
     let mut watch = |event: &Event| {
         if let Event::Epoch(e) = event {
             println!("epoch {}: loss {:.4}, validation {:?}", e.epoch, e.loss, e.val_accuracy);

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use headstart::config::{HeadSolver, OptimizerName, Precision, ScheduleName};
 use headstart::dataset;
-use headstart::image::{FitName, Interpolation};
+use headstart::image::{Decode, FitName, Interpolation};
 use headstart::init::HeadInit;
 use headstart::monitor::Monitor;
 use headstart::optimizer::DecayOf;
@@ -127,6 +127,15 @@ choices! {
         Crop => FitName::Crop,
         /// The whole image inside a border of the mean colour.
         Pad => FitName::Pad,
+    }
+}
+choices! {
+    /// How JPEGs are decoded.
+    Decoded => Decode {
+        /// Every pixel.
+        Full => Decode::Full,
+        /// Large ones at 1/2, 1/4 or 1/8 of their size, as Pillow's draft.
+        Reduced => Decode::Reduced,
     }
 }
 choices! {

@@ -1,12 +1,12 @@
-//! Flags that say what becomes of images of other proportions than the net's.
+//! Flags that say what becomes of images of other proportions than the net's, and of large JPEGs.
 
 use clap::Args;
 use headstart::config::TrainConfig;
-use headstart::image::{Fit, FitName};
+use headstart::image::{Decode, Fit, FitName};
 
-use super::choices::Fitted;
+use super::choices::{Decoded, Fitted};
 
-/// What becomes of images of other proportions.
+/// What becomes of images of other proportions, and of large JPEGs.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct FitFlags {
     /// What becomes of images that are not square [default: stretch]
@@ -15,12 +15,15 @@ pub struct FitFlags {
     /// Part of the shorter side that --fit crop keeps [default: 0.875, 224 of 256 pixels]
     #[arg(long, value_name = "PART")]
     pub crop_share: Option<f64>,
+    /// How JPEGs are decoded [default: reduced]
+    #[arg(long, value_enum)]
+    pub decode: Option<Decoded>,
 }
 
 impl FitFlags {
     /// Whether one is given.
     pub fn given(&self) -> bool {
-        self.fit.is_some() || self.crop_share.is_some()
+        self.fit.is_some() || self.crop_share.is_some() || self.decode.is_some()
     }
 
     /// Puts those that are given over the settings.
@@ -30,6 +33,7 @@ impl FitFlags {
             (config.fit, config.crop_share) = (Some(fit.into()), None);
         }
         config.crop_share = self.crop_share.or(config.crop_share);
+        config.decode = self.decode.map_or(config.decode, Decode::from);
     }
 
     /// Puts those that are given over those of a model.

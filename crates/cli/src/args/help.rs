@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("interpolation", ""),
             ("fit", ""),
             ("crop_share", ""),
+            ("decode", ""),
             ("upsample", ""),
             ("preprocess", ""),
         ],
@@ -162,31 +163,39 @@ pub fn command() -> Command {
             arg.help("Folds by class: each has the classes in the same proportion [default]")
         })
     });
-    let command = FITS.iter().fold(command, |command, (path, text)| {
-        inner(command, path, &|command| command.mut_arg("fit", |arg| arg.help(*text)))
+    let command = OF_MODEL.iter().fold(command, |command, (path, fit, decode)| {
+        inner(command, path, &|command| {
+            let command = command.mut_arg("fit", |arg| arg.help(*fit));
+            command.mut_arg("decode", |arg| arg.help(*decode))
+        })
     });
     negative_numbers(with_examples(command))
 }
 
-/// What becomes of images that are not square where a model says it by itself.
-const FITS: [(&[&str], &str); 4] = [
+/// What becomes of images that are not square, and how JPEGs are decoded, where a model says it by itself.
+const OF_MODEL: [(&[&str], &str, &str); 4] = [
     (
         &["predict"],
         "What becomes of images that are not square [default: what the model says: as in its training; crop \
          for nets with ImageNet's own classes]",
+        "How JPEGs are decoded [default: what the model says: as in its training; full for nets with ImageNet's own \
+         classes]",
     ),
     (
         &["features"],
         "What becomes of images that are not square, where MODEL names a net [default: stretch]",
+        "How JPEGs are decoded, where MODEL names a net [default: reduced]",
     ),
     (
         &["probe"],
         "What becomes of images that are not square, where MODEL names a net [default: stretch]",
+        "How JPEGs are decoded, where MODEL names a net [default: reduced]",
     ),
     (
         &["data", "check"],
         "What becomes of images that are not square, where --model names a net or is left out [default: \
          stretch]",
+        "How JPEGs are decoded, where --model names a net or is left out [default: reduced]",
     ),
 ];
 
@@ -249,7 +258,8 @@ mod tests {
             &["recipe"],
             &["data", "check"],
         ];
-        let ids = ["weights", "fit", "crop_share", "interpolation", "preprocess", "image_size"];
+        let ids =
+            ["weights", "fit", "crop_share", "decode", "interpolation", "preprocess", "image_size"];
         let mut seen = 0;
         for path in paths {
             let inner = path.iter().fold(&command, |c, word| c.find_subcommand(word).unwrap());

@@ -79,7 +79,7 @@ fn settings(args: &DataCheck) -> Result<(TrainConfig, LabelOptions), Failure> {
     if let Some(file) = file.filter(|_| given) {
         let expected = "the name of a net with these flags";
         let found = "a model file, which has these settings inside";
-        let hint = "leave --weights, --image-size, --interpolation and --fit out";
+        let hint = "leave --weights, --image-size, --interpolation, --fit and --decode out";
         return Err(Failure::Usage(Error::invalid(file, expected, found, hint)));
     }
     let defaults =
@@ -107,7 +107,8 @@ fn labels(
     found: &mut Inspection,
 ) -> Result<Option<LabelCheck>, Failure> {
     let device = device(args.threads, args.precision.into())?;
-    let model = model_for(args.model.as_deref().filter(|model| is_file(model)), config, data)?;
+    let file = args.model.as_deref().filter(|model| is_file(model));
+    let model = model_for(file.map(Model::open).transpose()?, config, data)?;
     found.warnings.extend(learned(&model, data, &device)?);
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     let settings =

@@ -1,7 +1,7 @@
 //! `headstart explain`, and what `explain` and `bench` share.
 
 use headstart::bench::{Part, Work as Running};
-use headstart::image::{Fit, Interpolation};
+use headstart::image::{Decode, Fit, Interpolation};
 use headstart::model::Model;
 use headstart::resnet::{FreezePoint, Recipe};
 use headstart::weights::model_file::{ModelCard, VERSION};
@@ -51,6 +51,7 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         width: args.image_size,
         interpolation: Interpolation::Nearest,
         fit: Fit::Stretch,
+        decode: Decode::Full,
         upsample: args.upsample,
         preprocess: recipe.preprocess,
         temperature: None,

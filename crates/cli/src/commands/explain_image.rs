@@ -35,9 +35,11 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let classes = &model.card.classes;
     let class = args.class.as_deref().map(|name| model.class(name).map_err(Failure::Usage));
     let class = class.transpose()?;
-    let image = image::open(&args.image)?;
+    let bytes = image::read(&args.image)?;
+    let (image, seen) =
+        (image::decode(&args.image, &bytes)?, model.target().decoded(&args.image, &bytes)?);
     let device = device(args.threads, args.precision.into())?;
-    let heat = GradCam::new(&model, &device)?.look(&image, &[class])?.remove(0);
+    let heat = GradCam::new(&model, &device)?.look(&seen, &[class])?.remove(0);
     write_bytes(&args.out, &explained(&image, &heat, classes)?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);
     let (image, file) = (of_path(&args.image), args.out.display().to_string());

@@ -1,14 +1,14 @@
 //! `headstart features`.
 
-use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::export::{Columns, write_features};
 use headstart::graph::{Graph, NodeId, Op};
 use headstart::inference::features;
-use headstart::job::open_data_with;
+use headstart::job::open_data_for;
 use headstart::nearest::did_you_mean;
 use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
+use headstart::{Error, Model};
 use serde::Serialize;
 
 use super::{check, check_output, device, hub, model_for};
@@ -33,12 +33,13 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     let config = config(args)?;
     let device = device(args.threads, args.precision.into())?;
-    let data = hub::watched(|watch| open_data_with(&config, watch))?;
+    let opened = file(args).map(Model::open).transpose()?;
+    let data = hub::watched(|watch| open_data_for(&config, opened.as_ref(), watch))?;
     note!("{}", data.describe());
     for skipped in &data.skipped {
         note!("skipped {}: {}", skipped.name, skipped.reason);
     }
-    let model = model_for(file(args), &config, &data)?;
+    let model = model_for(opened, &config, &data)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;
     interrupt::watch();
     let mut progress = Progress::new(0);
@@ -86,7 +87,7 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights and the flags of size, --interpolation, --fit and --preprocess out",
+            "leave --weights and the flags of size, --interpolation, --fit, --decode and --preprocess out",
         )));
     }
     let defaults = TrainConfig::defaults(Some(&args.data), Some(&args.model));

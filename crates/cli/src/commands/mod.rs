@@ -113,10 +113,14 @@ fn check(config: &TrainConfig, model: Option<&str>) -> Result<(), Failure> {
     .map_err(Failure::Usage)
 }
 
-/// The model in the file that is given, or the one that `config` makes for `data`.
-fn model_for(file: Option<&str>, config: &TrainConfig, data: &Dataset) -> Result<Model, Failure> {
-    match file {
-        Some(file) => Ok(Model::open(file)?),
+/// The model of a file that was opened, or the one that `config` makes for `data`.
+fn model_for(
+    opened: Option<Model>,
+    config: &TrainConfig,
+    data: &Dataset,
+) -> Result<Model, Failure> {
+    match opened {
+        Some(model) => Ok(model),
         None => Ok(hub::watched(|watch| build_model_with(config, data, watch))?.0),
     }
 }

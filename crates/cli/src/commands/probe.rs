@@ -2,12 +2,12 @@
 
 use headstart::cache::Whole;
 use headstart::config::TrainConfig;
-use headstart::job::open_data_with;
+use headstart::job::open_data_for;
 use headstart::probe::probe;
 use headstart::probe_weights::{ProbedWeights, probe_weights};
 use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
-use headstart::{Dataset, Device, Error};
+use headstart::{Dataset, Device, Error, Model};
 
 use super::{cache, check, device, hub, model_for};
 use crate::args::Probe;
@@ -27,7 +27,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
             args.model.clone(),
             "the name of a net with these flags",
             "a model file, which has these settings inside",
-            "leave --weights, --image-size, --interpolation and --fit out",
+            "leave --weights, --image-size, --interpolation, --fit and --decode out",
         )));
     }
     if !(args.l2 >= 0.0 && args.l2.is_finite()) {
@@ -53,7 +53,8 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     args.fits.over(&mut config);
     check(&config, file)?;
     let device = device(args.threads, args.precision.into())?;
-    let data = hub::watched(|watch| open_data_with(&config, watch))?;
+    let opened = file.map(Model::open).transpose()?;
+    let data = hub::watched(|watch| open_data_for(&config, opened.as_ref(), watch))?;
     if args.weights.len() > 1 {
         return compare(args, &config, &data, &device);
     }
@@ -61,7 +62,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         let hint = "give --validation-split above 0";
         return Err(Failure::Usage(Error::invalid("validation images", "some", "none", hint)));
     };
-    let model = model_for(file, &config, &data)?;
+    let model = model_for(opened, &config, &data)?;
     interrupt::watch();
     let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
     let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);

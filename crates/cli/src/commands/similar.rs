@@ -32,15 +32,19 @@ struct Found<'a> {
 pub fn run(args: &Similar) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let query = image::open(&args.image)?;
+    let query = model.target().open(&args.image)?;
     let itself = image_hash(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
     let node = model.pooled();
     let mut one = executor(&model, &device, 1, &[0], &[node])?;
     one.forward(&[(&enter(&model, &query)?).into()], 1)?;
     let own = read_floats(&mut *one, 0)?;
-    let options =
-        DataOptions { validation_split: 0.0, threads: args.threads, ..DataOptions::default() };
+    let options = DataOptions {
+        validation_split: 0.0,
+        threads: args.threads,
+        least_side: model.target().least_side(),
+        ..DataOptions::default()
+    };
     let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     interrupt::watch();
     let mut progress = Progress::new(0);
@@ -82,7 +86,11 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             })
             .collect();
         let caption = "the image".to_string();
-        let own = Captioned { image: query, name: args.image.display().to_string(), caption };
+        let own = Captioned {
+            image: image::open(&args.image)?,
+            name: args.image.display().to_string(),
+            caption,
+        };
         write_bytes(path, neighbours(&own, &list?)?.as_bytes())?;
         note!("page: {}", path.display());
     }

@@ -4,6 +4,7 @@ mod bad_input;
 mod cache;
 mod damaged;
 mod data_check;
+mod decode;
 mod documents;
 mod fit;
 mod folds;

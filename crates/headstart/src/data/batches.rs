@@ -97,6 +97,8 @@ struct Shared {
     order: Vec<usize>,
     options: LoaderOptions,
     augment: Augment,
+    /// The length that the shorter side of a JPEG keeps at least; none where JPEGs are decoded in full.
+    least_side: Option<usize>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -166,7 +168,7 @@ impl Shared {
         batch.mixed = None;
         batch.indices.clear();
         for &i in indices {
-            let image = self.subset.image(i)?;
+            let image = self.subset.image_at_least(i, self.least_side)?;
             let fits = target.keeps(image.width, image.height);
             let pixels = if fits && self.augment.list.is_empty() {
                 &image.pixels[..]
@@ -227,7 +229,9 @@ impl Loader {
         }
         let state = Mutex::new(State::default());
         let (subset, changed) = (subset.clone(), Condvar::new());
-        let shared = Arc::new(Shared { subset, order, options, augment, state, changed });
+        let least_side = augment.least_side(options.target);
+        let shared = Shared { subset, order, options, augment, least_side, state, changed };
+        let shared = Arc::new(shared);
         let mut loader = Loader { shared, workers: Vec::new() };
         for _ in 0..options.threads.min(options.prefetch).min(loader.len()) {
             let shared = loader.shared.clone();

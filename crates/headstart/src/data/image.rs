@@ -21,6 +21,7 @@ mod jpeg_xl;
 mod orientation;
 pub mod picture;
 mod qoi;
+mod reduced;
 mod resize;
 mod target;
 mod tga;
@@ -39,6 +40,8 @@ pub(crate) use formats::{has_image_extension, suits};
 pub use header::{Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header, read_named};
 pub use jpeg_writer::jpeg;
+pub use reduced::Decode;
+pub(crate) use reduced::{is_large, scale};
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::{CROP_SHARE, Fit, FitName, PADDING, Target, Window};
 
@@ -86,6 +89,15 @@ pub const MAX_FILE: u64 = 256 << 20;
 /// If it cannot be read, is longer than [`MAX_FILE`] bytes, and as [`decode`].
 pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     let path = path.as_ref();
+    decode(path, &read(path)?)
+}
+
+/// The bytes of an image file, to be decoded.
+///
+/// # Errors
+/// If it cannot be read, or is longer than [`MAX_FILE`] bytes.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
     let mut claim = Claim::default();
     // One byte too many says that there are more.
     let mut file = memory::open(path)?.take(MAX_FILE + 1);
@@ -100,7 +112,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
     }
     // The decoder counts them with what it needs.
     drop(claim);
-    decode(path, &bytes)
+    Ok(bytes)
 }
 
 /// Decodes a file of any [`Format`], told apart by content; `path` only names it in errors.
@@ -159,7 +171,14 @@ pub(crate) fn unreadable(path: impl Into<PathBuf>, reason: String) -> Error {
 
 /// [`decode`], failing with only the reason.
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Rgb8<'static>, String> {
-    pixels(bytes, read_header(&mut Cursor::new(bytes))?, 1)
+    decode_scaled(bytes, 1)
+}
+
+/// The same, with both sides of a JPEG made `scale` times smaller, which is 1, 2, 4 or 8.
+pub(crate) fn decode_scaled(bytes: &[u8], scale: usize) -> Result<Rgb8<'static>, String> {
+    let header = read_header(&mut Cursor::new(bytes))?;
+    let scale = if header.format == Format::Jpeg { scale } else { 1 };
+    pixels(bytes, header, scale)
 }
 
 /// Decodes a file of this header; of a JPEG both sides become `scale` times smaller.

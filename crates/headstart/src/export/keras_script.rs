@@ -63,10 +63,8 @@ pub(super) fn script(model: &Model, file: &str) -> String {
     }
     let _ = writeln!(text, "model.load_weights({file})");
     let _ = writeln!(text, "# images: RGB, 0 to 255, {} x {}", card.height, card.width);
-    let photos = "# A photo, as headstart predict reads it:\n# from PIL import Image, ImageOps\n\
-                  # image = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")\n";
-    text.push_str(photos);
-    for line in python::resized(card) {
+    text.push_str("# A photo, as headstart predict reads it:\n# from PIL import Image, ImageOps\n");
+    for line in python::image(model, "\"photo.jpg\"") {
         let line = line.trim_start_matches("# ");
         let _ = writeln!(text, "# {line}");
     }

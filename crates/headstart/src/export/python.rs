@@ -1,10 +1,30 @@
-//! Lines of Python that resize a Pillow image as the model's card says.
+//! Lines of Python that read an image file with Pillow as the model's card says.
 
 use crate::data::image::{Fit, Interpolation, PADDING};
+use crate::net::model::Model;
 use crate::net::weights::model_file::ModelCard;
 
-/// Statements, one a line, that bring `image`, upright and RGB, to the net's size; `Image` and `ImageOps` are Pillow's.
-pub(super) fn resized(card: &ModelCard) -> Vec<String> {
+/// Statements, one a line, that read the file that the expression `file` names to `image`, upright, RGB, at the net's size;
+/// `Image` and `ImageOps` are Pillow's.
+pub(super) fn image(model: &Model, file: &str) -> Vec<String> {
+    let mut lines = match model.target().least_side() {
+        None => {
+            let opened = format!("ImageOps.exif_transpose(Image.open({file}))");
+            vec![format!("image = {opened}.convert(\"RGB\")")]
+        }
+        Some(side) => vec![
+            format!("image = Image.open({file})"),
+            "# A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size.".into(),
+            format!("image.draft(None, ({side}, {side}))"),
+            "image = ImageOps.exif_transpose(image).convert(\"RGB\")".into(),
+        ],
+    };
+    lines.extend(resized(&model.card));
+    lines
+}
+
+/// Those that bring `image` to the net's size.
+fn resized(card: &ModelCard) -> Vec<String> {
     let filter = match card.interpolation {
         Interpolation::Nearest => "Image.Resampling.NEAREST",
         Interpolation::Bilinear => "Image.Resampling.BILINEAR",
@@ -31,7 +51,7 @@ pub(super) fn resized(card: &ModelCard) -> Vec<String> {
     }
 }
 
-/// [`resized`], each line after `indent` spaces.
-pub(super) fn indented(card: &ModelCard, indent: usize) -> String {
-    resized(card).iter().map(|line| format!("{:indent$}{line}\n", "")).collect()
+/// [`image`], each line after `indent`.
+pub(super) fn indented(model: &Model, file: &str, indent: &str) -> String {
+    image(model, file).iter().map(|line| format!("{indent}{line}\n")).collect()
 }

@@ -146,6 +146,12 @@ impl Claim {
         FREED.notify_all();
     }
 
+    /// Counts what `other` does, too.
+    pub fn join(&mut self, mut other: Claim) {
+        self.kept += std::mem::take(&mut other.kept);
+        self.passing += std::mem::take(&mut other.passing);
+    }
+
     /// Counts what parsing a text of this many bytes takes at most, beside the text itself, whatever its form is.
     ///
     /// # Errors

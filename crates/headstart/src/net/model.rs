@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use crate::data::image::{FitName, Interpolation, Target};
+use crate::data::image::{Decode, FitName, Interpolation, Target};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
 use crate::nearest::one_of;
@@ -77,6 +77,7 @@ impl Model {
             interpolation: Interpolation::Bilinear,
             // As nets are evaluated on ImageNet.
             fit: FitName::Crop.with(None),
+            decode: Decode::Full,
             upsample: 1,
             preprocess: recipe.preprocess,
             temperature: None,
@@ -189,8 +190,8 @@ impl Model {
 
     /// What images become before they enter the net.
     pub fn target(&self) -> Target {
-        let ModelCard { height, width, interpolation, fit, .. } = self.card;
-        Target { height, width, interpolation, fit }
+        let ModelCard { height, width, interpolation, fit, decode, .. } = self.card;
+        Target { height, width, interpolation, fit, decode }
     }
 
     /// The node whose value is the class scores before the softmax.

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::data::dataset::{DataOptions, Dataset};
-use crate::data::image::{Fit, Interpolation};
+use crate::data::image::{Decode, Fit, Interpolation};
 use crate::error::Result;
 use crate::net::init::HeadInit;
 use crate::net::model::Model;
@@ -64,6 +64,12 @@ impl ModelBuilder {
     /// What becomes of images of other proportions; they are stretched by default.
     pub fn fit(mut self, fit: Fit) -> ModelBuilder {
         (self.config.fit, self.config.crop_share) = fit.parts();
+        self
+    }
+
+    /// How JPEGs are decoded; large ones reduced by default.
+    pub fn decode(mut self, decode: Decode) -> ModelBuilder {
+        self.config.decode = decode;
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::control::Control;
 use crate::data::dataset::{DataOptions, Dataset, Split};
-use crate::data::image::{self, Rgb8};
+use crate::data::image::Rgb8;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::export::Choice;
@@ -41,7 +41,7 @@ impl Model {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn predict(&self, path: impl AsRef<Path>) -> Result<Vec<Choice>> {
-        self.ranked(image::open(path)?)
+        self.ranked(self.target().open(path)?)
     }
 
     /// The same for the bytes of an image file of any [`Format`](crate::image::Format).
@@ -49,7 +49,7 @@ impl Model {
     /// # Errors
     /// If they are no such image, or the model's weights are damaged.
     pub fn predict_bytes(&self, bytes: &[u8]) -> Result<Vec<Choice>> {
-        self.ranked(image::decode("the image", bytes)?)
+        self.ranked(self.target().decoded("the image", bytes)?)
     }
 
     /// Opens images for [`Model::evaluate`]: where they are those of the model's run, all of them and no others, they are split

@@ -17,8 +17,9 @@ use std::path::Path;
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
+use crate::data::augment::Augment;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
-use crate::data::image::{Fit, Interpolation};
+use crate::data::image::{Decode, Fit, Interpolation, Target};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, sources};
@@ -100,6 +101,19 @@ pub fn open_data(config: &TrainConfig) -> Result<Dataset> {
 /// # Errors
 /// As there; [`Error::Stopped`].
 pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dataset> {
+    open_data_for(config, None, watch)
+}
+
+/// The same for a model that is there already, rather than for the net that `config` names.
+///
+/// # Errors
+/// As there.
+pub fn open_data_for(
+    config: &TrainConfig,
+    model: Option<&Model>,
+    watch: &mut Watch<'_>,
+) -> Result<Dataset> {
+    let least_side = model.map_or(least_side(config), |model| model.target().least_side());
     let options = DataOptions {
         validation_split: config.validation_split,
         test_split: config.test_split,
@@ -108,9 +122,20 @@ pub fn open_data_with(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Dat
         seed: config.seed,
         limit: config.limit,
         threads: config.threads,
+        least_side,
         ..DataOptions::default()
     };
     open_with(&config.data, &options, watch)
+}
+
+/// The length that training needs the shorter side of large JPEGs to keep, as far as that is known before they are opened.
+fn least_side(config: &TrainConfig) -> Option<usize> {
+    let size = config.image_size.or(Recipe::named(&config.model).ok().map(|r| r.image_size))?;
+    let interpolation = config.interpolation.unwrap_or_default();
+    let (fit, decode) = (config.fit(), config.decode);
+    let target = Target { interpolation, fit, decode, ..Target::square(size) };
+    let augment = Augment { list: config.augment.clone(), ..Augment::default() };
+    augment.least_side(target).filter(|_| config.upsample.is_none())
 }
 
 /// The data set of that name or path. A published one is downloaded, unless it is on this machine.
@@ -143,6 +168,8 @@ pub struct Entry {
     pub interpolation: Interpolation,
     /// What becomes of other proportions.
     pub fit: Fit,
+    /// How JPEGs are decoded.
+    pub decode: Decode,
     /// Upsampling factor inside the net.
     pub upsample: usize,
 }
@@ -153,12 +180,13 @@ pub struct Entry {
 /// # Errors
 /// If images of several sizes should be upsampled by a factor.
 pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<Entry> {
-    let (known, fit) = (recipe.image_size, config.fit());
+    let (known, fit, decode) = (recipe.image_size, config.fit(), config.decode);
     let resized = |size| Entry {
         height: size,
         width: size,
         interpolation: config.interpolation.unwrap_or_default(),
         fit,
+        decode,
         upsample: 1,
     };
     let enlarged = |(height, width), upsample| Entry {
@@ -166,6 +194,7 @@ pub fn entry(config: &TrainConfig, recipe: &Recipe, images: &Subset) -> Result<E
         width,
         interpolation: Interpolation::Nearest,
         fit,
+        decode,
         upsample,
     };
     match (config.image_size, config.upsample, images.uniform_size()) {
@@ -238,7 +267,7 @@ pub fn build_model_with(
 ) -> Result<(Model, Option<LoadReport>)> {
     let recipe = Recipe::named(&config.model)?;
     let file = open_weights(config, watch)?;
-    let Entry { height, width, interpolation, fit, upsample } =
+    let Entry { height, width, interpolation, fit, decode, upsample } =
         entry(config, &recipe, &data.train)?;
     let of_file = file.as_ref().and_then(|f| f.card.as_ref());
     let card = ModelCard {
@@ -250,6 +279,7 @@ pub fn build_model_with(
         width,
         interpolation,
         fit,
+        decode,
         upsample,
         preprocess: config
             .preprocess

@@ -114,6 +114,7 @@ pub fn open_for(
         group: given.group.clone().or(usual.group),
         seed: given.seed.unwrap_or(usual.seed),
         classes: Some(model.card.classes.clone()),
+        least_side: model.target().least_side(),
         ..options.clone()
     };
     if let Some(trained) = &model.card.trained {
@@ -127,6 +128,7 @@ pub fn open_for(
             seed,
             limit,
             classes: Some(model.card.classes.clone()),
+            least_side: model.target().least_side(),
             ..options.clone()
         };
         // What cannot be split so is another data set.

@@ -287,10 +287,11 @@ fn facts(
         1 => String::new(),
         factor => format!(" upsampled x{factor},"),
     };
+    let reduced = if card.decode.is_full() { "" } else { " large JPEGs decoded reduced," };
     fact(
         "images enter",
         format!(
-            "at {}x{},{upsampled} {}, {} preprocessing, {} arithmetic",
+            "at {}x{},{upsampled} {},{reduced} {} preprocessing, {} arithmetic",
             card.width,
             card.height,
             card.fit,

@@ -413,7 +413,7 @@ impl Job {
             folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));
         }
         let path = folder.path().to_path_buf();
-        trainer.record_in(folder);
+        trainer.record_in(folder)?;
         if let Some((progress, optimizer)) = going_on {
             trainer.resume(progress, optimizer)?;
         }

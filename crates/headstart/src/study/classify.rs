@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
-use crate::data::image::{self, Resizer, Rgb8, Target};
+use crate::data::image::{Resizer, Rgb8, Target};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
@@ -112,7 +112,8 @@ pub fn classify<E: From<Error>>(
     })
 }
 
-/// Class probabilities of one image, at the model's temperature. For many images use [`classify`]: this prepares the net
+/// Class probabilities of one image, at the model's temperature. [`Target::open`](crate::image::Target::open) of
+/// [`Model::target`] decodes a file as the model has it. For many images use [`classify`]: this prepares the net
 /// each time.
 ///
 /// # Errors
@@ -211,7 +212,7 @@ impl Drop for Closing<'_> {
 
 /// The bytes of one image file at the model's size.
 fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
-    sized(image::open(path)?, target, resizer)
+    sized(target.open(path)?, target, resizer)
 }
 
 /// The bytes of one image at the model's size.

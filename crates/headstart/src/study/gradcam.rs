@@ -112,12 +112,19 @@ impl GradCam {
         })
     }
 
+    /// What images become before they enter the net.
+    pub(crate) fn target(&self) -> Target {
+        self.target
+    }
+
     /// The gradient of the score of `class` with respect to each channel of any pixel of the map.
     pub fn gradient(&self, class: usize) -> Vec<f32> {
         self.gradient.iter().skip(class).step_by(self.classes).copied().collect()
     }
 
-    /// The maps of several classes over an image of any size, none meaning the most probable one; the net runs once.
+    /// The maps of several classes over an image of any size, none meaning the most probable one; the net runs once. The
+    /// maps suit the image at every size: of a large JPEG, look at what [`Target::open`] makes of it to see what
+    /// [`Model::predict`] does, and draw on all pixels.
     ///
     /// # Errors
     /// If there is no such class, or the image cannot be resized.

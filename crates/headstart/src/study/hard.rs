@@ -235,7 +235,11 @@ fn one(
     };
     let maps = match cam {
         Some(cam) => {
-            let heats = cam.look(&own, &[Some(predicted), Some(other)])?;
+            let target = cam.target();
+            let reduced = subset.is_reduced(at, target).then(|| subset.image_for(at, target));
+            let reduced = reduced.transpose()?;
+            let heats =
+                cam.look(reduced.as_ref().unwrap_or(&own), &[Some(predicted), Some(other)])?;
             <[Heat; 2]>::try_from(heats).ok()
         }
         None => None,

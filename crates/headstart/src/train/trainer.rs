@@ -258,9 +258,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes epochs, events and weights to a folder from now on.
-    pub fn record_in(&mut self, folder: RunFolder) {
+    ///
+    /// # Errors
+    /// If an image cannot be read, by which a resumed run knows that they are the same.
+    pub fn record_in(&mut self, folder: RunFolder) -> Result<()> {
+        let decode = self.model.card.decode;
+        self.fingerprint = checkpoint::fingerprint(self.data, decode, &self.device)?;
         self.folder = Some(folder);
-        self.fingerprint = checkpoint::fingerprint(self.data);
+        Ok(())
     }
 
     /// The run's folder.

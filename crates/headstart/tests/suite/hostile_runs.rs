@@ -98,7 +98,7 @@ impl Job {
         let mut trainer = self.trainer(&mut model);
         let folder = RunFolder::create(self.run(), true).unwrap();
         folder.write_config(&TrainConfig::default().to_toml().unwrap()).unwrap();
-        trainer.record_in(folder);
+        trainer.record_in(folder).unwrap();
         let mut watch = |event: &Event| match stop(event) {
             true => Control::Stop,
             false => Control::Continue,
@@ -115,7 +115,7 @@ impl Job {
         let optimizer = file.optimizer.clone();
         let mut model = Model::from_file(file)?;
         let mut trainer = self.trainer(&mut model);
-        trainer.record_in(RunFolder::resume(self.run())?);
+        trainer.record_in(RunFolder::resume(self.run())?)?;
         trainer.resume(progress, optimizer)?;
         trainer.fit(&Phase::head(3, 1e-2), &mut |_| Control::Continue)?;
         trainer.check_resumed()

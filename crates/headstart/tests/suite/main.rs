@@ -24,6 +24,7 @@ mod onnx;
 mod oracle;
 mod pytorch;
 mod recipes;
+mod reduced;
 mod replicas;
 mod shared_data;
 mod sources;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use headstart::classify::{ClassifyOptions, classify};
 use headstart::export::onnx::{INPUT, Int8, OUTPUT, write};
 use headstart::graph::Op;
-use headstart::image::{Fit, Interpolation, Resizer};
+use headstart::image::{Decode, Fit, Interpolation, Resizer};
 use headstart::inference::probabilities;
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
@@ -41,6 +41,7 @@ fn sized(
         width,
         interpolation: Interpolation::Bicubic,
         fit: Fit::Stretch,
+        decode: Decode::Full,
         upsample,
         preprocess,
         temperature: None,

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use headstart::Dataset;
 use headstart::export::{WeightFormat, script, write_weights};
-use headstart::image::{Fit, Interpolation, picture};
+use headstart::image::{Decode, Fit, Interpolation, Rgb8, jpeg, picture};
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
 use headstart::resnet::Recipe;
@@ -189,13 +189,19 @@ fn python_predicts_what_is_predicted_here() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let data = Dataset::load("synthetic:4x6x37").unwrap();
-    let files: Vec<PathBuf> = (0..4)
+    let mut files: Vec<PathBuf> = (0..4)
         .map(|i| {
             let path = folder.path().join(format!("{i}.png"));
             fs::write(&path, picture::png(&data.train.image(i).unwrap()).unwrap()).unwrap();
             path
         })
         .collect();
+    // A large photo, which is decoded at a quarter of its size.
+    let pixels: Vec<u8> =
+        (0..1300 * 1100 * 3).map(|i| (i % 3900 / 31 + i / 30_000) as u8).collect();
+    let photo = jpeg(&Rgb8::new(1300, 1100, pixels).unwrap(), 80).unwrap();
+    files.push(folder.path().join("large.jpg"));
+    fs::write(&files[4], photo).unwrap();
     let mut models = BTreeMap::new();
     for (name, net, size, upsample, preprocess) in [
         ("cifar", "resnet20", 16, 2, Preprocess::Torch),
@@ -206,6 +212,7 @@ fn python_predicts_what_is_predicted_here() {
     ] {
         let mut model = varied(model(net, size, upsample, preprocess));
         model.card.temperature = (name != "v1").then_some(1.7);
+        model.card.decode = if name == "v2" { Decode::Full } else { Decode::Reduced };
         let path = folder.path().join(format!("{name}.safetensors"));
         write_weights(&model, WeightFormat::Pytorch, &path).unwrap();
         models.insert(name, model);

@@ -2,7 +2,7 @@
 
 use hdf5_pure::{AttrValue, FileBuilder};
 use headstart::Device;
-use headstart::image::{Fit, Interpolation};
+use headstart::image::{Decode, Fit, Interpolation};
 use headstart::inference::{executor, read_floats};
 use headstart::model::Model;
 use headstart::parameters::Role;
@@ -23,6 +23,7 @@ fn card(architecture: &str, classes: &[&str]) -> ModelCard {
         width: 32,
         interpolation: Interpolation::Bicubic,
         fit: Fit::Stretch,
+        decode: Decode::Full,
         upsample: 1,
         preprocess: Preprocess::Unit,
         temperature: None,
@@ -49,6 +50,29 @@ fn a_card_says_what_becomes_of_other_proportions() {
         let model = Model::new(ModelCard { fit, ..card("resnet20", &["a", "b"]) }, 1).unwrap();
         model.save(&path).unwrap();
         assert!(Model::open(&path).is_err(), "{share}");
+    }
+}
+
+#[test]
+fn a_card_says_how_jpegs_are_decoded_and_one_that_does_not_means_in_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    for (decode, fit, version) in [
+        (Decode::Full, Fit::Stretch, 1),
+        (Decode::Full, Fit::Pad, 3),
+        (Decode::Reduced, Fit::Stretch, 4),
+        (Decode::Reduced, Fit::Pad, 4),
+    ] {
+        let card = ModelCard { decode, fit, ..card("resnet20", &["a", "b"]) };
+        Model::new(card, 1).unwrap().save(&path).unwrap();
+        let back = Model::open(&path).unwrap();
+        assert_eq!((back.card.decode, back.card.version), (decode, version));
+        assert_eq!(back.target().decode, decode);
+        // Files of models that decode in full are those of earlier versions.
+        let bytes = std::fs::read(&path).unwrap();
+        let says = String::from_utf8_lossy(&bytes).contains("decode");
+        assert_eq!(says, decode == Decode::Reduced);
+        assert_eq!(back.card.to_string().contains("JPEGs decoded reduced"), says);
     }
 }
 

@@ -113,6 +113,24 @@ impl Augment {
         self.list.is_empty() && self.mixing.is_none()
     }
 
+    /// Least fraction of the area that a random crop has, where there is one.
+    fn least_crop(&self) -> Option<f64> {
+        self.list.iter().find_map(|augmentation| match *augmentation {
+            Augmentation::ResizedCrop { least } => Some(f64::from(least)),
+            _ => None,
+        })
+    }
+
+    /// The length that the shorter side of a JPEG keeps at least before it is brought to `target`; none where it is decoded
+    /// in full. Of a square, the smallest random crop, which is 4/3 as wide as high or as high as wide, has both sides at
+    /// least as long as the net's, so that reducing the JPEG first does not make it be enlarged.
+    pub(crate) fn least_side(&self, target: Target) -> Option<usize> {
+        let whole = target.least_side()?;
+        let side = target.height.max(target.width) as f64;
+        let of_crop = |least: f64| (side / (0.75 * least).sqrt()).ceil() as usize;
+        Some(whole.max(self.least_crop().map_or(0, of_crop)))
+    }
+
     /// Brings the image at `position` of its set to the size of `target`, as it fits images, and augments it: `out` becomes
     /// RGB bytes, `[height, width, 3]` row-major. A random crop is of the whole image, and is stretched.
     ///
@@ -128,11 +146,7 @@ impl Augment {
     ) -> Result<()> {
         let mut random = Random::new(self.seed, self.epoch as u64, position as u64);
         let Target { height, width, interpolation, .. } = target;
-        let crop = self.list.iter().find_map(|augmentation| match *augmentation {
-            Augmentation::ResizedCrop { least } => Some(f64::from(least)),
-            _ => None,
-        });
-        match crop {
+        match self.least_crop() {
             Some(least) => {
                 let part = Part::resized_crop(&mut random, image.height, image.width, least);
                 let pixels = part.of(image.width, &image.pixels);
@@ -197,7 +211,30 @@ fn change(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::image::Interpolation;
+    use crate::data::image::{Decode, Interpolation};
+
+    #[test]
+    fn random_crops_of_reduced_jpegs_keep_the_nets_pixels() {
+        let target = Target { decode: Decode::Reduced, ..Target::square(224) };
+        for (text, side) in [
+            ("flip,crop:4", 448),
+            ("resized-crop:1", 448),
+            ("resized-crop:0.35", 448),
+            ("flip,resized-crop", 915),
+            ("resized-crop:0.01", 2587),
+        ] {
+            let List(list) = text.parse().unwrap();
+            let augment = Augment { list, ..Augment::default() };
+            assert_eq!(augment.least_side(target), Some(side), "{text}");
+            assert_eq!(augment.least_side(Target::square(224)), None);
+        }
+        // The smallest crops of a square of that side.
+        for position in 0..2000 {
+            let mut random = Random::new(1, 0, position);
+            let part = Part::resized_crop(&mut random, 915, 915, 0.08);
+            assert!(part.width.min(part.height) >= 224, "{} {}", part.width, part.height);
+        }
+    }
 
     fn picture(height: usize, width: usize) -> Rgb8<'static> {
         let pixels: Vec<u8> = (0..height * width * 3).map(|i| (i * 7 % 251) as u8 + 1).collect();

@@ -2,7 +2,7 @@
 //! pixel bytes, channel after channel, in `data_batch_1.bin` .. `data_batch_5.bin` (training)
 //! and `test_batch.bin`; class names in `batches.meta.txt`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -81,6 +81,7 @@ pub(crate) fn load(
         labels: Vec::new(),
         sizes: Vec::new(),
         hashes: Vec::new(),
+        large: HashSet::new(),
         store: Store::Encoded(Vec::new()),
         kept: Claim::default(),
     };
@@ -127,7 +128,7 @@ pub(crate) fn load(
     samples.sizes = vec![(SIDE, SIDE); parts.len()];
     samples.hashes = vec![OnceLock::new(); parts.len()];
     let offsets = (0..parts.len()).map(|i| i * 3 * PLANE).collect();
-    samples.store = Store::Packed { pixels, offsets };
+    samples.store = Store::packed(pixels, offsets);
     Ok((classes, Loaded { samples, parts, skipped: Vec::new(), lost: HashMap::new() }))
 }
 

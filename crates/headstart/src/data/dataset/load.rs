@@ -2,7 +2,7 @@
 //! packed where they fit in memory. Otherwise they are decoded on access, except those that seem cut short.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -11,12 +11,16 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use super::encoded::{Encoded, FileRef};
+use super::large::Large;
 use super::shown::{Place, Shown};
-use super::subset::{Encoded, FileRef, ImageHash, Samples, Store, file_hash};
+use super::subset::{ImageHash, Samples, Store, file_hash};
 use super::tree::{Item, Origin, Part, Slice, has_image_extension};
 use super::window::Window;
 use super::{Limits, Skipped};
-use crate::data::image::{Format, Header, NotRead, Rgb8, decode_bytes, read_named};
+use crate::data::image::{
+    Format, Header, NotRead, Rgb8, decode_scaled, is_large, read_named, scale,
+};
 use crate::memory::Claim;
 
 /// Samples with the split of each.
@@ -33,10 +37,14 @@ struct Found {
     item: Item,
     width: usize,
     height: usize,
+    /// Whether it is a JPEG that can be decoded smaller.
+    large: bool,
     bytes: u64,
     modified: u128,
     /// Whether the end is not that of the format.
     doubtful: bool,
+    /// How many times smaller it is decoded on opening.
+    scale: usize,
 }
 
 impl Found {
@@ -53,8 +61,8 @@ impl Found {
                 Cow::Owned(bytes.map_err(unread)?)
             }
         };
-        let image = decode_bytes(&bytes)?;
-        if (image.width, image.height) != (self.width, self.height) {
+        let image = decode_scaled(&bytes, self.scale)?;
+        if (image.width, image.height) != self.decoded() {
             return Err("a file that changed while it was read".to_string());
         }
         Ok((image, file_hash(&bytes)))
@@ -64,8 +72,19 @@ impl Found {
         FileRef { path, offset, bytes: self.bytes, modified: self.modified }
     }
 
+    /// Width and height of what is decoded.
+    fn decoded(&self) -> (usize, usize) {
+        (self.width.div_ceil(self.scale), self.height.div_ceil(self.scale))
+    }
+
     fn decoded_bytes(&self) -> usize {
-        self.width * self.height * 3
+        let (width, height) = self.decoded();
+        width * height * 3
+    }
+
+    /// Bytes among those of all images.
+    fn packed_bytes(&self) -> usize {
+        if self.scale == 1 { self.decoded_bytes() } else { 0 }
     }
 }
 
@@ -73,8 +92,18 @@ fn unread(error: io::Error) -> String {
     format!("a file that cannot be read ({error})")
 }
 
-/// Loads `items` and leaves out those that cannot be used. Runs in the current thread pool.
-pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limits) -> Loaded {
+/// The hash of an image that was decoded, and its pixels where it was made smaller.
+type Decoded = (ImageHash, Option<Rgb8<'static>>);
+
+/// Loads `items` and leaves out those that cannot be used. Large JPEGs that stay in memory are decoded so that their shorter
+/// side is at least `side`; none for every pixel. Runs in the current thread pool.
+pub(crate) fn load(
+    items: Vec<Item>,
+    place: Place,
+    classes: usize,
+    limits: &Limits,
+    side: Option<usize>,
+) -> Loaded {
     let shown = Shown::new(place, &items);
     let mut lost = HashMap::new();
     let mut skipped = Vec::new();
@@ -85,7 +114,12 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
     };
     for result in items.into_par_iter().map(probed).collect::<Vec<_>>() {
         match result {
-            Ok(good) => found.push(good),
+            Ok(mut good) => {
+                if let Some(side) = side.filter(|_| good.large) {
+                    good.scale = scale(good.width, good.height, side);
+                }
+                found.push(good);
+            }
             Err(Some((own, bad))) => {
                 lost.insert(bad.name.clone(), own);
                 skipped.push(bad);
@@ -98,27 +132,29 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
         Origin::Memory(bytes) => Some(bytes.len() as u64),
         _ => None,
     });
-    let encoded = Claim::held(memory.sum());
+    let mut encoded = Claim::held(memory.sum());
     let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
     let mut pixels_kept = Claim::default();
     let pack = decoded <= limits.decoded_bytes && pixels_kept.grow(decoded).is_ok();
     let mut packed = None;
-    // The hash of an image that was decoded.
-    let verdicts: Vec<Result<Option<ImageHash>, String>> = if pack {
-        let mut pixels = vec![0; decoded as usize];
+    let verdicts: Vec<Result<Option<Decoded>, String>> = if pack {
+        let mut pixels = vec![0; found.iter().map(Found::packed_bytes).sum()];
         let mut slices = Vec::with_capacity(found.len());
         let mut offsets = Vec::with_capacity(found.len());
         let (mut rest, mut offset) = (pixels.as_mut_slice(), 0);
         for one in &found {
-            let (slice, after) = rest.split_at_mut(one.decoded_bytes());
+            let (slice, after) = rest.split_at_mut(one.packed_bytes());
             slices.push(slice);
             offsets.push(offset);
-            (rest, offset) = (after, offset + one.decoded_bytes());
+            (rest, offset) = (after, offset + one.packed_bytes());
         }
         let pack = |(one, slice): (&Found, &mut [u8])| {
             let (image, hash) = one.decode()?;
+            if one.scale > 1 {
+                return Ok(Some((hash, Some(image))));
+            }
             slice.copy_from_slice(&image.pixels);
-            Ok(Some(hash))
+            Ok(Some((hash, None)))
         };
         let verdicts = found.par_iter().zip(slices).map(pack).collect();
         packed = Some((pixels, offsets));
@@ -132,36 +168,61 @@ pub(crate) fn load(items: Vec<Item>, place: Place, classes: usize, limits: &Limi
     let mut parts = Vec::new();
     let (mut names, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut kept_offsets, mut files, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut large, mut large_files) = (HashSet::new(), HashMap::new());
+    let packs = packed.is_some();
     for (i, (one, verdict)) in found.into_iter().zip(verdicts).enumerate() {
-        match verdict {
-            Ok(hash) => hashes.push(hash.map_or_else(OnceLock::new, OnceLock::from)),
+        let smaller = match verdict {
+            Ok(decoded) => {
+                let (hash, image) = decoded.unzip();
+                hashes.push(hash.map_or_else(OnceLock::new, OnceLock::from));
+                image.flatten().map(|image| (one.scale, image))
+            }
             Err(reason) => {
                 lost.insert(one.item.name.clone(), (one.item.part, one.item.label));
                 skipped.push(Skipped { name: one.item.name, reason });
+                if let Origin::Memory(bytes) = &one.item.origin {
+                    encoded.shrink(bytes.len() as u64);
+                }
                 continue;
             }
-        }
+        };
         let file = match &one.item.origin {
             Origin::Disk(path) => Some(one.file_ref(Arc::from(path.as_path()), None)),
             Origin::Slice(slice) => Some(one.file_ref(slice.path.clone(), Some(slice.offset))),
             Origin::Memory(_) => None,
         };
         let Item { name, label, part, origin, .. } = one.item;
+        let file = match origin {
+            Origin::Memory(bytes) if packs && !one.large => {
+                encoded.shrink(bytes.len() as u64);
+                None
+            }
+            Origin::Memory(bytes) => Some(Encoded::Memory(bytes)),
+            Origin::Disk(_) | Origin::Slice(_) => file.map(Encoded::Disk),
+        };
+        if one.large {
+            large.insert(names.len());
+        }
+        match &packed {
+            None => files.extend(file),
+            Some((_, offsets)) => {
+                kept_offsets.push(offsets[i]);
+                let file = file.filter(|_| one.large);
+                large_files.extend(file.map(|file| (names.len(), Large::new(file, smaller))));
+            }
+        }
         names.push(name.into_boxed_str());
         labels.push(label);
         sizes.push((one.height, one.width));
         parts.push(part);
-        match (&packed, origin, file) {
-            (Some((_, offsets)), ..) => kept_offsets.push(offsets[i]),
-            (None, Origin::Memory(bytes), _) => files.push(Encoded::Memory(bytes)),
-            (None, _, file) => files.extend(file.map(Encoded::Disk)),
-        }
     }
-    let (store, kept) = match packed {
-        Some((pixels, _)) => (Store::Packed { pixels, offsets: kept_offsets }, pixels_kept),
-        None => (Store::Encoded(files), encoded),
+    let store = match packed {
+        Some((pixels, _)) => Store::Packed { pixels, offsets: kept_offsets, large: large_files },
+        None => Store::Encoded(files),
     };
-    let samples = Samples { classes, names, shown, labels, sizes, hashes, store, kept };
+    encoded.join(pixels_kept);
+    let samples =
+        Samples { classes, names, shown, labels, sizes, hashes, large, store, kept: encoded };
     Loaded { samples, parts, skipped, lost }
 }
 
@@ -180,8 +241,9 @@ fn probe(item: Item, limits: &Limits) -> Result<Found, Option<Skipped>> {
     let named = item.listed || has_image_extension(&item.name);
     match judged(look(), named) {
         Ok((Seen { header, bytes, doubtful }, modified)) => {
-            let Header { width, height, .. } = header;
-            Ok(Found { width, height, bytes, modified, item, doubtful })
+            let Header { format, width, height, .. } = header;
+            let large = format == Format::Jpeg && is_large(width, height);
+            Ok(Found { width, height, large, bytes, modified, item, doubtful, scale: 1 })
         }
         Err(reason) => Err(reason.map(|reason| Skipped { name: item.name, reason })),
     }

@@ -19,9 +19,11 @@
 mod archive;
 mod cifar;
 mod describe;
+mod encoded;
 mod folder;
 mod grouping;
 mod labelled;
+mod large;
 mod load;
 mod manifest;
 mod parts;
@@ -121,6 +123,10 @@ pub struct DataOptions {
     pub empty_classes: bool,
     /// The classes, where they are a model's: images of others are left out, and no class has to have images.
     pub classes: Option<Vec<String>>,
+    /// The length that the shorter side of large JPEGs keeps at least where they stay decoded in memory, none for every pixel:
+    /// [`Target::least_side`](crate::image::Target::least_side) of the net that they are opened for. For any other they are
+    /// decoded again.
+    pub least_side: Option<usize>,
     /// Bounds on memory and work.
     pub limits: Limits,
 }
@@ -137,6 +143,7 @@ impl Default for DataOptions {
             threads: 0,
             empty_classes: false,
             classes: None,
+            least_side: None,
             limits: Limits::default(),
         }
     }
@@ -283,7 +290,9 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
 
 /// Reads the images of a layout.
 fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Dataset> {
-    let mut loaded = load::load(layout.items, layout.place, layout.classes.len(), &options.limits);
+    let Layout { items, place, .. } = layout;
+    let count = layout.classes.len();
+    let mut loaded = load::load(items, place, count, &options.limits, options.least_side);
     loaded.skipped.extend(layout.skipped);
     // Of no class that has an image.
     loaded.lost.extend(layout.lost.into_iter().map(|(name, part)| (name, (part, usize::MAX))));

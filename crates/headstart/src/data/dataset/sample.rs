@@ -4,7 +4,7 @@
 //! Repository, doi 10.24432/C50P49, CC BY 4.0, as scikit-learn's `load_digits` gives it
 //! (`tools/sample/digits.py`). Ink is white on black, of 17 shades.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::OnceLock;
 
@@ -60,7 +60,8 @@ pub(super) fn load() -> Result<Loaded> {
         labels: rows.iter().map(|&row| usize::from(labels[row].min(9))).collect(),
         sizes: vec![(SIDE, SIDE); COUNT],
         hashes: vec![OnceLock::new(); COUNT],
-        store: Store::Packed { pixels, offsets: (0..COUNT).map(|i| i * each).collect() },
+        large: HashSet::new(),
+        store: Store::packed(pixels, (0..COUNT).map(|i| i * each).collect()),
         kept: Claim::held((COUNT * each) as u64),
     };
     let part = |i| if i < split.train.len() { Part::Train } else { Part::Test };

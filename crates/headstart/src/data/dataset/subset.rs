@@ -1,16 +1,18 @@
 //! Labelled images and where their bytes are: decoded, encoded in memory, or on disk.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use headstart_kernels::threads::Threads;
 use sha2::{Digest, Sha256};
 
+use super::encoded::{Encoded, FileRef};
+use super::large::Large;
 use super::shown::Shown;
-use crate::data::image::{MAX_FILE, Rgb8, decode_bytes, unreadable};
+use crate::data::image::{Decode, Rgb8, Target, decode_scaled, scale, unreadable};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
 
@@ -24,10 +26,15 @@ pub(crate) struct Samples {
     pub sizes: Vec<(usize, usize)>,
     /// Hash of each image, once it is known: of images on disk, other content is an error from then on.
     pub hashes: Vec<OnceLock<ImageHash>>,
+    /// Those of JPEG files that are large enough to be decoded smaller.
+    pub large: HashSet<usize>,
     pub store: Store,
     /// The memory that `store` takes.
     pub kept: Claim,
 }
+
+/// Raised when JPEGs that are decoded smaller get other pixels than before.
+const REDUCING: u32 = 1;
 
 /// What an image is known by, wherever it is stored: the SHA-256 of its file's bytes, or, where there is no file, of its
 /// pixels ([`Subset::image_hashes`]).
@@ -42,50 +49,17 @@ pub(crate) struct ImageFile<'a> {
 }
 
 pub(crate) enum Store {
-    /// Decoded RGB bytes; image `i` starts at `offsets[i]`.
-    Packed { pixels: Vec<u8>, offsets: Vec<usize> },
+    /// Decoded RGB bytes; image `i` starts at `offsets[i]`. Of large JPEGs there are the files besides, to be decoded smaller;
+    /// those that were opened smaller have no pixels here.
+    Packed { pixels: Vec<u8>, offsets: Vec<usize>, large: HashMap<usize, Large> },
     /// JPEG, PNG and other files, decoded on every access.
     Encoded(Vec<Encoded>),
 }
 
-/// An image file.
-pub(crate) enum Encoded {
-    /// Held in memory.
-    Memory(Box<[u8]>),
-    /// On disk, read on every access.
-    Disk(FileRef),
-}
-
-/// A file on disk, or a part of one.
-pub(crate) struct FileRef {
-    pub path: Arc<Path>,
-    /// Where in the file the image begins, if it is not all of it.
-    pub offset: Option<u64>,
-    pub bytes: u64,
-    /// Nanoseconds since 1970 of the last change, as far as the file system records it.
-    pub modified: u128,
-}
-
-impl Encoded {
-    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
-        match self {
-            Encoded::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Encoded::Disk(file) => {
-                file.read().map(Cow::Owned).map_err(Error::io("read", &*file.path))
-            }
-        }
-    }
-}
-
-impl FileRef {
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = fs::File::open(&self.path)?;
-        // A file that has grown is read as it is, as far as images go.
-        let most = self.offset.map_or(self.bytes.max(MAX_FILE), |_| self.bytes);
-        file.seek(SeekFrom::Start(self.offset.unwrap_or(0)))?;
-        let mut bytes = Vec::with_capacity(self.bytes.min(1 << 20) as usize + 1);
-        file.take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
+impl Store {
+    /// Decoded images that have no files.
+    pub fn packed(pixels: Vec<u8>, offsets: Vec<usize>) -> Store {
+        Store::Packed { pixels, offsets, large: HashMap::new() }
     }
 }
 
@@ -172,22 +146,72 @@ impl Subset {
 
     /// Image `i` at its source size. Fails, naming the file, when it can no longer be read.
     pub fn image(&self, i: usize) -> Result<Rgb8<'_>> {
+        self.at_scale(i, 1)
+    }
+
+    /// Image `i` as the net of `target` has images decoded, not yet at the net's size: a large JPEG may be smaller than its
+    /// source. Fails as [`Subset::image`].
+    pub fn image_for(&self, i: usize, target: Target) -> Result<Rgb8<'_>> {
+        self.image_at_least(i, target.least_side())
+    }
+
+    /// Whether that is another image than [`Subset::image`].
+    pub(crate) fn is_reduced(&self, i: usize, target: Target) -> bool {
+        self.scale(i, target.least_side()) > 1
+    }
+
+    /// Image `i`, whose shorter side, where it is that of a JPEG, need be no longer than `side`; none for every pixel.
+    pub(crate) fn image_at_least(&self, i: usize, side: Option<usize>) -> Result<Rgb8<'_>> {
+        self.at_scale(i, self.scale(i, side))
+    }
+
+    /// Image `i` of what is in memory, at the size that it has there.
+    ///
+    /// # Errors
+    /// As [`Subset::image`], where nothing is.
+    pub(crate) fn kept(&self, i: usize) -> Result<Rgb8<'_>> {
+        match &self.samples.store {
+            Store::Packed { large, .. } => large.get(&self.rows[i]).and_then(Large::opened),
+            Store::Encoded(_) => None,
+        }
+        .map_or_else(|| self.image(i), Ok)
+    }
+
+    /// Image `i` made `scale` times smaller.
+    fn at_scale(&self, i: usize, scale: usize) -> Result<Rgb8<'_>> {
         let row = self.rows[i];
         match &self.samples.store {
-            Store::Packed { pixels, offsets } => {
-                let (height, width) = self.samples.sizes[row];
-                Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
-            }
-            Store::Encoded(files) => {
-                let bytes = files[row].bytes()?;
-                if let Encoded::Disk(_) = &files[row]
-                    && let Some(hash) = self.samples.hashes[row].get()
-                {
-                    self.unchanged(i, hash, &file_hash(&bytes))?;
+            Store::Encoded(files) => self.decode_file(i, &files[row], scale),
+            Store::Packed { pixels, offsets, large } => match large.get(&row) {
+                Some(large) if scale > 1 || large.opened().is_some() => {
+                    large.at(scale, |file| self.decode_file(i, file, scale))
                 }
-                self.decode(i, &bytes)
-            }
+                _ => {
+                    let (height, width) = self.samples.sizes[row];
+                    Rgb8::new(width, height, &pixels[offsets[row]..][..height * width * 3])
+                }
+            },
         }
+    }
+
+    /// How many times smaller image `i` is decoded where its shorter side need be no longer than `side`. It follows from the
+    /// size in its header as it was on opening, so that one image has one answer.
+    fn scale(&self, i: usize, side: Option<usize>) -> usize {
+        let row = self.rows[i];
+        let (height, width) = self.samples.sizes[row];
+        side.filter(|_| self.samples.large.contains(&row))
+            .map_or(1, |side| scale(width, height, side))
+    }
+
+    /// Decodes the file of image `i`, unless it has changed.
+    fn decode_file(&self, i: usize, file: &Encoded, scale: usize) -> Result<Rgb8<'static>> {
+        let bytes = file.bytes()?;
+        if let Encoded::Disk(_) = file
+            && let Some(hash) = self.samples.hashes[self.rows[i]].get()
+        {
+            self.unchanged(i, hash, &file_hash(&bytes))?;
+        }
+        self.decode(i, &bytes, scale)
     }
 
     /// The file that image `i` is in, or its name in an archive.
@@ -201,8 +225,8 @@ impl Subset {
         }
     }
 
-    fn decode(&self, i: usize, bytes: &[u8]) -> Result<Rgb8<'static>> {
-        decode_bytes(bytes).map_err(|reason| unreadable(self.file(i), reason))
+    fn decode(&self, i: usize, bytes: &[u8], scale: usize) -> Result<Rgb8<'static>> {
+        decode_scaled(bytes, scale).map_err(|reason| unreadable(self.file(i), reason))
     }
 
     /// Fails if the file of image `i` has changed since its hash was `before`.
@@ -223,7 +247,7 @@ impl Subset {
             let hash = self.image_hash(self.rows[i])?;
             return Ok(ImageFile { image: self.image(i)?, file: None, hash });
         };
-        let image = self.decode(i, &bytes)?;
+        let image = self.decode(i, &bytes, 1)?;
         let hash = file_hash(&bytes);
         self.unchanged(i, self.samples.hashes[self.rows[i]].get_or_init(|| hash), &hash)?;
         Ok(ImageFile { image, file: Some(bytes), hash })
@@ -260,13 +284,30 @@ impl Subset {
         hashes.into_iter().collect()
     }
 
+    /// What each image's pixels are known by as `target` has images decoded, in order: [`Subset::image_hashes`], but another
+    /// hash where a JPEG is decoded smaller.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn pixel_hashes(&self, target: Target, threads: &Threads) -> Result<Vec<ImageHash>> {
+        let mut hashes = self.image_hashes(threads)?;
+        for (i, hash) in hashes.iter_mut().enumerate() {
+            let scale = self.scale(i, target.least_side());
+            if scale > 1 {
+                let name = format!("headstart reduced JPEG {REDUCING}, 1/{scale}, ");
+                *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
+            }
+        }
+        Ok(hashes)
+    }
+
     fn image_hash(&self, row: usize) -> Result<ImageHash> {
         let known = &self.samples.hashes[row];
         if let Some(hash) = known.get() {
             return Ok(*hash);
         }
         let hash = match &self.samples.store {
-            Store::Packed { pixels, offsets } => {
+            Store::Packed { pixels, offsets, .. } => {
                 let (height, width) = self.samples.sizes[row];
                 let mut hash = Sha256::new();
                 hash.update(b"pixels");
@@ -308,19 +349,14 @@ impl Subset {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(b"headstart subset 1");
-        hash.update((self.classes() as u64).to_le_bytes());
-        hash.update((self.len() as u64).to_le_bytes());
-        for &row in self.rows.iter() {
-            let name = self.samples.names[row].as_bytes();
-            let (height, width) = self.samples.sizes[row];
-            for number in [name.len(), self.samples.labels[row], height, width] {
-                hash.update((number as u64).to_le_bytes());
-            }
-            hash.update(name);
+        self.describe_to(&mut hash, |hash, i| {
+            let row = self.rows[i];
             match &self.samples.store {
-                Store::Packed { pixels, offsets } => {
-                    hash.update(&pixels[offsets[row]..][..height * width * 3]);
-                }
+                Store::Packed { .. } => match self.image(i) {
+                    Ok(image) => hash.update(&image.pixels),
+                    // It is not what it was.
+                    Err(error) => hash.update(error.to_string()),
+                },
                 Store::Encoded(files) => match &files[row] {
                     Encoded::Memory(bytes) => {
                         hash.update((bytes.len() as u64).to_le_bytes());
@@ -333,14 +369,50 @@ impl Subset {
                     }
                 },
             }
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        });
+        hex(hash)
     }
 
-    /// Whether images are kept decoded in memory, so that `image` costs nothing.
+    /// The same, which for `Reduced` covers what [`Self::image_hashes`] says of each image: which of them stay in memory, and
+    /// how, then depends on what they are opened for.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn fingerprint_for(&self, decode: Decode, threads: &Threads) -> Result<String> {
+        if decode.is_full() {
+            return Ok(self.fingerprint());
+        }
+        let images = self.image_hashes(threads)?;
+        let mut hash = Sha256::new();
+        hash.update(b"headstart subset 2");
+        self.describe_to(&mut hash, |hash, i| hash.update(images[i]));
+        Ok(hex(hash))
+    }
+
+    /// Adds classes, names, labels and sizes, and `image` of each position.
+    fn describe_to(&self, hash: &mut Sha256, image: impl Fn(&mut Sha256, usize)) {
+        hash.update((self.classes() as u64).to_le_bytes());
+        hash.update((self.len() as u64).to_le_bytes());
+        for (i, &row) in self.rows.iter().enumerate() {
+            let name = self.samples.names[row].as_bytes();
+            let (height, width) = self.samples.sizes[row];
+            for number in [name.len(), self.samples.labels[row], height, width] {
+                hash.update((number as u64).to_le_bytes());
+            }
+            hash.update(name);
+            image(hash, i);
+        }
+    }
+
+    /// Whether images are kept decoded in memory, so that `image` costs nothing, or, where the data was opened for a net that
+    /// has large JPEGs decoded smaller, `image_for` that net.
     pub fn is_in_memory(&self) -> bool {
         matches!(self.samples.store, Store::Packed { .. })
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the image in the file at `path` is known by.

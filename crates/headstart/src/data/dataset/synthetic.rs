@@ -1,7 +1,7 @@
 //! Synthetic images that can be learned: each class has a hue and a shape, drawn at random positions
 //! and sizes over a noisy grey background. For tests, benchmarks and trying the program out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
@@ -119,7 +119,8 @@ impl Synthetic {
             labels: (0..count).map(|i| i % self.classes).collect(),
             sizes: vec![(self.size, self.size); count],
             hashes: vec![OnceLock::new(); count],
-            store: Store::Packed { pixels, offsets: (0..count).map(|i| i * each).collect() },
+            large: HashSet::new(),
+            store: Store::packed(pixels, (0..count).map(|i| i * each).collect()),
             kept,
         };
         let part = |i| if is_test(i) { Part::Test } else { Part::Train };
@@ -202,7 +203,7 @@ mod tests {
     fn the_mean_colour_tells_the_hues_apart() {
         let spec = Synthetic { classes: 5, count: 100, size: 16 };
         let Loaded { samples, .. } = spec.load(3, &Limits::default()).unwrap();
-        let Store::Packed { pixels, offsets } = &samples.store else { panic!("not packed") };
+        let Store::Packed { pixels, offsets, .. } = &samples.store else { panic!("not packed") };
         let feature = |i: usize| {
             let mut sum = [0.0f32; 3];
             for pixel in pixels[offsets[i]..][..16 * 16 * 3].as_chunks::<3>().0 {

@@ -12,7 +12,7 @@ use ::image::metadata::Orientation;
 
 use super::directory::Directory;
 use super::formats::{Foreign, Format, RAW, foreign_by_content, foreign_by_name};
-use super::{ico, tga, tiff};
+use super::{ico, reduced, tga, tiff};
 
 /// Images with more pixels than this are refused before any memory is taken for them.
 pub const MAX_PIXELS: usize = 100_000_000;
@@ -60,9 +60,10 @@ impl Header {
 
     /// How many times smaller the image may be decoded so that both sides stay at least `side`: Pillow's `draft`.
     pub(super) fn draft(&self, side: usize) -> usize {
-        let times = self.width.min(self.height) / side.max(1);
-        let fits = |&scale: &usize| self.format == Format::Jpeg && scale <= times;
-        [8, 4, 2].into_iter().find(fits).unwrap_or(1)
+        match self.format {
+            Format::Jpeg => reduced::scale(self.width, self.height, side),
+            _ => 1,
+        }
     }
 
     /// Number of pixels.

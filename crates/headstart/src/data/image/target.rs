@@ -1,8 +1,10 @@
 //! The size of a net's images, and how images of other sizes and proportions come to it.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use super::{Interpolation, Resizer, Rgb8};
+use super::{Decode, Interpolation, Resizer, Rgb8, decode, decode_draft, read};
 use crate::error::{Error, Result};
 
 /// Part of an image's shorter side that [`Fit::Crop`] keeps where nothing else is said: 224 of 256 pixels, as nets are
@@ -129,6 +131,8 @@ pub struct Target {
     pub interpolation: Interpolation,
     /// What becomes of other proportions.
     pub fit: Fit,
+    /// How JPEGs are decoded.
+    pub decode: Decode,
 }
 
 /// A rectangle of an image whose corners are (0, 0) and (1, 1).
@@ -165,10 +169,57 @@ pub(super) struct Side {
 }
 
 impl Target {
-    /// Images of that size, stretched bilinearly.
+    /// Images of that size, stretched bilinearly, of JPEGs that are decoded in full.
     pub fn square(side: usize) -> Target {
         let (interpolation, fit) = (Interpolation::Bilinear, Fit::Stretch);
-        Target { height: side, width: side, interpolation, fit }
+        Target { height: side, width: side, interpolation, fit, decode: Decode::Full }
+    }
+
+    /// The length that the shorter side of a JPEG keeps at least when it is decoded; none where it is decoded in full, as it
+    /// is for resizing by nearest neighbour, which takes single pixels.
+    pub fn least_side(&self) -> Option<usize> {
+        if self.interpolation == Interpolation::Nearest {
+            return None;
+        }
+        self.decode.side(match self.fit {
+            Fit::Stretch | Fit::Pad => self.height.max(self.width),
+            Fit::Crop { share } => self.resized(share),
+        })
+    }
+
+    /// Reads an image file and decodes it as this net has its images, not yet at the net's size.
+    ///
+    /// # Errors
+    /// As [`open`](super::open).
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Rgb8<'static>> {
+        let path = path.as_ref();
+        self.decoded(path, &read(path)?)
+    }
+
+    /// Decodes an image file as this net has its images, not yet at the net's size; `path` only names it in errors.
+    ///
+    /// ```
+    /// use headstart::image::{Decode, Rgb8, Target, jpeg};
+    ///
+    /// let photo = jpeg(&Rgb8::new(4000, 3000, vec![90; 4000 * 3000 * 3])?, 90)?;
+    /// let target = Target { decode: Decode::Reduced, ..Target::square(224) };
+    /// let image = target.decoded("photo.jpg", &photo)?;
+    /// assert_eq!((image.width, image.height), (1000, 750)); // 1/8 would leave less than 448
+    /// # Ok::<(), headstart::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`decode`](super::decode()).
+    pub fn decoded(&self, path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
+        match self.least_side() {
+            Some(side) => decode_draft(path, bytes, side),
+            None => decode(path, bytes),
+        }
+    }
+
+    /// The shorter side of an image of which a crop keeps `share`, once resized.
+    fn resized(&self, share: f64) -> usize {
+        (self.width as f64 / share).floor().max(self.width as f64) as usize
     }
 
     /// Whether an image of that size enters as it is.
@@ -195,7 +246,7 @@ impl Target {
             Fit::Stretch => (whole(self.width), whole(self.height)),
             Fit::Crop { share } => {
                 // torchvision: `int(size * long / short)`, and `int(round((side - size) / 2.0))`.
-                let size = (self.width as f64 / share).floor().max(self.width as f64);
+                let size = self.resized(share) as f64;
                 let short = width.min(height).max(1) as f64;
                 let axis = |side: usize| {
                     let scaled = (size * side as f64 / short) as usize;
@@ -355,6 +406,25 @@ mod tests {
             for fit in [Fit::Stretch, Fit::Pad, Fit::Crop { share: 0.875 }] {
                 assert_eq!(entered(target(224, fit), &image).len(), 224 * 224 * 3);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_resized_most_says_how_small_jpegs_are_decoded() {
+        let wide = Target { height: 100, width: 300, ..Target::square(1) };
+        for (target, side) in [
+            (target(64, Fit::Stretch), 256),
+            (target(224, Fit::Stretch), 448),
+            (target(224, Fit::Pad), 448),
+            (target(224, Fit::Crop { share: 0.875 }), 512),
+            (target(224, Fit::Crop { share: 1.0 }), 448),
+            (wide, 600),
+        ] {
+            assert_eq!(target.least_side(), None);
+            let reduced = Target { decode: Decode::Reduced, ..target };
+            assert_eq!(reduced.least_side(), Some(side), "{target:?}");
+            let nearest = Target { interpolation: Interpolation::Nearest, ..reduced };
+            assert_eq!(nearest.least_side(), None);
         }
     }
 

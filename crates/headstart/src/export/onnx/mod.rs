@@ -82,9 +82,13 @@ fn metadata(model: &Model, int8: Option<&Int8>) -> Vec<StringStringEntryProto> {
         ("width", card.width.to_string()),
         ("interpolation", card.interpolation.name().into()),
         ("fit", card.fit.name().into()),
+        ("decode", card.decode.name().into()),
     ];
     if let Fit::Crop { share } = card.fit {
         list.push(("crop_share", share.to_string()));
+    }
+    if let Some(side) = model.target().least_side() {
+        list.push(("least_side", side.to_string()));
     }
     list.extend(int8.map(|q| ("calibration_images", q.images.to_string())));
     let entry = |(key, value): (&str, String)| StringStringEntryProto { key: key.into(), value };
@@ -94,13 +98,12 @@ fn metadata(model: &Model, int8: Option<&Int8>) -> Vec<StringStringEntryProto> {
 /// The lines of Python that classify a photo with the written file, as `headstart predict` does.
 pub fn script(model: &Model, path: &Path) -> String {
     let file = serde_json::to_string(&path.display().to_string()).unwrap_or_default();
-    let resize = python::indented(&model.card, 0);
+    let image = python::indented(model, "\"photo.jpg\"", "");
     format!(
         "import json, numpy, onnxruntime\nfrom PIL import Image, ImageOps\n\n\
          session = onnxruntime.InferenceSession({file})\n\
          classes = json.loads(session.get_modelmeta().custom_metadata_map[\"classes\"])\n\
-         image = ImageOps.exif_transpose(Image.open(\"photo.jpg\")).convert(\"RGB\")\n\
-         {resize}\
+         {image}\
          probabilities = session.run(None, {{\"{INPUT}\": numpy.asarray(image)[None]}})[0][0]\n\
          print(classes[probabilities.argmax()], probabilities.max())\n"
     )

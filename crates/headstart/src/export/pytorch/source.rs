@@ -23,7 +23,7 @@ pub(super) fn source(model: &Model, weights: &str, module: &str) -> String {
         Activation::After => text.push_str(&block_after(&model.recipe)),
     }
     let _ = write!(text, "\n\n{}\n\n{}\n\n", stage(&model.recipe), net(model));
-    text.push_str(&TAIL.replace("    @RESIZE@\n", &python::indented(&model.card, 4)));
+    text.push_str(&TAIL.replace("    @IMAGE@\n", &python::indented(model, "file", "    ")));
     let _ = write!(
         text,
         "\n\n# In the order of the outputs.\nCLASSES = [\n{}]\n\n\n\

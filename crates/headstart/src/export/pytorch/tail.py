@@ -23,8 +23,7 @@ def pixels(file):
     """An image file as `headstart predict` reads it: RGB bytes, 3 x HEIGHT x WIDTH, upright."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    @RESIZE@
+    @IMAGE@
     values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return values.view(HEIGHT, WIDTH, 3).permute(2, 0, 1)
 

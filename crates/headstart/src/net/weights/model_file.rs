@@ -12,7 +12,7 @@ use super::pickle::MOST_TENSORS;
 use super::{Format, Listed, Tensor, WeightFile, torch};
 use crate::atomic::write_atomic;
 use crate::data::dataset::Grouping;
-use crate::data::image::{Fit, Interpolation};
+use crate::data::image::{Decode, Fit, Interpolation};
 use crate::data::prints::Prints;
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim, Over};
@@ -32,8 +32,10 @@ const OPTIMIZER: &str = "optimizer/";
 pub const VERSION: u32 = 1;
 /// The version of a card with a temperature.
 const WITH_TEMPERATURE: u32 = 2;
-/// The version of a card of a model that does not stretch images; the one up to which cards are read.
-pub const NEWEST: u32 = 3;
+/// The version of a card of a model that does not stretch images.
+const WITH_FIT: u32 = 3;
+/// The version of a card of a model that has large JPEGs decoded smaller; the one up to which cards are read.
+pub const NEWEST: u32 = 4;
 
 /// Everything needed to use a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct ModelCard {
     /// What becomes of images of other proportions; files leave it out where they are stretched.
     #[serde(default, skip_serializing_if = "Fit::is_stretch")]
     pub fit: Fit,
+    /// How JPEGs are decoded; files leave it out where that is in full, as in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Decode::is_full")]
+    pub decode: Decode,
     /// Nearest-neighbour upsampling factor inside the net.
     pub upsample: usize,
     /// Pixel normalisation inside the net.
@@ -191,6 +196,9 @@ impl fmt::Display for ModelCard {
         if !self.fit.is_stretch() {
             write!(f, ", {}", self.fit)?;
         }
+        if !self.decode.is_full() {
+            write!(f, ", large JPEGs decoded {}", self.decode.name())?;
+        }
         if upsample > 1 {
             write!(f, ", upsampled x{upsample}")?;
         }
@@ -318,10 +326,11 @@ pub(crate) fn encode(
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| failed(&e))?;
         views.push((name.as_str(), view));
     }
-    let version = match (card.fit.is_stretch(), card.temperature) {
-        (false, _) => NEWEST,
-        (true, Some(_)) => WITH_TEMPERATURE,
-        (true, None) => VERSION,
+    let version = match (card.decode, card.fit.is_stretch(), card.temperature) {
+        (Decode::Reduced, ..) => NEWEST,
+        (Decode::Full, false, _) => WITH_FIT,
+        (Decode::Full, true, Some(_)) => WITH_TEMPERATURE,
+        (Decode::Full, true, None) => VERSION,
     };
     let mut card = ModelCard { version, ..card.clone() };
     if let Some(place) = card.progress.as_mut().and_then(|p| p.place.as_mut()) {

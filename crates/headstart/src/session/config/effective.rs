@@ -135,6 +135,7 @@ impl TrainConfig {
             ("interpolation", Some(by.name().into())),
             ("fit", Some(fit.name().into())),
             ("crop-share", fit.parts().1.map(Value::from)),
+            ("decode", Some(card.map_or(self.decode, |card| card.decode).name().into())),
             ("preprocess", pixels.map(|pixels| pixels.name().into())),
         ] {
             match value {
@@ -148,7 +149,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::image::FitName;
+    use crate::data::image::{Decode, FitName};
     use crate::net::preprocess::Preprocess;
 
     fn differences(a: &TrainConfig, b: &TrainConfig) -> Vec<String> {
@@ -174,6 +175,8 @@ mod tests {
         let share = TrainConfig { crop_share: Some(0.875), ..crop.clone() };
         assert_eq!(differences(&crop, &share), [""; 0]);
         assert_eq!(differences(&open, &crop), ["fit", "crop-share"]);
+        let full = TrainConfig { decode: Decode::Full, ..open.clone() };
+        assert_eq!(differences(&open, &full), ["decode"]);
         let small = TrainConfig { image_size: Some(128), ..open.clone() };
         assert_eq!(differences(&open, &small), ["image-size"]);
     }

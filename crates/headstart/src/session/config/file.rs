@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::TrainConfig;
+use crate::data::image::Decode;
 use crate::error::{Error, Result};
 use crate::memory::read_settings;
 use crate::nearest::did_you_mean;
@@ -63,7 +64,7 @@ impl TrainConfig {
         TrainConfig::read_for(path, None, None)
     }
 
-    /// The settings of the run in `folder`. Where its data is not at the relative path that they have, seen from the current
+    /// The settings of the run in `folder`, which decodes JPEGs in full where it does not say how. Where its data is not at the relative path that they have, seen from the current
     /// folder, the path is that from the folder that the run was begun in.
     ///
     /// # Errors
@@ -72,6 +73,10 @@ impl TrainConfig {
         let path = folder.as_ref().join("config.toml");
         let mut config = TrainConfig::read(&path)?;
         let text = read_settings(&path, |text| String::from_utf8_lossy(&text).into_owned())?;
+        // Runs that were begun before there was a choice.
+        if !text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("decode")) {
+            config.decode = Decode::Full;
+        }
         let begun = text.lines().next().and_then(|line| line.strip_prefix(BEGUN));
         let there =
             begun.map(|base| Path::new(base).join(&config.data)).filter(|data| data.exists());
@@ -179,6 +184,7 @@ mod tests {
             cutmix: Some(1.0),
             fit: Some(FitName::Crop),
             crop_share: Some(0.9),
+            decode: Decode::Full,
             class_weight: Some("a=2,b c=0.5".parse().unwrap()),
             balance: true,
             ..TrainConfig::default()
@@ -191,6 +197,11 @@ mod tests {
         let text = TrainConfig::default().to_run(Some("--recipe auto --budget 20m")).unwrap();
         std::fs::write(&path, text).unwrap();
         assert_eq!(TrainConfig::of_run(folder.path()).unwrap(), TrainConfig::default());
+        let text = TrainConfig::default().to_toml().unwrap().replace("decode = \"reduced\"\n", "");
+        let old = folder.path().join("old");
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("config.toml"), text).unwrap();
+        assert_eq!(TrainConfig::of_run(&old).unwrap().decode, Decode::Full);
         let recipe = TrainConfig::recipe_of_run(folder.path());
         assert_eq!(recipe.as_deref(), Some("--recipe auto --budget 20m"));
         std::fs::write(&path, "epochs = 3\nepoch = 4\n").unwrap();

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::augment::Augmentation;
 use crate::data::dataset::{self, Grouping};
-use crate::data::image::{Fit, FitName, Interpolation};
+use crate::data::image::{Decode, Fit, FitName, Interpolation};
 use crate::engine::optimizer::DecayOf;
 use crate::measure::monitor::Monitor;
 use crate::net::init::HeadInit;
@@ -168,6 +168,8 @@ pub struct TrainConfig {
     /// Part of the shorter side that `fit = "crop"` keeps; none for 0.875.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop_share: Option<f64>,
+    /// How JPEGs are decoded.
+    pub decode: Decode,
     /// Pixel normalisation; none for what the weights expect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
@@ -269,6 +271,7 @@ impl Default for TrainConfig {
             interpolation: None,
             fit: None,
             crop_share: None,
+            decode: Decode::Reduced,
             preprocess: None,
             shuffle: true,
             head_init: HeadInit::GlorotUniform,

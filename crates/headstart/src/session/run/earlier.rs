@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::data::dataset::Dataset;
+use crate::data::image::Decode;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::net::model::Model;
@@ -75,6 +76,7 @@ const FIXED: [(&str, &[&str]); 3] = [
             "interpolation",
             "fit",
             "crop-share",
+            "decode",
             "preprocess",
         ],
     ),
@@ -100,7 +102,9 @@ pub fn same(
 ) -> Result<()> {
     const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
     let changes = "undo that, or give --allow-changes to go on to other weights";
-    let (was, is) = (table(&trained.settings), table(&config.to_toml()?));
+    let (mut was, is) = (table(&trained.settings), table(&config.to_toml()?));
+    // All decoded so before there was a choice.
+    was.entry("decode").or_insert_with(|| Decode::Full.name().into());
     let differs = |key: &&&String| {
         !APART.contains(&key.as_str()) && was.get(key.as_str()) != is.get(key.as_str())
     };

@@ -61,7 +61,7 @@ fn shared(data: &Dataset) -> usize {
         hasher.finish()
     };
     let pixels = |subset: &Subset, i: usize| {
-        subset.image(i).map(|image| image.pixels.into_owned()).unwrap_or_default()
+        subset.kept(i).map(|image| image.pixels.into_owned()).unwrap_or_default()
     };
     let train: HashMap<u64, usize> =
         (0..data.train.len()).map(|i| (hash(&pixels(&data.train, i)), i)).collect();

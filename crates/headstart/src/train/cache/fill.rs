@@ -41,7 +41,7 @@ pub(super) struct Wanted<'w> {
 pub(super) struct Filled {
     /// The entry, if there is one.
     pub store: Option<Store>,
-    /// Hash of each image; empty without a cache on disk.
+    /// What each row is found by; empty without a cache on disk.
     pub images: Vec<Hash>,
     /// What the caller answered when it was told that all is in place.
     pub control: Control,
@@ -116,7 +116,7 @@ impl Frozen {
         let progress = Progress { start: Instant::now(), split, done: 0, total: 0 };
         let about = About::default();
         let mut pass = Pass { wanted, images: Vec::new(), store: None, about, progress };
-        if self.open(&mut pass, emit)? == Control::Stop {
+        if self.open(model, &mut pass, emit)? == Control::Stop {
             return Ok(None);
         }
         let Some(mut missing) = self.take(&mut pass, emit)? else { return Ok(None) };
@@ -152,10 +152,10 @@ impl Frozen {
     }
 
     /// Opens the entry on disk, where there is to be one.
-    fn open(&mut self, pass: &mut Pass<'_>, emit: &mut Emit<'_>) -> Result<Control> {
+    fn open(&mut self, model: &Model, pass: &mut Pass<'_>, emit: &mut Emit<'_>) -> Result<Control> {
         let Some(root) = &self.settings.folder else { return Ok(Control::Continue) };
         let Wanted { split, subset, .. } = pass.wanted;
-        pass.images = subset.image_hashes(&self.device.compute().threads)?;
+        pass.images = subset.pixel_hashes(model.target(), &self.device.compute().threads)?;
         let (start, total) = (Instant::now(), subset.len());
         let (mut told, mut failed) = (false, None);
         let mut waiting = || {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::element::{Layout, encode, part};
 use super::store::{Hash, VERSION};
-use crate::data::image::{Resizer, Rgb8, decode_bytes};
+use crate::data::image::{Resizer, Rgb8, Target, decode_bytes};
 use crate::data::split::RandomState;
 use crate::engine::device::Device;
 use crate::engine::execute::Execute;
@@ -68,7 +68,7 @@ pub fn fixed(model: &Model, nodes: &[NodeId], layout: &Layout, device: &Device) 
         Err(reason) => text(&mut hash, &reason),
     }
     let device = device.fingerprint();
-    text(&mut hash, &format!("{:?} {nodes:?} {layout:?} {device}", model.target()));
+    text(&mut hash, &format!("{} {nodes:?} {layout:?} {device}", entry(model.target())));
     for (node, _) in graph.nodes.iter().zip(&needed).filter(|(_, needed)| **needed) {
         text(&mut hash, &format!("{node:?}"));
     }
@@ -77,6 +77,15 @@ pub fn fixed(model: &Model, nodes: &[NodeId], layout: &Layout, device: &Device) 
         update(&mut hash, Slice::F32(&tensor.values));
     }
     hash.finalize().into()
+}
+
+/// How images of all files enter. Where a JPEG is decoded smaller, its row has another hash
+/// ([`Subset::pixel_hashes`](crate::data::dataset::Subset::pixel_hashes)), so that all other rows serve both.
+fn entry(target: Target) -> String {
+    let Target { height, width, interpolation, fit, decode: _ } = target;
+    format!(
+        "Target {{ height: {height}, width: {width}, interpolation: {interpolation:?}, fit: {fit:?} }}"
+    )
 }
 
 fn text(hash: &mut Sha256, what: &str) {
@@ -100,4 +109,18 @@ fn made_up(model: &Model) -> Result<Vec<u8>> {
     let mut random = RandomState::new(1);
     let pixels: Vec<u8> = (0..width * height * 3).map(|_| random.next_u32() as u8).collect();
     target.enter(&mut Resizer::new(), &Rgb8::new(width, height, &pixels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::image::{Decode, Fit};
+
+    #[test]
+    fn entries_are_those_of_versions_that_decoded_everything_in_full() {
+        let full = Target { fit: Fit::Crop { share: 0.875 }, ..Target::square(224) };
+        let text = "Target { height: 224, width: 224, interpolation: Bilinear, fit: Crop { share: 0.875 } }";
+        assert_eq!(entry(full), text);
+        assert_eq!(entry(Target { decode: Decode::Reduced, ..full }), text);
+    }
 }

@@ -1,8 +1,8 @@
 //! Cached features: outputs of frozen layers, computed once per image, in memory for a run and on disk for whatever
 //! reads the same images with the same layers later: training, evaluation, label checks, probes, similar images.
 //!
-//! Rows are found by the hash of an image's content within an entry whose key is a hash of everything else
-//! that the values depend on (`key`). So training, validation and test images share an entry, an
+//! Rows are found by the hash of an image's content (another one where a JPEG is decoded smaller) within an entry whose
+//! key is a hash of everything else that the values depend on (`key`). So training, validation and test images share an entry, an
 //! image that changed is another image, and no row can be stale. The entry of a whole net holds what its head reads and
 //! the means of its earlier stages, so that one pass over the images serves every command ([`Whole`]).
 //!
@@ -89,7 +89,7 @@ pub enum Rows {
     Disk {
         /// The entry.
         store: Store,
-        /// Hash of each image.
+        /// What each image is found by: [`Subset::pixel_hashes`](crate::data::dataset::Subset::pixel_hashes).
         images: Vec<Hash>,
     },
 }

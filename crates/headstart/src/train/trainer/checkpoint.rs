@@ -6,6 +6,8 @@ use super::Trainer;
 use super::run::Run;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Subset};
+use crate::data::image::Decode;
+use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
 use crate::measure::history::History;
@@ -62,11 +64,18 @@ impl Mark {
     }
 }
 
-/// Changes when an image of any part does, or their order.
-pub(super) fn fingerprint(data: &Dataset) -> String {
+/// Changes when an image of any part does, or their order; runs whose model decodes in full have the same as before there was
+/// a choice.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn fingerprint(data: &Dataset, decode: Decode, device: &Device) -> Result<String> {
     let parts = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
-    let prints = parts.map(|part| part.map_or(String::new(), Subset::fingerprint));
-    prints.join("-")
+    let threads = &device.compute().threads;
+    let print = |part: Option<&Subset>| {
+        part.map_or(Ok(String::new()), |part| part.fingerprint_for(decode, threads))
+    };
+    Ok(parts.map(print).into_iter().collect::<Result<Vec<String>>>()?.join("-"))
 }
 
 /// What differs between two fingerprints.
@@ -103,7 +112,7 @@ impl Trainer<'_> {
             ));
         }
         let fingerprint = match self.fingerprint.as_str() {
-            "" => fingerprint(self.data),
+            "" => fingerprint(self.data, self.model.card.decode, &self.device)?,
             known => known.to_string(),
         };
         if place.data != fingerprint {
