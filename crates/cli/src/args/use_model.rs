@@ -72,6 +72,10 @@ pub struct Evaluate {
     /// probabilities
     #[arg(long)]
     pub calibrate: bool,
+    /// Test-time augmentation: average the probabilities of each image and its mirror image, as predict
+    /// --tta does
+    #[arg(long)]
+    pub tta: bool,
     /// Bootstrap resamples for the confidence intervals, 0 for none
     #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES, value_parser = within::<usize>(range::BOOTSTRAP))]
     pub bootstrap: usize,

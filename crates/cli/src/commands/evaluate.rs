@@ -6,7 +6,7 @@ use headstart::atomic::{make_folder, write_bytes};
 use headstart::bootstrap::{self, intervals};
 use headstart::dataset::{DataOptions, Dataset, Subset};
 use headstart::evaluate::{
-    Evaluated, Given, Opened, Seen, calibrate_with, evaluate_with, open_for, seen,
+    EvaluateOptions, Evaluated, Given, Opened, Seen, calibrate_with, evaluate_with, open_for, seen,
 };
 use headstart::export::{Prediction, Truth, check_predictions_ending, write_predictions};
 use headstart::hard::{Bounds, hard_images};
@@ -70,8 +70,9 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     warn(&model, &list, args.parts.split, &device)?;
     let mut progress = Progress::new(0);
     let (cache, batch) = (cache::settings(&args.cache), args.batch_size);
+    let options = EvaluateOptions { batch, tta: args.tta, cache: &cache };
     let mut show = cache::show(&mut progress, "evaluating");
-    let evaluated = evaluate_with(&model, data, &list, &device, batch, &cache, &mut show)?;
+    let evaluated = evaluate_with(&model, data, &list, &device, options, &mut show)?;
     drop(show);
     let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
         return Err(Failure::Interrupted("nothing was written".into()));

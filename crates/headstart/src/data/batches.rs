@@ -25,7 +25,7 @@ use crate::data::augment::Augment;
 pub use crate::data::batch::{Batch, Mixed, Pixels};
 use crate::data::dataset::Subset;
 pub use crate::data::image::Target;
-use crate::data::image::{MAX_PIXELS, MAX_SIDE, Resizer};
+use crate::data::image::{MAX_PIXELS, MAX_SIDE, Resizer, mirror};
 use crate::data::split::{RandomState, split_mix_64};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
@@ -177,7 +177,11 @@ impl Shared {
                 self.augment.apply(i, &image, target, resizer, scratch)?;
                 &scratch[..]
             };
+            let start = images.len();
             images.extend_from_slice(pixels);
+            if self.subset.is_mirrored() {
+                mirror(&mut images[start..], target.width);
+            }
             batch.labels.push(self.subset.label(i) as u32);
         }
         batch.indices.extend_from_slice(indices);

@@ -191,9 +191,32 @@ pub fn assess(
     values: Vec<f32>,
     labels: &[usize],
 ) -> Result<(Report, Vec<f32>)> {
+    assess_both(model, split, values, None, labels)
+}
+
+/// The same, where `mirrored` has the values for the mirror images: the mean of both images' probabilities counts.
+///
+/// # Errors
+/// As [`assess`].
+pub(crate) fn assess_both(
+    model: &Model,
+    split: &str,
+    values: Vec<f32>,
+    mirrored: Option<Vec<f32>>,
+    labels: &[usize],
+) -> Result<(Report, Vec<f32>)> {
     let n = model.card.classes.len();
-    let plain = model.card.temperature.map(|_| softmax(n, &values, 1.0));
-    let p = to_probabilities(model, values);
+    let mean = |mut p: Vec<f32>, other: Option<Vec<f32>>| {
+        for (a, b) in p.iter_mut().zip(other.unwrap_or_default()) {
+            *a = (*a + b) / 2.0;
+        }
+        p
+    };
+    let plain = |values: &[f32]| softmax(n, values, 1.0);
+    let plain =
+        model.card.temperature.map(|_| mean(plain(&values), mirrored.as_deref().map(plain)));
+    let other = mirrored.map(|values| to_probabilities(model, values));
+    let p = mean(to_probabilities(model, values), other);
     let mut report = report(model, split, &p, labels)?;
     if let (Some(plain), Some(calibration)) = (plain, &mut report.calibration) {
         calibration.temperature = model.card.temperature;

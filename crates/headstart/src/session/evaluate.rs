@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
 use crate::engine::device::Device;
-use crate::engine::inference::{answer_node, assess};
+use crate::engine::inference::{answer_node, assess_both};
 use crate::error::{Error, Result};
 use crate::measure::calibration::{self, TemperatureFit};
 use crate::measure::events::Event;
@@ -66,7 +66,19 @@ pub fn evaluate(
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluated>> {
     let (cache, emit) = (CacheSettings::none(), &mut progress(watch));
-    evaluate_with(model, data, parts, device, batch, &cache, emit)
+    let options = EvaluateOptions { batch, tta: false, cache: &cache };
+    evaluate_with(model, data, parts, device, options, emit)
+}
+
+/// How images are evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluateOptions<'c> {
+    /// Batch size.
+    pub batch: usize,
+    /// Test-time augmentation: the mean of the probabilities of an image and its mirror image.
+    pub tta: bool,
+    /// Where features are read and written.
+    pub cache: &'c CacheSettings,
 }
 
 /// The same through cached features, as [`Whole`] reads and writes them: the same result, bit for bit. `emit` gets
@@ -79,11 +91,11 @@ pub fn evaluate_with(
     data: &Dataset,
     parts: &[(&'static str, &Subset)],
     device: &Device,
-    batch: usize,
-    cache: &CacheSettings,
+    options: EvaluateOptions<'_>,
     emit: &mut Emit<'_>,
 ) -> Result<Option<Evaluated>> {
-    let (mut all, mut labels) = (Vec::new(), Vec::new());
+    let EvaluateOptions { batch, tta, cache } = options;
+    let (mut all, mut mirrored, mut labels) = (Vec::new(), Vec::new(), Vec::new());
     let mut whole = Whole::new(model, &data.name, device, batch, cache);
     let node = answer_node(model);
     for &(name, subset) in parts {
@@ -92,9 +104,16 @@ pub fn evaluate_with(
             Some(some) => all.extend(some),
             None => return Ok(None),
         }
+        if tta {
+            match whole.values((name, &subset.mirrored()), node, emit)? {
+                Some(some) => mirrored.extend(some),
+                None => return Ok(None),
+            }
+        }
     }
     let name = if let [(name, _)] = parts { *name } else { "all" };
-    let (mut report, probabilities) = assess(model, name, all, &labels)?;
+    let mirrored = tta.then_some(mirrored);
+    let (mut report, probabilities) = assess_both(model, name, all, mirrored, &labels)?;
     report.trained_on = seen(model, parts, &device.compute().threads)?.map(|seen| seen.count);
     Ok(Some(Evaluated { report, probabilities, labels }))
 }

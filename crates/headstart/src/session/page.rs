@@ -129,7 +129,8 @@ pub fn evaluated(
         None => return Ok(None),
     };
     let parts = data.parts(split)?;
-    evaluate::evaluate_with(model, data, &parts, device, INFERENCE_BATCH, cache, emit)
+    let options = evaluate::EvaluateOptions { batch: INFERENCE_BATCH, tta: false, cache };
+    evaluate::evaluate_with(model, data, &parts, device, options, emit)
 }
 
 /// A page that was made again.

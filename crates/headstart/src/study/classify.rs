@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
-use crate::data::image::{Resizer, Rgb8, Target};
+use crate::data::image::{Resizer, Rgb8, Target, mirror};
 use crate::engine::device::Device;
 use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
@@ -127,16 +127,6 @@ pub fn classify_one(model: &Model, image: Rgb8<'_>, device: &Device) -> Result<V
     Ok(probabilities)
 }
 
-/// Mirrors images of `width` pixels left to right, in place.
-fn mirror<T>(pixels: &mut [T], width: usize) {
-    for row in pixels.chunks_exact_mut(width * 3) {
-        for x in 0..width / 2 {
-            let (left, right) = row.split_at_mut((width - 1 - x) * 3);
-            left[x * 3..x * 3 + 3].swap_with_slice(&mut right[..3]);
-        }
-    }
-}
-
 /// Decoded images on their way from the threads to the model.
 struct Queue {
     state: Mutex<State>,
@@ -230,18 +220,4 @@ fn check(probabilities: &[f32]) -> Result<()> {
     }
     let hint = "the weights are damaged or training diverged";
     Err(Error::invalid("probabilities", "finite numbers", "others", hint))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mirroring_swaps_columns_and_keeps_channels() {
-        let mut row: Vec<f32> = (0..9).map(|v| v as f32).collect();
-        mirror(&mut row, 3);
-        assert_eq!(row, [6.0, 7.0, 8.0, 3.0, 4.0, 5.0, 0.0, 1.0, 2.0]);
-        mirror(&mut row, 1);
-        assert_eq!(row[0], 6.0);
-    }
 }

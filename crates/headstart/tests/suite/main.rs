@@ -18,6 +18,7 @@ mod keras_golden;
 mod library;
 mod limits;
 mod max_time;
+mod mirrored;
 mod nets;
 mod one_model;
 mod onnx;

@@ -70,6 +70,8 @@ pub struct Subset {
     rows: Arc<[usize]>,
     /// The group of each of the samples, where images were grouped.
     groups: Option<Arc<[usize]>>,
+    /// Whether the mirror images enter the net.
+    mirrored: bool,
 }
 
 impl std::fmt::Debug for Subset {
@@ -81,7 +83,7 @@ impl std::fmt::Debug for Subset {
 /// Positions below are `0..len()`; like slices, methods panic when given one past the end.
 impl Subset {
     pub(crate) fn new(samples: Arc<Samples>, rows: impl Into<Arc<[usize]>>) -> Subset {
-        Subset { samples, rows: rows.into(), groups: None }
+        Subset { samples, rows: rows.into(), groups: None, mirrored: false }
     }
 
     /// The same with a group for each of the samples.
@@ -285,7 +287,7 @@ impl Subset {
     }
 
     /// What each image's pixels are known by as `target` has images decoded, in order: [`Subset::image_hashes`], but another
-    /// hash where a JPEG is decoded smaller.
+    /// hash where a JPEG is decoded smaller or the mirror image enters the net.
     ///
     /// # Errors
     /// As there.
@@ -295,6 +297,10 @@ impl Subset {
             let scale = self.scale(i, target.least_side());
             if scale > 1 {
                 let name = format!("headstart reduced JPEG {REDUCING}, 1/{scale}, ");
+                *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
+            }
+            if self.mirrored {
+                let name = "headstart mirrored, ";
                 *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
             }
         }
@@ -324,7 +330,19 @@ impl Subset {
     /// The images at `positions` (of this subset), in that order.
     pub fn select(&self, positions: &[usize]) -> Subset {
         let rows: Arc<[usize]> = positions.iter().map(|&i| self.rows[i]).collect();
-        Subset { samples: self.samples.clone(), rows, groups: self.groups.clone() }
+        Subset { rows, ..self.clone() }
+    }
+
+    /// The same images, of which the mirror images, left and right, enter the net: those that a loader makes, and cached features.
+    /// [`Subset::image`] and everything else are of the images as they are.
+    #[must_use]
+    pub fn mirrored(&self) -> Subset {
+        Subset { mirrored: !self.mirrored, ..self.clone() }
+    }
+
+    /// Whether their mirror images enter the net.
+    pub(crate) fn is_mirrored(&self) -> bool {
+        self.mirrored
     }
 
     /// At most `count` images, chosen by `seed`, each class in proportion; the order is kept.

@@ -9,18 +9,13 @@ use serde::Serialize;
 use super::pace::{cost, net};
 use super::{Opened, Pace, Recipe, RecipeName};
 use crate::control::Control;
-use crate::data::batch::Pixels;
-use crate::data::batches::{Loader, LoaderOptions};
 use crate::data::dataset::Subset;
 use crate::data::image::FitName;
-use crate::engine::execute::Input;
-use crate::engine::inference::{executor, read_floats};
 use crate::engine::logistic::folds::assign;
 use crate::engine::logistic::{Examples, LinearHead, SolveOptions, solve_from};
 use crate::error::Result;
 use crate::hub::Watch;
 use crate::measure::rank::argmax;
-use crate::net::model::Model;
 use crate::net::resnet;
 use crate::session::config::TrainConfig;
 use crate::session::job;
@@ -139,7 +134,8 @@ impl Opened {
             let heads = self.heads(&features, &labels, &fold)?;
             judged.push((fit, self.judge(&heads, &features, &labels, &fold)));
             if fit == FitName::Stretch && name != RecipeName::Quick {
-                let Some(features) = self.mirror(&model, &some, emit)? else { return Ok(None) };
+                let seen = ("mirror images", &some.mirrored());
+                let Some(features) = whole.pooled(seen, emit)? else { return Ok(None) };
                 mirrored = Some(self.judge(&heads, &features, &labels, &fold));
             }
         }
@@ -209,52 +205,10 @@ impl Opened {
         }
         judged
     }
-
-    /// What the head reads of mirror images; `None` if `emit` stopped it.
-    fn mirror(
-        &self,
-        model: &Model,
-        images: &Subset,
-        emit: &mut Emit<'_>,
-    ) -> Result<Option<Vec<f32>>> {
-        let (start, total) = (Instant::now(), images.len());
-        let options = LoaderOptions::new(INFERENCE_BATCH, model.target());
-        let loader = Loader::new(images, (0..total).collect(), options)?;
-        let mut whole = executor(model, &self.device, INFERENCE_BATCH, &[0], &[model.pooled()])?;
-        let (mut all, mut done) = (Vec::new(), 0);
-        for batch in loader {
-            let mut batch = batch?;
-            let width = model.card.width * 3;
-            match &mut batch.images {
-                Pixels::Bytes(values) => values.chunks_exact_mut(width).for_each(mirror_row),
-                Pixels::Floats(values) => values.chunks_exact_mut(width).for_each(mirror_row),
-            }
-            whole.forward(&[Input::from(&batch.images)], batch.count)?;
-            all.extend(read_floats(&mut *whole, 0)?);
-            done += batch.count;
-            let seconds = start.elapsed().as_secs_f64();
-            let event = crate::measure::events::Event::Features {
-                split: "mirror images",
-                done,
-                total,
-                seconds,
-            };
-            if emit(event)? == Control::Stop {
-                return Ok(None);
-            }
-        }
-        Ok(Some(all))
-    }
 }
 
 fn row(features: &[f32], width: usize, i: usize) -> &[f32] {
     &features[i * width..][..width]
-}
-
-/// Mirrors a row of pixels of three channels.
-fn mirror_row<T>(row: &mut [T]) {
-    row.reverse();
-    row.chunks_exact_mut(3).for_each(<[T]>::reverse);
 }
 
 /// The fraction of images that are not square, of some of them.
@@ -293,13 +247,6 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_of_pixels_are_mirrored() {
-        let mut row = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-        mirror_row(&mut row);
-        assert_eq!(row, [7, 8, 9, 4, 5, 6, 1, 2, 3]);
-    }
 
     #[test]
     fn differences_are_told_from_chance() {

@@ -1,0 +1,65 @@
+//! Mirror images of a data set.
+
+use headstart::batches::{Loader, LoaderOptions};
+use headstart::cache::{CacheSettings, DISK, Whole};
+use headstart::evaluate::{EvaluateOptions, evaluate_with};
+use headstart::{Control, Dataset, Device, Model};
+
+fn model(data: &Dataset) -> Model {
+    Model::builder("resnet20").weights("cifar10").build(data).unwrap()
+}
+
+#[test]
+fn loaders_mirror_what_enters_the_net() {
+    let data = Dataset::load("synthetic:3x20x40").unwrap();
+    let target = model(&data).target();
+    let batch = |subset: &headstart::dataset::Subset| {
+        let order = (0..8).collect();
+        Loader::new(subset, order, LoaderOptions::new(8, target)).unwrap().next().unwrap().unwrap()
+    };
+    let bytes = |batch: headstart::batches::Batch| match batch.images {
+        headstart::batches::Pixels::Bytes(bytes) => bytes,
+        headstart::batches::Pixels::Floats(_) => unreachable!(),
+    };
+    let mirrored = data.train.mirrored();
+    let (plain, other) = (bytes(batch(&data.train)), bytes(batch(&mirrored)));
+    let width = target.width;
+    assert_eq!(plain.len(), 8 * target.height * width * 3);
+    for (row, other) in plain.chunks_exact(width * 3).zip(other.chunks_exact(width * 3)) {
+        for x in 0..width {
+            assert_eq!(row[x * 3..][..3], other[(width - 1 - x) * 3..][..3]);
+        }
+    }
+    assert!(plain != other);
+    assert_eq!(bytes(batch(&mirrored.mirrored())), plain);
+    assert_eq!(bytes(batch(&mirrored.select(&(0..8).collect::<Vec<_>>()))), other);
+}
+
+#[test]
+fn their_features_are_cached_apart_and_their_probabilities_averaged() {
+    let data = Dataset::load("synthetic:3x20x40").unwrap();
+    let (model, device) = (model(&data), Device::cpu(1).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = CacheSettings { memory: 0, folder: Some(folder.path().into()), disk: DISK };
+    let pooled = |cache: &CacheSettings, subset: &headstart::dataset::Subset| {
+        let mut whole = Whole::new(&model, &data.name, &device, 8, cache);
+        whole.pooled(("train", subset), &mut |_| Ok(Control::Continue)).unwrap().unwrap()
+    };
+    let (images, none) = (&data.train, CacheSettings::none());
+    let want = [pooled(&none, images), pooled(&none, &images.mirrored())];
+    assert!(want[0] != want[1]);
+    for _ in 0..2 {
+        assert_eq!(pooled(&disk, images), want[0]);
+        assert_eq!(pooled(&disk, &images.mirrored()), want[1]);
+    }
+    let evaluated = |subset: &headstart::dataset::Subset, tta| {
+        let options = EvaluateOptions { batch: 8, tta, cache: &none };
+        let parts = [("train", subset)];
+        let mut go_on = |_| Ok(Control::Continue);
+        let found = evaluate_with(&model, &data, &parts, &device, options, &mut go_on).unwrap();
+        found.unwrap().probabilities
+    };
+    let (plain, other) = (evaluated(images, false), evaluated(&images.mirrored(), false));
+    let mean: Vec<f32> = plain.iter().zip(&other).map(|(a, b)| (a + b) / 2.0).collect();
+    assert_eq!(evaluated(images, true), mean);
+}
