@@ -41,7 +41,7 @@ const WORSE: (f64, f64) = (3.0, 0.05);
 /// What the trial found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tried {
-    /// Images that it looked at.
+    /// How many images it looked at.
     pub images: usize,
     /// Each way of resizing with its loss, the best first; none where the images are square.
     pub fits: Vec<(String, f64)>,
