@@ -226,12 +226,16 @@ impl Recipe {
     /// Adds what was tried to the settings and their reasons.
     pub(super) fn take(&mut self, tried: &Tried) {
         let Tried { images, fits, fit, mirrored: [plain, mirrored], flips, .. } = tried;
-        if let Some(fit) = fit {
-            let losses: Vec<String> =
-                fits.iter().map(|(name, loss)| format!("{name} {loss:.3}")).collect();
-            self.config.fit = Some(*fit);
-            let why = format!("the least loss of a head on {images} images: {}", losses.join(", "));
-            self.reasons.push((format!("--fit {}", fit.name()), why));
+        if !fits.is_empty() {
+            let losses = fits.iter().map(|(name, loss)| format!("{name} {loss:.3}"));
+            let losses = losses.collect::<Vec<_>>().join(", ");
+            self.config.fit = *fit;
+            let (flag, why) = match fit {
+                Some(fit) => (format!("--fit {}", fit.name()), "the least loss"),
+                None => ("images are stretched".into(), "nothing else is better than by chance"),
+            };
+            let why = format!("{why}: losses of a head on {images} images: {losses}");
+            self.reasons.push((flag, why));
         }
         let flip = crate::data::augment::Augmentation::Flip;
         if !flips && self.config.augment.contains(&flip) {
