@@ -41,6 +41,7 @@ fn mirrored_digits_are_no_digits_and_mirrored_textures_are_textures() {
         assert!(augment.iter().any(|change| change.starts_with("resized-crop")), "{augment:?}");
         let said = recipe.reasons.iter().any(|(_, why)| why.contains("mirror images are of"));
         assert_eq!(said, !flips, "{recipe:?}");
+        assert_eq!(recipe.reasons.iter().any(|(flags, _)| flags.contains(",flip")), flips);
         recipe.config.check().unwrap();
     }
 }

@@ -240,6 +240,10 @@ impl Recipe {
         let flip = crate::data::augment::Augmentation::Flip;
         if !flips && self.config.augment.contains(&flip) {
             self.config.augment.retain(|change| *change != flip);
+            for (flags, _) in self.reasons.iter_mut().filter(|(flags, _)| flags.contains("augment"))
+            {
+                *flags = flags.replace(",flip", "");
+            }
             let why = format!(
                 "mirror images are of another class: a head's accuracy is {mirrored:.3} on them, {plain:.3} on the images"
             );
