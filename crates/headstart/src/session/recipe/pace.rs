@@ -11,7 +11,7 @@ use crate::study::bench::{Part, Work};
 use crate::study::explain::Explanation;
 
 /// Batch size of the measurement.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 
 /// Operations a second that this machine reaches.
 #[derive(Clone, Copy, Debug, PartialEq)]

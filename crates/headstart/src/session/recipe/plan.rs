@@ -14,7 +14,7 @@ use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfi
 use crate::train::class_weight::ClassWeight;
 
 /// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
-const PLANNED: f64 = 0.8;
+const PLANNED: f64 = 0.85;
 /// Fraction of the budget after which training ends whatever was planned, to evaluate and to write.
 const ENDS: f64 = 0.95;
 /// Fraction of the planned time that the frozen net may take at the size it was trained on: there the head alone is better than
