@@ -43,7 +43,7 @@ impl Pace {
     pub fn measure(net: &str, device: &Device) -> Result<Pace> {
         let rate = |part| {
             let mut work = Work::new(Model::imagenet(net)?, part, true, BATCH, device.clone())?;
-            Ok(work.measure(2)?.achieved_gflops * 1e9)
+            Ok(work.measure(3)?.achieved_gflops * 1e9)
         };
         let recipe = Recipe::named(net)?;
         let middle =
