@@ -194,6 +194,25 @@ impl Model {
         Target { height, width, interpolation, fit, decode }
     }
 
+    /// The same layers with the same weights for images of `side` pixels.
+    ///
+    /// # Errors
+    /// If the net cannot have such images, or they are upsampled by a factor.
+    pub fn at_size(&self, side: usize) -> Result<Model> {
+        if self.card.upsample != 1 {
+            let found = format!("images that are upsampled by {}", self.card.upsample);
+            let hint = "give --image-size, the size of the other images, too";
+            return Err(Error::invalid("--train-size", "images that are resized", found, hint));
+        }
+        let mut model = self.clone();
+        (model.card.height, model.card.width) = (side, side);
+        model.net = Net::for_task(&self.recipe, &model.card.surroundings(), self.card.task)?;
+        if let Some(rate) = self.net.dropout() {
+            model.net.set_dropout(rate);
+        }
+        Ok(model)
+    }
+
     /// The node whose value is the class scores before the softmax.
     pub fn logits(&self) -> usize {
         self.net.graph.nodes[self.output()].inputs.first().copied().unwrap_or(0)

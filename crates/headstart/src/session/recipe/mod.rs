@@ -116,6 +116,8 @@ pub struct Facts {
 
 /// Images that are enlarged by more than this are enlarged bicubically.
 const ENLARGED: usize = 2;
+/// The least parts of an image that random crops may show, the most different crops first: fastai's 0.35, and milder ones.
+pub(super) const CROPS: [f32; 3] = [0.35, 0.7, 0.85];
 /// Fraction of the images that a recipe splits off for testing, where the data has no test images of its own.
 pub const TEST_SPLIT: f64 = 0.2;
 
@@ -171,12 +173,14 @@ pub struct Wish {
     pub dtype: DType,
     /// Bytes that cached features of frozen layers may take.
     pub memory: u64,
+    /// The least part of an image that a random crop shows, as a fraction of its area.
+    pub crop: f32,
 }
 
 impl Default for Wish {
     fn default() -> Self {
         let (name, dtype) = (RecipeName::Auto, DType::F32);
-        Wish { name, budget: None, image_size: None, dtype, memory: 2 << 30 }
+        Wish { name, budget: None, image_size: None, dtype, memory: 2 << 30, crop: CROPS[0] }
     }
 }
 

@@ -108,6 +108,7 @@ impl Opened {
             image_size: config.image_size,
             dtype: device.dtype(),
             memory: config.cache_bytes(),
+            crop: tried.map_or(Wish::default().crop, |tried| tried.crop),
         };
         let mut recipe = choose(&config, &facts, pace, &wish)?;
         if let Some(tried) = tried {

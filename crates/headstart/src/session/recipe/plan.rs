@@ -279,17 +279,17 @@ impl Choice<'_> {
     }
 
     fn change_images(&mut self, crops: usize) {
-        self.config.augment =
-            ["resized-crop:0.35", "flip"].into_iter().filter_map(|a| a.parse().ok()).collect();
+        let crop = format!("resized-crop:{}", self.wish.crop);
+        self.config.augment = [&*crop, "flip"].into_iter().filter_map(|a| a.parse().ok()).collect();
         self.because(
-            "--augment resized-crop:0.35,flip",
+            format!("--augment {crop},flip"),
             "every epoch sees other versions of the images",
         );
         if Some(crops) != self.config.image_size {
             self.config.train_size = Some(crops);
             self.because(
                 format!("--train-size {crops}"),
-                "crops are enlarged: at this size they look as large as images will, in three fifths of the time",
+                "crops are enlarged: at this size they look as large as images will, in less time",
             );
         }
     }

@@ -16,10 +16,6 @@ const SEEN: usize = 60_000;
 const ENOUGH: (usize, usize, usize) = (8_000, 2, 5);
 /// The fewest epochs of the last stage alone.
 const FEWEST: usize = 2;
-/// The size of random crops, of the net's, in fifths, and what it is a multiple of: crops of 0.35 of the image or more are enlarged
-/// by 1.23 on average.
-const CROPS: (usize, usize) = (4, 8);
-
 /// A way to fine-tune.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Way {
@@ -97,7 +93,7 @@ impl Time<'_> {
             let epochs = ((left - before) / each).floor();
             epochs.clamp(0.0, wanted as f64) as usize
         };
-        let crops = crops(size);
+        let crops = crops(size, self.wish.crop);
         let whole = self.cost(size, 1)?;
         let seconds = [0.0, self.on_crops(&self.cost(crops, 1)?, &whole)];
         let all = Way { stage: 1, crops: Some(crops), epochs: fits(seconds), wanted, seconds };
@@ -112,10 +108,12 @@ impl Time<'_> {
     }
 }
 
-/// The size of random crops for a net of `size` pixels.
-fn crops(size: usize) -> usize {
-    let (fifths, multiple) = CROPS;
-    match size * fifths / 5 / multiple * multiple {
+/// The size at which random crops of `least` of the area or more enter a net of `size` pixels: they are enlarged by
+/// `1 / sqrt((1 + least) / 2)` on average.
+pub(super) fn crops(size: usize, least: f32) -> usize {
+    let side = (size as f64 * ((1.0 + f64::from(least)) / 2.0).sqrt()) as usize;
+    let multiple = if size < 128 { 8 } else { 16 };
+    match side / multiple * multiple {
         0 => size,
         crops => crops,
     }
@@ -126,8 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crops_are_about_four_fifths() {
+    fn crops_look_as_large_as_images() {
         let sizes = [224, 192, 160, 128, 96, 64, 32, 8];
-        assert_eq!(sizes.map(crops), [176, 152, 128, 96, 72, 48, 24, 8]);
+        let at = |least| sizes.map(|size| crops(size, least));
+        assert_eq!(at(0.35), [176, 144, 128, 96, 72, 48, 24, 8]);
+        assert_eq!(at(0.7), [192, 176, 144, 112, 88, 56, 24, 8]);
+        assert_eq!(at(0.85), [208, 176, 144, 112, 88, 56, 24, 8]);
     }
 }

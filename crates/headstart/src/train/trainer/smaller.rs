@@ -4,10 +4,9 @@
 
 use super::{Settings, Trainer};
 use crate::data::dataset::Subset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
-use crate::net::resnet::Net;
 use crate::train::cache::{Frozen, Part};
 
 /// The net as training images enter it, where that is not how others do.
@@ -17,25 +16,6 @@ pub(super) struct Smaller {
     pub model: Model,
     /// Its frozen layers.
     pub frozen: Option<Frozen>,
-}
-
-/// `model` for images of `side` pixels, with the same weights.
-///
-/// # Errors
-/// If the net cannot have such images, or they are upsampled by a factor.
-fn resized(model: &Model, side: usize) -> Result<Model> {
-    if model.card.upsample != 1 {
-        let found = format!("images that are upsampled by {}", model.card.upsample);
-        let hint = "give --image-size, the size of the other images, too";
-        return Err(Error::invalid("--train-size", "images that are resized", found, hint));
-    }
-    let mut resized = model.clone();
-    (resized.card.height, resized.card.width) = (side, side);
-    resized.net = Net::for_task(&model.recipe, &resized.card.surroundings(), model.card.task)?;
-    if let Some(rate) = model.net.dropout() {
-        resized.net.set_dropout(rate);
-    }
-    Ok(resized)
 }
 
 impl Trainer<'_> {
@@ -53,7 +33,7 @@ impl Trainer<'_> {
         else {
             return Ok(());
         };
-        let model = resized(model, side)?;
+        let model = model.at_size(side)?;
         let frozen = match sources != [0] {
             true => {
                 // Validation images come first.
@@ -89,5 +69,5 @@ impl Trainer<'_> {
 
 /// Fails for a size that the net cannot have.
 pub(super) fn check(model: &Model, settings: &Settings) -> Result<()> {
-    settings.train_size.map_or(Ok(()), |side| resized(model, side).map(drop))
+    settings.train_size.map_or(Ok(()), |side| model.at_size(side).map(drop))
 }
