@@ -16,7 +16,7 @@ const BOUNDED: [(&str, &str, usize, &str); 18] = [
         "512, MAX_HEADER, MAX_LABEL, 16; counted in Room",
     ),
     ("data/dataset/load.rs", "read_to_end(", 2, "8 and 512 bytes"),
-    ("data/dataset/subset.rs", "read_to_end(", 1, "an image file, counted by its decoder"),
+    ("data/dataset/encoded.rs", "read_to_end(", 1, "an image file, counted by its decoder"),
     ("data/dataset/sample.rs", "read_to_end(", 1, "inside the program"),
     ("data/dataset/manifest/columnar.rs", "read_to_end(", 1, "at most LONGEST_HEADER"),
     ("data/image/directory.rs", "read_to_end(", 1, "at most what the caller allows a tag"),
@@ -27,7 +27,7 @@ const BOUNDED: [(&str, &str, usize, &str); 18] = [
     ("hub/transfer.rs", "read_to_end(", 1, "64 bytes"),
     ("export/pytorch/mod.rs", "read_to_end(", 1, "1000 bytes"),
     ("data/dataset/load.rs", "fs::File::open(", 1, "first and last bytes"),
-    ("data/dataset/subset.rs", "fs::File::open(", 1, "an image file"),
+    ("data/dataset/encoded.rs", "fs::File::open(", 1, "an image file"),
 ];
 /// How a whole file comes into memory.
 const WAYS: [&str; 5] =
