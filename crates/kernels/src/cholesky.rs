@@ -15,6 +15,7 @@
 //! # Ok::<(), String>(())
 //! ```
 
+use crate::products::{pack, rows_times, with_tile};
 use crate::shape::is_product;
 use crate::simd::vectorize;
 use crate::table::Compute;
@@ -22,11 +23,9 @@ use crate::table::Compute;
 /// Columns that are brought up to date together.
 const BLOCK: usize = 64;
 /// Rows one task takes.
-const TASK: usize = 32;
-/// Rows one task takes of a block.
-const ROWS: usize = 8;
-/// Partial sums of a dot product.
-const LANES: usize = 16;
+const ROWS: usize = 32;
+/// Columns of an inverse one task takes.
+const COLUMNS: usize = 32;
 
 /// Replaces the lower half of `a`, `[n, n]` row-major and positive definite, by `L` with `L L' = a`; what is above the
 /// diagonal is not read, and means nothing afterwards. Whether it could: false leaves `a` half done. The same for any
@@ -37,29 +36,48 @@ const LANES: usize = 16;
 #[must_use]
 pub fn cholesky(c: &Compute, n: usize, a: &mut [f64]) -> bool {
     assert!(is_product(a.len(), &[n, n]), "matrix length");
+    with_tile!(c.isa(), BLOCK, factor(c, n, a))
+}
+
+fn factor<const R: usize, const L: usize, const FMA: bool>(
+    c: &Compute,
+    n: usize,
+    a: &mut [f64],
+) -> bool {
     for first in (0..n).step_by(BLOCK) {
         let last = n.min(first + BLOCK);
-        // The block's rows left of it, which all rows below need.
-        let left: Vec<f64> = (first..last).flat_map(|i| a[i * n..i * n + first].to_vec()).collect();
-        c.threads.chunks(&mut a[first * n..], TASK * n, |_, rows| {
+        let columns = last - first;
+        // The block's rows left of it, which all rows below need, transposed.
+        let mut left = vec![0.0; first * columns];
+        for (j, row) in a[first * n..].chunks(n).take(columns).enumerate() {
+            row[..first].iter().enumerate().for_each(|(k, &v)| left[k * columns + j] = v);
+        }
+        let panels = pack::<L>(&left, columns);
+        c.threads.chunks(&mut a[first * n..], ROWS * n, |_, rows| {
             vectorize!(c.isa(), {
-                for row in rows.chunks_exact_mut(n) {
-                    let (done, rest) = row.split_at_mut(first);
-                    for (to, left) in rest.iter_mut().zip(left.chunks_exact(first.max(1))) {
-                        *to -= dot(done, left);
-                    }
+                let mut sums = [0.0; ROWS * BLOCK];
+                let sums = &mut sums[..rows.len() / n * columns];
+                rows_times::<_, R, L, FMA>((rows, n), first, &panels, columns, sums);
+                for (row, sums) in rows.chunks_exact_mut(n).zip(sums.chunks_exact(columns)) {
+                    row[first..last].iter_mut().zip(sums).for_each(|(to, sum)| *to -= sum);
                 }
             });
         });
         if !small(n, first, last, a) {
             return false;
         }
-        let corner: Vec<f64> =
-            (first..last).flat_map(|i| a[i * n + first..i * n + last].to_vec()).collect();
-        c.threads.chunks(&mut a[last * n..], TASK * n, |_, rows| {
-            for row in rows.chunks_exact_mut(n) {
-                lower_row(&corner, last - first, &mut row[first..last]);
+        let mut corner = vec![0.0; columns * columns];
+        for (i, row) in a[first * n..].chunks(n).take(columns).enumerate() {
+            for (j, &v) in row[first..=first + i].iter().enumerate() {
+                corner[j * columns + i] = v;
             }
+        }
+        c.threads.chunks(&mut a[last * n..], ROWS * n, |_, rows| {
+            vectorize!(c.isa(), {
+                for row in rows.chunks_exact_mut(n) {
+                    solve_row(&corner, &mut row[first..last]);
+                }
+            });
         });
     }
     true
@@ -85,27 +103,15 @@ fn small(n: usize, first: usize, last: usize, a: &mut [f64]) -> bool {
     true
 }
 
-/// `row = row inv(L)'` for a small `L`.
-fn lower_row(l: &[f64], n: usize, row: &mut [f64]) {
-    for j in 0..n {
-        let (done, rest) = row.split_at_mut(j);
-        let sum: f64 = done.iter().zip(&l[j * n..]).map(|(x, l)| x * l).sum();
-        rest[0] = (rest[0] - sum) / l[j * n + j];
-    }
-}
-
+/// `row = row inv(L')` for a small `L'`, upper triangular.
 #[inline(always)]
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; LANES];
-    let (x, a) = a.as_chunks::<LANES>();
-    let (y, b) = b.as_chunks::<LANES>();
-    for (x, y) in x.iter().zip(y) {
-        for j in 0..LANES {
-            sums[j] += x[j] * y[j];
-        }
+fn solve_row(upper: &[f64], row: &mut [f64]) {
+    let n = row.len();
+    for (j, upper) in upper.chunks_exact(n).enumerate() {
+        let (done, rest) = row.split_at_mut(j + 1);
+        done[j] /= upper[j];
+        rest.iter_mut().zip(&upper[j + 1..]).for_each(|(to, u)| *to -= done[j] * u);
     }
-    let rest: f64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f64>() + rest
 }
 
 /// Solves `L x = b` for `columns` right sides, `[n, columns]` row-major, in place.
@@ -163,39 +169,61 @@ pub fn times_lower_transposed(n: usize, l: &[f64], columns: usize, b: &mut [f64]
 /// If `l` is not `n * n` numbers.
 pub fn inverse_lower(c: &Compute, n: usize, l: &[f64]) -> Vec<f64> {
     assert!(is_product(l.len(), &[n, n]), "factor length");
-    let mut x = vec![0.0; n * n];
-    for first in (0..n).step_by(BLOCK) {
-        let last = n.min(first + BLOCK);
-        let (done, rest) = x.split_at_mut(first * n);
-        let block = &mut rest[..(last - first) * n];
-        // What the rows above contribute, then what those of the block do to each other.
-        c.threads.chunks(block, ROWS * n, |task, rows| {
-            vectorize!(c.isa(), {
-                for (row, i) in rows.chunks_exact_mut(n).zip(first + task * ROWS..) {
-                    for (k, (x, l)) in done.chunks_exact(n).zip(&l[i * n..]).enumerate() {
-                        subtract(&mut row[..=k], *l, &x[..=k]);
-                    }
+    // Each task solves `L x = e` for some columns `e` of the identity, which are zero above their diagonal.
+    let mut parts = vec![Vec::new(); n.div_ceil(COLUMNS)];
+    c.threads.chunks(&mut parts, 1, |task, part| {
+        part[0] = with_tile!(c.isa(), COLUMNS, columns_of_inverse(c, n, l, task * COLUMNS));
+    });
+    let mut inverse = vec![0.0; n * n];
+    c.threads.chunks(&mut inverse, ROWS * n.max(1), |task, rows| {
+        for (row, i) in rows.chunks_exact_mut(n).zip(task * ROWS..) {
+            for (to, (part, first)) in
+                row.chunks_mut(COLUMNS).zip(parts.iter().zip((0..).step_by(COLUMNS)))
+            {
+                if i >= first {
+                    to.copy_from_slice(&part[(i - first) * to.len()..][..to.len()]);
                 }
-            });
-        });
-        for i in first..last {
-            let (done, rest) = block.split_at_mut((i - first) * n);
-            let row = &mut rest[..n];
-            row[i] = 1.0;
-            for (k, x) in (first..i).zip(done.chunks_exact(n)) {
-                subtract(&mut row[..=k], l[i * n + k], &x[..=k]);
             }
-            row[..=i].iter_mut().for_each(|to| *to /= l[i * n + i]);
         }
-    }
-    x
+    });
+    inverse
 }
 
-#[inline(always)]
-fn subtract(to: &mut [f64], factor: f64, x: &[f64]) {
-    for (to, x) in to.iter_mut().zip(x) {
-        *to -= factor * x;
-    }
+/// Columns of the inverse from `first` on, from that row on, `[n - first, columns]`.
+fn columns_of_inverse<const R: usize, const L: usize, const FMA: bool>(
+    c: &Compute,
+    n: usize,
+    l: &[f64],
+    first: usize,
+) -> Vec<f64> {
+    let columns = COLUMNS.min(n - first);
+    let mut x = vec![0.0; (n - first) * columns];
+    vectorize!(c.isa(), {
+        for from in (first..n).step_by(BLOCK) {
+            let last = n.min(from + BLOCK);
+            let (done, rest) = x.split_at_mut((from - first) * columns);
+            let block = &mut rest[..(last - from) * columns];
+            // What the rows above contribute, then what those of the block do to each other.
+            if !done.is_empty() {
+                let panels = pack::<L>(done, columns);
+                let rows = &l[from * n + first..(last - 1) * n + from];
+                rows_times::<_, R, L, FMA>((rows, n), from - first, &panels, columns, block);
+                block.iter_mut().for_each(|to| *to = -*to);
+            }
+            for i in from..last {
+                let (done, rest) = block.split_at_mut((i - from) * columns);
+                let row = &mut rest[..columns];
+                if let Some(to) = row.get_mut(i - first) {
+                    *to += 1.0;
+                }
+                for (x, l) in done.chunks_exact(columns).zip(&l[i * n + from..]) {
+                    row.iter_mut().zip(x).for_each(|(to, x)| *to -= l * x);
+                }
+                row.iter_mut().for_each(|to| *to /= l[i * n + i]);
+            }
+        }
+    });
+    x
 }
 
 fn check(n: usize, l: &[f64], columns: usize, b: &[f64]) {

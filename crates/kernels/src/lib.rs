@@ -27,6 +27,7 @@ pub mod optim;
 pub mod oracle;
 pub mod pool;
 mod prefetch;
+mod products;
 pub mod resample;
 mod rows;
 pub mod shape;

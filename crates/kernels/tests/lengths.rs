@@ -381,6 +381,10 @@ fn losses_optimizers_and_solvers_take_no_other_length() {
         let (x, d) = (l.of(8, 0.0), l.of(6, 0.0));
         linear::dense_kernel_gradient(c, &x, &d, 3, &mut l.of(12, 0.0));
     });
+    every_length_counts("symmetric_products", |l| {
+        let (x, d) = (l.of(8, 0.0), l.of(8, 0.0));
+        linear::symmetric_products(c, &x, &d, 4, &mut l.of(16, 0.0));
+    });
     every_length_counts("cholesky", |l| {
         let _ = cholesky::cholesky(c, 2, &mut l.of(4, 1.0));
     });
@@ -457,6 +461,9 @@ fn products_that_wrap_are_no_lengths() {
     });
     refuses("global_average_pool_backward", &mut || {
         pool::global_average_pool_backward::<f32>(c, usize::MAX / 4 + 1, 4, &[0.0; 4], &mut []);
+    });
+    refuses("symmetric_products", &mut || {
+        linear::symmetric_products(c, &[], &[], half, &mut []);
     });
     refuses("cholesky", &mut || {
         let _ = cholesky::cholesky(c, half, &mut []);

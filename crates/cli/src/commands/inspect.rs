@@ -37,6 +37,9 @@ pub fn run(args: &WeightsInspect) -> Result<(), Failure> {
             None => "without a head".to_string(),
         };
         output::line(format!("fits: {}, {head}", fit.net))?;
+        if let Some(refused) = &fit.refused {
+            output::line(format!("refused: {refused}"))?;
+        }
     }
     if found.fits.is_empty() {
         output::line("fits: none of headstart's nets")?;

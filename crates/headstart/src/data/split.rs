@@ -20,6 +20,13 @@ pub use held_out::{
     group_train_test_split, stratified_group_train_test_split, stratified_train_test_split,
 };
 
+/// How many labels of each class there are.
+pub(crate) fn class_counts(labels: impl IntoIterator<Item = usize>, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    labels.into_iter().for_each(|label| counts[label] += 1);
+    counts
+}
+
 const N: usize = 624;
 const M: usize = 397;
 

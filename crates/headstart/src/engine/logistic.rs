@@ -2,8 +2,7 @@
 //!
 //! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
 //! `kernel_regularizer=l2(l2)`; the bias is not penalised. It is strictly convex in the kernel, so there is one
-//! solution. L-BFGS (Liu and Nocedal 1989) with the line search of More and Thuente (1994) finds it, in variables in
-//! which it takes few steps.
+//! solution. L-BFGS finds it ([`together`]), several heads at once where they are over the same features ([`folds`]).
 //!
 //! ```
 //! use headstart::Compute;
@@ -20,26 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod basis;
+mod curvature;
 pub(crate) mod folds;
+mod line;
+mod together;
 
-use std::cell::RefCell;
-use std::sync::Mutex;
-
-use argmin::core::{CostFunction, Executor, Gradient};
-use argmin::solver::linesearch::MoreThuenteLineSearch;
-use argmin::solver::quasinewton::LBFGS;
-use headstart_kernels::linear::{dense, dense_kernel_gradient};
+use headstart_kernels::linear::dense;
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::error::{Error, Result};
-use basis::Basis;
+use curvature::{Curvature, Sample};
+use together::{Member, Problem, softmax};
 
 /// Images whose class scores are in memory at a time.
 const BLOCK: usize = 512;
-/// Steps that L-BFGS remembers.
-const MEMORY: usize = 10;
 
 /// Labelled feature vectors.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +100,9 @@ pub struct LinearHead {
 impl LinearHead {
     /// Class probabilities, `[images, classes]`, of features, `[images, width]`.
     pub fn probabilities(&self, compute: &Compute, features: &[f32]) -> Vec<f32> {
-        self.rows(compute, features, softmax)
+        self.rows(compute, features, |row| {
+            softmax(row);
+        })
     }
 
     /// The same before the softmax.
@@ -128,6 +124,29 @@ impl LinearHead {
             p.extend(rows.iter().map(|&v| v as f32));
         }
         p
+    }
+
+    /// What a member has come to.
+    fn of(member: &Member, options: &SolveOptions, classes: usize) -> LinearHead {
+        let (kernel, bias) = member.head.split_at(member.head.len() - classes);
+        let to_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+        LinearHead {
+            kernel: to_f32(kernel),
+            bias: to_f32(bias),
+            loss: member.loss,
+            gradient: member.steepest,
+            evaluations: member.evaluations,
+            converged: member.steepest <= options.tolerance,
+        }
+    }
+
+    /// The mean of members' kernels and biases.
+    fn mean(members: &[Member], options: &SolveOptions, classes: usize) -> LinearHead {
+        let mut mean = members[0].clone();
+        for (k, to) in mean.head.iter_mut().enumerate() {
+            *to = members.iter().map(|m| m.head[k]).sum::<f64>() / members.len() as f64;
+        }
+        LinearHead::of(&mean, options, classes)
     }
 
     /// Kernel and bias in the solver's variables.
@@ -173,60 +192,63 @@ pub fn solve_from(
     start: Option<&LinearHead>,
     watch: &mut dyn FnMut(Solving) -> Control,
 ) -> Result<Option<LinearHead>> {
-    check(&examples, &options)?;
-    let basis = Basis::new(compute, &examples, options.l2, start);
-    solve_in(compute, examples, options, (&basis, start), watch)
+    solve_near(compute, examples, options, (start, None), watch)
 }
 
-/// As [`solve_from`] of examples that were [checked](check), in variables that may be those of others of the same kind.
-fn solve_in(
+/// As [`solve_from`], with a curvature of much the same images, if there is one.
+fn solve_near(
     compute: &Compute,
     examples: Examples<'_>,
     options: SolveOptions,
-    (basis, start): (&Basis, Option<&LinearHead>),
+    (start, curvature): (Option<&LinearHead>, Option<&Curvature>),
     watch: &mut dyn FnMut(Solving) -> Control,
 ) -> Result<Option<LinearHead>> {
-    let SolveOptions { l2, tolerance, iterations } = options;
-    let Examples { width, classes, .. } = examples;
+    check(&examples, &options)?;
+    let Examples { width, classes, labels, .. } = examples;
     let size = (width + 1) * classes;
     let from = start.map_or(vec![0.0; size], |head| head.wide().concat());
     if from.len() != size {
         return Err(Error::invalid("start", size.to_string(), from.len().to_string(), ""));
     }
-    let memo = &Mutex::new(Memo::default());
-    let watch = &RefCell::new(watch);
-    let problem = Problem { compute, examples, l2, tolerance, basis, memo, watch };
-    let first = basis.values(&from);
-    problem.at(&first);
-    let outcome = || -> std::result::Result<(), argmin::core::Error> {
-        let search = MoreThuenteLineSearch::new().with_c(1e-4, 0.9)?;
-        // The problem itself ends the search when it has converged.
-        let solver = LBFGS::new(search, MEMORY).with_tolerance_grad(0.0)?;
-        let solver = solver.with_tolerance_cost(0.0)?;
-        let configure = |state: argmin::core::IterState<_, _, (), (), (), f64>| {
-            state.param(first.clone()).max_iters(iterations as u64)
-        };
-        Executor::new(problem, solver).configure(configure).ctrlc(false).run()?;
-        Ok(())
+    let member = &mut [Member::new(vec![true; labels.len()], None, from)];
+    let own;
+    let curvature = match curvature {
+        Some(curvature) => curvature,
+        None => {
+            let p = start.map(|head| head.probabilities(compute, examples.features));
+            own = curvature_of(compute, examples, &member[0], p.as_deref(), options.l2);
+            &own
+        }
     };
-    // A line search that finds no better point ends at the best one so far, whose gradient says how good it is.
-    let _ = outcome();
-    let memo = memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Memo { ref best, evaluations, stopped, .. } = *memo;
-    if stopped {
+    let problem = Problem { compute, examples, options, curvature };
+    if problem.minimise(member, &mut Vec::new(), watch) == Control::Stop {
         return Ok(None);
     }
-    let to_f32 = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
-    let (kernel, bias) = best.head.split_at(width * classes);
-    let gradient = best.steepest;
-    Ok(Some(LinearHead {
-        kernel: to_f32(kernel),
-        bias: to_f32(bias),
-        loss: best.loss,
-        gradient,
-        evaluations,
-        converged: gradient <= tolerance,
-    }))
+    Ok(Some(LinearHead::of(&member[0], &options, classes)))
+}
+
+/// The curvature for the images of a member, where the probabilities of all images are `p`, if they are known.
+fn curvature_of(
+    compute: &Compute,
+    examples: Examples<'_>,
+    member: &Member,
+    p: Option<&[f32]>,
+    l2: f64,
+) -> Curvature {
+    let Examples { features, width, labels, classes, class_weights } = examples;
+    let likely = 1.0 / classes as f64;
+    let weight = &|i: usize| {
+        let curve = match p {
+            Some(p) => {
+                let row = &p[i * classes..][..classes];
+                likely * row.iter().map(|&p| f64::from(p * (1.0 - p))).sum::<f64>()
+            }
+            None => likely * (1.0 - likely),
+        };
+        curve * class_weights.get(labels[i]).map_or(1.0, |&w| f64::from(w))
+    };
+    let sample = Sample { features, width, rows: &member.rows(), scaler: member.scaler(), weight };
+    Curvature::new(compute, &sample, l2)
 }
 
 fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
@@ -255,167 +277,6 @@ fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {
         return bad("solver options", "l2 of 0 or more, a positive tolerance", found);
     }
     Ok(())
-}
-
-/// Loss and gradient at a point.
-#[derive(Clone, Debug, Default)]
-struct Point {
-    /// Its values in the basis.
-    at: Vec<f64>,
-    /// The head that they describe.
-    head: Vec<f64>,
-    loss: f64,
-    /// Gradient by the values.
-    gradient: Vec<f64>,
-    /// Greatest element of the gradient by the head's weights, without its sign.
-    steepest: f64,
-}
-
-#[derive(Debug, Default)]
-struct Memo {
-    last: Point,
-    best: Point,
-    evaluations: usize,
-    /// Greatest element of the first point's gradient.
-    first: f64,
-    /// Whether the caller stopped it.
-    stopped: bool,
-}
-
-struct Problem<'a, 'w> {
-    compute: &'a Compute,
-    examples: Examples<'a>,
-    l2: f64,
-    tolerance: f64,
-    basis: &'a Basis,
-    /// The last point: the search asks for its loss and its gradient one after the other.
-    memo: &'a Mutex<Memo>,
-    watch: &'a RefCell<&'w mut dyn FnMut(Solving) -> Control>,
-}
-
-/// Ends the search.
-#[derive(Debug)]
-struct Solved;
-
-impl std::error::Error for Solved {}
-
-impl std::fmt::Display for Solved {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("converged")
-    }
-}
-
-impl Problem<'_, '_> {
-    /// Loss and gradient at `at`; none after convergence, or if the caller stopped it.
-    fn at(&self, at: &[f64]) -> Option<Point> {
-        let mut memo = self.memo.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if memo.last.at != at {
-            if memo.stopped || memo.evaluations > 0 && memo.best.steepest <= self.tolerance {
-                return None;
-            }
-            let head = self.basis.head(self.compute, at);
-            let (loss, by_head) = self.evaluate(&head);
-            // `max` passes over what is not a number.
-            let finite = loss.is_finite() && by_head.iter().all(|g| g.is_finite());
-            let steepest = by_head.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
-            let steepest = if finite { steepest } else { f64::INFINITY };
-            let gradient = self.basis.gradient(self.compute, &by_head);
-            memo.last = Point { at: at.to_vec(), head, loss, gradient, steepest };
-            memo.evaluations += 1;
-            let first = memo.best.at.is_empty();
-            if first {
-                memo.first = steepest;
-            }
-            if first || loss <= memo.best.loss || steepest <= self.tolerance {
-                memo.best = memo.last.clone();
-            }
-            memo.stopped = self.tell(&memo) == Control::Stop;
-        }
-        Some(memo.last.clone())
-    }
-
-    /// Reports progress.
-    fn tell(&self, memo: &Memo) -> Control {
-        let gradient = memo.best.steepest;
-        let fraction = (memo.first / gradient).ln() / (memo.first / self.tolerance).ln();
-        let fraction = match gradient <= self.tolerance {
-            true => 1.0,
-            false if fraction.is_finite() => fraction.clamp(0.0, 1.0),
-            false => 0.0,
-        };
-        let solving = Solving { evaluations: memo.evaluations, gradient, fraction };
-        match self.watch.try_borrow_mut() {
-            Ok(mut watch) => (*watch)(solving),
-            Err(_) => Control::Continue,
-        }
-    }
-
-    /// Loss and gradient of a head: the kernel, then the bias.
-    fn evaluate(&self, at: &[f64]) -> (f64, Vec<f64>) {
-        let Examples { features, width, labels, classes, class_weights } = self.examples;
-        let (kernel, bias) = at.split_at(width * classes);
-        let mut gradient = vec![0.0; at.len()];
-        let (by_kernel, by_bias) = gradient.split_at_mut(width * classes);
-        let (mut loss, mut rows) = (0.0, Vec::new());
-        let scale = 1.0 / labels.len() as f64;
-        for (features, labels) in features.chunks(BLOCK * width).zip(labels.chunks(BLOCK)) {
-            // Scores of each image, then the gradient of its loss by them.
-            rows.resize(labels.len() * classes, 0.0);
-            dense(self.compute, features, kernel, bias, &mut rows);
-            for (row, &label) in rows.chunks_exact_mut(classes).zip(labels) {
-                softmax(row);
-                let lost = row[label].max(f64::MIN_POSITIVE).ln();
-                row[label] -= 1.0;
-                match class_weights.get(label) {
-                    None => loss -= lost,
-                    Some(&weight) => {
-                        let weight = f64::from(weight);
-                        loss -= weight * lost;
-                        row.iter_mut().for_each(|v| *v *= weight);
-                    }
-                }
-            }
-            dense_kernel_gradient(self.compute, features, &rows, classes, by_kernel);
-            for row in rows.chunks_exact(classes) {
-                by_bias.iter_mut().zip(row).for_each(|(g, d)| *g += d);
-            }
-        }
-        by_bias.iter_mut().for_each(|g| *g *= scale);
-        let mut squares = 0.0;
-        for (g, w) in by_kernel.iter_mut().zip(kernel) {
-            *g = *g * scale + 2.0 * self.l2 * w;
-            squares += w * w;
-        }
-        (loss * scale + self.l2 * squares, gradient)
-    }
-}
-
-impl CostFunction for Problem<'_, '_> {
-    type Param = Vec<f64>;
-    type Output = f64;
-
-    fn cost(&self, at: &Vec<f64>) -> std::result::Result<f64, argmin::core::Error> {
-        Ok(self.at(at).ok_or(Solved)?.loss)
-    }
-}
-
-impl Gradient for Problem<'_, '_> {
-    type Param = Vec<f64>;
-    type Gradient = Vec<f64>;
-
-    fn gradient(&self, at: &Vec<f64>) -> std::result::Result<Vec<f64>, argmin::core::Error> {
-        Ok(self.at(at).ok_or(Solved)?.gradient)
-    }
-}
-
-fn softmax(row: &mut [f64]) {
-    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    for v in row.iter_mut() {
-        *v = (*v - top).exp();
-        sum += *v;
-    }
-    row.iter_mut().for_each(|v| *v /= sum);
 }
 
 /// Mean and standard deviation of each feature, to standardise features.
@@ -487,48 +348,64 @@ pub(crate) mod tests {
         assert!(head.converged && head.gradient <= 1e-7, "{}", head.gradient);
         assert_eq!(solve(&Compute::new(3).unwrap(), examples, options).unwrap(), head);
         // Any step away costs: the loss is convex and this is its least.
-        let memo = Mutex::default();
-        let compute = Compute::new(1).unwrap();
-        let basis = Basis::new(&compute, &examples, 1e-3, None);
-        let (basis, memo) = (&basis, &memo);
-        let silent: &mut dyn FnMut(Solving) -> Control = &mut |_| Control::Continue;
-        let (watch, compute) = (&RefCell::new(silent), &compute);
-        let problem = Problem { compute, examples, l2: 1e-3, tolerance: 1e-7, basis, memo, watch };
-        let mut at: Vec<f64> =
-            head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
+        let at: Vec<f64> = head.kernel.iter().chain(&head.bias).map(|&v| f64::from(v)).collect();
+        assert!((loss(&examples, &at, 1e-3) - head.loss).abs() < 1e-9);
         for i in [0, 17, 40, 50] {
             for step in [-0.05, 0.05] {
-                at[i] += step;
-                assert!(problem.evaluate(&at).0 > head.loss, "{i} {step}");
-                at[i] -= step;
+                let mut moved = at.clone();
+                moved[i] += step;
+                assert!(loss(&examples, &moved, 1e-3) > head.loss, "{i} {step}");
             }
         }
+        let compute = &Compute::new(1).unwrap();
         let p = head.probabilities(compute, &features);
         let hits =
             p.chunks_exact(4).zip(&labels).filter(|(p, l)| crate::measure::rank::argmax(p) == **l);
         assert!(hits.count() > 200);
     }
 
+    /// The loss of a head by its definition, with class weights and penalty.
+    fn loss(examples: &Examples<'_>, head: &[f64], l2: f64) -> f64 {
+        let Examples { features, width, labels, classes, class_weights } = *examples;
+        let (kernel, bias) = head.split_at(width * classes);
+        let score = |i: usize, k: usize| {
+            let row = &features[i * width..][..width];
+            bias[k]
+                + row
+                    .iter()
+                    .enumerate()
+                    .map(|(j, &x)| f64::from(x) * kernel[j * classes + k])
+                    .sum::<f64>()
+        };
+        let of = |(i, &label): (usize, &usize)| {
+            let sum: f64 = (0..classes).map(|k| score(i, k).exp()).sum();
+            let weight = class_weights.get(label).map_or(1.0, |&w| f64::from(w));
+            weight * (sum.ln() - score(i, label))
+        };
+        let squares: f64 = kernel.iter().map(|w| w * w).sum();
+        labels.iter().enumerate().map(of).sum::<f64>() / labels.len() as f64 + l2 * squares
+    }
+
     #[test]
-    fn the_gradient_is_the_numeric_derivative() {
+    fn the_numeric_derivative_is_zero_at_the_solution() {
         let (features, labels) = clusters(3, 10, 5, 1.0);
-        let examples = Examples::new(&features, 5, &labels, 3);
-        let (compute, memo) = (Compute::new(1).unwrap(), Mutex::default());
-        let basis = Basis::new(&compute, &examples, 0.1, None);
-        let (basis, memo) = (&basis, &memo);
-        let silent: &mut dyn FnMut(Solving) -> Control = &mut |_| Control::Continue;
-        let (watch, compute) = (&RefCell::new(silent), &compute);
-        let problem = Problem { compute, examples, l2: 0.1, tolerance: 1e-9, basis, memo, watch };
-        let at: Vec<f64> = (0..18).map(|i| (i as f64 * 0.7).sin()).collect();
-        let gradient = problem.evaluate(&at).1;
-        for i in 0..18 {
-            let moved = |by: f64| {
-                let mut at = at.clone();
-                at[i] += by;
-                problem.evaluate(&at).0
-            };
-            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - gradient[i]).abs() <= 1e-8, "{i}: {slope} {}", gradient[i]);
+        let compute = Compute::new(1).unwrap();
+        for class_weights in [&[][..], &[0.5, 3.0, 1.0]] {
+            let examples = Examples { class_weights, ..Examples::new(&features, 5, &labels, 3) };
+            let options = SolveOptions { l2: 0.01, tolerance: 1e-9, iterations: 500 };
+            let head = solve(&compute, examples, options).unwrap();
+            assert!(head.converged, "{head:?}");
+            let at: Vec<f64> = head.wide().concat();
+            for i in 0..18 {
+                let moved = |by: f64| {
+                    let mut at = at.clone();
+                    at[i] += by;
+                    loss(&examples, &at, 0.01)
+                };
+                let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                // The head was rounded to f32.
+                assert!(slope.abs() <= 1e-6, "{i}: {slope}");
+            }
         }
     }
 

@@ -86,6 +86,8 @@ impl fmt::Display for Seen {
 
 /// Training images that are looked up before all of them are.
 const COMPARED: usize = 64;
+/// So many held-out images, none of which was trained on, are no chance: by chance each is with the share of training images.
+const ENOUGH: usize = 20;
 /// Names that [`Seen`] has.
 const NAMES: usize = 3;
 /// What images of [`Split::Auto`] are called without those that the model was trained on.
@@ -133,7 +135,7 @@ pub fn open_for(
         };
         // What cannot be split so is another data set.
         if let Ok(data) = open_with(source, &as_then, watch)
-            && is_own(&data.train, &trained.images, threads)?
+            && is_own(&data, &trained.images, threads)?
         {
             // Images that a limit left out of training are there to be asked for.
             let data = match given == Given::default() && limit.is_none() {
@@ -160,16 +162,34 @@ pub fn open_for(
 
 /// Whether `train` is the images of a run's training, all of them and no others. A split is a draw by position, so that any
 /// image more or less moves others from one part to another.
-fn is_own(train: &Subset, images: &Prints, threads: &Threads) -> Result<bool> {
-    // Most data sets are told apart by a few images; only where these are known, all files are read.
+fn is_own(data: &Dataset, images: &Prints, threads: &Threads) -> Result<bool> {
+    // Most data sets are told apart by a few images.
+    let train = &data.train;
     let step = train.len().div_ceil(COMPARED).max(1);
     let some: Vec<usize> = (0..train.len()).step_by(step).collect();
     let all_known = |subset: &Subset| -> Result<Option<Vec<_>>> {
         let hashes = subset.image_hashes(threads)?;
         Ok(hashes.iter().all(|hash| images.contains(hash)).then_some(hashes))
     };
+    let none_known = |parts: &mut dyn Iterator<Item = &Subset>| -> Result<bool> {
+        for part in parts {
+            if part.image_hashes(threads)?.iter().any(|hash| images.contains(hash)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
     if train.len() < images.len() || all_known(&train.select(&some))?.is_none() {
         return Ok(false);
+    }
+    // As many images for training, and none of those held out was trained on: each lies where it did. The files of the held-out ones
+    // are read, most of them to be measured anyway; those of the others are not.
+    let mut held_out = [&data.test, &data.validation].into_iter().flatten();
+    if train.len() == images.len()
+        && held_out.clone().map(Subset::len).sum::<usize>() >= ENOUGH
+        && none_known(&mut held_out)?
+    {
+        return Ok(true);
     }
     Ok(all_known(train)?.is_some_and(|hashes| Prints::new(&hashes) == *images))
 }
@@ -249,4 +269,47 @@ pub fn seen(
         }
     }
     Ok(Some(seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_own_images_are_known_by_the_held_out_ones_and_a_few() {
+        let folder = tempfile::tempdir().unwrap();
+        let file =
+            |i: u8| folder.path().join(format!("{}/{i:03}.ppm", ["a", "b"][usize::from(i % 2)]));
+        let write = |i: u8, value: u8| {
+            std::fs::create_dir_all(file(i).parent().unwrap()).unwrap();
+            let pixels = [[i, value, 7]; 16].as_flattened().to_vec();
+            std::fs::write(file(i), [b"P6\n4 4\n255\n".to_vec(), pixels].concat()).unwrap();
+        };
+        (0..200).for_each(|i| write(i, 0));
+        let threads = Threads::new(1).unwrap();
+        let open = |validation_split, test_split| {
+            let options = DataOptions { validation_split, test_split, ..DataOptions::default() };
+            open_with(folder.path().to_str().unwrap(), &options, &mut |_| {
+                crate::control::Control::Continue
+            })
+            .unwrap()
+        };
+        let data = open(0.1, 0.2);
+        let images = Prints::new(&data.train.image_hashes(&threads).unwrap());
+        let alone = Prints::new(&open(0.0, 0.0).train.image_hashes(&threads).unwrap());
+        assert!(is_own(&open(0.1, 0.2), &images, &threads).unwrap());
+        assert!(!is_own(&open(0.1, 0.25), &images, &threads).unwrap());
+        // An image in the middle that is not among the few that are compared: it has another picture now.
+        let name = data.train.path(1).into_owned();
+        let changed = (0..200).find(|&i| file(i).ends_with(&name)).unwrap();
+        write(changed, 9);
+        assert!(is_own(&open(0.1, 0.2), &images, &threads).unwrap());
+        // Without held-out images all are compared.
+        let position = |data: &Dataset| {
+            (0..data.train.len()).find(|&i| file(changed).ends_with(&*data.train.path(i))).unwrap()
+        };
+        let whole = open(0.0, 0.0);
+        assert!(position(&whole) % 4 != 0, "compared anyway");
+        assert!(!is_own(&whole, &alone, &threads).unwrap());
+    }
 }

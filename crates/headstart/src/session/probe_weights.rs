@@ -69,6 +69,7 @@ pub fn probe_weights(
             let hint = "a head is judged on images that it was not fitted on";
             return Err(Error::invalid("images", "a class of two or more", "none", hint));
         };
+        let found = found.held_out;
         let accuracy = found.accuracy;
         list.push(ProbedWeights {
             weights: name.clone(),

@@ -27,8 +27,9 @@ use headstart_kernels::table::Compute;
 use serde::Serialize;
 
 use crate::control::Control;
+use crate::data::split::class_counts;
 use crate::engine::logistic::Examples;
-use crate::engine::logistic::folds::{Search, assign, cross_fit};
+use crate::engine::logistic::folds::{Fitted, Search, assign, cross_fit};
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
 
@@ -117,16 +118,23 @@ pub(crate) fn out_of_fold_with(
     let fold = assign(labels, classes, folds, seed);
     let path = l2.map_or(PATH.to_vec(), |l2| vec![l2]);
     // The order of the probabilities is fixed long before their last digits.
-    let search =
-        Search { path: &path, margin: 0.0, standardised: true, tolerance: 1e-3, iterations: 200 };
-    cross_fit(compute, examples, (&fold, folds), search, &mut |fitted| watch(fitted.done))
+    let search = Search {
+        path: &path,
+        beyond: &[],
+        margin: 0.0,
+        standardised: true,
+        tolerance: 1e-3,
+        iterations: 200,
+    };
+    let watch = &mut |fitted: Fitted| watch(fitted.done);
+    let found = cross_fit(compute, examples, (&fold, folds), search, watch)?;
+    Ok(found.map(|found| found.held_out))
 }
 
 /// Suspected label errors by out-of-fold probabilities, `[images, classes]`, by rising [margin](LabelIssue::margin).
 pub fn find(p: &[f32], labels: &[usize], classes: usize) -> Vec<LabelIssue> {
     let joint = joint(p, labels, classes);
-    let mut images = vec![0; classes];
-    labels.iter().for_each(|&label| images[label] += 1);
+    let images = class_counts(labels.iter().copied(), classes);
     let mut wrong = 0.0;
     for (label, counts) in joint.chunks_exact(classes.max(1)).enumerate() {
         let total: usize = counts.iter().sum();

@@ -4,7 +4,8 @@ use headstart_kernels::loss::{BatchLoss, cross_entropy};
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
-use crate::engine::logistic::folds::{Fitted, HeldOut, Search, assign, cross_fit};
+use crate::data::split::class_counts;
+use crate::engine::logistic::folds::{Fitted, Found, Search, assign, cross_fit};
 use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
 use crate::error::Result;
 use crate::measure::events::Event;
@@ -14,7 +15,7 @@ use crate::measure::metrics::Totals;
 const PATH: [f64; 15] =
     [1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7];
 /// Stronger ones, rising, where the first one of [`PATH`] is the best of it.
-const STRONGER: [f64; 7] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
+const STRONGER: [f64; 6] = [3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
 /// Folds of the cross-validation.
 const FOLDS: usize = 5;
 /// Their seed.
@@ -41,6 +42,11 @@ impl Seen {
         self
     }
 
+    /// Images of each class.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        class_counts(self.labels.iter().copied(), classes)
+    }
+
     fn examples<'a>(&'a self, classes: usize, class_weights: &'a [f32]) -> Examples<'a> {
         let Seen { features, labels } = self;
         let width = features.len() / labels.len().max(1);
@@ -64,13 +70,16 @@ pub(crate) fn fit(
     tell: &mut Tell<'_>,
 ) -> Result<Option<(f64, LinearHead)>> {
     let examples = seen.examples(classes, class_weights);
-    let l2 = match l2 {
-        Some(l2) => l2,
-        None => match penalty(compute, seen, (classes, class_weights), tell)? {
-            Some(l2) => l2,
+    let found = match l2 {
+        Some(_) => None,
+        None => match held_out(compute, seen, (classes, class_weights), tell)? {
+            Some(found) => found,
             None => return Ok(None),
         },
     };
+    // Where no class has two images scikit-learn's `C=1`.
+    let none = 0.5 / seen.labels.len().max(1) as f64;
+    let l2 = l2.unwrap_or_else(|| found.as_ref().map_or(none, |(found, _)| found.held_out.l2));
     let options = SolveOptions { l2, ..SolveOptions::default() };
     let mut failed = None;
     let watch = &mut |solving: Solving| {
@@ -80,7 +89,10 @@ pub(crate) fn fit(
             Control::Stop
         })
     };
-    let head = solve_from(compute, examples, options, None, watch)?;
+    let head = match &found {
+        Some((found, _)) => found.fit(compute, examples, options, watch)?,
+        None => solve_from(compute, examples, options, None, watch)?,
+    };
     if let Some(error) = failed {
         return Err(error);
     }
@@ -90,21 +102,8 @@ pub(crate) fn fit(
     Ok((tell(solved)? == Control::Continue).then_some((l2, head)))
 }
 
-/// The strongest penalty of least loss, but for [`MARGIN`], on images that a head was not fitted on; where no class has two images 0.5 / n of n images,
-/// scikit-learn's `C=1`. `None` if `tell` stopped it.
-fn penalty(
-    compute: &Compute,
-    seen: &Seen,
-    classes: (usize, &[f32]),
-    tell: &mut Tell<'_>,
-) -> Result<Option<f64>> {
-    let default = 0.5 / seen.labels.len().max(1) as f64;
-    let found = held_out(compute, seen, classes, tell)?;
-    Ok(found.map(|found| found.map_or(default, |(held_out, _)| held_out.l2)))
-}
-
-/// What heads say of images that they were not fitted on, for the best penalty, and how many images these are; none where no
-/// class has two images. `None` if `tell` stopped it.
+/// What heads say of images that they were not fitted on, for the strongest penalty of least loss, but for [`MARGIN`], and how
+/// many images these are; none where no class has two images. `None` if `tell` stopped it.
 ///
 /// # Errors
 /// As [`fit`].
@@ -113,13 +112,12 @@ pub(crate) fn held_out(
     seen: &Seen,
     (classes, class_weights): (usize, &[f32]),
     tell: &mut Tell<'_>,
-) -> Result<Option<Option<(HeldOut, usize)>>> {
+) -> Result<Option<Option<(Found, usize)>>> {
     let examples = seen.examples(classes, class_weights);
     let labels = &seen.labels;
     let mut fold = assign(labels, classes, FOLDS, SEED);
     // A class's only image stays among those that heads are fitted on.
-    let mut counts = vec![0; classes];
-    labels.iter().for_each(|&label| counts[label] += 1);
+    let counts = seen.class_counts(classes);
     for (fold, &label) in fold.iter_mut().zip(labels) {
         if counts[label] < 2 {
             *fold = FOLDS;
@@ -130,32 +128,27 @@ pub(crate) fn held_out(
         return Ok(Some(None));
     }
     let folds = (1..FOLDS).find(|&folds| held(folds) >= ENOUGH).unwrap_or(FOLDS);
-    let mut search = |path: &[f64]| {
-        let most = path.len() * folds;
-        let mut watch = |fitted: Fitted| {
-            let Fitted { done, evaluations, gradient, converged, l2, loss } = fitted;
-            let fraction = done as f64 / most as f64;
-            match tell(Event::Solving { l2, evaluations, gradient, fraction })? {
-                Control::Continue if loss.is_some() => {
-                    let held_out_loss = loss;
-                    tell(Event::Solved { l2, evaluations, gradient, converged, held_out_loss })
-                }
-                control => Ok(control),
+    let most = PATH.len() * folds;
+    let mut watch = |fitted: Fitted| {
+        let Fitted { done, evaluations, gradient, converged, l2, loss } = fitted;
+        let fraction = done as f64 / most as f64;
+        match tell(Event::Solving { l2, evaluations, gradient, fraction })? {
+            Control::Continue if loss.is_some() => {
+                let held_out_loss = loss;
+                tell(Event::Solved { l2, evaluations, gradient, converged, held_out_loss })
             }
-        };
-        let search = Search {
-            path,
-            margin: MARGIN,
-            standardised: false,
-            tolerance: TOLERANCE,
-            iterations: 300,
-        };
-        cross_fit(compute, examples, (&fold, folds), search, &mut watch)
+            control => Ok(control),
+        }
     };
-    let found = match search(&PATH)? {
-        Some(found) if found.l2 == PATH[0] => search(&STRONGER)?,
-        found => found,
+    let search = Search {
+        path: &PATH,
+        beyond: &STRONGER,
+        margin: MARGIN,
+        standardised: false,
+        tolerance: TOLERANCE,
+        iterations: 300,
     };
+    let found = cross_fit(compute, examples, (&fold, folds), search, &mut watch)?;
     Ok(found.map(|found| Some((found, held(folds)))))
 }
 

@@ -8,7 +8,7 @@ use headstart::model::Model;
 use headstart::parameters::Role;
 use headstart::preprocess::Preprocess;
 use headstart::weights::model_file::{ModelCard, Progress, VERSION};
-use headstart::weights::{Scope, Tensor, embedded, open, read};
+use headstart::weights::{Scope, Tensor, embedded, inspect, open, read};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::support;
@@ -113,6 +113,46 @@ fn variances_that_have_no_root_are_refused_in_words() {
     let text = error.to_string();
     assert!(text.contains("moving_variance, found 2 of 16 below it, down to -2"), "{text}");
     assert!(error.hint().unwrap().contains("a mean of squares"), "{error:?}");
+}
+
+#[test]
+fn an_inspection_refuses_what_loading_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    let net = Model::imagenet("resnet20").unwrap();
+    // The refusal of weights of which those with a name that is `bad` are `value`.
+    let says = |bad: &dyn Fn(&str) -> bool, value: f32| {
+        let mut model = net.clone();
+        model
+            .parameters
+            .tensors
+            .iter_mut()
+            .filter(|t| bad(&t.name))
+            .for_each(|t| t.values.fill(value));
+        model.save(&path).unwrap();
+        let found = inspect(&path).unwrap();
+        let fit = found.fits.iter().find(|fit| fit.net == "resnet20").unwrap().clone();
+        assert_eq!(fit.refused, Model::open(&path).err().map(|error| error.to_string()));
+        fit.refused.unwrap_or_default()
+    };
+    let variance = |name: &str| name.ends_with("moving_variance");
+    let first = |name: &str| name == "conv1_bn/moving_variance";
+    assert_eq!(says(&|_| false, 0.0), "");
+    let found = says(&first, -2.0);
+    assert!(found.contains("variances of 0 or more in conv1_bn"), "{found}");
+    assert!(found.contains("16 of 16 below it, down to -2"), "{found}");
+    let found = says(&variance, 1e20);
+    assert!(found.contains("variances of 1e14 at most") && found.contains("up to 1"), "{found}");
+    let found = says(&variance, 0.0);
+    assert!(found.contains("found 0 in all"), "{found}");
+    // A single layer whose input never changes is no damage.
+    assert_eq!(says(&first, 0.0), "");
+    for bad in [f32::NAN, f32::NEG_INFINITY] {
+        for tensor in ["conv1_conv/kernel", "predictions/kernel"] {
+            let found = says(&|name| name == tensor, bad);
+            assert!(found.contains(&format!("finite numbers in {tensor}")), "{found}");
+        }
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn numbers(len: usize, seed: u64) -> Vec<f64> {
     noise(len, seed).into_iter().map(f64::from).collect()
 }
 
-/// `linear::dense` and `linear::dense_kernel_gradient`.
+/// `linear::dense`, `linear::dense_kernel_gradient` and `linear::symmetric_products`.
 pub struct Dense;
 
 impl Kernel for Dense {
@@ -26,7 +26,16 @@ impl Kernel for Dense {
     type Shape = (usize, usize, usize);
 
     fn edges() -> Vec<Self::Shape> {
-        vec![(1, 1, 1), (3, 5, 2), (70, 130, 10), (9, 65, 33), (0, 80, 3), (3, 0, 2), (200, 7, 1)]
+        vec![
+            (1, 1, 1),
+            (3, 5, 2),
+            (70, 130, 10),
+            (9, 65, 33),
+            (0, 80, 3),
+            (3, 0, 2),
+            (200, 7, 1),
+            (140, 150, 20),
+        ]
     }
 
     fn small() -> BoxedStrategy<Self::Shape> {
@@ -39,12 +48,19 @@ impl Kernel for Dense {
         let (mut y, mut g) = (vec![f64::NAN; rows * columns], vec![0.5; width * columns]);
         linear::dense(c, &x, &kernel, &bias, &mut y);
         linear::dense_kernel_gradient(c, &x, &d, columns, &mut g);
-        vec![y, g]
+        let mut s = vec![0.25; width * width];
+        linear::symmetric_products(c, &x, &numbers(rows * width, 5), width, &mut s);
+        // What is above the diagonal means nothing.
+        for (row, values) in s.chunks_exact_mut(width.max(1)).enumerate() {
+            values[row + 1..].fill(0.0);
+        }
+        vec![y, g, s]
     }
 
     fn want<E: Element>(&(rows, width, columns): &Self::Shape) -> Vec<Want> {
         let (x, d) = (numbers(rows * width, 1), numbers(rows * columns, 4));
         let (kernel, bias) = (numbers(width * columns, 2), numbers(columns, 3));
+        let wide = numbers(rows * width, 5);
         let of =
             |what, len: usize, start: &dyn Fn(usize) -> f64, terms: &dyn Fn(usize) -> Vec<f64>| {
                 let values = (0..len).map(|i| start(i) + terms(i).iter().sum::<f64>()).collect();
@@ -63,9 +79,16 @@ impl Kernel for Dense {
             let (k, n) = (i / columns, i % columns);
             (0..rows).map(|row| x[row * width + k] * d[row * columns + n]).collect()
         };
+        let lower = |i: usize| i % width <= i / width;
+        let half = |i: usize| {
+            let (k, n) = (i / width, i % width);
+            let of = |row: usize| x[row * width + k] * wide[row * width + n];
+            (0..rows).filter(|_| lower(i)).map(of).collect()
+        };
         vec![
             of("output", rows * columns, &|i| bias[i % columns], &output),
             of("kernel gradient", width * columns, &|_| 0.5, &gradient),
+            of("symmetric products", width * width, &|i| if lower(i) { 0.25 } else { 0.0 }, &half),
         ]
     }
 }
@@ -91,7 +114,7 @@ impl Kernel for Cholesky {
     type Shape = usize;
 
     fn edges() -> Vec<usize> {
-        vec![1, 5, 64, 65, 150]
+        vec![1, 5, 64, 65, 150, 270]
     }
 
     fn small() -> BoxedStrategy<usize> {

@@ -13,6 +13,7 @@ use super::encoded::{Encoded, FileRef};
 use super::large::Large;
 use super::shown::Shown;
 use crate::data::image::{Decode, Rgb8, Target, decode_scaled, scale, unreadable};
+use crate::data::split::{class_counts, stratified};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
 
@@ -347,16 +348,12 @@ impl Subset {
 
     /// At most `count` images, chosen by `seed`, each class in proportion; the order is kept.
     pub fn limit(&self, count: usize, seed: u32) -> Subset {
-        self.select(&crate::data::split::stratified(&self.labels(), count, seed))
+        self.select(&stratified(&self.labels(), count, seed))
     }
 
     /// How many images each class has here; `classes()` entries.
     pub fn class_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.classes()];
-        for &row in self.rows.iter() {
-            counts[self.samples.labels[row]] += 1;
-        }
-        counts
+        class_counts(self.rows.iter().map(|&row| self.samples.labels[row]), self.classes())
     }
 
     /// A SHA-256 in hex that changes when an image, its name, its label or their order does: whether a run sees what it

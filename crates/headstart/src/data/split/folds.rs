@@ -1,8 +1,8 @@
 //! Folds of a cross-validation: scikit-learn's `KFold`, `StratifiedKFold`, `GroupKFold` and `StratifiedGroupKFold` with
 //! `shuffle=True`, row for row. Each gives the fold of every row, from 0.
 
-use super::RandomState;
 use super::held_out::By;
+use super::{RandomState, class_counts};
 use crate::error::{Error, Result};
 
 impl By<'_> {
@@ -50,9 +50,7 @@ pub(super) fn same_length(labels: &[usize], groups: &[usize]) -> Result<()> {
 fn check_classes(labels: &[usize], folds: usize) -> Result<()> {
     check(folds, labels.len(), "images")?;
     let (classes, class_of) = unique(labels);
-    let mut counts = vec![0; classes.len()];
-    class_of.iter().for_each(|&class| counts[class] += 1);
-    match counts.into_iter().max() {
+    match class_counts(class_of, classes.len()).into_iter().max() {
         Some(most) if most < folds => {
             let expected = format!("at most {most}, the images of the largest class");
             let hint = "use fewer folds, or --no-stratify";

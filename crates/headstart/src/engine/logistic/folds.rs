@@ -1,10 +1,13 @@
 //! Softmax heads by cross-validation over fixed features: what each says of the images that it was not fitted on, for the L2
 //! penalty under which their loss is least.
 
+use std::ops::Range;
+
 use headstart_kernels::table::Compute;
 
-use super::basis::Basis;
-use super::{Examples, LinearHead, Scaler, SolveOptions, check, solve_in};
+use super::curvature::Curvature;
+use super::together::{Member, Problem, softmax};
+use super::{Examples, LinearHead, Scaler, SolveOptions, Solving, check, curvature_of, solve_near};
 use crate::control::Control;
 use crate::data::split::RandomState;
 use crate::error::{Error, Result};
@@ -29,6 +32,8 @@ pub(crate) struct Search<'a> {
     /// L2 penalties in the order in which they are tried, up to the first that is not better than the one before by more than
     /// `margin`.
     pub path: &'a [f64],
+    /// The same, from the first one of `path` on, where that one is the best of it.
+    pub beyond: &'a [f64],
     /// By how much the loss has to fall.
     pub margin: f64,
     /// Whether each fold's features are standardised by those that its head is fitted on.
@@ -59,6 +64,36 @@ pub(crate) struct Fitted {
 /// Gets every head that was fitted; returns whether to continue.
 pub(crate) type Watch<'w> = dyn FnMut(Fitted) -> Result<Control> + 'w;
 
+/// What a search found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// What the best heads say of the images that they were not fitted on.
+    pub held_out: HeldOut,
+    /// The mean of their kernels and biases; over standardised features where these were.
+    near: LinearHead,
+    curvature: Curvature,
+}
+
+impl Found {
+    /// The head of all images, of which the found ones are close, for the penalty that was found; `None` if `watch` stopped it.
+    ///
+    /// # Errors
+    /// As [`super::solve_from`].
+    pub fn fit(
+        &self,
+        compute: &Compute,
+        examples: Examples<'_>,
+        options: SolveOptions,
+        watch: &mut dyn FnMut(Solving) -> Control,
+    ) -> Result<Option<LinearHead>> {
+        let near = (Some(&self.near), Some(&self.curvature));
+        solve_near(compute, examples, options, near, watch)
+    }
+}
+
+/// By how much the penalty may differ from that of the curvature.
+const NEAR: f64 = 10.5;
+
 /// Fits a head for each number in `fold`, which has one for each image, on the images of the other numbers; those with a number
 /// of `folds` or more are never held out. `None` if `watch` stopped it. The result does not depend on the number of threads.
 ///
@@ -70,63 +105,117 @@ pub(crate) fn cross_fit(
     (fold, folds): (&[usize], usize),
     search: Search<'_>,
     watch: &mut Watch<'_>,
-) -> Result<Option<HeldOut>> {
-    let Examples { features, width, labels, classes, class_weights } = examples;
+) -> Result<Option<Found>> {
+    let Examples { features, width, labels, classes, .. } = examples;
     let bad = labels.iter().any(|&label| label >= classes) || fold.len() != labels.len();
     if width == 0 || features.len() != labels.len() * width || bad {
         let found = format!("{} numbers for {} labels", features.len(), labels.len());
         let expected = format!("{width} numbers for each label, labels below {classes}");
         return Err(Error::invalid("features", expected, found, ""));
     }
-    let parts = parts(&examples, (fold, folds), search.standardised);
-    let mut heads: Vec<Option<LinearHead>> = vec![None; parts.len()];
-    let mut best: Option<HeldOut> = None;
-    let mut done = 0;
-    for &l2 in search.path {
-        let mut p = vec![0.0; labels.len() * classes];
-        let mut told = Vec::with_capacity(parts.len());
+    let (members, rows) = members(&examples, (fold, folds), search.standardised);
+    if members.is_empty() {
+        return Err(Error::invalid("folds", "an image in one of them", "none", ""));
+    }
+    let mut fits = Fits { members, rows, scores: Vec::new(), curvature: None, done: 0 };
+    let mut best: Option<Found> = None;
+    for path in [search.path, search.beyond] {
+        if best.as_ref().is_some_and(|best| Some(&best.held_out.l2) != search.path.first()) {
+            break;
+        }
+        for &l2 in path {
+            let Some(found) = fits.fit(compute, examples, search, l2, watch)? else {
+                return Ok(None);
+            };
+            let loss = found.held_out.loss;
+            if best.as_ref().is_some_and(|best| best.held_out.loss - search.margin <= loss) {
+                break;
+            }
+            best = Some(found);
+        }
+    }
+    Ok(best)
+}
+
+/// The heads of all folds on their way from one penalty to the next.
+struct Fits {
+    members: Vec<Member>,
+    /// The images that each one is not fitted on.
+    rows: Vec<Vec<usize>>,
+    /// As [`Problem::minimise`] leaves them.
+    scores: Vec<f64>,
+    curvature: Option<Curvature>,
+    done: usize,
+}
+
+impl Fits {
+    /// Fits the heads for a penalty; `None` if `watch` stopped it.
+    fn fit(
+        &mut self,
+        compute: &Compute,
+        examples: Examples<'_>,
+        search: Search<'_>,
+        l2: f64,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Found>> {
+        let Fits { members, rows, scores, curvature, done } = self;
+        let Examples { labels, classes, class_weights, .. } = examples;
         let Search { tolerance, iterations, .. } = search;
         let options = SolveOptions { l2, tolerance, iterations };
         check(&examples, &options)?;
-        // Folds share most of their images, so that one choice of variables suits them all.
-        let basis = parts.first().zip(heads.first()).map(|(part, head)| {
-            let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
-            Basis::new(compute, &seen, l2, head.as_ref())
-        });
-        for (part, head) in parts.iter().zip(&mut heads) {
-            let seen = Examples { features: &part.seen, labels: &part.labels, ..examples };
-            let Some(basis) = &basis else { continue };
-            let from = (basis, head.as_ref());
-            let solved = solve_in(compute, seen, options, from, &mut |_| Control::Continue)?;
-            // Nobody stops it.
-            let Some(solved) = solved else { continue };
-            let answers = solved.probabilities(compute, &part.held_out);
-            for (&i, row) in part.rows.iter().zip(answers.chunks_exact(classes)) {
-                p[i * classes..][..classes].copy_from_slice(row);
+        let row = members.len() * classes;
+        // Folds share most of their images, and a penalty some times as strong changes little: one curvature suits all.
+        let near = |c: &Curvature| l2 <= c.l2 * NEAR && c.l2 <= l2 * NEAR;
+        let curvature = match curvature.take().filter(near) {
+            Some(near) => curvature.insert(near),
+            None => {
+                let all =
+                    || (0..labels.len()).flat_map(|i| probabilities(scores, row, i, 0..classes));
+                let p: Option<Vec<f32>> = (*done > 0).then(|| all().collect());
+                let first = &members[0];
+                curvature.insert(curvature_of(compute, examples, first, p.as_deref(), l2))
             }
-            done += 1;
-            let LinearHead { evaluations, gradient, converged, .. } = solved;
-            told.push(Fitted { done, evaluations, gradient, converged, l2, loss: None });
-            *head = Some(solved);
-            if told.len() < parts.len() && watch(told[told.len() - 1])? == Control::Stop {
+        };
+        let problem = Problem { compute, examples, options, curvature };
+        // Nobody stops it.
+        let _ = problem.minimise(members, scores, &mut |_| Control::Continue);
+        let mut p = vec![0.0; labels.len() * classes];
+        for (m, rows) in rows.iter().enumerate() {
+            for &i in rows {
+                let own = probabilities(scores, row, i, m * classes..(m + 1) * classes);
+                p[i * classes..][..classes].iter_mut().zip(own).for_each(|(p, own)| *p = own);
+            }
+        }
+        let all = rows.iter().flatten().copied();
+        let Some(held_out) = HeldOut::new(p, l2, all, (labels, classes, class_weights)) else {
+            return Err(Error::invalid("folds", "an image in one of them", "none", ""));
+        };
+        let last = members.len();
+        for (m, member) in members.iter().enumerate() {
+            *done += 1;
+            let Member { evaluations, steepest: gradient, .. } = *member;
+            let fitted = Fitted {
+                done: *done,
+                evaluations,
+                gradient,
+                converged: gradient <= tolerance,
+                l2,
+                loss: (m + 1 == last).then_some(held_out.loss),
+            };
+            if watch(fitted)? == Control::Stop {
                 return Ok(None);
             }
         }
-        let rows = parts.iter().flat_map(|part| part.rows.iter().copied());
-        let Some(held_out) = HeldOut::new(p, l2, rows, (labels, classes, class_weights)) else {
-            return Err(Error::invalid("folds", "an image in one of them", "none", ""));
-        };
-        if let Some(&last) = told.last()
-            && watch(Fitted { loss: Some(held_out.loss), ..last })? == Control::Stop
-        {
-            return Ok(None);
-        }
-        if best.as_ref().is_some_and(|best| best.loss - search.margin <= held_out.loss) {
-            break;
-        }
-        best = Some(held_out);
+        let near = LinearHead::mean(members, &options, classes);
+        Ok(Some(Found { held_out, near, curvature: curvature.clone() }))
     }
-    Ok(best)
+}
+
+/// Class probabilities of image `i`, of the `columns` that are a head's in its row of scores.
+fn probabilities(scores: &[f64], row: usize, i: usize, columns: Range<usize>) -> Vec<f32> {
+    let mut p = scores[i * row..][columns].to_vec();
+    softmax(&mut p);
+    p.into_iter().map(|p| p as f32).collect()
 }
 
 impl HeldOut {
@@ -151,39 +240,27 @@ impl HeldOut {
     }
 }
 
-/// A fold: its images, and the examples that its head is fitted on.
-struct Part {
-    rows: Vec<usize>,
-    held_out: Vec<f32>,
-    seen: Vec<f32>,
-    labels: Vec<usize>,
-}
-
-/// Folds that hold images out, and leave some.
-fn parts(
+/// A head for each fold that holds images out, and leaves some; and the images that it holds out.
+fn members(
     examples: &Examples<'_>,
     (fold, folds): (&[usize], usize),
     standardised: bool,
-) -> Vec<Part> {
-    let Examples { features, width, labels, .. } = *examples;
-    let part = |number| {
+) -> (Vec<Member>, Vec<Vec<usize>>) {
+    let Examples { features, width, labels, classes, .. } = *examples;
+    let member = |number| {
         let (rows, others): (Vec<usize>, Vec<usize>) =
             (0..labels.len()).partition(|&i| fold[i] == number);
         if rows.is_empty() || others.is_empty() {
             return None;
         }
-        let gather = |rows: &[usize]| -> Vec<f32> {
-            rows.iter().flat_map(|&i| &features[i * width..][..width]).copied().collect()
-        };
-        let (mut seen, mut held_out) = (gather(&others), gather(&rows));
-        if standardised {
-            let scaler = Scaler::new(&seen, width);
-            (seen, held_out) = (scaler.apply(&seen), scaler.apply(&held_out));
-        }
-        let labels = others.iter().map(|&i| labels[i]).collect();
-        Some(Part { rows, held_out, seen, labels })
+        let scaler = standardised.then(|| {
+            let seen = others.iter().flat_map(|&i| &features[i * width..][..width]);
+            Scaler::new(&seen.copied().collect::<Vec<f32>>(), width)
+        });
+        let seen = fold.iter().map(|&of| of != number).collect();
+        Some((Member::new(seen, scaler, vec![0.0; (width + 1) * classes]), rows))
     };
-    (0..folds).filter_map(part).collect()
+    (0..folds).filter_map(member).unzip()
 }
 
 /// The fold of every image: each class is shuffled and assigned to folds in turn.
@@ -209,6 +286,7 @@ mod tests {
 
     const SEARCH: Search<'_> = Search {
         path: &[1e-2],
+        beyond: &[],
         margin: 0.0,
         standardised: false,
         tolerance: 1e-6,
@@ -242,7 +320,7 @@ mod tests {
             Ok(Control::Continue)
         };
         let found = cross_fit(&compute, examples, (&fold, 2), SEARCH, &mut watch);
-        let found = found.unwrap().unwrap();
+        let found = found.unwrap().unwrap().held_out;
         assert_eq!(
             told.iter().map(|f| (f.done, f.loss.is_some())).collect::<Vec<_>>(),
             [(1, false), (2, true)]
@@ -282,7 +360,7 @@ mod tests {
         let loss = |path: &[f64]| {
             let search = Search { path, ..SEARCH };
             let go_on = &mut |_| Ok(Control::Continue);
-            cross_fit(&compute, examples, (&fold, 5), search, go_on).unwrap().unwrap()
+            cross_fit(&compute, examples, (&fold, 5), search, go_on).unwrap().unwrap().held_out
         };
         let path = [10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-9];
         let each: Vec<f64> = path.iter().map(|&l2| loss(&[l2]).loss).collect();
@@ -291,5 +369,68 @@ mod tests {
         let found = loss(&path);
         assert_eq!(found.l2, path[least], "{each:?}");
         assert!((found.loss / each[least] - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn standardised_folds_are_those_of_features_that_are_scaled_by_hand() {
+        let (features, labels) = clusters(3, 20, 4, 1.0);
+        let features: Vec<f32> = features
+            .iter()
+            .enumerate()
+            .map(|(i, x)| 3.0 + x * [1.0, 5.0, 0.2, 2.0][i % 4])
+            .collect();
+        let compute = Compute::new(1).unwrap();
+        let examples = Examples::new(&features, 4, &labels, 3);
+        let fold = assign(&labels, 3, 3, 1);
+        let search = Search { standardised: true, ..SEARCH };
+        let go_on = &mut |_| Ok(Control::Continue);
+        let found = cross_fit(&compute, examples, (&fold, 3), search, go_on).unwrap().unwrap();
+        let (held, others): (Vec<usize>, Vec<usize>) = (0..60).partition(|&i| fold[i] == 1);
+        let gather = |rows: &[usize]| -> Vec<f32> {
+            rows.iter().flat_map(|&i| &features[i * 4..][..4]).copied().collect()
+        };
+        let scaler = Scaler::new(&gather(&others), 4);
+        let own: Vec<usize> = others.iter().map(|&i| labels[i]).collect();
+        let seen = scaler.apply(&gather(&others));
+        let seen = Examples { features: &seen, labels: &own, ..examples };
+        let options = SolveOptions { l2: 1e-2, tolerance: 1e-6, iterations: 500 };
+        let head = super::super::solve(&compute, seen, options).unwrap();
+        let p = head.probabilities(&compute, &scaler.apply(&gather(&held)));
+        for (&i, row) in held.iter().zip(p.chunks_exact(3)) {
+            let own = &found.held_out.probabilities[i * 3..][..3];
+            assert!(own.iter().zip(row).all(|(a, b)| (a - b).abs() < 1e-4), "{own:?} {row:?}");
+        }
+    }
+
+    #[test]
+    fn no_penalty_is_fitted_twice_and_the_head_of_all_images_is_near_those_of_folds() {
+        let (features, labels) = clusters(4, 30, 12, 2.0);
+        let features: Vec<f32> = features.iter().map(|x| 30.0 * x).collect();
+        let compute = Compute::new(1).unwrap();
+        let examples = Examples::new(&features, 12, &labels, 4);
+        let fold = assign(&labels, 4, 5, 1);
+        let (path, beyond) = (&[1.0, 0.3, 0.1][..], &[3.0, 10.0, 30.0, 100.0, 300.0][..]);
+        let search = Search { path, beyond, margin: 1e-3, ..SEARCH };
+        let mut tried = Vec::new();
+        let mut watch = |fitted: Fitted| {
+            tried.extend(fitted.loss.map(|loss| (fitted.l2, loss)));
+            Ok(Control::Continue)
+        };
+        let found = cross_fit(&compute, examples, (&fold, 5), search, &mut watch).unwrap().unwrap();
+        let mut each: Vec<f64> = tried.iter().map(|tried| tried.0).collect();
+        each.sort_by(f64::total_cmp);
+        each.dedup();
+        assert_eq!(each.len(), tried.len(), "{tried:?}");
+        assert!(found.held_out.l2 > 1.0, "{tried:?}");
+        let options = SolveOptions { l2: found.held_out.l2, tolerance: 1e-7, iterations: 500 };
+        let both = |options| {
+            let near = found.fit(&compute, examples, options, &mut |_| Control::Continue);
+            let far = super::super::solve(&compute, examples, options);
+            (near.unwrap().unwrap(), far.unwrap())
+        };
+        let (near, far) = both(SolveOptions { tolerance: 1e-2, ..options });
+        assert!(near.converged && near.evaluations < far.evaluations, "{near:?} {far:?}");
+        let (near, far) = both(options);
+        assert!(near.kernel.iter().zip(&far.kernel).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 }

@@ -64,8 +64,8 @@ impl fmt::Display for LoadReport {
 /// epsilon than the net's, the moving variances are corrected by the difference, so that the net computes the same.
 ///
 /// # Errors
-/// If a tensor in scope is missing from the file or has another shape there, or the file has convolutions
-/// that the net does not have; `parameters` are then unchanged.
+/// If a tensor in scope is missing from the file or has another shape there, the file has convolutions
+/// that the net does not have, or with its numbers the net has no answers; `parameters` are then unchanged.
 pub fn apply(
     file: &WeightFile,
     net: &Net,
@@ -73,18 +73,7 @@ pub fn apply(
     scope: Scope,
 ) -> Result<LoadReport> {
     let plan = Match::new(file, net, scope)?;
-    for &(to, at) in &plan.pairs {
-        let have = &file.tensors[at];
-        if let Some(bad) = have.values.iter().find(|v| !v.is_finite()) {
-            let expected = format!("finite numbers in {}", have.name);
-            let hint = "training diverged before it was saved, or the file is damaged";
-            return Err(Error::format(&file.path, expected, bad.to_string(), hint));
-        }
-        let target = parameters.tensors.get(to).filter(|t| t.role == Role::MovingVariance);
-        if let Some(target) = target {
-            check_variances(file, have, &net.graph.nodes[target.node].op)?;
-        }
-    }
+    plan.check(file, net)?;
     for (&(to, at), name) in plan.pairs.iter().zip(&plan.report.applied) {
         let expected = || format!("parameters of the net, {name} among them");
         let target = parameters.tensors.get_mut(to).filter(|t| t.name == *name);
@@ -105,15 +94,24 @@ pub fn apply(
     Ok(plan.report)
 }
 
-/// Fails for variances of a batch norm that have no square root, with the epsilon that is added to them.
+/// Greatest variance of a batch norm that can be: a standard deviation of ten million, where pixels are below 256.
+const GREATEST: f32 = 1e14;
+
+/// Fails for variances of a batch norm that have no square root, with the epsilon that is added to them, or that nothing has.
 fn check_variances(file: &WeightFile, have: &Tensor, op: &Op) -> Result<()> {
     let Op::BatchNorm { epsilon: own, .. } = *op else { return Ok(()) };
     let layer = have.name.rsplit_once('/').map_or("", |(layer, _)| layer);
     let epsilon = file.epsilon.get(layer).copied().unwrap_or(own);
-    let bad = have.values.iter().filter(|&&v| v + epsilon <= 0.0);
-    let Some(least) = bad.clone().copied().reduce(f32::min) else { return Ok(()) };
-    let expected = format!("variances of 0 or more in {}", have.name);
-    let found = format!("{} of {} below it, down to {least}", bad.count(), have.values.len());
+    let bad = have.values.iter().copied().filter(|&v| v + epsilon <= 0.0 || v > GREATEST);
+    let Some(worst) = bad.clone().max_by(|a, b| a.abs().total_cmp(&b.abs())) else {
+        return Ok(());
+    };
+    let (limits, beyond) = match worst > 0.0 {
+        true => (format!("variances of {GREATEST:e} at most"), "above it, up to"),
+        false => ("variances of 0 or more".to_string(), "below it, down to"),
+    };
+    let expected = format!("{limits} in {}", have.name);
+    let found = format!("{} of {} {beyond} {worst}", bad.count(), have.values.len());
     let hint = "a variance is a mean of squares, and its root divides: the net has no answer with these. The file is damaged, or \
                 its weights were calculated from others (averaged, subtracted, quantised) as if they were kernels; take one that \
                 training saved";
@@ -200,6 +198,39 @@ impl Match {
         report.unused = rest().map(|t| t.name.clone()).chain(file.outside.clone()).collect();
         report.copy = file.copy.clone();
         Ok(Match { pairs, report })
+    }
+
+    /// Fails for numbers with which the net has no answers: some that are not finite, variances that nothing has.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check(&self, file: &WeightFile, net: &Net) -> Result<()> {
+        let nodes = 0..net.graph.nodes.len();
+        let targets: Vec<(NodeId, Role)> = nodes
+            .flat_map(|id| layer_shapes(&net.graph, id).into_iter().map(move |s| (id, s.0)))
+            .collect();
+        let mut variances = Vec::new();
+        for &(to, at) in &self.pairs {
+            let have = &file.tensors[at];
+            if let Some(bad) = have.values.iter().find(|v| !v.is_finite()) {
+                let expected = format!("finite numbers in {}", have.name);
+                let hint = "training diverged before it was saved, or the file is damaged";
+                return Err(Error::format(&file.path, expected, bad.to_string(), hint));
+            }
+            let (node, role) = targets[to];
+            if role == Role::MovingVariance {
+                check_variances(file, have, &net.graph.nodes[node].op)?;
+                variances.push(have);
+            }
+        }
+        let count = variances.len();
+        if count > 0 && variances.iter().all(|have| have.values.iter().all(|&v| v == 0.0)) {
+            let expected = "variances above 0 in the net's batch norms";
+            let found = format!("0 in all {count} of them");
+            let hint = "the statistics of the batches were lost when the file was made: take one that training saved";
+            return Err(Error::format(&file.path, expected, found, hint));
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Fit {
     pub head: bool,
     /// The head's classes.
     pub classes: Option<usize>,
+    /// Why the net has no answers with these numbers, in the words in which loading them is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Contents of a weight file.
@@ -70,9 +73,9 @@ fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
         let (height, width) = (recipe.image_size, recipe.image_size);
         Net::new(recipe, &Surroundings { height, width, preprocess: None, upsample: 1, classes })
     };
-    if Match::new(file, &net(None)?, Scope::Base).is_err() {
-        return Ok(None);
-    }
+    let base = net(None)?;
+    let Ok(found) = Match::new(file, &base, Scope::Base) else { return Ok(None) };
+    let refused = found.check(file, &base);
     let [_, dense] = recipe.naming.head();
     let names = [Some(dense), only_dense(file)].into_iter().flatten();
     let mut kernels = names.filter_map(|layer| {
@@ -80,9 +83,15 @@ fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
         file.tensors.iter().find(|t| t.name == name && t.shape.len() == 2)
     });
     let classes = kernels.next().map(|t| t.shape[1]).filter(|&c| range::CLASSES.contains(c as u64));
-    let head = match classes {
-        Some(_) => Match::new(file, &net(classes)?, Scope::All).is_ok(),
-        None => false,
-    };
-    Ok(Some(Fit { net: recipe.name.clone(), head, classes: classes.filter(|_| head) }))
+    let (mut head, mut refused) = (false, refused.err());
+    if classes.is_some() {
+        let whole = net(classes)?;
+        if let Ok(found) = Match::new(file, &whole, Scope::All) {
+            head = true;
+            refused = refused.or(found.check(file, &whole).err());
+        }
+    }
+    let classes = classes.filter(|_| head);
+    let refused = refused.map(|error| error.to_string());
+    Ok(Some(Fit { net: recipe.name.clone(), head, classes, refused }))
 }

@@ -46,7 +46,7 @@ pub fn answers(
         let rows = shared.rows(fold)?;
         let (train, validation) = (gather(&rows.1.train), gather(&rows.1.test));
         let mut progress = |event| Ok(teller.tell(&Event::Training(&event)));
-        let weights = class_weight.map(|w| w.weights(&data.classes, &counts(&train, classes)));
+        let weights = class_weight.map(|w| w.weights(&data.classes, &train.class_counts(classes)));
         let weights = weights.transpose()?.unwrap_or_default();
         let fitted = fit(compute, &train, (classes, &weights), solver.l2, &mut progress)?;
         let Some((l2, head)) = fitted else { return Ok(None) };
@@ -68,11 +68,4 @@ pub fn answers(
         found.push((measured, answer));
     }
     Ok(Some(found))
-}
-
-/// Images of each class.
-fn counts(seen: &Seen, classes: usize) -> Vec<usize> {
-    let mut counts = vec![0; classes];
-    seen.labels.iter().for_each(|&label| counts[label] += 1);
-    counts
 }

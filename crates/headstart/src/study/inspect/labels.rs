@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Inspection, Member};
 use crate::data::dataset::Dataset;
+use crate::data::split::class_counts;
 use crate::engine::device::Device;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
@@ -78,8 +79,7 @@ pub fn check_labels(
     let bad: HashSet<&str> = found.unreadable.iter().map(|s| s.name.as_str()).collect();
     let readable = |i: &usize| !bad.contains(&*data.train.path(*i));
     let mut positions: Vec<usize> = (0..data.train.len()).filter(readable).collect();
-    let mut counts = vec![0; data.classes.len()];
-    positions.iter().for_each(|&i| counts[data.train.label(i)] += 1);
+    let counts = class_counts(positions.iter().map(|&i| data.train.label(i)), data.classes.len());
     positions.retain(|&i| counts[data.train.label(i)] >= options.folds);
     let judged = counts.iter().filter(|&&count| count > 0 && count >= options.folds).count();
     if judged < 2 {
