@@ -96,6 +96,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("no_shuffle", ""),
             ("no_calibrate", ""),
             ("refit", ""),
+            ("head_mirror", ""),
         ],
     ),
     (

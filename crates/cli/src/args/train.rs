@@ -208,6 +208,10 @@ pub struct Train {
     /// the best model and there are test images to measure it on
     #[arg(long)]
     pub refit: bool,
+    /// With --head-solver lbfgs, fit the head on each image and its mirror image; the penalty is found on
+    /// the images alone. Not for digits and letters
+    #[arg(long)]
+    pub head_mirror: bool,
     /// Do not shuffle: use the images in the same order in every epoch
     #[arg(long)]
     pub no_shuffle: bool,

@@ -86,6 +86,8 @@ pub struct Settings {
     /// Whether batch norm stays in inference mode where layers are fine-tuned, with its statistics, gamma and beta
     /// untouched (Keras's `trainable = False`).
     pub freeze_bn: bool,
+    /// Whether a head that L-BFGS fits is fitted on mirror images too; its penalty is found without them.
+    pub head_mirror: bool,
     /// How the epoch is chosen whose weights are shipped.
     pub best_by: BestBy,
     /// When a phase ends early, with the weights of its best epoch.
@@ -131,6 +133,7 @@ impl Default for Settings {
             balance: false,
             dropout: 0.0,
             freeze_bn: false,
+            head_mirror: false,
             best_by: BestBy::default(),
             early_stopping: None,
             ema: None,

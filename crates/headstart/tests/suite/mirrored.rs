@@ -1,8 +1,11 @@
 //! Mirror images of a data set.
 
-use headstart::batches::{Loader, LoaderOptions};
+use headstart::batches::{Batch, Loader, LoaderOptions, Pixels};
 use headstart::cache::{CacheSettings, DISK, Whole};
+use headstart::config::{HeadSolver, Precision, TrainConfig};
+use headstart::dataset::Subset;
 use headstart::evaluate::{EvaluateOptions, evaluate_with};
+use headstart::run::{CacheFolder, DiskCache, Ended, Finished, Job};
 use headstart::{Control, Dataset, Device, Model};
 
 fn model(data: &Dataset) -> Model {
@@ -13,13 +16,13 @@ fn model(data: &Dataset) -> Model {
 fn loaders_mirror_what_enters_the_net() {
     let data = Dataset::load("synthetic:3x20x40").unwrap();
     let target = model(&data).target();
-    let batch = |subset: &headstart::dataset::Subset| {
+    let batch = |subset: &Subset| {
         let order = (0..8).collect();
         Loader::new(subset, order, LoaderOptions::new(8, target)).unwrap().next().unwrap().unwrap()
     };
-    let bytes = |batch: headstart::batches::Batch| match batch.images {
-        headstart::batches::Pixels::Bytes(bytes) => bytes,
-        headstart::batches::Pixels::Floats(_) => unreachable!(),
+    let bytes = |batch: Batch| match batch.images {
+        Pixels::Bytes(bytes) => bytes,
+        Pixels::Floats(_) => unreachable!(),
     };
     let mirrored = data.train.mirrored();
     let (plain, other) = (bytes(batch(&data.train)), bytes(batch(&mirrored)));
@@ -41,7 +44,7 @@ fn their_features_are_cached_apart_and_their_probabilities_averaged() {
     let (model, device) = (model(&data), Device::cpu(1).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let disk = CacheSettings { memory: 0, folder: Some(folder.path().into()), disk: DISK };
-    let pooled = |cache: &CacheSettings, subset: &headstart::dataset::Subset| {
+    let pooled = |cache: &CacheSettings, subset: &Subset| {
         let mut whole = Whole::new(&model, &data.name, &device, 8, cache);
         whole.pooled(("train", subset), &mut |_| Ok(Control::Continue)).unwrap().unwrap()
     };
@@ -52,7 +55,7 @@ fn their_features_are_cached_apart_and_their_probabilities_averaged() {
         assert_eq!(pooled(&disk, images), want[0]);
         assert_eq!(pooled(&disk, &images.mirrored()), want[1]);
     }
-    let evaluated = |subset: &headstart::dataset::Subset, tta| {
+    let evaluated = |subset: &Subset, tta| {
         let options = EvaluateOptions { batch: 8, tta, cache: &none };
         let parts = [("train", subset)];
         let mut go_on = |_| Ok(Control::Continue);
@@ -62,4 +65,58 @@ fn their_features_are_cached_apart_and_their_probabilities_averaged() {
     let (plain, other) = (evaluated(images, false), evaluated(&images.mirrored(), false));
     let mean: Vec<f32> = plain.iter().zip(&other).map(|(a, b)| (a + b) / 2.0).collect();
     assert_eq!(evaluated(images, true), mean);
+}
+
+#[test]
+fn a_head_is_fitted_on_mirror_images_too() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |name: &str, head_mirror, cached: bool| {
+        let config = TrainConfig {
+            data: "synthetic:3x60x40".into(),
+            model: "resnet20".into(),
+            weights: "cifar10".into(),
+            image_size: Some(32),
+            epochs: 1,
+            head_solver: HeadSolver::Lbfgs,
+            head_mirror,
+            refit: true,
+            fine_tune_at: None,
+            validation_split: 0.2,
+            test_split: 0.2,
+            precision: Precision::F32,
+            threads: 1,
+            ..TrainConfig::default()
+        };
+        let folder = match cached {
+            true => CacheFolder::At(place.path().join("cache")),
+            false => CacheFolder::Off,
+        };
+        let job = Job::new(config).out(place.path().join(name), false).pictures(false);
+        let job = job.cache(DiskCache { folder, ..DiskCache::default() });
+        match job.run(&mut |_| Control::Continue).unwrap() {
+            Ended::Finished(finished) => *finished,
+            Ended::Stopped { .. } => unreachable!(),
+        }
+    };
+    let (plain, mirrored) = (run("plain", false, false), run("mirrored", true, false));
+    assert!(plain.model.parameters != mirrored.model.parameters);
+    // It says nearly the same of an image and of its mirror image, more so than the other.
+    let apart = |finished: &Finished| {
+        let (data, device) = (&finished.data, Device::cpu(1).unwrap());
+        let none = CacheSettings::none();
+        let answers = |subset: &Subset| {
+            let options = EvaluateOptions { batch: 8, tta: false, cache: &none };
+            let mut go_on = |_| Ok(Control::Continue);
+            let parts = [("test", subset)];
+            let model = &finished.model;
+            evaluate_with(model, data, &parts, &device, options, &mut go_on).unwrap().unwrap()
+        };
+        let test = data.test.as_ref().unwrap();
+        let (a, b) = (answers(test).probabilities, answers(&test.mirrored()).probabilities);
+        a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
+    };
+    assert!(apart(&mirrored) < apart(&plain), "{} {}", apart(&mirrored), apart(&plain));
+    for name in ["first", "again"] {
+        assert_eq!(run(name, true, true).model.parameters, mirrored.model.parameters);
+    }
 }

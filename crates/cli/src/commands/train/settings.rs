@@ -161,6 +161,7 @@ fn switches(args: &Train, c: &mut TrainConfig) {
     c.shuffle &= !args.no_shuffle;
     c.calibrate &= !args.no_calibrate;
     c.refit |= args.refit;
+    c.head_mirror |= args.head_mirror;
 }
 
 /// Settings that exclude each other, of which a flag replaces the other kind too.

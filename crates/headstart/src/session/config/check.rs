@@ -175,6 +175,11 @@ impl TrainConfig {
             let hint = "a head that was trained in epochs is not fitted again";
             return against("refit", expected, "another solver", hint);
         }
+        if self.head_mirror && !solved {
+            let expected = "--head-solver lbfgs beside it";
+            let hint = "--augment flip mirrors images in epochs";
+            return against("head-mirror", expected, "another solver", hint);
+        }
         if let Some(l2) = self.head_l2
             && !(solved && (0.0..=MOST_L2).contains(&l2))
         {
@@ -349,6 +354,7 @@ mod tests {
             TrainConfig { plateau_patience: 2, ..base.clone() },
             TrainConfig { min_learning_rate: 1e-6, ..base.clone() },
             TrainConfig { best_within: -0.1, ..base.clone() },
+            TrainConfig { head_mirror: true, ..base.clone() },
             TrainConfig { best_within: f64::NAN, ..base.clone() },
             TrainConfig { min_delta: Some(0.1), ..base.clone() },
             TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },

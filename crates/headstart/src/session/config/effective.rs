@@ -86,6 +86,7 @@ impl TrainConfig {
             ("layer-decay", tunes),
             ("freeze-bn", tunes),
             ("head-l2", solved),
+            ("head-mirror", solved),
             ("rho", is(OptimizerName::Rmsprop)),
             ("momentum", is(OptimizerName::Sgd)),
             ("nesterov", is(OptimizerName::Sgd)),

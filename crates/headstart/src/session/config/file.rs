@@ -178,6 +178,7 @@ mod tests {
             replicas: 2,
             layer_decay: Some(0.75),
             dropout: 0.25,
+            head_mirror: true,
             train_size: Some(160),
             best_within: 0.0125,
             mixup: Some(0.2),

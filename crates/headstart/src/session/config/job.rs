@@ -81,6 +81,7 @@ impl TrainConfig {
             balance: self.balance,
             dropout: self.dropout,
             freeze_bn: self.freeze_bn,
+            head_mirror: self.head_mirror,
             best_by: self.best_by(),
             early_stopping: self.early_stopping(),
             ema: self.ema,

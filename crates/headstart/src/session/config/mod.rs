@@ -196,6 +196,8 @@ pub struct TrainConfig {
     /// Whether a head fitted with L-BFGS, where it is the best model, is fitted again at the run's end on the training and
     /// validation images together, for the same L2 penalty; only where there are test images to measure it on.
     pub refit: bool,
+    /// Whether a head that L-BFGS fits is fitted on mirror images too.
+    pub head_mirror: bool,
     /// Seed of every random choice.
     pub seed: u32,
     /// Most training images.
@@ -283,6 +285,7 @@ impl Default for TrainConfig {
             group: None,
             calibrate: true,
             refit: false,
+            head_mirror: false,
             seed: 42,
             limit: None,
             precision: Precision::Auto,

@@ -16,7 +16,7 @@ use crate::measure::events::Event;
 use crate::net::model::Model;
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::model_file;
-use crate::train::cache::Part;
+use crate::train::cache::{Part, Whole};
 use crate::train::head_fit::{Seen, fit, totals};
 
 impl Run<'_, '_> {
@@ -31,6 +31,11 @@ impl Run<'_, '_> {
         let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(Control::Stop) };
         let fitted = self.best(solver.l2, &train, on_event)?;
         let Some((l2, head)) = fitted else { return Ok(Control::Stop) };
+        let mirrored = match self.trainer.settings.head_mirror {
+            true => self.with_mirrored(l2, train.clone(), &[Part::Train], on_event)?,
+            false => Some(head),
+        };
+        let Some(head) = mirrored else { return Ok(Control::Stop) };
         self.trainer.l2 = Some(l2);
         let parameters = with_head(self.trainer.model, &head);
         self.replace(&parameters)?;
@@ -57,6 +62,30 @@ impl Run<'_, '_> {
             event => self.emit(event, on_event),
         };
         fit(&compute, seen, (classes, &weights), l2, &mut tell)
+    }
+
+    /// The head for the penalty `l2` on `seen` and the mirror images of these parts; `None` if the caller stopped it.
+    fn with_mirrored(
+        &mut self,
+        l2: f64,
+        mut seen: Seen,
+        parts: &[Part],
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<LinearHead>> {
+        let Trainer { model, data, device, settings, folder, .. } = &mut *self.trainer;
+        let mut emit = |event| record(folder, event, on_event);
+        let mut whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &settings.cache);
+        for part in parts {
+            let (name, subset) = match part {
+                Part::Train => ("train, mirrored", Some(&data.train)),
+                _ => ("validation, mirrored", data.validation.as_ref()),
+            };
+            let Some(subset) = subset else { continue };
+            let features = whole.pooled((name, &subset.mirrored()), &mut emit)?;
+            let Some(features) = features else { return Ok(None) };
+            seen = seen.and(Seen { features, labels: subset.labels() });
+        }
+        Ok(self.best(Some(l2), &seen, on_event)?.map(|(_, head)| head))
     }
 
     /// Features of every image of a part, in order; `None` if the caller stopped it.
@@ -116,8 +145,12 @@ impl Run<'_, '_> {
         };
         let Some(l2) = l2 else { return Ok(None) };
         let all = train.and(validation);
-        let fitted = self.best(Some(l2), &all, on_event)?;
-        Ok(fitted.map(|(_, head)| (all.labels.len(), head)))
+        let images = all.labels.len();
+        let head = match self.trainer.settings.head_mirror {
+            true => self.with_mirrored(l2, all, &[Part::Train, Part::Validation], on_event)?,
+            false => self.best(Some(l2), &all, on_event)?.map(|(_, head)| head),
+        };
+        Ok(head.map(|head| (images, head)))
     }
 }
 
