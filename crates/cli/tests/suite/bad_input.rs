@@ -48,8 +48,20 @@ fn tensors_of_another_net_are_refused_with_shapes_and_the_nearest_name() {
     header.as_object_mut().unwrap().remove("__metadata__");
     let text = serde_json::to_vec(&header).unwrap();
     let plain = [&(text.len() as u64).to_le_bytes()[..], &text, &bytes[8 + length..]].concat();
-    fs::write(place.path("plain.safetensors"), plain).unwrap();
+    fs::write(place.path("plain.safetensors"), &plain).unwrap();
     with_weights(&place, "plain.safetensors").ok();
+    let inspected = place.run("weights inspect plain.safetensors").ok().out;
+    assert!(inspected.contains("fits: resnet20") && !inspected.contains("refused"), "{inspected}");
+    // An inspection says of damaged weights what training says.
+    let at = header["conv1_bn/moving_variance"]["data_offsets"][0].as_u64().unwrap() as usize;
+    let mut damaged = plain;
+    damaged[8 + text.len() + at..][..4].copy_from_slice(&(-2f32).to_le_bytes());
+    fs::write(place.path("damaged.safetensors"), damaged).unwrap();
+    let said =
+        "expected variances of 0 or more in conv1_bn/moving_variance, found 1 of 16 below it";
+    let inspected = place.run("weights inspect damaged.safetensors").ok().out;
+    assert!(inspected.contains(&format!("refused: damaged.safetensors: {said}")), "{inspected}");
+    with_weights(&place, "damaged.safetensors").fails(1, &[said]);
     let line = TRAIN
         .replace("--weights none", "--weights plain.safetensors")
         .replace("--out run", "--out wrong");
