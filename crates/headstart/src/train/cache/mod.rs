@@ -89,7 +89,7 @@ pub enum Rows {
     Disk {
         /// The entry.
         store: Store,
-        /// What each image is found by: [`Subset::pixel_hashes`](crate::data::dataset::Subset::pixel_hashes).
+        /// What each image is found by: its hash, or another where it is decoded smaller.
         images: Vec<Hash>,
     },
 }
