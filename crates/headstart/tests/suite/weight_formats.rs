@@ -478,6 +478,9 @@ fn tensorflow_js_models_load_quantized_or_not_and_bring_their_epsilon() {
     // A smaller epsilon than the net's cannot make a variance negative: gamma gives way.
     p.tensors.iter_mut().for_each(|t| t.values.fill(0.0));
     p.tensors.iter_mut().filter(|t| t.role == Role::Gamma).for_each(|t| t.values.fill(1.0));
+    // Where all are 0 the file is refused.
+    let last = p.tensors.iter_mut().rfind(|t| t.role == Role::MovingVariance).unwrap();
+    last.values.fill(0.25);
     let file = read(tfjs(folder.path(), &net, &p, None, 2.5e-6)).unwrap();
     let mut loaded = Parameters::zeros(&net.graph);
     apply(&file, &net, &mut loaded, Scope::All).unwrap();
