@@ -30,7 +30,7 @@ fn choose(opened: Opened, tried: &Tried) -> Chosen {
 
 #[test]
 fn mirrored_digits_are_no_digits_and_mirrored_textures_are_textures() {
-    for (data, flips) in [("sample", false), ("synthetic:3x200x32", true)] {
+    for (data, flips) in [("sample", false), ("synthetic:3x400x32", true)] {
         let opened = opened(data);
         let tried = tried(&opened, RecipeName::Auto, BUDGET).unwrap().unwrap();
         assert_eq!(tried.flips, flips, "{data}: {tried:?}");
@@ -48,7 +48,7 @@ fn mirrored_digits_are_no_digits_and_mirrored_textures_are_textures() {
 
 #[test]
 fn nothing_is_tried_where_there_is_no_time_or_nothing_to_choose() {
-    let opened = opened("synthetic:3x200x32");
+    let opened = opened("synthetic:3x400x32");
     let second = Some(Duration::from_secs(1));
     assert_eq!(tried(&opened, RecipeName::Auto, second).unwrap(), None);
     assert_eq!(tried(&opened, RecipeName::Article, None).unwrap(), None);
