@@ -98,9 +98,9 @@ impl BestBy {
         let best = monitor.best(records)?;
         let sign = if monitor == Monitor::Loss { -1.0 } else { 1.0 };
         let least = sign * monitor.of(best) - within;
-        let later = records.iter().filter(|e| e.phase == best.phase && e.epoch > best.epoch);
+        let mut later = records.iter().filter(|e| e.phase == best.phase && e.epoch > best.epoch);
         let reaches = |e: &&EpochRecord| within > 0.0 && sign * monitor.of(e) >= least;
-        later.filter(reaches).last().or(Some(best))
+        later.rfind(reaches).or(Some(best))
     }
 
     /// What `record` is: "the best by val_accuracy".
