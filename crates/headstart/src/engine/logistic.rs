@@ -2,7 +2,7 @@
 //!
 //! Minimises `mean cross-entropy + l2 * sum(kernel^2)`, the loss that Keras gives a dense softmax layer with
 //! `kernel_regularizer=l2(l2)`; the bias is not penalised. It is strictly convex in the kernel, so there is one
-//! solution. L-BFGS finds it ([`together`]), several heads at once where they are over the same features ([`folds`]).
+//! solution. L-BFGS finds it (`together`), several heads at once where they are over the same features (`folds`).
 //!
 //! ```
 //! use headstart::Compute;
