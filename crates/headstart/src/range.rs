@@ -51,6 +51,8 @@ impl Range {
 
 /// Height and width of images before the net, in pixels.
 pub const IMAGE_SIZE: Range = Range::new("image-size", 1, 4096);
+/// The same of training images.
+pub const TRAIN_SIZE: Range = Range::new("train-size", 1, 4096);
 /// Factor of upsampling inside the net.
 pub const UPSAMPLE: Range = Range::new("upsample", 1, 64);
 /// Height and width of images inside the net: image size times upsampling.

@@ -123,7 +123,7 @@ pub struct Train {
     #[arg(long, value_enum)]
     pub monitor: Option<Watched>,
     /// Differences in that metric up to this one are chance: a phase is represented by the last of its
-    /// epochs within it of the best [default: 0; recipes: the standard error]
+    /// epochs within it of the best; not with --patience [default: 0; recipes: the standard error]
     #[arg(long, value_name = "D")]
     pub best_within: Option<f64>,
     /// End a phase after this many epochs without improvement, and restore the weights of its best epoch

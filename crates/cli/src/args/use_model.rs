@@ -73,7 +73,7 @@ pub struct Evaluate {
     #[arg(long)]
     pub calibrate: bool,
     /// Test-time augmentation: average the probabilities of each image and its mirror image, as predict
-    /// --tta does
+    /// --tta does; not for digits and letters
     #[arg(long)]
     pub tta: bool,
     /// Bootstrap resamples for the confidence intervals, 0 for none

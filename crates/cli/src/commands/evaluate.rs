@@ -74,6 +74,9 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let mut show = cache::show(&mut progress, "evaluating");
     let evaluated = evaluate_with(&model, data, &list, &device, options, &mut show)?;
     drop(show);
+    if args.tta {
+        note!("probabilities are the means of those of each image and its mirror image");
+    }
     let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
         return Err(Failure::Interrupted("nothing was written".into()));
     };

@@ -112,7 +112,7 @@ impl BestBy {
 /// What an epoch is that was chosen by the metric of that column: "the best by val_accuracy".
 pub(crate) fn says(within: f64, column: &str) -> String {
     match within > 0.0 {
-        true => format!("the last within {within} of the best {column}"),
+        true => format!("the last of its phase within {within} of the best {column}"),
         false => format!("the best by {column}"),
     }
 }

@@ -491,7 +491,7 @@ impl Job {
                 epochs: trainer.history.epochs.len(),
                 phase: epoch.phase,
                 monitor: self.config.monitor.column(epoch),
-                within: self.config.best_within,
+                within: self.config.best_by().within,
                 refit: trainer.refitted(),
                 last,
             });

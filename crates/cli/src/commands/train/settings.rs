@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use headstart::Error;
+use headstart::augment::Augmentation;
 use headstart::class_weight::ClassWeight;
-use headstart::config::TrainConfig;
+use headstart::config::{HeadSolver, TrainConfig};
+use headstart::monitor::Monitor;
 
 use crate::args::Train;
 use crate::commands::unused;
@@ -98,12 +100,30 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         c.augment = args.augment.iter().flat_map(|list| list.0.clone()).collect();
     }
     switches(args, &mut c);
+    if args.recipe.is_some() {
+        without_its_reason(args, &mut c);
+    }
     check_fine_tuning(args, &c)?;
     unused::check(&c, &of_steps(args))?;
     if args.epochs.is_some_and(|epochs| epochs > 1) && c.only_fits_the_head() {
         note!("warning: --epochs is not used: L-BFGS fits the head to its optimum, in one epoch");
     }
     Ok(c)
+}
+
+/// Takes back what a recipe chose for the sake of another setting that a flag has changed.
+fn without_its_reason(args: &Train, c: &mut TrainConfig) {
+    if c.head_solver != HeadSolver::Lbfgs && !args.refit {
+        c.refit = false;
+    }
+    // It is the standard error of an accuracy.
+    if c.monitor == Monitor::Loss && args.best_within.is_none() {
+        c.best_within = 0.0;
+    }
+    let crops = c.augment.iter().any(|change| matches!(change, Augmentation::ResizedCrop { .. }));
+    if !crops && args.train_size.is_none() {
+        c.train_size = None;
+    }
 }
 
 /// Flags of gradient steps, and whether they are given.

@@ -134,7 +134,7 @@ impl TrainConfig {
             (range::PATIENCE, self.patience),
             (range::UPSAMPLE, self.upsample),
             (range::IMAGE_SIZE, self.image_size),
-            (range::IMAGE_SIZE, self.train_size),
+            (range::TRAIN_SIZE, self.train_size),
             (range::LIMIT, self.limit),
             (range::THREADS, Some(self.threads)),
         ];

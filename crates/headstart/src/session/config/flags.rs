@@ -25,12 +25,19 @@ impl TrainConfig {
     /// ```
     pub fn flags(&self) -> Result<Vec<String>> {
         let (flags, missing) = self.differences(&[])?;
-        match missing.first() {
-            Some(key) => {
-                Err(Error::invalid(key, "a value", "none, for which there is no flag", ""))
+        let mut flags = flags.concat();
+        for key in missing {
+            if key != "fine-tune-at" || !self.unfreeze.is_empty() {
+                return Err(Error::invalid(key, "a value", "none, for which there is no flag", ""));
             }
-            None => Ok(flags.concat()),
+            // Without epochs no layer is fine-tuned.
+            let last = flags.iter().position(|flag| flag == "--fine-tune-epochs");
+            if let Some(at) = last {
+                flags.drain(at..at + 2);
+            }
+            flags.extend(["--fine-tune-epochs", "0"].map(String::from));
         }
+        Ok(flags)
     }
 
     /// What differs from the defaults, for a reader: flags as a shell reads them, and "no fine-tune-at" for a setting
@@ -106,7 +113,11 @@ mod tests {
     #[test]
     fn what_is_none_has_no_flag_and_is_said() {
         let config = TrainConfig { fine_tune_at: None, epochs: 7, ..TrainConfig::sample() };
-        assert!(config.flags().unwrap_err().to_string().contains("fine-tune-at"));
+        // No epochs say that no layer is fine-tuned.
+        assert_eq!(config.flags().unwrap(), ["--epochs", "7", "--fine-tune-epochs", "0"]);
+        let config = TrainConfig { image_size: None, ..config };
+        assert!(config.flags().unwrap_err().to_string().contains("image-size"));
+        let config = TrainConfig { image_size: TrainConfig::sample().image_size, ..config };
         assert_eq!(config.changed(&[]).unwrap(), ["--epochs 7", "no fine-tune-at"]);
         assert_eq!(config.changed(&["epochs"]).unwrap(), ["no fine-tune-at"]);
     }

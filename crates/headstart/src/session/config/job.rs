@@ -96,9 +96,11 @@ impl TrainConfig {
         }
     }
 
-    /// How the epoch is chosen whose weights are shipped.
+    /// How the epoch is chosen whose weights are shipped. Under early stopping, which goes back to a phase's best epoch, that
+    /// is the best itself.
     pub fn best_by(&self) -> BestBy {
-        BestBy { monitor: self.monitor, within: self.best_within }
+        let within = if self.patience.is_some() { 0.0 } else { self.best_within };
+        BestBy { monitor: self.monitor, within }
     }
 
     /// Whether everything trains from a random initialisation, in one phase: there are no weights, and no

@@ -115,6 +115,10 @@ impl Choice<'_> {
             "the Keras tutorial's: RMSprop, learning rate 1e-4, batch size 20",
         );
         self.config.fine_tune_at = Some(at);
+        // Data that has a size of its own keeps it.
+        let usual = TrainConfig::defaults(Some(&self.config.data), Some(&self.config.model));
+        self.config.image_size = usual.image_size;
+        self.config.interpolation = usual.interpolation;
         Ok(())
     }
 
