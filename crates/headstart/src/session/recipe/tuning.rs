@@ -109,13 +109,13 @@ impl Time<'_> {
 }
 
 /// The size at which random crops of `least` of the area or more enter a net of `size` pixels: they are enlarged by
-/// `1 / sqrt((1 + least) / 2)` on average.
+/// `1 / sqrt((1 + least) / 2)` on average. Small nets keep their size, of which a pixel is too much.
 pub(super) fn crops(size: usize, least: f32) -> usize {
     let side = (size as f64 * ((1.0 + f64::from(least)) / 2.0).sqrt()) as usize;
-    let multiple = if size < 128 { 8 } else { 16 };
-    match side / multiple * multiple {
-        0 => size,
-        crops => crops,
+    match size {
+        0..96 => size,
+        96..128 => side / 8 * 8,
+        _ => side / 16 * 16,
     }
 }
 
@@ -127,8 +127,8 @@ mod tests {
     fn crops_look_as_large_as_images() {
         let sizes = [224, 192, 160, 128, 96, 64, 32, 8];
         let at = |least| sizes.map(|size| crops(size, least));
-        assert_eq!(at(0.35), [176, 144, 128, 96, 72, 48, 24, 8]);
-        assert_eq!(at(0.7), [192, 176, 144, 112, 88, 56, 24, 8]);
-        assert_eq!(at(0.85), [208, 176, 144, 112, 88, 56, 24, 8]);
+        assert_eq!(at(0.35), [176, 144, 128, 96, 72, 64, 32, 8]);
+        assert_eq!(at(0.7), [192, 176, 144, 112, 88, 64, 32, 8]);
+        assert_eq!(at(0.85), [208, 176, 144, 112, 88, 64, 32, 8]);
     }
 }
