@@ -19,7 +19,7 @@ use crate::net::graph::Op;
 use crate::net::imagenet;
 use crate::net::init::{self, HeadInit};
 use crate::net::parameters::{Parameters, Role, layer_shapes};
-use crate::net::resnet::{Net, Recipe};
+use crate::net::resnet::{Net, Recipe, Surroundings};
 use crate::net::weights::model_file::{self, ModelCard, Progress};
 use crate::net::weights::{LoadReport, Scope, Tensor, WeightFile, apply, read};
 use crate::task::Task;
@@ -199,18 +199,27 @@ impl Model {
     /// # Errors
     /// If the net cannot have such images, or they are upsampled by a factor.
     pub fn at_size(&self, side: usize) -> Result<Model> {
+        let net = self.net_at_size(side)?;
+        let card = ModelCard { height: side, width: side, ..self.card.clone() };
+        Ok(Model { card, net, ..self.clone() })
+    }
+
+    /// The layers alone for images of `side` pixels.
+    ///
+    /// # Errors
+    /// As [`Model::at_size`].
+    pub(crate) fn net_at_size(&self, side: usize) -> Result<Net> {
         if self.card.upsample != 1 {
             let found = format!("images that are upsampled by {}", self.card.upsample);
             let hint = "give --image-size, the size of the other images, too";
             return Err(Error::invalid("--train-size", "images that are resized", found, hint));
         }
-        let mut model = self.clone();
-        (model.card.height, model.card.width) = (side, side);
-        model.net = Net::for_task(&self.recipe, &model.card.surroundings(), self.card.task)?;
+        let around = Surroundings { height: side, width: side, ..self.card.surroundings() };
+        let mut net = Net::for_task(&self.recipe, &around, self.card.task)?;
         if let Some(rate) = self.net.dropout() {
-            model.net.set_dropout(rate);
+            net.set_dropout(rate);
         }
-        Ok(model)
+        Ok(net)
     }
 
     /// The node whose value is the class scores before the softmax.

@@ -88,6 +88,13 @@ impl Judged {
         self.hits as f64 / self.losses.len().max(1) as f64
     }
 
+    /// Whether these images still show what the classes of the `plain` ones are known by.
+    fn shows_what(&self, plain: &Judged, classes: usize) -> bool {
+        // Where heads are bad the loss has no room to rise.
+        let above = |judged: &Judged| (judged.accuracy() - 1.0 / classes as f64).max(0.0);
+        self.mean() <= HIDDEN * plain.mean() && above(self) >= KEPT * above(plain)
+    }
+
     /// By how much `other`'s losses are higher on the same images, in standard errors of the mean.
     fn before(&self, other: &Judged) -> f64 {
         let n = self.losses.len() as f64;
@@ -162,13 +169,8 @@ impl Opened {
                     };
                     let cropped = self.judge(&heads, &features, &labels, &fold);
                     let plain = &judged[0].1;
-                    let times = cropped.mean() / plain.mean().max(1e-6);
-                    // Where heads are bad the loss has no room to rise.
-                    let chance = 1.0 / classes as f64;
-                    let above = |judged: &Judged| (judged.accuracy() - chance).max(0.0);
-                    let shown = times <= HIDDEN && above(&cropped) >= KEPT * above(plain);
-                    crops.push((least, times));
-                    if shown {
+                    crops.push((least, cropped.mean() / plain.mean().max(1e-6)));
+                    if cropped.shows_what(plain, classes) {
                         crop = least;
                         break;
                     }
@@ -180,15 +182,11 @@ impl Opened {
         let worse = mirrored.is_some_and(|mirrored| {
             plain.before(&mirrored) > WORSE.0 && accuracies[0] - accuracies[1] > WORSE.1
         });
-        let better = judged.iter().filter(|(_, other)| other.before(plain) > 1.0);
-        let best = better.min_by(|a, b| a.1.mean().total_cmp(&b.1.mean())).map(|found| found.0);
-        let mut losses: Vec<(String, f64)> =
-            judged.iter().map(|(fit, judged)| (fit.name().to_string(), judged.mean())).collect();
-        losses.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let (fits, fit) = compared(&judged);
         Ok(Some(Tried {
             images: count,
-            fits: if fits.len() > 1 { losses } else { Vec::new() },
-            fit: best,
+            fits,
+            fit,
             mirrored: accuracies,
             flips: !worse,
             crop,
@@ -278,6 +276,19 @@ impl Opened {
 
 fn row(features: &[f32], width: usize, i: usize) -> &[f32] {
     &features[i * width..][..width]
+}
+
+/// The loss of each way of resizing, the best first, where there are several; and the best if it is better than the first, which
+/// is stretching, by more than chance.
+fn compared(judged: &[(FitName, Judged)]) -> (Vec<(String, f64)>, Option<FitName>) {
+    let plain = &judged[0].1;
+    let better = judged.iter().filter(|(_, other)| other.before(plain) > 1.0);
+    let best = better.min_by(|a, b| a.1.mean().total_cmp(&b.1.mean())).map(|found| found.0);
+    let loss = |(fit, judged): &(FitName, Judged)| (fit.name().to_string(), judged.mean());
+    let mut losses: Vec<(String, f64)> = judged.iter().map(loss).collect();
+    losses.sort_by(|a, b| a.1.total_cmp(&b.1));
+    losses.truncate(if judged.len() > 1 { losses.len() } else { 0 });
+    (losses, best)
 }
 
 /// The fraction of images that are not square, of some of them.

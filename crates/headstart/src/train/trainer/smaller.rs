@@ -69,5 +69,5 @@ impl Trainer<'_> {
 
 /// Fails for a size that the net cannot have.
 pub(super) fn check(model: &Model, settings: &Settings) -> Result<()> {
-    settings.train_size.map_or(Ok(()), |side| model.at_size(side).map(drop))
+    settings.train_size.map_or(Ok(()), |side| model.net_at_size(side).map(drop))
 }
