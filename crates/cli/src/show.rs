@@ -32,7 +32,14 @@ impl Show {
                 describe_data(data);
                 self.progress.top5 = has_top5(data.classes.len());
             }
-            Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
+            Event::Model { model, weights, dtype, train_size } => {
+                describe_model(model, weights, *dtype);
+                if let Some(side) =
+                    train_size.filter(|&s| (s, s) != (model.card.height, model.card.width))
+                {
+                    note!("training images enter it at {side}x{side} in gradient steps");
+                }
+            }
             Event::Begins { folder, epochs, monitor } => {
                 note!("run folder: {}", folder.display());
                 self.progress.epochs = *epochs;
@@ -56,7 +63,7 @@ impl Show {
     }
 }
 
-fn describe_data(data: &Dataset) {
+pub fn describe_data(data: &Dataset) {
     note!("{}", data.describe());
     for skipped in data.skipped.iter().take(10) {
         note!("skipped {}: {}", skipped.name, skipped.reason);

@@ -1,8 +1,10 @@
 //! Flags that say what becomes of images of other proportions than the net's, and of large JPEGs.
 
 use clap::Args;
+use headstart::Error;
 use headstart::config::TrainConfig;
 use headstart::image::{Decode, Fit, FitName};
+use headstart::weights::model_file::ModelCard;
 
 use super::choices::{Decoded, Fitted};
 
@@ -37,7 +39,13 @@ impl FitFlags {
     }
 
     /// Puts those that are given over those of a model.
-    pub fn over_model(&self, fit: Fit) -> Fit {
+    pub fn over_card(&self, card: &mut ModelCard) -> Result<(), Error> {
+        card.fit = self.over_model(card.fit);
+        card.decode = self.decode.map_or(card.decode, Decode::from);
+        card.fit.check(card.height, card.width)
+    }
+
+    fn over_model(&self, fit: Fit) -> Fit {
         let (name, share) = fit.parts();
         let mut config = TrainConfig { fit: name, crop_share: share, ..TrainConfig::default() };
         self.over(&mut config);

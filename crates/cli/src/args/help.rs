@@ -174,7 +174,14 @@ pub fn command() -> Command {
 }
 
 /// What becomes of images that are not square, and how JPEGs are decoded, where a model says it by itself.
-const OF_MODEL: [(&[&str], &str, &str); 4] = [
+const OF_MODEL: [(&[&str], &str, &str); 5] = [
+    (
+        &["evaluate"],
+        "What becomes of images that are not square [default: what the model says: as in its training; crop \
+         for nets with ImageNet's own classes]",
+        "How JPEGs are decoded [default: what the model says: as in its training; full for nets with ImageNet's own \
+         classes]",
+    ),
     (
         &["predict"],
         "What becomes of images that are not square [default: what the model says: as in its training; crop \

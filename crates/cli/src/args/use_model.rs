@@ -59,6 +59,8 @@ pub struct Evaluate {
     pub data: String,
     #[command(flatten)]
     pub parts: Parts,
+    #[command(flatten)]
+    pub fits: FitFlags,
     /// Batch size
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: usize,

@@ -47,11 +47,14 @@ fn table(c: &Comparison) -> String {
     };
     let four = |v: f64| format!("{v:.4}");
     row("run", &|r| Some(r.run.clone()));
-    row("epochs", &|r| Some(r.epochs.to_string()));
+    row("epochs done", &|r| Some(r.epochs.to_string()));
     row("seconds", &|r| Some(format!("{:.1}", r.seconds)));
     row("best epoch", &|r| r.best.as_ref().map(|e| e.epoch.to_string()));
     row("best val_accuracy", &|r| r.best.as_ref()?.val_accuracy.map(four));
     row("best val_loss", &|r| r.best.as_ref()?.val_loss.map(four));
+    if c.runs.iter().any(|r| r.best.as_ref().is_some_and(|e| e.val_macro_f1.is_some())) {
+        row("best val_macro_f1", &|r| r.best.as_ref()?.val_macro_f1.map(four));
+    }
     row("last val_accuracy", &|r| r.last.as_ref()?.val_accuracy.map(four));
     row("last val_loss", &|r| r.last.as_ref()?.val_loss.map(four));
     row("last accuracy", &|r| r.last.as_ref().map(|e| four(e.accuracy)));
@@ -61,6 +64,7 @@ fn table(c: &Comparison) -> String {
     if c.runs.iter().filter_map(|r| r.report.as_ref()).any(|f| has_top5(f.classes)) {
         row("reported top-5", &|r| r.report.as_ref().map(|f| four(f.top5)));
     }
+    row("reported macro F1", &|r| r.report.as_ref().map(|f| four(f.macro_f1)));
     row("reported loss", &|r| r.report.as_ref().map(|f| four(f.loss)));
     for d in &c.differences {
         let values = d.values.iter().map(|v| v.clone().unwrap_or_else(|| "-".into()));

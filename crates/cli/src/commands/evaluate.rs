@@ -43,6 +43,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     }
     let device = device(args.threads, args.precision.into())?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
+    args.fits.over_card(&mut model.card).map_err(Failure::Usage)?;
     let opened = open(&model, args, &device)?;
     let data = &opened.data;
     for skipped in &data.skipped {

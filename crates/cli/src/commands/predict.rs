@@ -31,9 +31,7 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
     }
-    model.card.fit = args.fits.over_model(model.card.fit);
-    model.card.decode = args.fits.decode.map_or(model.card.decode, Into::into);
-    model.card.fit.check(model.card.height, model.card.width).map_err(Failure::Usage)?;
+    args.fits.over_card(&mut model.card).map_err(Failure::Usage)?;
     let device = device(args.threads, args.precision.into())?;
     let options = ClassifyOptions {
         batch: args.batch_size,

@@ -14,6 +14,7 @@ use crate::interrupt;
 use crate::output;
 use crate::output::note;
 use crate::progress::Progress;
+use crate::show::describe_data;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -27,7 +28,8 @@ struct Printed<'a> {
 
 /// Prints the settings that a recipe chooses.
 pub fn run(args: &args::Recipe) -> Result<(), Failure> {
-    let Chosen { recipe, facts, .. } = chosen(args)?;
+    let Chosen { recipe, facts, data } = chosen(args, false)?;
+    describe_data(&data);
     let flags = recipe.config.flags()?;
     let budget = args.budget.or(args.recipe.usual_budget());
     if args.json {
@@ -66,8 +68,8 @@ fn explain(
     say(format!("estimated: {}", duration(recipe.seconds)))
 }
 
-/// Chooses by a recipe.
-pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
+/// Chooses by a recipe; `trains` says that training follows.
+pub fn chosen(args: &args::Recipe, trains: bool) -> Result<Chosen, Failure> {
     let start = recipe::start(&args.data, args.model.as_deref());
     let config = TrainConfig {
         validation_split: args.validation_split.unwrap_or(start.validation_split),
@@ -85,12 +87,18 @@ pub fn chosen(args: &args::Recipe) -> Result<Chosen, Failure> {
     check(&config, None)?;
     let opened = hub::watched(|watch| Opened::new(config, args.split.by_class(), watch))?;
     let pace = opened.pace(args.recipe, args.budget)?;
-    let tried = tried(args, &opened, &pace)?;
+    let tried = tried(args, &opened, &pace, trains)?;
     opened.choose(args.recipe, args.budget, &pace, tried.as_ref()).map_err(Failure::Usage)
 }
 
-/// What a recipe tries on some images. What cannot be tried is said, and takes no choice away.
-fn tried(args: &args::Recipe, opened: &Opened, pace: &Pace) -> Result<Option<Tried>, Failure> {
+/// What a recipe tries on some images. What cannot be tried is said, and takes no choice away, unless training follows, which
+/// would fail for the same reason.
+fn tried(
+    args: &args::Recipe,
+    opened: &Opened,
+    pace: &Pace,
+    trains: bool,
+) -> Result<Option<Tried>, Failure> {
     interrupt::watch();
     let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
     let mut show = cache::show(&mut progress, "trying on some images");
@@ -103,7 +111,7 @@ fn tried(args: &args::Recipe, opened: &Opened, pace: &Pace) -> Result<Option<Tri
         return Err(Failure::Interrupted("nothing was chosen".into()));
     }
     match found {
-        Err(Failure::Failed(error)) => {
+        Err(Failure::Failed(error)) if !trains => {
             note!("nothing is tried on images: {error}");
             Ok(None)
         }

@@ -56,7 +56,7 @@ fn job(args: &Train) -> Result<Job, Failure> {
             job.with(given).allow_changes(args.allow_changes)
         }
         (None, Some(name)) => {
-            let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget))?;
+            let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget), true)?;
             recipe::announce(&chosen.recipe)?;
             let budget =
                 args.budget.map_or(String::new(), |budget| format!(" --budget {}", Time(budget)));

@@ -64,6 +64,14 @@ fn a_model_that_crops_sees_the_middle_and_one_that_pads_a_border() {
     assert_ne!(own, probabilities(&place, "crop wide.png --fit stretch"));
     assert_ne!(own, probabilities(&place, "crop wide.png --fit pad"));
     assert_ne!(own, probabilities(&place, "crop wide.png --crop-share 1"));
+    let loss = |flags: &str| {
+        let line = format!("evaluate crop --data data --precision f32 --json {flags}");
+        place.run(&line).ok().json()["loss"].as_f64().unwrap()
+    };
+    assert_eq!(loss(""), loss("--fit crop --crop-share 0.8"));
+    assert_ne!(loss(""), loss("--fit stretch"));
+    assert_eq!(loss(""), loss("--decode full"));
+    place.run("evaluate crop --data data --fit crop --crop-share 2").fails(2, &["crop"]);
 
     png(&place, "low.png", (SIDE, 16), &inner);
     let bordered = |x: usize, y: usize| match (8..24).contains(&y) {

@@ -257,6 +257,11 @@ fn mirror_images_and_thresholds_change_predictions() {
     assert!(plain["probability"] != both["probability"]);
     let sum: f64 = both["top"].as_array().unwrap().iter().map(|c| number(&c["probability"])).sum();
     assert!((sum - 1.0).abs() <= 1e-5, "{sum}");
+    let note = |flag: &str| {
+        let done = place.run(&format!("evaluate {MODEL} --data data {flag}")).ok();
+        done.err.contains("means of those of each image and its mirror image")
+    };
+    assert!(note("--tta") && !note(""));
     let sure = place.run(&format!("{line} --threshold 0.01")).ok().json();
     assert_eq!(sure["class"], plain["class"]);
     let unsure = place.run(&format!("{line} --threshold 1")).ok().json();
@@ -380,6 +385,10 @@ fn compare_shows_what_differs_and_draws_curves() {
     assert_eq!(names, ["accuracy.png", "accuracy.svg", "loss.png", "loss.svg"]);
     assert!(read(&place, "both/loss.svg").contains("other"));
     let text = place.run("compare run other").ok().out;
+    for row in ["epochs done", "best val_macro_f1", "reported macro F1"] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(row)).count(), 1, "{row}: {text}");
+    }
+    assert_eq!(json["runs"][0]["report"]["macro_f1"], report["averages"]["macro_average"]["f1"]);
     assert!(text.contains("best val_accuracy") && text.contains("fine-tune-at"), "{text}");
     place.run("compare run").fails(2, &[]);
     place.run("compare run data").fails(1, &["config.toml"]);

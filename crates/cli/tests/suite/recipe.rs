@@ -60,6 +60,16 @@ fn a_budget_is_kept_and_flags_override_the_recipe() {
     assert!(!flags(&place, "--budget 1ms").iter().any(|f| f == "--fine-tune-at"));
     let some = flags(&place, "--budget 10m");
     assert!(some.iter().any(|f| f == "--fine-tune-at"), "{some:?}");
+    // A flag takes back what was chosen for the sake of what it changes.
+    for flag in ["--refit", "--best-within"] {
+        assert!(some.iter().any(|f| f == flag), "{some:?}");
+    }
+    let line = "--fine-tune-epochs 1 --head-solver gradient --monitor loss --limit 20 --out taken";
+    place.run(&format!("train {NET} --recipe auto --budget 10m {line}")).ok();
+    let taken = config(&place, "taken");
+    assert!(taken.contains("monitor = \"loss\"") && !taken.contains("refit = true"), "{taken}");
+    let within: Vec<&str> = taken.lines().filter(|l| l.starts_with("best-within")).collect();
+    assert!(within.iter().all(|line| *line == "best-within = 0.0"), "{taken}");
     let text = place.run(&format!("recipe {NET} --budget 10m")).ok().out;
     for part in
         ["headstart train --data data --model resnet20", "estimated: ", "--test-split 0.2: "]
@@ -93,9 +103,15 @@ fn what_cannot_be_a_recipe_is_refused() {
             &["article", "budget"],
         ),
         ("recipe --data data --model resnet21", &["resnet21", "resnet20"]),
+        ("recipe --data data --model resnet20 --weights imagnet", &["weights", "imagenet"]),
     ] {
         place.run(line).fails(2, parts);
     }
+    // A file that is no weights of the net is known before settings are chosen, whatever the number of images.
+    fs::write(place.path("odd.h5"), "no weights").unwrap();
+    place.run("recipe --data data --model resnet20 --weights gone.h5").fails(1, &["gone.h5"]);
+    place.run("recipe --data data --model resnet20 --weights odd.h5").fails(1, &["odd.h5"]);
+    fs::remove_file(place.path("odd.h5")).unwrap();
     place.run("recipe --data gone").fails(1, &["gone"]);
     place.holds(&["data"]);
 }

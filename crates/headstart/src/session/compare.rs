@@ -44,7 +44,7 @@ pub struct RunSummary {
     pub best: Option<EpochRecord>,
     /// The last epoch.
     pub last: Option<EpochRecord>,
-    /// Loss, accuracy and top-5 on the images its report is about.
+    /// Loss, accuracy and the like on the images its report is about.
     pub report: Option<Figures>,
     /// All epochs.
     #[serde(skip)]
@@ -69,6 +69,8 @@ pub struct Figures {
     pub loss: f64,
     /// Accuracy.
     pub accuracy: f64,
+    /// Mean of the classes' F1 scores.
+    pub macro_f1: f64,
     /// Top-5 accuracy; it says nothing of fewer than six classes.
     pub top5: f64,
     /// Number of classes.
@@ -120,9 +122,9 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
     let report = report.map(|report| {
-        let classes = report.classes.len();
+        let (classes, macro_f1) = (report.classes.len(), report.averages.macro_average.f1);
         let Report { split, loss, accuracy, top5, .. } = report;
-        Figures { split, loss, accuracy, top5, classes }
+        Figures { split, loss, accuracy, macro_f1, top5, classes }
     });
     Ok(RunSummary {
         run: folder.display().to_string(),

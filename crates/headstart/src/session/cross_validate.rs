@@ -281,7 +281,8 @@ fn few(data: &Dataset, folds: usize, stratify: bool) -> Option<String> {
         .min_by_key(|(_, count)| **count)?;
     (stratify && count < folds).then(|| {
         let name = &data.classes[class];
-        format!("{name} has {count} images, fewer than the {folds} folds: some folds have none")
+        let images = if count == 1 { "image" } else { "images" };
+        format!("{name} has {count} {images}, fewer than the {folds} folds: some folds have none")
     })
 }
 

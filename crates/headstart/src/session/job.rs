@@ -36,7 +36,7 @@ use crate::text::is_same;
 const THREADS: usize = 1024;
 
 /// Fails for impossible settings, before anything is read or downloaded: those that contradict each other, too many
-/// threads, published weights that do not exist.
+/// threads, published weights that do not exist, misspelt names of weights.
 ///
 /// # Errors
 /// In these cases.
@@ -45,8 +45,19 @@ pub fn check(config: &TrainConfig) -> Result<()> {
     check_threads(config.threads)?;
     match sources::is_variant(&config.weights) {
         true => sources::weights(&config.model, &config.weights, false).map(drop),
-        false => Ok(()),
+        false => check_name(&config.weights),
     }
+}
+
+/// Fails for a word that is neither the name of weights nor a file: a misspelt name.
+fn check_name(name: &str) -> Result<()> {
+    let known = name == CIFAR10 || name == "none" || Path::new(name).exists();
+    if known || name.contains(['.', '/', '\\']) {
+        return Ok(());
+    }
+    let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain([CIFAR10, "none"]));
+    let expected = "imagenet, cifar10, none or a weight file";
+    Err(Error::invalid("weights", expected, name, hint))
 }
 
 /// Fails for more than 1024 threads.
@@ -235,16 +246,10 @@ pub fn open_weights(config: &TrainConfig, watch: &mut Watch<'_>) -> Result<Optio
             let path = Hub::from_env()?.fetch_any(&assets, watch)?;
             weights::read(path).map(Some)
         }
-        // A word that is almost the name of weights is a misspelt name, not a file.
-        name if name != CIFAR10
-            && !Path::new(name).exists()
-            && !name.contains(['.', '/', '\\']) =>
-        {
-            let hint = did_you_mean(name, sources::VARIANTS.into_iter().chain([CIFAR10, "none"]));
-            let expected = "imagenet, cifar10, none or a weight file";
-            Err(Error::invalid("weights", expected, name, hint))
+        name => {
+            check_name(name)?;
+            weights::open(name).map(Some)
         }
-        name => weights::open(name).map(Some),
     }
 }
 

@@ -282,6 +282,7 @@ impl Job {
         model.card.trained = Some(self.trained(&data, &device, before)?);
         let settings = self.settings()?;
         let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;
+        trainer.check_memory(&phases)?;
         let folder = self.record(&mut trainer, earlier)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
@@ -350,10 +351,15 @@ impl Job {
         device: &Device,
         teller: &mut Teller<'_>,
     ) -> Result<(Model, Option<Earlier>)> {
-        let dtype = device.dtype();
+        let (dtype, train_size) = (device.dtype(), self.config.train_size);
         if let Place::Earlier { folder, .. } = &self.place {
             let (model, earlier) = earlier::open(folder, data)?;
-            teller.tell_first(&Event::Model { model: &model, weights: Weights::Earlier, dtype })?;
+            teller.tell_first(&Event::Model {
+                model: &model,
+                weights: Weights::Earlier,
+                dtype,
+                train_size,
+            })?;
             return Ok((model, Some(earlier)));
         }
         let (model, report) = build_model_with(&self.config, data, &mut teller.download())?;
@@ -361,7 +367,7 @@ impl Job {
             Some(report) => Weights::Loaded { name: &self.config.weights, report },
             None => Weights::Random { from_scratch: self.config.from_scratch() },
         };
-        teller.tell_first(&Event::Model { model: &model, weights, dtype })?;
+        teller.tell_first(&Event::Model { model: &model, weights, dtype, train_size })?;
         Ok((model, None))
     }
 

@@ -70,16 +70,9 @@ pub(crate) fn fit(
     tell: &mut Tell<'_>,
 ) -> Result<Option<(f64, LinearHead)>> {
     let examples = seen.examples(classes, class_weights);
-    let found = match l2 {
-        Some(_) => None,
-        None => match held_out(compute, seen, (classes, class_weights), tell)? {
-            Some(found) => found,
-            None => return Ok(None),
-        },
+    let Some((l2, found)) = penalty(compute, seen, (classes, class_weights), l2, tell)? else {
+        return Ok(None);
     };
-    // Where no class has two images scikit-learn's `C=1`.
-    let none = 0.5 / seen.labels.len().max(1) as f64;
-    let l2 = l2.unwrap_or_else(|| found.as_ref().map_or(none, |(found, _)| found.held_out.l2));
     let options = SolveOptions { l2, ..SolveOptions::default() };
     let mut failed = None;
     let watch = &mut |solving: Solving| {
@@ -90,7 +83,7 @@ pub(crate) fn fit(
         })
     };
     let head = match &found {
-        Some((found, _)) => found.fit(compute, examples, options, watch)?,
+        Some(found) => found.fit(compute, examples, options, watch)?,
         None => solve_from(compute, examples, options, None, watch)?,
     };
     if let Some(error) = failed {
@@ -100,6 +93,30 @@ pub(crate) fn fit(
     let LinearHead { evaluations, gradient, converged, .. } = head;
     let solved = Event::Solved { l2, evaluations, gradient, converged, held_out_loss: None };
     Ok((tell(solved)? == Control::Continue).then_some((l2, head)))
+}
+
+/// The penalty `l2`, or the one of least loss by five-fold cross-validation over `seen`, with what was found on the way there.
+/// `None` if `tell` stopped it.
+///
+/// # Errors
+/// As [`fit`].
+pub(crate) fn penalty(
+    compute: &Compute,
+    seen: &Seen,
+    (classes, class_weights): (usize, &[f32]),
+    l2: Option<f64>,
+    tell: &mut Tell<'_>,
+) -> Result<Option<(f64, Option<Found>)>> {
+    if let Some(l2) = l2 {
+        return Ok(Some((l2, None)));
+    }
+    let Some(found) = held_out(compute, seen, (classes, class_weights), tell)? else {
+        return Ok(None);
+    };
+    // Where no class has two images scikit-learn's `C=1`.
+    let none = 0.5 / seen.labels.len().max(1) as f64;
+    let found = found.map(|(found, _)| found);
+    Ok(Some((found.as_ref().map_or(none, |found| found.held_out.l2), found)))
 }
 
 /// What heads say of images that they were not fitted on, for the strongest penalty of least loss, but for [`MARGIN`], and how

@@ -20,6 +20,7 @@ mod kept;
 mod layer_decay;
 mod phase;
 mod range_test;
+mod room;
 mod run;
 mod shipped;
 mod smaller;

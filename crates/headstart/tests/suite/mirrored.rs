@@ -101,6 +101,12 @@ fn a_head_is_fitted_on_mirror_images_too() {
     };
     let (plain, mirrored) = (run("plain", false, false), run("mirrored", true, false));
     assert!(plain.model.parameters != mirrored.model.parameters);
+    // Each of them is fitted twice, without and with the validation images: no head is thrown away.
+    for finished in [&plain, &mirrored] {
+        let events = std::fs::read_to_string(finished.folder.join("events.jsonl")).unwrap();
+        let heads = events.lines().filter(|line| line.contains("\"held_out_loss\":null"));
+        assert_eq!(heads.count(), 2, "{events}");
+    }
     // The mirror images that it was fitted on have less loss than under the other.
     let loss = |finished: &Finished| {
         let (data, device) = (&finished.data, Device::cpu(1).unwrap());

@@ -95,3 +95,29 @@ fn every_phase_and_every_stop_keeps_the_size() {
     assert!(stop > 20, "it was never stopped");
     assert_eq!(ended.model.parameters, whole.model.parameters);
 }
+
+#[test]
+fn what_does_not_fit_the_memory_is_refused_before_an_earlier_run_gives_way() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("run");
+    finish(&config(None), &run);
+    let files = || {
+        let all = ["config.toml", "results.csv", "report.json", "weights/best.safetensors"];
+        all.map(|name| std::fs::read(run.join(name)).unwrap())
+    };
+    let before = files();
+    let again = |config: TrainConfig| {
+        let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+        let job = Job::new(config).out(&run, true).cache(cache).pictures(false);
+        let error = job.run(&mut |_| Control::Continue).unwrap_err();
+        (error.to_string(), error.hint().unwrap().to_string())
+    };
+    let all = TrainConfig { fine_tune_at: Some("0".into()), batch_size: 36, ..config(None) };
+    let (error, hint) = again(TrainConfig { train_size: Some(4096), ..all.clone() });
+    assert!(error.contains("batch of 36 images in the net: expected at most"), "{error}");
+    assert!(hint.contains("--train-size") && !hint.contains("--image-size"), "{hint}");
+    let (error, hint) = again(TrainConfig { image_size: Some(4096), ..all });
+    assert!(error.contains("in the net: expected at most"), "{error}");
+    assert!(hint.contains("--image-size") && !hint.contains("--train-size"), "{hint}");
+    assert_eq!(files(), before);
+}

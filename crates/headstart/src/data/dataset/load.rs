@@ -94,6 +94,10 @@ fn unread(error: io::Error) -> String {
 
 /// The hash of an image that was decoded, and its pixels where it was made smaller.
 type Decoded = (ImageHash, Option<Rgb8<'static>>);
+/// Of each image: what was decoded of it, or why it cannot be used.
+type Verdicts = Vec<Result<Option<Decoded>, String>>;
+/// The pixels of all images, and where those of each begin.
+type Packed = (Vec<u8>, Vec<usize>);
 
 /// Loads `items` and leaves out those that cannot be used. Large JPEGs that stay in memory are decoded so that their shorter
 /// side is at least `side`; none for every pixel. Runs in the current thread pool.
@@ -107,63 +111,13 @@ pub(crate) fn load(
     let shown = Shown::new(place, &items);
     let mut lost = HashMap::new();
     let mut skipped = Vec::new();
-    let mut found = Vec::with_capacity(items.len());
-    let probed = |item: Item| {
-        let own = (item.part, item.label);
-        probe(item, limits).map_err(|skipped| skipped.map(|skipped| (own, skipped)))
-    };
-    for result in items.into_par_iter().map(probed).collect::<Vec<_>>() {
-        match result {
-            Ok(mut good) => {
-                if let Some(side) = side.filter(|_| good.large) {
-                    good.scale = scale(good.width, good.height, side);
-                }
-                found.push(good);
-            }
-            Err(Some((own, bad))) => {
-                lost.insert(bad.name.clone(), own);
-                skipped.push(bad);
-            }
-            Err(None) => {}
-        }
-    }
-
+    let found = probe_all(items, limits, side, (&mut lost, &mut skipped));
     let memory = found.iter().filter_map(|f| match &f.item.origin {
         Origin::Memory(bytes) => Some(bytes.len() as u64),
         _ => None,
     });
     let mut encoded = Claim::held(memory.sum());
-    let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
-    let mut pixels_kept = Claim::default();
-    let pack = decoded <= limits.decoded_bytes && pixels_kept.grow(decoded).is_ok();
-    let mut packed = None;
-    let verdicts: Vec<Result<Option<Decoded>, String>> = if pack {
-        let mut pixels = vec![0; found.iter().map(Found::packed_bytes).sum()];
-        let mut slices = Vec::with_capacity(found.len());
-        let mut offsets = Vec::with_capacity(found.len());
-        let (mut rest, mut offset) = (pixels.as_mut_slice(), 0);
-        for one in &found {
-            let (slice, after) = rest.split_at_mut(one.packed_bytes());
-            slices.push(slice);
-            offsets.push(offset);
-            (rest, offset) = (after, offset + one.packed_bytes());
-        }
-        let pack = |(one, slice): (&Found, &mut [u8])| {
-            let (image, hash) = one.decode()?;
-            if one.scale > 1 {
-                return Ok(Some((hash, Some(image))));
-            }
-            slice.copy_from_slice(&image.pixels);
-            Ok(Some((hash, None)))
-        };
-        let verdicts = found.par_iter().zip(slices).map(pack).collect();
-        packed = Some((pixels, offsets));
-        verdicts
-    } else {
-        // Of files that are read again later, the hash then counts.
-        let check = |one: &Found| if one.doubtful { one.decode().map(|_| None) } else { Ok(None) };
-        found.par_iter().map(check).collect()
-    };
+    let (verdicts, packed, pixels_kept) = decode_all(&found, limits);
 
     let mut parts = Vec::new();
     let (mut names, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
@@ -224,6 +178,68 @@ pub(crate) fn load(
     let samples =
         Samples { classes, names, shown, labels, sizes, hashes, large, store, kept: encoded };
     Loaded { samples, parts, skipped, lost }
+}
+
+/// What the headers of `items` say. Of those that are no images, `lost` gets part and label and `skipped` the reason.
+fn probe_all(
+    items: Vec<Item>,
+    limits: &Limits,
+    side: Option<usize>,
+    (lost, skipped): (&mut HashMap<String, (Part, usize)>, &mut Vec<Skipped>),
+) -> Vec<Found> {
+    let mut found = Vec::with_capacity(items.len());
+    let probed = |item: Item| {
+        let own = (item.part, item.label);
+        probe(item, limits).map_err(|skipped| skipped.map(|skipped| (own, skipped)))
+    };
+    for result in items.into_par_iter().map(probed).collect::<Vec<_>>() {
+        match result {
+            Ok(mut good) => {
+                if let Some(side) = side.filter(|_| good.large) {
+                    good.scale = scale(good.width, good.height, side);
+                }
+                found.push(good);
+            }
+            Err(Some((own, bad))) => {
+                lost.insert(bad.name.clone(), own);
+                skipped.push(bad);
+            }
+            Err(None) => {}
+        }
+    }
+    found
+}
+
+/// Whether each image can be used, with what is known of its pixels; all pixels and where those of each image begin, if they fit
+/// the limits, and the memory that they have.
+fn decode_all(found: &[Found], limits: &Limits) -> (Verdicts, Option<Packed>, Claim) {
+    let decoded: u64 = found.iter().map(|f| f.decoded_bytes() as u64).sum();
+    let mut claim = Claim::default();
+    if decoded > limits.decoded_bytes || claim.grow(decoded).is_err() {
+        // Of files that are read again later, the hash then counts.
+        let check = |one: &Found| if one.doubtful { one.decode().map(|_| None) } else { Ok(None) };
+        return (found.par_iter().map(check).collect(), None, claim);
+    }
+    let mut pixels = vec![0; found.iter().map(Found::packed_bytes).sum()];
+    let mut slices = Vec::with_capacity(found.len());
+    let mut offsets = Vec::with_capacity(found.len());
+    let (mut rest, mut offset) = (pixels.as_mut_slice(), 0);
+    for one in found {
+        let (slice, after) = rest.split_at_mut(one.packed_bytes());
+        slices.push(slice);
+        offsets.push(offset);
+        (rest, offset) = (after, offset + one.packed_bytes());
+    }
+    let pack = |(one, slice): (&Found, &mut [u8])| {
+        let (image, hash) = one.decode()?;
+        if one.scale > 1 {
+            return Ok(Some((hash, Some(image))));
+        }
+        slice.copy_from_slice(&image.pixels);
+        Ok(Some((hash, None)))
+    };
+    let verdicts = found.par_iter().zip(slices).map(pack).collect();
+    (verdicts, Some((pixels, offsets)), claim)
 }
 
 /// Reads the header and the end. `None` for a file that is not an image, has no image's name and is not listed as

@@ -99,24 +99,8 @@ pub(crate) fn read(
     let mut missing: Option<String> = None;
     for (index, Row { path: name, label, split, group }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
-        if name.is_empty() || label.is_empty() {
-            let what = if name.is_empty() { "path" } else { "label" };
-            return Err(bad(path, format!("no {what} in {}", at())));
-        }
-        if let Some(cell) = [&name, &label].into_iter().find(|cell| cell.contains(['\n', '\r'])) {
-            let lines = cell.lines().count();
-            let hint = "is a quotation mark (\") left open in that row?";
-            let found = format!("{lines} lines of text in one cell of row {}", index + 1);
-            return Err(Error::format(path, "a path and a label of one line each", found, hint));
-        }
+        let part = checked(path, index, [&name, &label], split.as_deref())?;
         let label = visible(&composed(&label)).into_owned();
-        let part = match split.as_deref() {
-            None => Part::Train,
-            Some(text) => part_of(text).ok_or_else(|| {
-                let expected = "train, validation or test as split";
-                Error::format(path, expected, format!("{text:?} in {}", at()), HINT)
-            })?,
-        };
         let key = plain_path(&name);
         match seen.get(&key) {
             Some((other, _)) if *other != label => {
@@ -166,6 +150,31 @@ pub(crate) fn read(
     layout.keys = Keys::Table(cells);
     layout.lost = lost;
     Ok(layout)
+}
+
+/// The split that a row is of; fails for a row without path or label, with several lines in one of them, or with an unknown split.
+fn checked(
+    table: &Path,
+    index: usize,
+    [name, label]: [&String; 2],
+    split: Option<&str>,
+) -> Result<Part> {
+    let at = || format!("row {} ({name:?})", index + 1);
+    if name.is_empty() || label.is_empty() {
+        let what = if name.is_empty() { "path" } else { "label" };
+        return Err(bad(table, format!("no {what} in {}", at())));
+    }
+    if let Some(cell) = [name, label].into_iter().find(|cell| cell.contains(['\n', '\r'])) {
+        let lines = cell.lines().count();
+        let hint = "is a quotation mark (\") left open in that row?";
+        let found = format!("{lines} lines of text in one cell of row {}", index + 1);
+        return Err(Error::format(table, "a path and a label of one line each", found, hint));
+    }
+    let Some(text) = split else { return Ok(Part::Train) };
+    part_of(text).ok_or_else(|| {
+        let expected = "train, validation or test as split";
+        Error::format(table, expected, format!("{text:?} in {}", at()), HINT)
+    })
 }
 
 /// The file that a row names; why not, where there is none.

@@ -29,12 +29,17 @@ impl Plan {
     /// Fails where images and arena are more than all memory of this process.
     ///
     /// # Errors
-    /// In that case alone; it names what they take and what there is.
+    /// In that case alone; it names what they take and what there is, and says to lower the batch or the image size.
     pub fn check_memory(&self, graph: &Graph) -> Result<()> {
+        self.check_memory_or(graph, LOWER)
+    }
+
+    /// The same with a hint of its own.
+    pub(crate) fn check_memory_or(&self, graph: &Graph, hint: &str) -> Result<()> {
         let Request { batch, sources, .. } = &self.request;
         let elements: usize = sources.iter().map(|&node| graph.nodes[node].shape.elements()).sum();
         let bytes = (elements * batch * size_of::<f32>() + self.arena_bytes()) as u64;
-        room_for(&format!("a batch of {batch} images in the net"), bytes, LOWER)
+        room_for(&format!("a batch of {batch} images in the net"), bytes, hint)
     }
 }
 

@@ -188,19 +188,26 @@ pub(super) fn epochs(
     if own.is_none_or(|own| own.epoch != last.epoch) {
         rows.push((format!("last: epoch {} ({})", last.epoch, last.phase.name()), last));
     }
-    out.push_str(
+    let has_f1 = rows.iter().any(|(_, epoch)| epoch.val_macro_f1.is_some());
+    let (columns, f1) = if has_f1 { (3, "<th scope=\"col\">macro F1</th>") } else { (2, "") };
+    let _ = writeln!(
+        out,
         "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\"><thead><tr>\
-         <th scope=\"col\" rowspan=\"2\">epoch</th><th scope=\"colgroup\" colspan=\"2\">validation</th>\
+         <th scope=\"col\" rowspan=\"2\">epoch</th><th scope=\"colgroup\" colspan=\"{columns}\">validation</th>\
          <th scope=\"colgroup\" colspan=\"2\">training</th></tr>\n\
-         <tr><th scope=\"col\">accuracy</th><th scope=\"col\">loss</th><th scope=\"col\">accuracy</th>\
-         <th scope=\"col\">loss</th></tr></thead><tbody>\n",
+         <tr><th scope=\"col\">accuracy</th>{f1}<th scope=\"col\">loss</th><th scope=\"col\">accuracy</th>\
+         <th scope=\"col\">loss</th></tr></thead><tbody>"
     );
     let or_none = |value: Option<f64>| value.map_or("none".into(), |v| format!("{v:.4}"));
     for (name, e) in rows {
         let (accuracy, loss) = (or_none(e.val_accuracy), or_none(e.val_loss));
+        let f1 = match has_f1 {
+            true => format!("<td>{}</td>", or_none(e.val_macro_f1)),
+            false => String::new(),
+        };
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\" class=\"words\">{name}</th><td>{accuracy}</td><td>{loss}</td><td>{:.4}</td><td>{:.4}</td></tr>",
+            "<tr><th scope=\"row\" class=\"words\">{name}</th><td>{accuracy}</td>{f1}<td>{loss}</td><td>{:.4}</td><td>{:.4}</td></tr>",
             e.accuracy, e.loss
         );
     }

@@ -89,6 +89,20 @@ fn text(html: &str) -> String {
 }
 
 #[test]
+fn epochs_show_the_macro_f1_that_they_have() {
+    let with = |f1: [Option<f64>; 2]| {
+        let epochs = [1, 2].map(|n| EpochRecord { val_macro_f1: f1[n - 1], ..epoch(n) }).to_vec();
+        html(|page| page.history = kept(History { epochs }))
+    };
+    let without = with([None, None]);
+    assert!(without.contains("colspan=\"2\">validation") && !without.contains(">macro F1</th>"));
+    let page = with([Some(0.5625), None]);
+    assert!(page.contains("colspan=\"3\">validation") && page.contains(">macro F1</th>"));
+    assert!(page.contains("<td>0.6875</td><td>0.5625</td><td>0.6250</td>"), "{page}");
+    assert!(page.contains("<td>0.6875</td><td>none</td><td>0.6250</td>"), "{page}");
+}
+
+#[test]
 fn the_page_has_every_part_and_no_name_leaves_its_place() {
     let html = html(|_| {});
     let page = text(&html);

@@ -4,6 +4,7 @@ use super::{HeadSolver, OptimizerName, ScheduleName, TrainConfig};
 use crate::data::image::{FitName, Interpolation};
 use crate::engine::optimizer::Optimizer;
 use crate::error::{Error, Result};
+use crate::measure::monitor::Monitor;
 use crate::range;
 use crate::train::class_weight::ClassWeight;
 
@@ -234,8 +235,12 @@ impl TrainConfig {
                 return Err(Error::invalid(what, "a batch size of 2 or more", "1", hint));
             }
         }
-        if !(0.0..1e9).contains(&self.best_within) {
-            let (expected, found) = ("a number from 0 on", self.best_within.to_string());
+        let (most, expected) = match self.monitor {
+            Monitor::Loss => (1e9, "a number from 0 on"),
+            _ => (1.0, "a number from 0 to below 1, as accuracy is"),
+        };
+        if !(0.0..most).contains(&self.best_within) {
+            let found = self.best_within.to_string();
             return Err(Error::invalid(
                 "best-within",
                 expected,
@@ -354,6 +359,7 @@ mod tests {
             TrainConfig { plateau_patience: 2, ..base.clone() },
             TrainConfig { min_learning_rate: 1e-6, ..base.clone() },
             TrainConfig { best_within: -0.1, ..base.clone() },
+            TrainConfig { best_within: 1.0, ..base.clone() },
             TrainConfig { head_mirror: true, ..base.clone() },
             TrainConfig { best_within: f64::NAN, ..base.clone() },
             TrainConfig { min_delta: Some(0.1), ..base.clone() },

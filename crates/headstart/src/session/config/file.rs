@@ -38,7 +38,8 @@ impl TrainConfig {
     ) -> Result<TrainConfig> {
         let bad = |e: toml::de::Error| {
             let message = e.message().trim().to_string();
-            let (message, hint) = unknown(&message).unwrap_or((message, String::new()));
+            let (message, hint) =
+                unknown(&message).unwrap_or_else(|| (in_words(&message), String::new()));
             let start = e.span().map_or(0, |s| s.start.min(text.len()));
             let line = 1 + text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count();
             let found = format!("{message} (line {line})");
@@ -121,6 +122,23 @@ impl TrainConfig {
         toml::to_string(self)
             .map_err(|e| Error::invalid("settings", "values that fit TOML", e.to_string(), ""))
     }
+}
+
+/// A message about a value of another type, with words for the names of Rust's types.
+fn in_words(message: &str) -> String {
+    let types = [
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected u32", "expected a whole number from 0 on"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+    ];
+    let known = types.iter().find_map(|(rust, words)| {
+        let at = message.strip_suffix(rust)?;
+        Some(format!("{at}{words}"))
+    });
+    known.unwrap_or_else(|| message.to_string())
 }
 
 /// The message for an unknown setting, instead of serde's list of all others.
@@ -210,6 +228,15 @@ mod tests {
         assert!(error.hint().unwrap().contains("did you mean epochs"), "{error:?}");
         let error = error.to_string();
         assert!(error.contains("the unknown setting epoch") && error.contains("line 2"), "{error}");
+        for (line, words) in [
+            ("epochs = 1.5", "floating point `1.5`, expected a whole number from 0 on (line 1)"),
+            ("learning-rate = \"fast\"", "string \"fast\", expected a number (line 1)"),
+            ("shuffle = 1", "integer `1`, expected true or false (line 1)"),
+        ] {
+            std::fs::write(&path, line).unwrap();
+            let error = TrainConfig::read(&path).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
         std::fs::write(&path, "quantum-entanglement = 4\n").unwrap();
         let error = TrainConfig::read(&path).unwrap_err();
         assert!(error.to_string().contains("quantum-entanglement"), "{error}");

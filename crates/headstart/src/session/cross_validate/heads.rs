@@ -24,7 +24,7 @@ pub fn answers(
         Some(report) => Weights::Loaded { name: &config.weights, report },
         None => Weights::Random { from_scratch: false },
     };
-    let event = Event::Model { model, weights, dtype: device.dtype() };
+    let event = Event::Model { model, weights, dtype: device.dtype(), train_size: None };
     if teller.tell(&event) == Control::Stop {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use super::{Facts, Pace, Recipe, RecipeName, TEST_SPLIT, Tried, Wish, choose};
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
-use crate::hub::Watch;
+use crate::hub::{Watch, sources};
 use crate::session::config::TrainConfig;
 use crate::session::job;
 
@@ -52,7 +52,7 @@ impl Opened {
     /// proportion if there are enough images of each and none are grouped.
     ///
     /// # Errors
-    /// As [`job::check`] and [`job::open_data_with`].
+    /// As [`job::check`] and [`job::open_data_with`]; if a weight file is not of the net.
     pub fn new(
         config: TrainConfig,
         stratify: Option<bool>,
@@ -70,6 +70,10 @@ impl Opened {
             }
             opened => opened?,
         };
+        // Weights that are not of the net or do not suit the images are known now; those to be downloaded, when they are needed.
+        if !sources::is_variant(&config.weights) {
+            job::build_model(&config, &data)?;
+        }
         let facts = Facts::of(&data);
         Ok(Opened { config, data, facts, device })
     }

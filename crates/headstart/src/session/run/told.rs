@@ -30,6 +30,8 @@ pub enum Event<'e> {
         weights: Weights<'e>,
         /// Its element type.
         dtype: DType,
+        /// Height and width of training images in gradient steps, where they have one of their own.
+        train_size: Option<usize>,
     },
     /// Training begins.
     Begins {

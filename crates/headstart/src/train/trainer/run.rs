@@ -6,6 +6,7 @@ use super::checkpoint::Mark;
 use super::inputs::{Inputs, of_epoch};
 use super::kept::Snapshot;
 use super::layer_decay;
+use super::room::training_request;
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer, record};
 use headstart_kernels::element::Values;
 use headstart_kernels::loss::Targets;
@@ -17,7 +18,7 @@ use crate::data::split::split_mix_64;
 use crate::engine::execute::{Execute, Training};
 use crate::engine::inference::executor;
 use crate::engine::optimizer::Optimizer;
-use crate::engine::plan::{Request, sources};
+use crate::engine::plan::sources;
 use crate::error::{Error, Result};
 use crate::measure::epoch::{EpochRecord, PhaseName};
 use crate::measure::events::Event;
@@ -105,7 +106,7 @@ impl Saves {
 }
 
 /// The layers that a phase trains.
-fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
+pub(super) fn trainable(model: &Model, settings: &Settings, phase: &Phase) -> Vec<bool> {
     let mut trainable = match phase.from {
         None => model.net.head_only(),
         Some(point) => model.net.trainable(point),
@@ -184,13 +185,7 @@ impl<'t, 'a> Run<'t, 'a> {
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
         let bytes = |part, images| trainer.side(part).1.map_or(0, |f| f.bytes(images));
         let cache_bytes = bytes(Part::Train, data.train.len()) + bytes(Part::Validation, held_out);
-        let request = Request {
-            batch: settings.batch_size.div_ceil(settings.replicas),
-            sources: sources.clone(),
-            outputs: vec![],
-            trainable: Some(trainable.clone()),
-            dtype: device.dtype(),
-        };
+        let request = training_request(settings, device, &sources, trainable.clone());
         // Dropout differs between phases.
         let seed = split_mix_64(u64::from(settings.seed) | (*phases as u64) << 32);
         let mut train = device.executor(graph, request, &model.parameters, seed)?;

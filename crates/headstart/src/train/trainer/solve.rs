@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use headstart_kernels::table::Compute;
+
 use super::inputs::Inputs;
 use super::run::Run;
 use super::{INFERENCE_BATCH, Phase, Solver, Trainer, record};
@@ -17,7 +19,7 @@ use crate::net::model::Model;
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::model_file;
 use crate::train::cache::{Part, Whole};
-use crate::train::head_fit::{Seen, fit, totals};
+use crate::train::head_fit::{Seen, fit, penalty, totals};
 
 impl Run<'_, '_> {
     /// One epoch that fits the head.
@@ -29,13 +31,16 @@ impl Run<'_, '_> {
         let start = Instant::now();
         let epoch = self.trainer.history.epochs.len() + 1;
         let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(Control::Stop) };
-        let fitted = self.best(solver.l2, &train, on_event)?;
-        let Some((l2, head)) = fitted else { return Ok(Control::Stop) };
-        let mirrored = match self.trainer.settings.head_mirror {
-            true => self.with_mirrored(l2, train.clone(), &[Part::Train], on_event)?,
-            false => Some(head),
+        let fitted = match self.trainer.settings.head_mirror {
+            true => match self.penalty(solver.l2, &train, on_event)? {
+                Some(l2) => self
+                    .with_mirrored(l2, train.clone(), &[Part::Train], on_event)?
+                    .map(|head| (l2, head)),
+                None => None,
+            },
+            false => self.best(solver.l2, &train, on_event)?,
         };
-        let Some(head) = mirrored else { return Ok(Control::Stop) };
+        let Some((l2, head)) = fitted else { return Ok(Control::Stop) };
         self.trainer.l2 = Some(l2);
         let parameters = with_head(self.trainer.model, &head);
         self.replace(&parameters)?;
@@ -53,15 +58,38 @@ impl Run<'_, '_> {
         seen: &Seen,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<(f64, LinearHead)>> {
+        let (compute, classes, weights) = self.problem()?;
+        fit(&compute, seen, (classes, &weights), l2, &mut self.tell(on_event))
+    }
+
+    /// The penalty `l2`, or the one that cross-validation finds; `None` if the caller stopped it.
+    fn penalty(
+        &mut self,
+        l2: Option<f64>,
+        seen: &Seen,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<f64>> {
+        let (compute, classes, weights) = self.problem()?;
+        let found = penalty(&compute, seen, (classes, &weights), l2, &mut self.tell(on_event))?;
+        Ok(found.map(|(l2, _)| l2))
+    }
+
+    /// Where a head is fitted, how many classes it has and how much each of them counts.
+    fn problem(&self) -> Result<(Arc<Compute>, usize, Vec<f32>)> {
         let Trainer { data, device, settings, .. } = &*self.trainer;
-        let (classes, compute) = (data.classes.len(), Arc::clone(device.compute()));
         let weights = settings.class_weights(data)?;
-        let mut tell = |event: Event| match event {
-            // Progress is not recorded.
+        Ok((Arc::clone(device.compute()), data.classes.len(), weights))
+    }
+
+    /// Tells the caller, and records what is no progress.
+    fn tell<'c>(
+        &'c mut self,
+        on_event: &'c mut dyn FnMut(&Event) -> Control,
+    ) -> impl FnMut(Event) -> Result<Control> + 'c {
+        move |event| match event {
             Event::Solving { .. } => Ok(on_event(&event)),
             event => self.emit(event, on_event),
-        };
-        fit(&compute, seen, (classes, &weights), l2, &mut tell)
+        }
     }
 
     /// The head for the penalty `l2` on `seen` and the mirror images of these parts; `None` if the caller stopped it.
@@ -141,7 +169,7 @@ impl Run<'_, '_> {
         // A run that was resumed after the fit does not know its penalty.
         let l2 = match self.trainer.l2.or(solver.l2) {
             Some(l2) => Some(l2),
-            None => self.best(None, &train, on_event)?.map(|(l2, _)| l2),
+            None => self.penalty(None, &train, on_event)?,
         };
         let Some(l2) = l2 else { return Ok(None) };
         let all = train.and(validation);
