@@ -124,7 +124,7 @@ def trained(name, seed, flags):
     _, seconds, processor = run(command)
     report = json.loads((out / "report.json").read_text())
     size = [line for line in (out / "config.toml").read_text().splitlines() if line.startswith(("image-size", "fit", "fine-tune"))]
-    f1 = report.get("macro", {}).get("f1")
+    f1 = report["averages"]["macro_average"]["f1"]
     return {"accuracy": report["accuracy"], "f1": f1, "seconds": seconds, "processor": processor, "chosen": size}
 
 

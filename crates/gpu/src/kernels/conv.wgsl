@@ -62,8 +62,9 @@ const LANE_y: u32 = 1u;
 const LANE_z: u32 = 2u;
 const LANE_w: u32 = 3u;
 
-var<workgroup> tile_x: array<vec4<f32>, BM * STRIDE>;
-var<workgroup> tile_w: array<vec4<f32>, BK * BNQ>;
+// Arrays in arrays: positions in shared memory are clamped, and with one constant index a clamp leaves the loop.
+var<workgroup> tile_x: array<array<vec4<f32>, STRIDE>, BM>;
+var<workgroup> tile_w: array<array<vec4<f32>, BNQ>, BK>;
 
 // First input pixel of a row's image, and the row and column of its first tap.
 fn locate(row: u32) -> vec3<i32> {
@@ -226,13 +227,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 );
             }
 //! end
-            tile_x[line{i} * STRIDE + fetch_k] = v;
+            tile_x[line{i}][fetch_k] = v;
         }
 //! end
 //! for i LW
         {
             let row = thread / BNQ + {i}u * (THREADS / BNQ);
-            tile_w[row * BNQ + fetch_n] = weights(start + row, column);
+            tile_w[row][fetch_n] = weights(start + row, column);
         }
 //! end
         k += BK;
@@ -251,11 +252,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //! for q 0 1 2 3
         {
 //! for i TM
-            let a{i} = tile_x[(own_y * TM + {i}u) * STRIDE + {q}u];
+            let a{i} = tile_x[own_y * TM + {i}u][{q}u];
 //! end
 //! for e x y z w
 //! for j TN
-            let b{e}{j} = tile_w[({q}u * 4u + LANE_{e}) * BNQ + own_x + {j}u * TX];
+            let b{e}{j} = tile_w[{q}u * 4u + LANE_{e}][own_x + {j}u * TX];
 //! for i TM
             sum{i}_{j} = fma(vec4<f32>(a{i}.{e}), b{e}{j}, sum{i}_{j});
 //! end

@@ -39,8 +39,9 @@ const LANE_y: u32 = 1u;
 const LANE_z: u32 = 2u;
 const LANE_w: u32 = 3u;
 
-var<workgroup> tile_x: array<vec4<f32>, BK * BMQ>;
-var<workgroup> tile_y: array<vec4<f32>, BK * BNQ>;
+// Arrays in arrays: positions in shared memory are clamped, and with one constant index a clamp leaves the loop.
+var<workgroup> tile_x: array<array<vec4<f32>, BMQ>, BK>;
+var<workgroup> tile_y: array<array<vec4<f32>, BNQ>, BK>;
 
 // The input pixel under a tap of an output pixel, or -1 outside.
 fn under(pixel: u32, tap: u32) -> i32 {
@@ -157,7 +158,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 );
             }
 //! end
-            tile_x[line * BMQ + fetch_m] = v;
+            tile_x[line][fetch_m] = v;
         }
 //! end
 //! for i LW
@@ -168,17 +169,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (pixel < last) {
                 v = gradients(pixel, column);
             }
-            tile_y[line * BNQ + fetch_n] = v;
+            tile_y[line][fetch_n] = v;
         }
 //! end
         workgroupBarrier();
 //! for k 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
         {
 //! for i TM
-            let a{i} = tile_x[{k}u * BMQ + own_y + {i}u * TY];
+            let a{i} = tile_x[{k}u][own_y + {i}u * TY];
 //! end
 //! for j TN
-            let b{j} = tile_y[{k}u * BNQ + own_x + {j}u * TX];
+            let b{j} = tile_y[{k}u][own_x + {j}u * TX];
 //! for i TM
 //! for e x y z w
             sum{i}{e}_{j} = fma(vec4<f32>(a{i}.{e}), b{j}, sum{i}{e}_{j});

@@ -9,6 +9,7 @@ pub mod norm;
 pub mod optim;
 pub mod pool;
 mod tile;
+pub mod variants;
 
 use crate::memory::Span;
 use crate::program::{Call, Kernel};

@@ -32,6 +32,11 @@ impl Tile {
         4 * self.quads * self.across
     }
 
+    /// Rows and columns of a thread.
+    pub fn sums(self) -> [u32; 2] {
+        [self.rows, 4 * self.quads]
+    }
+
     /// Tiles of a product, down and across.
     pub fn grid(self, rows: u32, columns: u32) -> [u32; 2] {
         [rows.div_ceil(self.height()), columns.div_ceil(self.width())]
