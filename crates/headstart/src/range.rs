@@ -64,6 +64,9 @@ pub const BATCH_SIZE: Range = Range::new("batch-size", 1, 65_536);
 /// Steps whose gradients make one update.
 pub const ACCUMULATE: Range = Range::new("accumulate", 1, MANY);
 /// Replicas that a batch is cut into.
+/// [`TrainConfig::scale_learning_rate`](crate::config::TrainConfig::scale_learning_rate).
+pub const SCALE_LEARNING_RATE: Range = Range::new("scale learning rate", 1, 1 << 24);
+/// [`TrainConfig::replicas`](crate::config::TrainConfig::replicas).
 pub const REPLICAS: Range = Range::new("replicas", 1, 65_536);
 /// Epochs of the first phase.
 pub const EPOCHS: Range = Range::new("epochs", 0, MANY);
