@@ -32,7 +32,7 @@ impl Download {
     pub fn new() -> Download {
         Download {
             bar: None,
-            terminal: std::io::stderr().is_terminal(),
+            terminal: std::io::stderr().is_terminal() && !crate::output::is_silent(),
             said: String::new(),
             started: None,
             last_line: Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output::note;
+use crate::output;
 use headstart::Error;
 
 /// Why a command stopped.
@@ -47,19 +47,36 @@ impl Failure {
 
     /// Prints on stderr what happened and returns the exit code.
     pub fn report(&self) -> ExitCode {
-        let (error, code) = match self {
-            Failure::Failed(error) => (error, 1),
-            Failure::Usage(error) => (error, 2),
+        let code = ExitCode::from(self.code());
+        let error = match self {
+            Failure::Failed(error) | Failure::Usage(error) => error,
             Failure::Interrupted(what) => {
-                note!("interrupted: {what}");
-                return ExitCode::from(130);
+                output::failure(format!("interrupted: {what}"));
+                return code;
             }
         };
-        note!("error: {error}");
+        output::failure(format!("error: {error}"));
         if let Some(hint) = error.hint() {
-            note!("hint: {hint}");
+            output::failure(format!("hint: {hint}"));
         }
-        ExitCode::from(code)
+        code
+    }
+
+    /// What happened, in a line.
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Failed(error) | Failure::Usage(error) => error.to_string(),
+            Failure::Interrupted(what) => what.clone(),
+        }
+    }
+
+    /// The exit code that [`Failure::report`] returns.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Failed(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Interrupted(_) => 130,
+        }
     }
 }
 

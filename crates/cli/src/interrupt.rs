@@ -63,7 +63,12 @@ pub fn watch() {
     });
 }
 
+/// Whether there was such a signal.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
+}
+
 /// `Stop` after such a signal.
 pub fn control() -> Control {
-    if REQUESTED.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+    if requested() { Control::Stop } else { Control::Continue }
 }

@@ -9,6 +9,7 @@ mod download;
 mod failure;
 mod interrupt;
 mod progress;
+mod ranks;
 mod shortage;
 mod show;
 
@@ -29,10 +30,8 @@ fn main() -> ExitCode {
         Err(text) if !text.use_stderr() => return help(&text),
         Err(error) => error.exit(),
     };
-    match commands::run(cli.command, cli.memory_limit) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.naming_flags(arguments()).report(),
-    }
+    let done = commands::run(cli.command, cli.memory_limit);
+    ranks::end(done.map_err(|failure| failure.naming_flags(arguments())))
 }
 
 /// Prints what was asked for instead of running a command.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headstart::Error;
 use headstart::text::is_active;
@@ -19,9 +20,35 @@ macro_rules! note {
 }
 pub(crate) use note;
 
+/// Number of this process among several; those after 0 print errors alone.
+static RANK: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on this is process number `rank` of several.
+pub fn be(rank: usize) {
+    RANK.store(rank, Ordering::Relaxed);
+}
+
+/// Whether another process prints what there is to say.
+pub fn is_silent() -> bool {
+    RANK.load(Ordering::Relaxed) > 0
+}
+
 /// What [`note!`] does.
 pub fn to_stderr(text: Arguments<'_>) {
-    let mut text = text.to_string();
+    if !is_silent() {
+        say(text.to_string());
+    }
+}
+
+/// Prints a line about a failure on standard error, with the number of the process if it is not the first.
+pub fn failure(text: impl Display) {
+    match RANK.load(Ordering::Relaxed) {
+        0 => say(text.to_string()),
+        rank => say(format!("process {rank}: {text}")),
+    }
+}
+
+fn say(mut text: String) {
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
         text.push_str("...");
@@ -72,6 +99,9 @@ pub fn json(value: &impl Serialize) -> Result<(), Error> {
 }
 
 fn write(text: &str) -> Result<(), Error> {
+    if is_silent() {
+        return Ok(());
+    }
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),

@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 impl Progress {
     /// For a command that trains `epochs` epochs, or none.
     pub fn new(epochs: usize) -> Progress {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = std::io::stderr().is_terminal() && !crate::output::is_silent();
         let (top5, macro_f1, last_line) = (true, false, Instant::now());
         Progress { bar: None, terminal, epochs, top5, macro_f1, last_line }
     }

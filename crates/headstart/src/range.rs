@@ -63,6 +63,8 @@ pub const CLASSES: Range = Range::new("classes", 1, 1_000_000);
 pub const BATCH_SIZE: Range = Range::new("batch-size", 1, 65_536);
 /// Steps whose gradients make one update.
 pub const ACCUMULATE: Range = Range::new("accumulate", 1, MANY);
+/// Images of an update for which learning rates are meant.
+pub const SCALE_LEARNING_RATE: Range = Range::new("scale-learning-rate", 1, 1 << 24);
 /// Replicas that a batch is cut into.
 pub const REPLICAS: Range = Range::new("replicas", 1, 65_536);
 /// Epochs of the first phase.

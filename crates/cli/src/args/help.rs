@@ -59,6 +59,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("max_time", ""),
             ("accumulate", ""),
             ("replicas", ""),
+            ("scale_learning_rate", ""),
             ("layer_decay", ""),
             ("warmup_epochs", ""),
             ("schedule_alpha", ""),

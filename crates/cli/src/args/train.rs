@@ -58,9 +58,14 @@ pub struct Train {
     #[arg(long, value_name = "STEPS", value_parser = within::<usize>(range::ACCUMULATE))]
     pub accumulate: Option<usize>,
     /// Cut every batch into this many replicas, whose gradients are averaged; each has its own batch norm
-    /// statistics, as in data-parallel training [default: 1]
+    /// statistics, as in data-parallel training [default: 1; under mpirun the number of processes]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::REPLICAS))]
     pub replicas: Option<usize>,
+    /// Multiply the learning rates by the images of an update over this number, for which they are meant, and warm up over five
+    /// epochs or a quarter of the phase (Goyal et al. 2017) [without a number: 20]
+    #[arg(long, value_name = "IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+          value_parser = within::<usize>(range::SCALE_LEARNING_RATE))]
+    pub scale_learning_rate: Option<usize>,
     /// Optimizer [default: rmsprop]
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,

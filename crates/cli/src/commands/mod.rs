@@ -40,6 +40,7 @@ use headstart::{Device, Error, memory, range};
 use crate::args::Command;
 use crate::failure::Failure;
 use crate::output::note;
+use crate::ranks::{self, Part};
 
 /// Runs a command; reading files may take `memory_limit` megabytes.
 pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
@@ -49,6 +50,9 @@ pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
     };
     if let Some(bytes) = limit {
         memory::set_limit(bytes);
+    }
+    if let Part::Leave = ranks::enter(&command)? {
+        return Ok(());
     }
     match command {
         Command::Train(args) => train::run(&args),

@@ -3,11 +3,13 @@
 mod settings;
 mod show_batch;
 
+use headstart::Dataset;
 use headstart::cache::DISK;
-use headstart::config::Time;
+use headstart::config::{Time, TrainConfig};
 use headstart::history::PhaseName;
 use headstart::metrics::Report;
 use headstart::page::PAGE;
+use headstart::recipe::RecipeName;
 use headstart::run::{DiskCache, Ended, Finished, Job};
 use serde::Serialize;
 
@@ -15,6 +17,7 @@ use super::{cache, guide, note, recipe};
 use crate::args::Train;
 use crate::failure::Failure;
 use crate::output;
+use crate::ranks;
 use crate::show::Show;
 use settings::{base, settings};
 
@@ -56,15 +59,19 @@ fn job(args: &Train) -> Result<Job, Failure> {
             job.with(given).allow_changes(args.allow_changes)
         }
         (None, Some(name)) => {
-            let chosen = recipe::chosen(&recipe::of_train(args, name, args.budget), true)?;
-            recipe::announce(&chosen.recipe)?;
+            let (config, data) = recipe_of_first(args, name)?;
             let budget =
                 args.budget.map_or(String::new(), |budget| format!(" --budget {}", Time(budget)));
-            let job = Job::new(settings(args, chosen.recipe.config)?).on(chosen.data);
+            let job = Job::new(with_replicas(args, settings(args, config)?));
+            let job = data.into_iter().fold(job, Job::on);
             job.chosen_by(format!("--recipe {name}{budget}"))
         }
-        (None, None) => Job::new(settings(args, base(args)?)?),
+        (None, None) => Job::new(with_replicas(args, settings(args, base(args)?)?)),
     };
+    if let Some(world) = ranks::world() {
+        describe_sharing(job.config(), world.size());
+        job = job.join(world.collective());
+    }
     if let Some(folder) = &args.out {
         job = job.out(folder, args.exist_ok);
     }
@@ -73,6 +80,56 @@ fn job(args: &Train) -> Result<Job, Failure> {
     }
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     Ok(job.cache(DiskCache { folder, bytes: args.cache_disk.map_or(DISK, |mb| mb << 20) }))
+}
+
+/// The settings that a recipe chooses, with the images that it opened. Process 0 chooses for all, as the choice depends on its
+/// speed.
+fn recipe_of_first(
+    args: &Train,
+    name: RecipeName,
+) -> Result<(TrainConfig, Option<Dataset>), Failure> {
+    let chosen = match ranks::world().is_none_or(|world| world.rank() == 0) {
+        true => Some(recipe::chosen(&recipe::of_train(args, name, args.budget), true)?),
+        false => None,
+    };
+    if let Some(chosen) = &chosen {
+        recipe::announce(&chosen.recipe)?;
+    }
+    let Some(world) = ranks::world() else {
+        let (config, data) = chosen.map(|c| (c.recipe.config, c.data)).unzip();
+        return Ok((config.unwrap_or_default(), data));
+    };
+    let text = chosen.as_ref().map_or(Ok(String::new()), |c| c.recipe.config.to_toml())?;
+    let all = world.collective().gather(text.as_bytes())?;
+    let config = TrainConfig::of_toml(&String::from_utf8_lossy(&all[0]))?;
+    Ok((config, chosen.map(|chosen| chosen.data)))
+}
+
+/// A replica for each process, unless the number is chosen.
+fn with_replicas(args: &Train, config: TrainConfig) -> TrainConfig {
+    let open = args.replicas.is_none() && args.config.is_none() && ranks::size() > 1;
+    match open {
+        true => TrainConfig { replicas: ranks::size(), ..config },
+        false => config,
+    }
+}
+
+/// Says how processes share the steps.
+fn describe_sharing(config: &TrainConfig, processes: usize) {
+    let (replicas, batch) = (config.replicas, config.batch_size);
+    match replicas {
+        _ if config.only_fits_the_head() => {
+            note!("features and evaluation are shared; each process fits the head by itself");
+        }
+        1 => note!(
+            "one replica (--replicas): every process makes every step; features and evaluation are shared"
+        ),
+        _ if replicas < processes => note!(
+            "{replicas} replicas of a batch of {batch}: {} of {processes} processes have none",
+            processes - replicas
+        ),
+        _ => note!("{replicas} replicas of a batch of {batch}, summed over {processes} processes"),
+    }
 }
 
 fn print(args: &Train, finished: &Finished) -> Result<(), Failure> {

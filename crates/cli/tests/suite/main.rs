@@ -17,6 +17,8 @@ mod optimisation;
 #[cfg(unix)]
 mod outputs;
 mod people;
+#[cfg(unix)]
+mod ranks;
 mod recipe;
 mod resume;
 mod sample;

@@ -1,5 +1,30 @@
 //! Some images with their labels.
 
+use std::ops::Range;
+
+/// Which images of every batch are wanted: those from one fraction of it to another. Contiguous, with equal counts to within
+/// one image where batches are cut into several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Number of the first of the equal pieces that a batch is cut into.
+    pub from: usize,
+    /// Number of the first piece that is not wanted any more; at most `of`.
+    pub to: usize,
+    /// How many pieces there are, at least 1.
+    pub of: usize,
+}
+
+impl Portion {
+    /// All images.
+    pub const WHOLE: Portion = Portion { from: 0, to: 1, of: 1 };
+
+    /// Those of `count` images that are wanted.
+    pub fn range(self, count: usize) -> Range<usize> {
+        let at = |piece: usize| (count as u128 * piece as u128 / self.of.max(1) as u128) as usize;
+        at(self.from)..at(self.to)
+    }
+}
+
 /// Second labels of a batch in which each image is mixed from two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixed {
@@ -93,4 +118,27 @@ pub struct Batch {
     pub mixed: Option<Mixed>,
     /// Number of images; the last batch of an epoch may have fewer than the others.
     pub count: usize,
+}
+
+impl Batch {
+    /// Only the images at these positions of it.
+    pub(super) fn keep(&mut self, own: Range<usize>) {
+        let each = self.images.len() / self.count.max(1);
+        let pixels = own.start * each..own.end * each;
+        match &mut self.images {
+            Pixels::Bytes(v) => only(v, pixels),
+            Pixels::Floats(v) => only(v, pixels),
+        }
+        only(&mut self.labels, own.clone());
+        only(&mut self.indices, own.clone());
+        if let Some(mixed) = &mut self.mixed {
+            only(&mut mixed.labels, own.clone());
+        }
+        self.count = own.len();
+    }
+}
+
+fn only<T>(values: &mut Vec<T>, range: Range<usize>) {
+    values.truncate(range.end);
+    values.drain(..range.start);
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::data::augment::Augment;
-pub use crate::data::batch::{Batch, Mixed, Pixels};
+pub use crate::data::batch::{Batch, Mixed, Pixels, Portion};
 use crate::data::dataset::Subset;
 pub use crate::data::image::Target;
 use crate::data::image::{MAX_PIXELS, MAX_SIDE, Resizer, mirror};
@@ -41,6 +41,8 @@ pub struct LoaderOptions {
     pub threads: usize,
     /// Batches that are ready or being made, at least 1.
     pub prefetch: usize,
+    /// Which images of each batch are read; what is mixed with others is mixed within the whole batch.
+    pub portion: Portion,
 }
 
 impl LoaderOptions {
@@ -48,7 +50,13 @@ impl LoaderOptions {
     /// batches are ready, so that they take time from computing only where it would wait for them.
     pub fn new(batch_size: usize, target: Target) -> LoaderOptions {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(8);
-        LoaderOptions { batch_size, target, threads, prefetch: threads + 1 }
+        LoaderOptions {
+            batch_size,
+            target,
+            threads,
+            prefetch: threads + 1,
+            portion: Portion::WHOLE,
+        }
     }
 }
 
@@ -158,9 +166,12 @@ impl Shared {
         resizer: &mut Resizer,
         scratch: &mut Vec<u8>,
     ) -> Result<Batch> {
-        let LoaderOptions { batch_size, target, .. } = self.options;
+        let LoaderOptions { batch_size, target, portion, .. } = self.options;
         let start = number * batch_size;
         let indices = &self.order[start..self.order.len().min(start + batch_size)];
+        let own = portion.range(indices.len());
+        let mixes = !self.augment.mixing.is_none();
+        let indices = if mixes { indices } else { &indices[own.clone()] };
         let each = target.height * target.width * 3;
         let images = batch.images.cleared();
         images.reserve(each * indices.len());
@@ -186,7 +197,10 @@ impl Shared {
         }
         batch.indices.extend_from_slice(indices);
         batch.count = indices.len();
-        self.augment.mix(number, target.height, target.width, &mut batch);
+        if mixes {
+            self.augment.mix(number, target.height, target.width, &mut batch);
+            batch.keep(own);
+        }
         Ok(batch)
     }
 }

@@ -26,6 +26,18 @@ impl ClassCounts {
         }
     }
 
+    /// Three numbers for each class, for [`ClassCounts::merge`] in another process.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.classes.iter().flatten().map(|&count| count as u64)
+    }
+
+    /// Adds what [`ClassCounts::numbers`] gave of other images.
+    pub fn merge(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for (count, other) in self.classes.iter_mut().flatten().zip(numbers) {
+            *count += other as usize;
+        }
+    }
+
     /// The mean F1 of the classes that are the label of an image or were predicted: scikit-learn's
     /// `f1_score(average="macro")`. None of no images.
     pub fn macro_f1(&self) -> Option<f64> {
@@ -53,7 +65,9 @@ mod tests {
         let p: Vec<f32> = predicted.into_iter().flat_map(row).collect();
         let mut counts = ClassCounts::new(4);
         counts.add(&p[..12], &labels[..3]);
-        counts.add(&p[12..], &labels[3..]);
+        let mut others = ClassCounts::new(4);
+        others.add(&p[12..], &labels[3..]);
+        counts.merge(others.numbers());
         let labels = labels.map(|l| l as usize);
         let report = Report::new("test", &names, &p, &labels);
         let expected = report.averages.macro_average.f1;

@@ -30,11 +30,13 @@
 
 mod disk_cache;
 mod earlier;
+mod together;
 mod told;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::control::Control;
 use crate::data::batch::Batch;
 use crate::data::dataset::Dataset;
 use crate::data::prints::Prints;
@@ -52,11 +54,13 @@ use crate::session::job::{self, build_model_with, open_data_with};
 use crate::session::known::seen;
 use crate::session::page;
 use crate::train::cache::{CacheSettings, DISK};
+use crate::train::collective::{Alone, Collective};
 use crate::train::run_folder::RunFolder;
 use crate::train::trainer::{Answers, Outcome, Phase, Settings, Trainer};
 
 pub use disk_cache::{CacheFolder, DiskCache};
 use earlier::Earlier;
+use together::Machine;
 pub(crate) use told::Teller;
 pub use told::{Event, Listen, Weights};
 
@@ -74,6 +78,7 @@ pub struct Job {
     allow_changes: bool,
     data: Option<Dataset>,
     recipe: Option<String>,
+    collective: Box<dyn Collective>,
 }
 
 /// Where a run writes.
@@ -145,8 +150,8 @@ impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
         let (cache, save_every, allow_changes, data, recipe) = Default::default();
-        let place = Place::Next;
-        Job { config, place, cache, save_every, pictures: true, allow_changes, data, recipe }
+        let (place, pictures, collective) = (Place::Next, true, Box::new(Alone));
+        Job { config, place, cache, save_every, pictures, allow_changes, data, recipe, collective }
     }
 
     /// The run of `folder`, to be resumed.
@@ -219,6 +224,13 @@ impl Job {
         Job { data: Some(data), ..self }
     }
 
+    /// Trains together with other processes, each of which does the same run: process 0 writes the folder, and all stop when one
+    /// is told to. Where the settings leave threads and memory open, the processes of a machine share them.
+    #[must_use]
+    pub fn join(self, collective: Box<dyn Collective>) -> Job {
+        Job { collective, ..self }
+    }
+
     /// The phases. [`Job::run`] begins with this, before anything is read or written.
     ///
     /// # Errors
@@ -240,7 +252,7 @@ impl Job {
     pub fn first_batch(mut self, listen: &mut Listen<'_>) -> Result<FirstBatch> {
         self.check()?;
         let mut teller = Teller::new(listen);
-        let device = self.device()?;
+        let device = self.device(Machine::default())?;
         let data = self.open(&mut teller)?;
         let bare = TrainConfig { weights: "none".into(), ..self.config.clone() };
         let (mut model, _) = job::build_model(&bare, &data)?;
@@ -272,7 +284,8 @@ impl Job {
     /// [`Error::Stopped`] before there is anything to resume from, or that was not there before.
     fn run_to_its_end(mut self, teller: &mut Teller<'_>) -> Result<Ended> {
         let phases = self.check()?;
-        let device = self.device()?;
+        let machine = Machine::of(&mut *self.collective)?;
+        let device = self.device(machine)?;
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
         let before = model.card.trained.take();
@@ -280,13 +293,17 @@ impl Job {
             earlier::same(before, &self.config, &device, self.allow_changes)?;
         }
         model.card.trained = Some(self.trained(&data, &device, before)?);
-        let settings = self.settings()?;
+        let settings = self.settings(machine)?;
         let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;
         trainer.check_memory(&phases)?;
-        let folder = self.record(&mut trainer, earlier)?;
+        let first = self.collective.rank() == 0;
+        trainer.join(std::mem::replace(&mut self.collective, Box::new(Alone)));
+        trainer.check_same(&self.facts(&device)?)?;
+        let folder = self.record(&mut trainer, earlier, first)?;
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs, monitor: self.config.monitor });
+        self.pictures &= first;
         let stopped = match self.train(&mut trainer, &phases, &folder, teller)? {
             Some(last) => self.ship(&mut trainer, (&phases, last), (&folder, &device), teller)?,
             None => None,
@@ -329,8 +346,9 @@ impl Job {
     }
 
     /// Starts threads and kernels, and writes their element type into the settings.
-    fn device(&mut self) -> Result<Device> {
-        let device = job::device(self.config.threads, self.config.precision)?;
+    fn device(&mut self, machine: Machine) -> Result<Device> {
+        let threads = machine.threads(self.config.threads);
+        let device = job::device(threads, self.config.precision)?;
         self.config.precision = Precision::exactly(device.dtype());
         Ok(device)
     }
@@ -353,13 +371,9 @@ impl Job {
     ) -> Result<(Model, Option<Earlier>)> {
         let (dtype, train_size) = (device.dtype(), self.config.train_size);
         if let Place::Earlier { folder, .. } = &self.place {
-            let (model, earlier) = earlier::open(folder, data)?;
-            teller.tell_first(&Event::Model {
-                model: &model,
-                weights: Weights::Earlier,
-                dtype,
-                train_size,
-            })?;
+            let (model, earlier) = earlier::open(folder, data, self.collective.rank() == 0)?;
+            let weights = Weights::Earlier;
+            teller.tell_first(&Event::Model { model: &model, weights, dtype, train_size })?;
             return Ok((model, Some(earlier)));
         }
         let (model, report) = build_model_with(&self.config, data, &mut teller.download())?;
@@ -396,34 +410,44 @@ impl Job {
         })
     }
 
-    fn settings(&self) -> Result<Settings> {
-        let cache = self.cache.with_memory(self.config.cache_bytes())?;
+    fn settings(&self, machine: Machine) -> Result<Settings> {
+        let cache = self.cache.with_memory(machine.memory(&self.config))?;
         Ok(self.config.settings(cache, self.save_every))
     }
 
-    /// Makes `trainer` record in a new folder, or in that of the run that is resumed; the folder's path.
-    fn record(&self, trainer: &mut Trainer<'_>, earlier: Option<Earlier>) -> Result<PathBuf> {
-        let (mut folder, going_on) = match (earlier, &self.place) {
+    /// Makes `trainer` record in a new folder, or in that of the run that is resumed, if this is the `first` process; the folder's
+    /// path.
+    fn record(
+        &self,
+        trainer: &mut Trainer<'_>,
+        earlier: Option<Earlier>,
+        first: bool,
+    ) -> Result<PathBuf> {
+        let (folder, going_on) = match (earlier, &self.place) {
             (Some(Earlier { folder, progress, optimizer }), _) => {
                 (folder, Some((progress, optimizer)))
             }
+            (None, _) if !first => (None, None),
             (None, Place::Own { folder, exist_ok }) => {
-                (RunFolder::create(folder, *exist_ok)?, None)
+                (Some(RunFolder::create(folder, *exist_ok)?), None)
             }
-            (None, _) => (RunFolder::create_next(RUNS)?, None),
+            (None, _) => (Some(RunFolder::create_next(RUNS)?), None),
         };
-        if going_on.is_none() {
-            folder.write_config(&self.config.to_run(self.recipe.as_deref())?)?;
+        let mut path = PathBuf::new();
+        if let Some(mut folder) = folder {
+            if going_on.is_none() {
+                folder.write_config(&self.config.to_run(self.recipe.as_deref())?)?;
+            }
+            if self.config.tensorboard {
+                folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));
+            }
+            path = folder.path().to_path_buf();
+            trainer.record_in(folder)?;
         }
-        if self.config.tensorboard {
-            folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));
-        }
-        let path = folder.path().to_path_buf();
-        trainer.record_in(folder)?;
         if let Some((progress, optimizer)) = going_on {
             trainer.resume(progress, optimizer)?;
         }
-        Ok(path)
+        trainer.path_of_first(path)
     }
 
     /// All phases, each evaluated and its curves drawn; the evaluation of the last one's weights, which may be left out where
@@ -455,7 +479,7 @@ impl Job {
                     .zip(epoch)
                     .map(|(r, epoch)| LastEpoch { epoch, loss: r.loss, accuracy: r.accuracy }),
             };
-            if teller.stopped() {
+            if is_stopped(trainer, teller)? {
                 return Ok(None);
             }
         }
@@ -479,15 +503,16 @@ impl Job {
         if self.config.calibrate && trainer.refitted() == 0 {
             trainer.calibrate(&mut teller.training())?;
         }
+        let stopped = is_stopped(trainer, teller)?;
         let best = trainer.epoch().map(|e| e.phase);
         let fitted = phases.iter().find(|p| p.solver.is_some() && Some(p.name) == best);
-        if let (true, Some(phase)) = (self.config.refit && !teller.stopped(), fitted) {
+        if let (true, Some(phase)) = (self.config.refit && !stopped, fitted) {
             trainer.refit(phase, &mut teller.training())?;
         }
         let mut evaluated = trainer.answers(&mut teller.training())?.map(
             |Answers { report, probabilities, labels }| Evaluated { report, probabilities, labels },
         );
-        if teller.stopped() {
+        if is_stopped(trainer, teller)? {
             return Ok(None);
         }
         if let (Some(Evaluated { report, .. }), Some(epoch)) = (&mut evaluated, trainer.epoch()) {
@@ -504,7 +529,9 @@ impl Job {
             let parts = page::held_out(trainer.data());
             let seen = seen(trainer.model(), parts.as_slice(), &device.compute().threads)?;
             report.trained_on = seen.map(|seen| seen.count);
-            report::write(folder, report)?;
+            if trainer.folder().is_some() {
+                report::write(folder, report)?;
+            }
             self.draw(folder, &trainer.history, Some(report))?;
         }
         Ok(Some(evaluated))
@@ -516,4 +543,10 @@ impl Job {
             false => Ok(()),
         }
     }
+}
+
+/// Whether the caller said to stop; among several processes whether any was told to.
+fn is_stopped(trainer: &mut Trainer<'_>, teller: &Teller<'_>) -> Result<bool> {
+    let own = if teller.stopped() { Control::Stop } else { Control::Continue };
+    Ok(trainer.agree(own)? == Control::Stop)
 }

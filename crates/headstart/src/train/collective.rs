@@ -16,6 +16,7 @@
 
 use std::ops::Range;
 
+use crate::data::batch::Portion;
 use crate::error::Result;
 
 /// Communication between processes.
@@ -87,8 +88,7 @@ impl Collective for Alone {
 /// If there is no such replica.
 pub fn share(count: usize, replica: usize, replicas: usize) -> Range<usize> {
     assert!(replica < replicas, "replica {replica} of {replicas}");
-    let at = |r: usize| (count as u128 * r as u128 / replicas as u128) as usize;
-    at(replica)..at(replica + 1)
+    Portion { from: replica, to: replica + 1, of: replicas }.range(count)
 }
 
 /// The replicas that a process computes.

@@ -27,10 +27,13 @@ mod smaller;
 mod solve;
 mod step;
 mod time;
+mod together;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::control::{Control, UntilStop};
+use crate::control::Control;
 use crate::data::augment::{Augmentation, Mixing};
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
@@ -192,6 +195,10 @@ pub struct Trainer<'a> {
     settings: Settings,
     /// The other processes that train the model, if any.
     collective: Box<dyn Collective>,
+    /// Whether this process was told to stop, where there are others that have to stop with it.
+    wish: Arc<AtomicBool>,
+    /// Seconds of the run by the clock of process 0, where there are several.
+    clock: Option<f64>,
     folder: Option<RunFolder>,
     /// The frozen layers of the last phase and their cached features.
     frozen: Option<Frozen>,
@@ -241,6 +248,8 @@ impl<'a> Trainer<'a> {
             device,
             settings,
             collective: Box::new(Alone),
+            wish: Arc::default(),
+            clock: None,
             folder: None,
             frozen: None,
             smaller: None,
@@ -256,7 +265,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains together with other processes from now on.
+    /// Trains together with other processes from now on. All have to make the same calls, with the same images and settings;
+    /// [`Trainer::check_same`] finds what differs. Only one records in a folder.
     pub fn join(&mut self, collective: Box<dyn Collective>) {
         self.collective = collective;
     }
@@ -295,7 +305,7 @@ impl<'a> Trainer<'a> {
         if phase.epochs == 0 {
             return Ok(Outcome::Done);
         }
-        let mut told = UntilStop::default();
+        let mut told = self.told();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         self.phases += 1;
         let resume = match &self.resume {
@@ -311,18 +321,22 @@ impl<'a> Trainer<'a> {
                 control
             }
         };
+        control = run.agreed(control)?;
         if control == Control::Continue && !run.ended() {
-            control = run.keep_outputs(on_event)?;
+            let kept = run.keep_outputs(on_event)?;
+            control = run.agreed(kept)?;
         }
         while control == Control::Continue && !run.ended() {
             // Until the epoch is over, the model has the weights of the epoch before.
-            control = match phase.solver {
+            let done = match phase.solver {
                 Some(solver) => run.solve(solver, on_event)?,
                 None => run.epoch(on_event)?,
             };
+            control = if done == Control::Stop { done } else { run.agreed(done)? };
         }
         if control == Control::Continue {
-            control = run.finish(on_event)?;
+            let finished = run.finish(on_event)?;
+            control = run.agreed(finished)?;
         }
         run.hand_over()?;
         Ok(match control {

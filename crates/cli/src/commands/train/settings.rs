@@ -70,6 +70,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
     }
     take_some!(
         fine_tune_at,
+        scale_learning_rate,
         head_l2,
         layer_decay,
         clip_norm,
@@ -157,6 +158,7 @@ fn of_steps(args: &Train) -> Vec<(&'static str, bool)> {
         "--ema": ema,
         "--accumulate": accumulate,
         "--replicas": replicas,
+        "--scale-learning-rate": scale_learning_rate,
         "--layer-decay": layer_decay,
         "--clip-norm": clip_norm,
         "--clip-value": clip_value,

@@ -1,5 +1,7 @@
 //! Running the real binary, and small data sets to run it on.
 
+#[path = "../../../../mpi/tests/support/launchers.rs"]
+pub mod launchers;
 #[path = "../../../../headstart/tests/suite/support/server.rs"]
 pub mod server;
 #[path = "../../../../headstart/tests/suite/support/skip.rs"]

@@ -130,6 +130,7 @@ impl TrainConfig {
             (range::BATCH_SIZE, Some(self.batch_size)),
             (range::ACCUMULATE, Some(self.accumulate)),
             (range::REPLICAS, Some(self.replicas)),
+            (range::SCALE_LEARNING_RATE, self.scale_learning_rate),
             (range::STEP_EPOCHS, self.step_epochs),
             (range::PLATEAU_PATIENCE, Some(self.plateau_patience)),
             (range::PATIENCE, self.patience),

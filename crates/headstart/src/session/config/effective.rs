@@ -10,10 +10,11 @@ use crate::net::resnet::Recipe;
 use crate::net::weights::model_file::ModelCard;
 
 /// Settings of steps along gradients.
-const OF_STEPS: [&str; 25] = [
+const OF_STEPS: [&str; 26] = [
     "batch-size",
     "accumulate",
     "replicas",
+    "scale-learning-rate",
     "optimizer",
     "rho",
     "momentum",

@@ -65,6 +65,14 @@ impl TrainConfig {
         TrainConfig::read_for(path, None, None)
     }
 
+    /// The settings of a text as [`TrainConfig::to_toml`] makes it.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::read_for`].
+    pub fn of_toml(text: &str) -> Result<TrainConfig> {
+        TrainConfig::of_text(Path::new("config.toml"), text, None, None)
+    }
+
     /// The settings of the run in `folder`, which decodes JPEGs in full where it does not say how. Where its data is not at the relative path that they have, seen from the current
     /// folder, the path is that from the folder that the run was begun in.
     ///
@@ -194,6 +202,7 @@ mod tests {
             freeze_bn: true,
             accumulate: 4,
             replicas: 2,
+            scale_learning_rate: Some(256),
             layer_decay: Some(0.75),
             dropout: 0.25,
             head_mirror: true,
@@ -211,6 +220,7 @@ mod tests {
         for config in [TrainConfig::default(), TrainConfig::sample(), full, more] {
             std::fs::write(&path, config.to_toml().unwrap()).unwrap();
             assert_eq!(TrainConfig::read(&path).unwrap(), config);
+            assert_eq!(TrainConfig::of_toml(&config.to_toml().unwrap()).unwrap(), config);
         }
         assert_eq!(TrainConfig::recipe_of_run(folder.path()), None);
         let text = TrainConfig::default().to_run(Some("--recipe auto --budget 20m")).unwrap();

@@ -54,6 +54,23 @@ impl TrainConfig {
         Schedule { decay, warmup_epochs }
     }
 
+    /// What the learning rates are multiplied by: the images of an update over those that they are meant for.
+    pub fn rate_factor(&self) -> f32 {
+        let images = self.batch_size as f64 * self.accumulate as f64;
+        self.scale_learning_rate.map_or(1.0, |meant| (images / meant.max(1) as f64) as f32)
+    }
+
+    /// The schedule of a phase of so many epochs. Learning rates that were raised begin with a warm-up of five epochs, or a quarter
+    /// of a short phase, unless another is set.
+    fn schedule_over(&self, epochs: usize) -> Schedule {
+        let schedule = self.schedule();
+        let own = self.warmup_epochs > 0.0 || self.schedule == ScheduleName::OneCycle;
+        match self.rate_factor() > 1.0 && !own {
+            true => Schedule { warmup_epochs: (epochs as f32 / 4.0).min(5.0), ..schedule },
+            false => schedule,
+        }
+    }
+
     /// When a phase ends early.
     pub fn early_stopping(&self) -> Option<EarlyStopping> {
         let (monitor, min_delta) = (self.monitor, self.min_delta.unwrap_or(0.0));
@@ -140,7 +157,9 @@ impl TrainConfig {
     /// If a layer is named that the net does not have, or one that is not before those of the phase before.
     pub fn phases(&self, net: &Net) -> Result<Vec<Phase>> {
         let mut phases: Vec<Phase> = Vec::new();
+        let factor = self.rate_factor();
         for (at, epochs, rate) in self.parts() {
+            let rate = rate * factor;
             let from = at.map(|at| net.freeze_point(at)).transpose()?;
             let phase = match from {
                 None if self.from_scratch() => Phase::full(epochs, rate),
@@ -160,7 +179,7 @@ impl TrainConfig {
                 let found = format!("{} after a phase that trains it already", at.unwrap_or(HEAD));
                 return Err(Error::invalid("unfreeze", expected, found, ""));
             }
-            phases.push(Phase { name, ..phase.with_schedule(self.schedule()) });
+            phases.push(Phase { name, ..phase.with_schedule(self.schedule_over(epochs)) });
         }
         Ok(phases)
     }
@@ -189,4 +208,32 @@ pub fn trained_layers(model: &Model) -> Option<Vec<bool>> {
         trained.iter_mut().zip(norms).for_each(|(trained, norm)| *trained &= !norm);
     }
     Some(trained)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::job::bare_net;
+
+    #[test]
+    fn learning_rates_grow_with_the_batch_and_warm_up() {
+        let plain = TrainConfig { epochs: 40, learning_rate: 1e-2, ..TrainConfig::default() };
+        let phases = |config: &TrainConfig| {
+            let phases = config.phases(&bare_net(config).unwrap()).unwrap();
+            (phases[0].learning_rate, phases[0].schedule.warmup_epochs)
+        };
+        assert_eq!(phases(&plain), (1e-2, 0.0));
+        let large = TrainConfig {
+            batch_size: 128,
+            accumulate: 4,
+            scale_learning_rate: Some(256),
+            ..plain.clone()
+        };
+        assert_eq!(phases(&large), (2e-2, 5.0));
+        assert_eq!(phases(&TrainConfig { epochs: 8, ..large.clone() }), (2e-2, 2.0));
+        assert_eq!(phases(&TrainConfig { warmup_epochs: 1.5, ..large.clone() }), (2e-2, 1.5));
+        // Smaller batches take smaller steps, which need no warm-up.
+        let small = TrainConfig { batch_size: 64, accumulate: 1, ..large };
+        assert_eq!(phases(&small), (2.5e-3, 0.0));
+    }
 }

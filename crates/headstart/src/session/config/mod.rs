@@ -87,6 +87,10 @@ pub struct TrainConfig {
     pub learning_rate: f32,
     /// Learning rate of fine-tuning; with a schedule, the largest.
     pub fine_tune_learning_rate: f32,
+    /// Images of an update for which the learning rates are meant: they are multiplied by those of this run's updates over this
+    /// number, with a warm-up (Goyal et al. 2017). None to take them as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_learning_rate: Option<usize>,
     /// Factor between the learning rate of each stage of the net and that of the stage after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f32>,
@@ -234,6 +238,7 @@ impl Default for TrainConfig {
             batch_size: 20,
             accumulate: 1,
             replicas: 1,
+            scale_learning_rate: None,
             optimizer: OptimizerName::Rmsprop,
             rho: 0.9,
             momentum: 0.0,

@@ -15,7 +15,8 @@ use crate::train::run_folder::RunFolder;
 
 /// State of a run, besides its model.
 pub struct Earlier {
-    pub folder: RunFolder,
+    /// Its folder, where this process writes to it.
+    pub folder: Option<RunFolder>,
     pub progress: Progress,
     pub optimizer: Vec<Tensor>,
 }
@@ -139,8 +140,8 @@ pub fn same(
     }
 }
 
-/// Opens the run in `folder`, which `data` must belong to.
-pub fn open(folder: &Path, data: &Dataset) -> Result<(Model, Earlier)> {
+/// Opens the run in `folder`, which `data` must belong to, to write to it or only to read it.
+pub fn open(folder: &Path, data: &Dataset, writes: bool) -> Result<(Model, Earlier)> {
     let last = folder.join("weights/last.safetensors");
     if !last.exists() {
         let hint = "it was interrupted before its first step; start it again with --exist-ok";
@@ -160,6 +161,6 @@ pub fn open(folder: &Path, data: &Dataset) -> Result<(Model, Earlier)> {
         let what = format!("classes of {}", data.name);
         return Err(Error::invalid(what, expected, found, ""));
     }
-    let folder = RunFolder::resume(folder)?;
+    let folder = writes.then(|| RunFolder::resume(folder)).transpose()?;
     Ok((model, Earlier { folder, progress, optimizer }))
 }

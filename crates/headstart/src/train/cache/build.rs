@@ -11,11 +11,22 @@ use crate::data::dataset::Subset;
 use crate::engine::inference::Features;
 use crate::error::Result;
 use crate::net::model::Model;
+use crate::train::collective::Collective;
+
+/// Whether it is so in all processes.
+fn everywhere(own: bool, among: &mut dyn Collective) -> Result<bool> {
+    match among.size() {
+        0 | 1 => Ok(own),
+        _ => Ok(among.gather(&[u8::from(own)])?.iter().all(|b| b == &[1])),
+    }
+}
 
 impl Frozen {
     /// Makes the features of a part of a data set available as `keeping` says: reads those that the
     /// cache on disk has, computes the others, and adds them to it. Does nothing if they are cached
     /// already.
+    ///
+    /// Among several processes each computes its part of what any of them lacks, and all get all; all have to call this.
     ///
     /// Problems with the cache on disk are reported as [`Event::CacheNote`] and cost no more than the
     /// time to compute the features.
@@ -30,9 +41,10 @@ impl Frozen {
         data: &str,
         (part, subset): (Part, &Subset),
         keeping: Keeping,
+        among: &mut (dyn Collective + 'static),
         emit: &mut Emit<'_>,
     ) -> Result<Control> {
-        if self.rows(part).is_some() || keeping == Keeping::Nowhere {
+        if keeping == Keeping::Nowhere || everywhere(self.rows(part).is_some(), among)? {
             return Ok(Control::Continue);
         }
         let count = subset.len();
@@ -55,7 +67,8 @@ impl Frozen {
         });
         let sink = place.as_mut().map(|place| place as _);
         let split = part.name();
-        let wanted = Wanted { data, split, subset, sink, means: false, wider: false };
+        let among = Some(among);
+        let wanted = Wanted { data, split, subset, sink, means: false, wider: false, among };
         let Some(filled) = self.fill(model, wanted, emit)? else { return Ok(Control::Stop) };
         let Filled { store, images, control } = filled;
         let rows = match (features, store) {

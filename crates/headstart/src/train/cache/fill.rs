@@ -16,9 +16,10 @@ use crate::data::dataset::Subset;
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::model::Model;
+use crate::train::collective::Collective;
 
 /// How often an entry's description is written while rows are added.
-const DESCRIBE: Duration = Duration::from_secs(5);
+pub(super) const DESCRIBE: Duration = Duration::from_secs(5);
 
 /// Gets positions of images and their features, one tensor per layer, then the means of stages where they are wanted.
 pub(super) type Sink<'s> = dyn FnMut(&[usize], &[Values]) -> Result<Control> + 's;
@@ -35,6 +36,8 @@ pub(super) struct Wanted<'w> {
     pub means: bool,
     /// Whether features of an earlier layer may serve where these are missing.
     pub wider: bool,
+    /// Processes among which the images are shared; all of them make the pass.
+    pub among: Option<&'w mut (dyn Collective + 'static)>,
 }
 
 /// What there is after a pass.
@@ -48,12 +51,12 @@ pub(super) struct Filled {
 }
 
 /// A pass while it is made.
-struct Pass<'w> {
-    wanted: Wanted<'w>,
-    images: Vec<Hash>,
-    store: Option<Store>,
-    about: About,
-    progress: Progress,
+pub(super) struct Pass<'w> {
+    pub wanted: Wanted<'w>,
+    pub images: Vec<Hash>,
+    pub store: Option<Store>,
+    pub about: About,
+    pub progress: Progress,
 }
 
 /// How many of the images that are not on disk are done.
@@ -61,7 +64,7 @@ pub(super) struct Progress {
     start: Instant,
     split: &'static str,
     done: usize,
-    total: usize,
+    pub total: usize,
 }
 
 impl Progress {
@@ -113,6 +116,8 @@ impl Frozen {
             failed.map_or(Ok(control), Err)
         };
         let (split, count) = (wanted.split, wanted.subset.len());
+        let among = wanted.among.filter(|among| among.size() > 1);
+        let wanted = Wanted { among, ..wanted };
         let progress = Progress { start: Instant::now(), split, done: 0, total: 0 };
         let about = About::default();
         let mut pass = Pass { wanted, images: Vec::new(), store: None, about, progress };
@@ -133,7 +138,9 @@ impl Frozen {
             reused.add(all - left.len(), wider.row_bytes(), &wider.about);
             missing = left;
         }
-        if !missing.is_empty() {
+        if pass.is_shared() {
+            self.compute_together(model, &mut pass, &missing, emit)?;
+        } else if !missing.is_empty() {
             self.make_room(&mut pass, missing.len(), emit)?;
             let control = self.compute(model, &mut pass, &missing, emit)?;
             if control == Control::Stop {
@@ -158,7 +165,12 @@ impl Frozen {
         pass.images = subset.pixel_hashes(model.target(), &self.device.compute().threads)?;
         let (start, total) = (Instant::now(), subset.len());
         let (mut told, mut failed) = (false, None);
+        let shared = pass.is_shared();
         let mut waiting = || {
+            if shared {
+                // Those that wait for others here would wait for ever.
+                return Control::Stop;
+            }
             let message = "another process is computing these features: waiting for it".to_string();
             let seconds = start.elapsed().as_secs_f64();
             let event = match std::mem::replace(&mut told, true) {
@@ -175,6 +187,7 @@ impl Frozen {
             return Err(error);
         }
         match opened {
+            Ok(None) if shared => pass.store = self.reading(),
             Ok(None) => return Ok(Control::Stop),
             Ok(Some(store)) => {
                 let folder = store.folder().display();
@@ -190,6 +203,12 @@ impl Frozen {
             Err(error) => note(emit, format!("{error}; no features are cached on disk"))?,
         }
         Ok(Control::Continue)
+    }
+
+    /// The entry on disk as it is now, to be read.
+    pub(super) fn reading(&self) -> Option<Store> {
+        let root = self.settings.folder.as_ref()?;
+        Store::open_to_read(root, &self.key, &self.layout).ok()?
     }
 
     /// Gives the sink what the store has; positions of the images that it lacks, or `None` if the sink stopped it.
@@ -237,7 +256,12 @@ impl Frozen {
         Ok(Some(missing))
     }
 
-    fn make_room(&self, pass: &mut Pass<'_>, rows: usize, emit: &mut Emit<'_>) -> Result<()> {
+    pub(super) fn make_room(
+        &self,
+        pass: &mut Pass<'_>,
+        rows: usize,
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
         let (Some(root), Some(store)) = (&self.settings.folder, &mut pass.store) else {
             return Ok(());
         };
@@ -266,20 +290,8 @@ impl Frozen {
         missing: &[usize],
         emit: &mut Emit<'_>,
     ) -> Result<Control> {
-        let names = self.nodes.iter().map(|&n| model.net.graph.nodes[n].name.clone());
-        pass.about.model = model.card.architecture.clone();
-        pass.about.layers = names.collect();
-        pass.about.data = pass.wanted.data.to_string();
-        // Images that occur more than once have one row.
-        pass.about.building = pass.store.as_ref().map(|store| {
-            let rows: HashSet<_> = missing.iter().map(|&i| pass.images[i]).collect();
-            store.len() + rows.len()
-        });
-        if pass.about.computed == 0 {
-            pass.about.computed = pass.about.images;
-        }
+        self.begin(model, pass, missing, emit)?;
         let (before, start) = (pass.about.seconds, Instant::now());
-        pass.describe(emit)?;
         let (mut described, mut rows, mut control) = (start, Vec::new(), Control::Continue);
         let options = LoaderOptions::new(self.batch, model.target());
         let mut loader = Loader::new(pass.wanted.subset, missing.to_vec(), options)?;
@@ -317,8 +329,31 @@ impl Frozen {
         Ok(control)
     }
 
+    /// Writes the entry's description before the rows of the images at `missing` are added.
+    pub(super) fn begin(
+        &self,
+        model: &Model,
+        pass: &mut Pass<'_>,
+        missing: &[usize],
+        emit: &mut Emit<'_>,
+    ) -> Result<()> {
+        let names = self.nodes.iter().map(|&n| model.net.graph.nodes[n].name.clone());
+        pass.about.model = model.card.architecture.clone();
+        pass.about.layers = names.collect();
+        pass.about.data = pass.wanted.data.to_string();
+        // Images that occur more than once have one row.
+        pass.about.building = pass.store.as_ref().map(|store| {
+            let rows: HashSet<_> = missing.iter().map(|&i| pass.images[i]).collect();
+            store.len() + rows.len()
+        });
+        if pass.about.computed == 0 {
+            pass.about.computed = pass.about.images;
+        }
+        pass.describe(emit)
+    }
+
     /// Features and means of the last run as rows.
-    fn encode(&self, count: usize, rows: &mut Vec<u8>) {
+    pub(super) fn encode(&self, count: usize, rows: &mut Vec<u8>) {
         rows.clear();
         for i in 0..count {
             for (output, &(_, n)) in self.outputs.iter().zip(&self.layout.tensors) {
@@ -329,8 +364,13 @@ impl Frozen {
 }
 
 impl Pass<'_> {
+    /// Whether other processes make it too.
+    pub fn is_shared(&self) -> bool {
+        self.wanted.among.is_some()
+    }
+
     /// Writes the entry's description, while rows are added to it.
-    fn describe(&mut self, emit: &mut Emit<'_>) -> Result<()> {
+    pub fn describe(&mut self, emit: &mut Emit<'_>) -> Result<()> {
         let Some(store) = self.store.as_ref().filter(|store| store.is_locked()) else {
             return Ok(());
         };
@@ -338,7 +378,7 @@ impl Pass<'_> {
     }
 
     /// Writes rows to disk, and stops doing so if that fails.
-    fn add(&mut self, at: &[usize], rows: &[u8], emit: &mut Emit<'_>) -> Result<()> {
+    pub fn add(&mut self, at: &[usize], rows: &[u8], emit: &mut Emit<'_>) -> Result<()> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let images: Vec<Hash> = at.iter().map(|&i| self.images[i]).collect();
         match store.add(&images, rows) {

@@ -24,6 +24,7 @@ pub mod folder;
 mod key;
 mod lock;
 mod store;
+mod together;
 mod whole;
 mod wider;
 

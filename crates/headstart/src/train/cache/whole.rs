@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
+use crate::train::collective::Collective;
 
 /// Images with the name of the part of the data that they are.
 pub type Seen<'s> = (&'static str, &'s Subset);
@@ -48,6 +49,8 @@ pub struct Whole<'a> {
     batch: usize,
     cache: &'a CacheSettings,
     frozen: Option<Frozen>,
+    /// The processes among which the images are shared, if there are several.
+    among: Option<&'a mut (dyn Collective + 'static)>,
 }
 
 impl<'a> Whole<'a> {
@@ -59,7 +62,14 @@ impl<'a> Whole<'a> {
         batch: usize,
         cache: &'a CacheSettings,
     ) -> Whole<'a> {
-        Whole { model, data, device, batch, cache, frozen: None }
+        Whole { model, data, device, batch, cache, frozen: None, among: None }
+    }
+
+    /// The same among several processes: each computes a part, and all get all. All have to make the same calls.
+    #[must_use]
+    pub fn among(self, collective: &'a mut (dyn Collective + 'static)) -> Whole<'a> {
+        let several = collective.size() > 1;
+        Whole { among: several.then_some(collective), ..self }
     }
 
     /// What the head reads, `[images, features]` row-major; `None` if `emit` stopped it.
@@ -103,7 +113,7 @@ impl<'a> Whole<'a> {
     ) -> Result<Option<Vec<f32>>> {
         let Whole { model, device, batch, .. } = *self;
         let ((split, subset), pooled) = (seen, model.pooled());
-        if self.cache.folder.is_none() {
+        if self.cache.folder.is_none() && self.among.is_none() {
             return plain(model, seen, node, device, batch, emit);
         }
         let mut head = match node == pooled {
@@ -142,7 +152,8 @@ impl<'a> Whole<'a> {
             }
         };
         let sink = Some(&mut *sink as _);
-        let wanted = Wanted { data, split, subset, sink, means, wider: !means };
+        let among = self.among.as_deref_mut();
+        let wanted = Wanted { data, split, subset, sink, means, wider: !means, among };
         let filled = frozen.fill(model, wanted, emit)?;
         self.frozen = Some(frozen);
         Ok(filled.map_or(Control::Stop, |filled| filled.control))

@@ -79,7 +79,7 @@ pub(super) fn fingerprint(data: &Dataset, decode: Decode, device: &Device) -> Re
 }
 
 /// What differs between two fingerprints.
-fn others(then: &str, now: &str) -> String {
+pub(super) fn others(then: &str, now: &str) -> String {
     let parts = ["training", "validation", "test"].into_iter();
     let parts = parts.zip(then.split('-').zip(now.split('-')));
     let changed: Vec<&str> = parts.filter(|(_, (a, b))| a != b).map(|(name, _)| name).collect();

@@ -5,7 +5,7 @@ use headstart_kernels::loss::Labels;
 
 use super::{Settings, Trainer};
 use crate::data::augment::Augment;
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Portion};
 use crate::data::batches::{Loader, LoaderOptions, balanced_order, epoch_order};
 use crate::data::dataset::Subset;
 use crate::engine::execute::Input;
@@ -58,52 +58,61 @@ pub(super) struct Inputs<'s> {
     loader: Option<Loader>,
     batch: Batch,
     batch_size: usize,
+    /// Which images of each batch are there.
+    portion: Portion,
     at: usize,
+    /// Images of all batches.
+    total: usize,
 }
 
 impl<'s> Inputs<'s> {
-    /// For the images of `part` at the positions `order`; `kept` says that their features are cached.
+    /// For the images of `part` at the positions `order`, of which a portion of each batch is read; `kept` says that their
+    /// features are cached.
     pub fn new(
         part: (Part, &'s Subset),
         order: Vec<usize>,
         kept: bool,
-        batch_size: usize,
+        (batch_size, portion): (usize, Portion),
         model: &Model,
         augment: Augment,
     ) -> Result<Inputs<'s>> {
+        let total = order.len();
         let (kept, loader) = match kept {
             true => (Some((order, part.1.labels())), None),
             false => {
                 let options = LoaderOptions::new(batch_size, model.target());
+                let options = LoaderOptions { portion, ..options };
                 (None, Some(Loader::augmented(part.1, order, options, augment)?))
             }
         };
         let (rows, labels, batch) = Default::default();
-        Ok(Inputs { part, kept, rows, labels, loader, batch, batch_size, at: 0 })
+        let at = 0;
+        Ok(Inputs { part, kept, rows, labels, loader, batch, batch_size, portion, at, total })
     }
 
-    /// Makes the next batch the current one and returns its size.
+    /// Makes the next batch the current one and returns its size, that of the images that are not read included.
     pub fn next(&mut self, model: &Model, frozen: Option<&mut Frozen>) -> Result<usize> {
+        let start = self.at;
+        self.at = (start + self.batch_size).min(self.total);
+        let count = self.at - start;
         match (&self.kept, &mut self.loader, frozen) {
             (Some((order, labels)), _, Some(frozen)) => {
-                let end = (self.at + self.batch_size).min(order.len());
-                let indices = &order[self.at..end];
+                let indices = &order[start..self.at][self.portion.range(count)];
                 self.labels.clear();
                 self.labels.extend(indices.iter().map(|&i| labels[i] as u32));
-                self.at = end;
                 frozen.gather(model, self.part, indices, &mut self.rows)?;
-                Ok(indices.len())
+                Ok(count)
             }
             (_, Some(loader), frozen) => {
                 loader.recycle(std::mem::take(&mut self.batch));
                 if let Some(batch) = loader.next() {
                     self.batch = batch?;
                 }
-                let Batch { images, count, .. } = &self.batch;
-                if let Some(frozen) = frozen {
-                    frozen.run(model, images, *count)?;
+                let Batch { images, count: has, .. } = &self.batch;
+                if let Some(frozen) = frozen.filter(|_| *has > 0) {
+                    frozen.run(model, images, *has)?;
                 }
-                Ok(*count)
+                Ok(count)
             }
             _ => Ok(0),
         }

@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use super::{Phase, Trainer};
-use crate::control::{Control, UntilStop};
+use crate::control::Control;
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::train::lr_find::{LrCurve, LrFind, Recorder};
@@ -20,7 +20,7 @@ impl Trainer<'_> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<LrCurve>> {
         range.check()?;
-        let mut told = UntilStop::default();
+        let mut told = self.told();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let (folder, before) = (self.folder.take(), self.model.parameters.clone());
         let found = Run::new(self, phase).and_then(|mut run| run.lr_find(range, on_event));
@@ -49,7 +49,7 @@ impl Run<'_, '_> {
                 let rate = range.at(step);
                 step += 1;
                 let updates = step % self.trainer.settings.accumulate == 0;
-                let result = self.step(&mut batches, rate, updates)?;
+                let (result, all) = self.step(&mut batches, rate, updates)?;
                 let goes_on = recorder.add(rate, result.loss);
                 let event = Event::RangeTest {
                     learning_rate: f64::from(rate),
@@ -57,7 +57,7 @@ impl Run<'_, '_> {
                     step,
                     steps: range.steps,
                 };
-                if on_event(&event) == Control::Stop {
+                if on_event(&event) == Control::Stop || all == Control::Stop {
                     return Ok(None);
                 }
                 if !goes_on {

@@ -13,6 +13,7 @@ use headstart_kernels::loss::Targets;
 
 use crate::control::Control;
 use crate::data::augment::Augment;
+use crate::data::batch::Portion;
 use crate::data::dataset::{Dataset, Subset};
 use crate::data::split::split_mix_64;
 use crate::engine::execute::{Execute, Training};
@@ -71,8 +72,8 @@ pub(super) struct Run<'t, 'a> {
 /// Metrics of the validation images.
 #[derive(Default)]
 pub(super) struct Held {
-    totals: Totals,
-    macro_f1: Option<f64>,
+    pub totals: Totals,
+    pub macro_f1: Option<f64>,
 }
 
 /// When last.safetensors is written next.
@@ -175,13 +176,14 @@ impl<'t, 'a> Run<'t, 'a> {
             false => None,
         };
         trainer.make_smaller(phase.solver.is_none(), &sources, batch)?;
-        let Trainer { model, data, device, settings, phases, .. } = &*trainer;
-        let graph = &trainer.side(Part::Train).0.net.graph;
         let changes = match phase.solver {
-            None => settings.changes(),
+            None => trainer.settings.changes(),
             Some(_) => Vec::new(),
         };
-        let keeping = keeping(trainer, !changes.is_empty());
+        let [train, validation] = keeping(trainer, !changes.is_empty());
+        let keeping = [trainer.agree_keeping(train)?, trainer.agree_keeping(validation)?];
+        let Trainer { model, data, device, settings, phases, .. } = &*trainer;
+        let graph = &trainer.side(Part::Train).0.net.graph;
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
         let bytes = |part, images| trainer.side(part).1.map_or(0, |f| f.bytes(images));
         let cache_bytes = bytes(Part::Train, data.train.len()) + bytes(Part::Validation, held_out);
@@ -250,9 +252,14 @@ impl<'t, 'a> Run<'t, 'a> {
             [(Part::Train, Some(&data.train)), (Part::Validation, data.validation.as_ref())];
         let mut kept = Ok(Control::Continue);
         for ((part, subset), keeping) in subsets.into_iter().zip(keeping) {
-            let (model, frozen) = self.trainer.side_mut(part);
+            let Trainer { model, frozen, smaller, collective, .. } = &mut *self.trainer;
+            let (model, frozen) = match smaller {
+                Some(smaller) if part == Part::Train => (&smaller.model, smaller.frozen.as_mut()),
+                _ => (&**model, frozen.as_mut()),
+            };
             let (Some(subset), Some(frozen)) = (subset, frozen) else { continue };
-            kept = frozen.keep(model, &data.name, (part, subset), keeping, &mut emit);
+            let part = (part, subset);
+            kept = frozen.keep(model, &data.name, part, keeping, &mut **collective, &mut emit);
             if !matches!(kept, Ok(Control::Continue)) {
                 break;
             }
@@ -303,6 +310,7 @@ impl<'t, 'a> Run<'t, 'a> {
         validation: Held,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Control> {
+        let [seconds, trained] = self.trainer.numbers_of_first([seconds, trained])?;
         let steps = self.epoch_steps;
         let totals = std::mem::take(&mut self.totals);
         let (images, held_out) = (totals.count, validation.totals.count);
@@ -355,7 +363,8 @@ impl<'t, 'a> Run<'t, 'a> {
         augment.step = self.epoch_steps;
         // The phase of an L-BFGS head may have cached features of images without augmentation.
         let kept = augment.is_none() && frozen.is_some_and(|f| f.rows(Part::Train).is_some());
-        Inputs::new((Part::Train, &data.train), order, kept, batch_size, model, augment)
+        let batch = (batch_size, self.trainer.portion());
+        Inputs::new((Part::Train, &data.train), order, kept, batch, model, augment)
     }
 
     /// The steps of an epoch that are not done yet.
@@ -375,11 +384,20 @@ impl<'t, 'a> Run<'t, 'a> {
                 return self.emit(event, on_event);
             }
             let updates = step % accumulate == 0 || step == steps;
-            if !updates && mark.is_none() {
+            if (!updates || self.trainer.several()) && mark.is_none() {
                 mark = Some(Mark::of(self)?);
             }
             self.last_rate = self.rate();
-            let result = self.step(&mut batches, self.last_rate, updates)?;
+            let done = self.step(&mut batches, self.last_rate, updates);
+            if done.is_err()
+                && self.trainer.several()
+                && let Some(mark) = mark.take()
+            {
+                // Another process is gone, perhaps, and this one has a moment left.
+                mark.put_back(self)?;
+                self.save_last()?;
+            }
+            let (result, all) = done?;
             if !result.loss.is_finite() {
                 let phase = self.name.name();
                 return Err(Error::Diverged { loss: result.loss, step, epoch, phase });
@@ -397,7 +415,8 @@ impl<'t, 'a> Run<'t, 'a> {
                 accuracy: self.totals.accuracy(),
                 images_per_second: self.totals.count as f64 / self.seconds,
             };
-            let control = self.emit(event, on_event)?;
+            let own = self.emit(event, on_event)?;
+            let control = if self.trainer.several() { all } else { own };
             // Between updates there is a sum of gradients that last.safetensors does not hold.
             if updates {
                 mark = None;
@@ -422,23 +441,25 @@ impl<'t, 'a> Run<'t, 'a> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Held>> {
         let Some(subset) = &self.trainer.data.validation else { return Ok(Some(Held::default())) };
-        let (mut totals, mut probabilities) = (Totals::default(), Values::default());
+        let (mut results, mut probabilities) = (Vec::new(), Values::default());
         let mut counts = ClassCounts::new(self.trainer.data.classes.len());
         let shown = self.shown()?;
         self.validate.load(&shown)?;
+        let own = self.trainer.own_images(subset.len(), INFERENCE_BATCH);
         let Trainer { model, frozen, .. } = &mut *self.trainer;
         let model = &**model;
-        let total = subset.len();
-        let order = (0..total).collect();
+        let total = own.len();
+        let order = own.collect();
         let (part, augment) = ((Part::Validation, subset), Augment::default());
         let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Validation).is_some());
-        let mut batches = Inputs::new(part, order, kept, INFERENCE_BATCH, model, augment)?;
+        let batch = (INFERENCE_BATCH, Portion::WHOLE);
+        let mut batches = Inputs::new(part, order, kept, batch, model, augment)?;
         let mut done = 0;
         while done < total {
             let count = batches.next(model, frozen.as_mut())?;
             let (inputs, labels) = batches.current(frozen.as_ref());
             let batch = self.validate.evaluate(&inputs, labels.first)?;
-            totals.add(batch.loss / count as f64, batch.correct, count);
+            results.push((batch.loss / count as f64, batch.correct, count));
             self.validate.read(0, &mut probabilities)?;
             counts.add(&probabilities.as_slice().to_f32(), labels.first);
             done += count;
@@ -447,7 +468,8 @@ impl<'t, 'a> Run<'t, 'a> {
                 return Ok(None);
             }
         }
-        Ok(Some(Held { totals, macro_f1: counts.macro_f1() }))
+        let (held, control) = self.held(results, counts)?;
+        Ok((control == Control::Continue).then_some(held))
     }
 
     /// Writes the files of an epoch: last.safetensors after the best weights, so that a run that resumes

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::inputs::Inputs;
 use super::{INFERENCE_BATCH, Trainer, record};
-use crate::control::{Control, UntilStop};
+use crate::control::Control;
 use crate::data::augment::Augment;
+use crate::data::batch::Portion;
 use crate::data::dataset::{Dataset, Subset};
-use crate::engine::inference::{answer_node, assess, executor, read_floats, values};
+use crate::engine::inference::{answer_node, assess, executor, read_floats};
 use crate::error::Result;
 use crate::measure::calibration::{TemperatureFit, calibrate};
 use crate::measure::epoch::EpochRecord;
@@ -16,7 +17,7 @@ use crate::measure::metrics::Report;
 use crate::net::graph::NodeId;
 use crate::net::model::Model;
 use crate::net::weights::{self, Scope, model_file};
-use crate::train::cache::Part;
+use crate::train::cache::{Keeping, Part};
 
 /// What the model makes of the images that are held out.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +53,18 @@ impl Trainer<'_> {
     /// # Errors
     /// If the file cannot be read or is not of this model.
     pub fn take_best(&mut self) -> Result<()> {
-        let Trainer { folder: Some(folder), history, settings, model, .. } = &mut *self else {
+        let Some(best) = self.history.best(self.settings.best_by).map(|e| e.epoch) else {
             return Ok(());
         };
-        let Some(best) = history.best(settings.best_by).map(|e| e.epoch) else { return Ok(()) };
+        if self.several() {
+            self.epoch = best;
+        }
+        self.read_best(best)?;
+        self.share_model()
+    }
+
+    fn read_best(&mut self, best: usize) -> Result<()> {
+        let Trainer { folder: Some(folder), model, .. } = &mut *self else { return Ok(()) };
         let file = weights::read(folder.best())?;
         model.load(&file, Scope::All)?;
         let card = file.card;
@@ -80,7 +89,7 @@ impl Trainer<'_> {
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<TemperatureFit>> {
         let Some(validation) = &self.data.validation else { return Ok(None) };
-        let mut told = UntilStop::default();
+        let mut told = self.told();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let logits = self.model.logits();
         let Some(values) = self.outputs(logits, Part::Validation, validation, on_event)? else {
@@ -121,7 +130,7 @@ impl Trainer<'_> {
             (None, Some(validation)) => (Part::Validation, validation),
             (None, None) => return Ok(None),
         };
-        let mut told = UntilStop::default();
+        let mut told = self.told();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let start = Instant::now();
         let node = answer_node(self.model);
@@ -152,30 +161,43 @@ impl Trainer<'_> {
         subset: &Subset,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Vec<f32>>> {
-        let (split, total, batch) = (part.name(), subset.len(), INFERENCE_BATCH);
-        let Trainer { model, data, device, folder, frozen, .. } = self;
-        let model = &**model;
+        let (split, batch) = (part.name(), INFERENCE_BATCH);
+        let Trainer { model, frozen, .. } = &mut *self;
         // The caller may have changed the weights since.
         if let Some(f) = frozen.take() {
             *frozen = f.still(model)?;
         }
-        let Some(frozen) = frozen else {
-            let mut progress = |done| on_event(&Event::Evaluating { split, done, total });
-            return values(model, subset, node, device, batch, &mut progress);
+        let keeping = match frozen {
+            Some(frozen) => frozen.keeping(subset.len()),
+            None => Keeping::Nowhere,
         };
+        let keeping = self.agree_keeping(keeping)?;
+        let own = self.own_images(subset.len(), batch);
+        let Trainer { model, data, device, folder, frozen, collective, .. } = &mut *self;
+        let model = &**model;
         let mut emit = |event| record(folder, event, on_event);
-        let keeping = frozen.keeping(total);
-        if frozen.keep(model, &data.name, (part, subset), keeping, &mut emit)? == Control::Stop {
+        if let Some(frozen) = frozen
+            && frozen.keep(
+                model,
+                &data.name,
+                (part, subset),
+                keeping,
+                &mut **collective,
+                &mut emit,
+            )? == Control::Stop
+        {
             return Ok(None);
         }
-        let kept = frozen.rows(part).is_some();
-        let mut tail = executor(model, device, batch, &frozen.nodes, &[node])?;
-        let (order, augment) = ((0..total).collect(), Augment::default());
-        let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
+        let kept = frozen.as_ref().is_some_and(|frozen| frozen.rows(part).is_some());
+        let sources = frozen.as_ref().map_or(vec![0], |frozen| frozen.nodes.clone());
+        let mut tail = executor(model, device, batch, &sources, &[node])?;
+        let (total, order, augment) = (own.len(), own.collect(), Augment::default());
+        let size = (batch, Portion::WHOLE);
+        let mut batches = Inputs::new((part, subset), order, kept, size, model, augment)?;
         let (mut out, mut done) = (Vec::new(), 0);
         while done < total {
-            let count = batches.next(model, Some(&mut *frozen))?;
-            let (inputs, _) = batches.current(Some(&*frozen));
+            let count = batches.next(model, frozen.as_mut())?;
+            let (inputs, _) = batches.current(frozen.as_ref());
             tail.forward(&inputs, count)?;
             out.extend_from_slice(&read_floats(&mut *tail, 0)?);
             done += count;
@@ -183,7 +205,9 @@ impl Trainer<'_> {
                 return Ok(None);
             }
         }
-        frozen.rest();
-        Ok(Some(out))
+        if let Some(frozen) = frozen {
+            frozen.rest();
+        }
+        self.join_values(out).map(Some)
     }
 }

@@ -8,8 +8,9 @@ use headstart_kernels::table::Compute;
 use super::inputs::Inputs;
 use super::run::Run;
 use super::{INFERENCE_BATCH, Phase, Solver, Trainer, record};
-use crate::control::{Control, UntilStop};
+use crate::control::Control;
 use crate::data::augment::Augment;
+use crate::data::batch::Portion;
 use crate::data::prints::Prints;
 use crate::engine::execute::Input;
 use crate::engine::logistic::LinearHead;
@@ -100,9 +101,10 @@ impl Run<'_, '_> {
         parts: &[Part],
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<LinearHead>> {
-        let Trainer { model, data, device, settings, folder, .. } = &mut *self.trainer;
+        let Trainer { model, data, device, settings, folder, collective, .. } = &mut *self.trainer;
         let mut emit = |event| record(folder, event, on_event);
-        let mut whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &settings.cache);
+        let whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &settings.cache);
+        let mut whole = whole.among(&mut **collective);
         for part in parts {
             let (name, subset) = match part {
                 Part::Train => ("train, mirrored", Some(&data.train)),
@@ -122,7 +124,7 @@ impl Run<'_, '_> {
         part: Part,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Seen>> {
-        let Trainer { model, data, frozen, .. } = &mut *self.trainer;
+        let data = self.trainer.data;
         let subset = match part {
             Part::Train => Some(&data.train),
             _ => data.validation.as_ref(),
@@ -130,11 +132,18 @@ impl Run<'_, '_> {
         let Some(subset) = subset else {
             return Ok(Some(Seen { features: Vec::new(), labels: Vec::new() }));
         };
-        let (model, total) = (&**model, subset.len());
-        let kept = frozen.as_ref().is_some_and(|f| f.rows(part).is_some());
-        let (order, augment) = ((0..total).collect(), Augment::default());
-        let mut batches =
-            Inputs::new((part, subset), order, kept, INFERENCE_BATCH, model, augment)?;
+        let kept = self.trainer.frozen.as_ref().is_some_and(|f| f.rows(part).is_some());
+        // What every process has, none has to compute for the others.
+        let everywhere = self.trainer.all(kept)?;
+        let own = match everywhere {
+            true => 0..subset.len(),
+            false => self.trainer.own_images(subset.len(), INFERENCE_BATCH),
+        };
+        let Trainer { model, frozen, .. } = &mut *self.trainer;
+        let (model, total) = (&**model, own.len());
+        let (order, augment) = (own.collect(), Augment::default());
+        let batch = (INFERENCE_BATCH, Portion::WHOLE);
+        let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
         let mut features = Vec::new();
         let (mut done, start) = (0, Instant::now());
         while done < total {
@@ -151,6 +160,9 @@ impl Run<'_, '_> {
             if !kept && on_event(&event) == Control::Stop {
                 return Ok(None);
             }
+        }
+        if !everywhere {
+            features = self.trainer.join_values(features)?;
         }
         Ok(Some(Seen { features, labels: subset.labels() }))
     }
@@ -208,7 +220,7 @@ impl Trainer<'_> {
         if self.refitted() > 0 {
             return Ok(());
         }
-        let mut told = UntilStop::default();
+        let mut told = self.told();
         let on_event: &mut dyn FnMut(&Event) -> Control = &mut |event| told.ask(|| on_event(event));
         let Some((images, head)) = Run::new(self, phase)?.again(solver, on_event)? else {
             return Ok(());

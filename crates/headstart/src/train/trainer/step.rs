@@ -5,37 +5,44 @@ use headstart_kernels::loss::Labels;
 use super::Trainer;
 use super::inputs::Inputs;
 use super::run::Run;
+use crate::control::Control;
 use crate::engine::execute::{Execute, Input, Turn};
 use crate::engine::gradients::StepResult;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::train::cache::Part;
-use crate::train::collective::{Collective, own_replicas, share};
+use crate::train::collective::{Alone, Collective, share};
 
 impl Run<'_, '_> {
     /// Runs the next batch forward and backward, replica by replica. With `updates`, the gradients of this step and of those
-    /// since the last update change the weights, unless the loss is not a number.
+    /// since the last update change the weights, unless the loss is not a number. With the result comes whether any of several
+    /// processes was told to stop before it.
     pub fn step(
         &mut self,
         batches: &mut Inputs<'_>,
         learning_rate: f32,
         updates: bool,
-    ) -> Result<StepResult> {
+    ) -> Result<(StepResult, Control)> {
         let Run { trainer, train, step, images, .. } = self;
+        let (own, shared) = (trainer.own_replicas(), trainer.shares_batches());
+        let portion = trainer.portion();
         let (model, frozen) = trainer.side_mut(Part::Train);
         let count = batches.next(model, frozen)?;
-        let Trainer { frozen, smaller, settings, collective, .. } = &mut **trainer;
+        let Trainer { frozen, smaller, settings, .. } = &**trainer;
         let frozen = smaller.as_ref().map_or(frozen.as_ref(), |smaller| smaller.frozen.as_ref());
         let (inputs, labels) = batches.current(frozen);
         let replicas = settings.replicas;
         // Nothing to sum.
-        let alone = replicas == 1 && collective.size() == 1 && updates && *images == 0;
+        let alone = replicas == 1 && updates && *images == 0;
         let mut results = Vec::new();
-        for replica in own_replicas(replicas, &**collective) {
+        // The images that this process has of the batch.
+        let has = portion.range(count);
+        for replica in own {
             let range = share(count, replica, replicas);
             if range.is_empty() {
                 continue;
             }
-            let parts = inputs.iter().map(|input| input.part(count, range.clone()));
+            let range = range.start - has.start..range.end - has.start;
+            let parts = inputs.iter().map(|input| input.part(has.len(), range.clone()));
             let inputs: Vec<Input<'_>> = parts.collect();
             let labels = Labels {
                 first: &labels.first[range.clone()],
@@ -49,25 +56,30 @@ impl Run<'_, '_> {
             results.push(result);
         }
         *step += 1;
-        let result = together(&mut **collective, &results)?;
+        let (result, control) = self.together(&results)?;
+        let Run { trainer, train, images, .. } = self;
+        let collective = &mut *trainer.collective;
         if !result.loss.is_finite() {
-            return Ok(result);
+            return Ok((result, control));
         }
         if !alone {
             *images += count;
         }
         if !updates {
-            return Ok(result);
+            return Ok((result, control));
         }
         if !alone {
-            train.reduce(*images, &mut |own, sum| collective.all_reduce(own, sum))?;
+            train.reduce(*images, &mut |own, sum| match shared {
+                true => collective.all_reduce(own, sum),
+                false => Alone.all_reduce(own, sum),
+            })?;
             *images = 0;
         }
-        if collective.size() > 1 {
-            share_statistics(&mut **collective, &mut **train)?;
+        if shared {
+            share_statistics(collective, &mut **train)?;
         }
         train.update(learning_rate)?;
-        Ok(result)
+        Ok((result, control))
     }
 }
 
@@ -85,32 +97,4 @@ fn share_statistics(collective: &mut dyn Collective, train: &mut dyn Execute) ->
         train.set_statistics(&values)?;
     }
     Ok(())
-}
-
-/// The mean loss and the number of correct predictions of all replicas of all processes.
-fn together(collective: &mut dyn Collective, own: &[StepResult]) -> Result<StepResult> {
-    if let ([one], 1) = (own, collective.size()) {
-        return Ok(*one);
-    }
-    let encode = |r: &StepResult| {
-        let numbers = [u64::from(r.loss.to_bits()), r.correct as u64, r.count as u64];
-        numbers.map(u64::to_le_bytes).concat()
-    };
-    let own: Vec<u8> = own.iter().flat_map(encode).collect();
-    let (mut loss, mut correct, mut count) = (0.0, 0, 0);
-    for process in collective.gather(&own)? {
-        let (numbers, rest) = process.as_chunks::<8>();
-        let (replicas, odd) = numbers.as_chunks::<3>();
-        if !rest.is_empty() || !odd.is_empty() {
-            let found = format!("{} bytes", process.len());
-            return Err(Error::invalid("result of a process", "24 bytes per replica", found, ""));
-        }
-        for replica in replicas {
-            let [bits, hits, images] = replica.map(u64::from_le_bytes);
-            loss += f64::from(f32::from_bits(bits as u32)) * images as f64;
-            correct += hits as usize;
-            count += images as usize;
-        }
-    }
-    Ok(StepResult { loss: (loss / count as f64) as f32, correct, count })
 }

@@ -4,9 +4,10 @@ use super::Trainer;
 use super::run::Run;
 
 impl Trainer<'_> {
-    /// Seconds of the run so far, those of the processes that it was resumed from included.
+    /// Seconds of the run so far, those of the processes that it was resumed from included; among several processes those of
+    /// process 0 when it was heard last, so that all decide the same.
     pub(super) fn spent(&self) -> f64 {
-        self.spent_before + self.started.elapsed().as_secs_f64()
+        self.clock.unwrap_or_else(|| self.spent_before + self.started.elapsed().as_secs_f64())
     }
 }
 
