@@ -20,6 +20,8 @@ mod people;
 mod recipe;
 mod resume;
 mod sample;
+#[cfg(unix)]
+mod serve;
 mod settings;
 #[cfg(unix)]
 mod signals;

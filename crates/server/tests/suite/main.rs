@@ -1,0 +1,9 @@
+//! The server over real sockets of this machine, as one program of tests: each file is a subject.
+
+mod end;
+mod limits;
+mod predict;
+mod protocol;
+mod safety;
+mod support;
+mod swap;
