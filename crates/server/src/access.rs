@@ -33,7 +33,9 @@ impl Access {
             return Err(forbidden(message, "name it with --allow-host"));
         }
         same_origin(request, &host)?;
-        let open = request.uri.path().starts_with("/v2/health/");
+        let path = request.uri.path();
+        // The page has nothing in it that is not in every copy of the program.
+        let open = path == "/" || path.starts_with("/page/") || path.starts_with("/v2/health/");
         match &self.token {
             Some(token) if !open && !has_token(&request.headers, token) => {
                 let message = "Authorization: expected the server's token, found none or another";
@@ -216,6 +218,11 @@ mod tests {
         }
         assert_eq!(asked(&access, "/v2/health/ready", &[("host", "localhost")]), 200);
         assert_eq!(asked(&access, "/v2/health/ready", &[("host", "evil.example")]), 403);
-        assert_eq!(asked(&access, "/metrics", &[("host", "localhost")]), 401);
+        for path in ["/metrics", "/state", "/pages", "/v2/healthy"] {
+            assert_eq!(asked(&access, path, &[("host", "localhost")]), 401, "{path}");
+        }
+        for path in ["/", "/page/try.js"] {
+            assert_eq!(asked(&access, path, &[("host", "localhost")]), 200, "{path}");
+        }
     }
 }

@@ -22,9 +22,11 @@
 mod access;
 mod answer;
 mod engine;
+mod explain;
 mod listen;
 mod metrics;
 mod models;
+mod page;
 mod predict;
 mod routes;
 mod service;
@@ -234,7 +236,7 @@ pub fn serve(
     let address = listener.local_addr().map_err(Error::io("listen on", &host))?;
     let engine = Arc::new(Engine::start(limits.queue, limits.delay, Arc::clone(&metrics))?);
     let first = named.first().map_or(String::new(), |named| named.name.clone());
-    let models = Arc::new(Models::new(Arc::clone(&engine), device, limits.batch, first));
+    let models = Arc::new(Models::new(Arc::clone(&engine), device.clone(), limits.batch, first));
     for Named { name, model, source } in named {
         models.put(&name, model, Some(source))?;
     }
@@ -243,6 +245,7 @@ pub fn serve(
         access: Access { hosts, loopback, token },
         models,
         engine: Arc::clone(&engine),
+        device,
         decoders: Decoders::new(decoders, limits),
         budget: Budget::of(memory::limit() / BODIES),
         limits,

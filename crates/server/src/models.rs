@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use headstart::classify::Prepared;
+use headstart::gradcam::GradCam;
 use headstart::source::ModelSource;
 use headstart::{Device, Error, Model, Result};
 
@@ -24,6 +25,8 @@ pub struct Served {
     pub model: Arc<Model>,
     /// Where its images wait. Once the last request has let go of it, its memory is given back.
     pub line: Line,
+    /// What says where it sees a class, once that was asked.
+    pub cam: Mutex<Option<GradCam>>,
 }
 
 impl Served {
@@ -139,7 +142,13 @@ impl Models {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(name.to_string()).or_default();
         entry.version += 1;
-        let served = Served { name: name.to_string(), version: entry.version, model, line };
+        let served = Served {
+            name: name.to_string(),
+            version: entry.version,
+            model,
+            line,
+            cam: Mutex::default(),
+        };
         let served = Arc::new(served);
         let old = entry.served.replace(Arc::clone(&served));
         entry.source = source.or(entry.source.take());

@@ -52,9 +52,11 @@ struct Lines<'a> {
 }
 
 /// An image file that was sent.
-struct File {
-    name: String,
-    bytes: Bytes,
+pub struct File {
+    /// Its name, as it was sent.
+    pub name: String,
+    /// Its content.
+    pub bytes: Bytes,
 }
 
 /// Answers a request.
@@ -156,14 +158,19 @@ const HOW: &str =
     "send a form, as curl -F image=@photo.jpg does, or a file with its type, such as image/jpeg";
 
 /// What a body is.
-enum Kind {
+pub enum Kind {
+    /// A form with this boundary.
     Form(String),
+    /// A file.
     File,
 }
 
 impl Kind {
     /// By the headers.
-    fn of(headers: &HeaderMap) -> Result<Kind, Refusal> {
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn of(headers: &HeaderMap) -> Result<Kind, Refusal> {
         let unsupported = |found: &str| {
             let message = format!("Content-Type: expected a form or an image, found {found}");
             Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message, HOW)
@@ -184,8 +191,11 @@ impl Kind {
         }
     }
 
-    /// The files of a body, at most `most`.
-    async fn files(self, bytes: Bytes, most: usize) -> Result<Vec<File>, Refusal> {
+    /// The files of a body, at least one and at most `most`.
+    ///
+    /// # Errors
+    /// If there are none or more.
+    pub async fn files(self, bytes: Bytes, most: usize) -> Result<Vec<File>, Refusal> {
         let boundary = match self {
             Kind::Form(boundary) => boundary,
             Kind::File if bytes.is_empty() => return Err(no_image()),

@@ -13,6 +13,8 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use crate::answer::{Refusal, secure, with};
+use crate::explain::explain;
+use crate::page;
 use crate::predict::predict;
 use crate::service::Service;
 use crate::v2;
@@ -20,7 +22,11 @@ use crate::v2;
 /// The server's addresses.
 pub fn router(service: &Arc<Service>) -> Router {
     let mut router = Router::new()
+        .route("/", get(page::index))
+        .route("/page/{name}", get(page::file))
+        .route("/state", get(page::state))
         .route("/predict", post(predict))
+        .route("/explain", post(explain))
         .route("/metrics", get(metrics))
         .route("/v2", get(v2::server))
         .route("/v2/", get(v2::server))
@@ -64,6 +70,9 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response<Body> {
 fn name_of(path: &str) -> &'static str {
     match path {
         "/predict" => "predict",
+        "/explain" => "explain",
+        "/" | "/state" => "page",
+        _ if path.starts_with("/page/") => "page",
         "/metrics" => "metrics",
         _ if path.starts_with("/v2/health/") => "health",
         _ if path.starts_with("/v2/repository/") => "repository",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::http::StatusCode;
+use headstart::Device;
 use headstart::nearest::one_of;
 
 use crate::Limits;
@@ -22,6 +23,8 @@ pub struct Service {
     pub models: Arc<Models>,
     /// Where it is computed.
     pub engine: Arc<Engine>,
+    /// Where nets run.
+    pub device: Device,
     /// Where images are decoded.
     pub decoders: Decoders,
     /// Bytes that all requests may take.

@@ -120,19 +120,31 @@ impl Decoders {
     /// # Errors
     /// If it is no image that is read, or has too many pixels; if there is no thread for it in time, or it takes too long.
     pub async fn decode(&self, target: Target, name: &str, file: Bytes) -> Result<Vec<u8>, Failed> {
-        let Limits { pixels: most, timeout: time, .. } = self.limits;
+        let (most, owned) = (self.limits.pixels, name.to_string());
+        self.run(name, move || pixels(&target, &owned, &file, most, &mut Resizer::new())).await
+    }
+
+    /// The same for other work on the image of that name.
+    ///
+    /// # Errors
+    /// As `work`; if there is no thread for it in time, or it takes too long.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> headstart::Result<T> + Send + 'static,
+    ) -> Result<T, Failed> {
+        let time = self.limits.timeout;
         let permit = timeout(time, Arc::clone(&self.free).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(Failed::Busy);
         };
-        let owned = name.to_string();
         let work = tokio::task::spawn_blocking(move || {
-            let image = pixels(&target, &owned, &file, most, &mut Resizer::new());
+            let done = work();
             drop(permit);
-            image
+            done
         });
         match timeout(time, work).await {
-            Ok(Ok(image)) => image.map_err(Failed::Image),
+            Ok(Ok(done)) => done.map_err(Failed::Image),
             Ok(Err(_)) => Err(Failed::Image(self.failed(name, "one that the decoder fails on"))),
             Err(_) => {
                 let found = format!("one that takes more than {} seconds", time.as_secs_f64());

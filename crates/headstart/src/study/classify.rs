@@ -214,13 +214,21 @@ pub fn pixels(
     most: usize,
     resizer: &mut Resizer,
 ) -> Result<Vec<u8>> {
+    sized(decoded(target, name, file, most)?, *target, resizer)
+}
+
+/// An image file decoded as a model has it, not yet at its size; `name` names it in errors.
+///
+/// # Errors
+/// If it cannot be decoded, or has more than `most` pixels, which is found before it is decoded.
+pub fn decoded(target: &Target, name: &str, file: &[u8], most: usize) -> Result<Rgb8<'static>> {
     let (width, height) = size(name, file)?;
     if width.saturating_mul(height) > most {
         let expected = format!("an image of at most {} pixels", grouped(most));
         let hint = "make it smaller, or raise the limit";
         return Err(Error::format(name, expected, format!("{width}x{height}"), hint));
     }
-    sized(target.decoded(name, file)?, *target, resizer)
+    target.decoded(name, file)
 }
 
 /// Decoded images on their way from the threads to the model.

@@ -2,6 +2,7 @@
 
 mod end;
 mod limits;
+mod page;
 mod predict;
 mod protocol;
 mod safety;
