@@ -41,7 +41,14 @@ class Place:
 
     def __init__(self, binary, folder):
         self.folder = folder
-        command = [binary, "serve", "small=resnet20", "--port", "0"]
+        self.binary, self.runs = binary, folder / "runs"
+        self.runs.mkdir()
+        for i in range(8):
+            image = folder / "data" / ("warm", "cold")[i % 2] / f"{i}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(png(64, (200 - 10 * i, 40, 40) if i % 2 == 0 else (30, 60, 150 + 10 * i)))
+        command = [binary, "serve", "small=resnet20", "--port", "0", "--runs", str(self.runs)]
+        command += ["--data", str(folder / "data"), "--no-cache"]
         self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self.server.stdout.readline()
         assert line.startswith("http://"), line
@@ -57,6 +64,11 @@ class Place:
             self.url + "/predict", path.read_bytes(), {"Content-Type": "image/png"}
         )
         return json.load(urllib.request.urlopen(request))["predictions"][0]
+
+    def train(self, name, epochs):
+        """Fine-tunes on some of the sample, in a process of its own."""
+        line = f"{self.binary} train --limit 400 --epochs 1 --fine-tune-epochs {epochs} --no-cache --out"
+        return subprocess.Popen([*line.split(), str(self.runs / name)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def end(self):
         self.server.send_signal(signal.SIGTERM)
@@ -103,22 +115,26 @@ def check_try(tab, place):
         answer = place.predict(file)
         card = page.locator(".card", has=page.get_by_alt_text(file.name))
         expect(card.locator("h2")).to_have_text(answer["class"])
-        expect(card.locator("figcaption")).to_have_text(file.name)
+        expect(card.locator(".photo figcaption")).to_have_text(file.name)
         bars = card.locator(".bars button")
         expect(bars).to_have_count(5)
         for bar, choice in zip(bars.all(), answer["top"]):
             expect(bar).to_contain_text(choice["class"])
             expect(bar).to_contain_text(percent(choice["probability"]))
+        near = card.locator(".near figure")
+        expect(near).to_have_count(6, timeout=30_000)
+        expect(near.first.locator("b")).to_have_text("warm" if "red" in file.name else "cold")
+        expect(near.first.locator("img")).to_have_js_property("naturalWidth", 160)
         # Where the class is seen: by the keyboard alone, and away again.
-        plain = card.locator("img").get_attribute("src")
+        plain = card.locator(".photo img").get_attribute("src")
         bars.first.focus()
         page.keyboard.press("Enter")
-        expect(card.locator("figcaption")).to_contain_text("What speaks for " + answer["class"])
+        expect(card.locator(".photo figcaption")).to_contain_text("What speaks for " + answer["class"])
         expect(bars.first).to_have_attribute("aria-pressed", "true")
-        assert card.locator("img").get_attribute("src") != plain
+        assert card.locator(".photo img").get_attribute("src") != plain
         page.keyboard.press("Enter")
-        expect(card.locator("figcaption")).to_have_text(file.name)
-        assert card.locator("img").get_attribute("src") == plain
+        expect(card.locator(".photo figcaption")).to_have_text(file.name)
+        assert card.locator(".photo img").get_attribute("src") == plain
     tab.fits()
     # None is that probable.
     page.locator("#threshold").fill("100")
@@ -181,15 +197,68 @@ def check_names(tab, place):
     assert {"choose", "camera", "threshold", "clear"} <= reached, reached
 
 
+def check_watch(tab, place):
+    """A training of another process, from its first epoch to its end; then one that was stopped, here resumed and stopped."""
+    page = tab.page
+    name = f"run {page.viewport_size['width']} {page.evaluate('matchMedia(`(prefers-color-scheme: dark)`).matches')}"
+    process = place.train(name, 12)
+    page.goto("/watch")
+    page.get_by_role("button", name=name, exact=True).click(timeout=30_000)
+    expect(page.locator("#name")).to_have_text(name)
+    tiles = page.locator("#tiles")
+    expect(tiles).to_contain_text("running", timeout=30_000)
+    expect(tiles).to_contain_text("of 13", timeout=30_000)
+    expect(page.locator("#charts svg")).to_have_count(2, timeout=30_000)
+    expect(tiles).to_contain_text("until this phase ends", timeout=30_000)
+    expect(tiles).to_contain_text("images a second")
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(tiles).to_contain_text("13 of 13", timeout=120_000)
+    expect(tiles).to_contain_text("finished", timeout=60_000)
+    assert process.wait(60) == 0
+    expect(page.locator("#matrix tbody tr")).to_have_count(10)
+    report = page.locator("#report")
+    expect(report).to_be_visible()
+    assert "<html" in tab.context.request.get(page.evaluate("document.getElementById('report').href")).text()
+    tab.fits()
+    # One that is stopped where it was started, goes on here, and stops again.
+    other = name + " long"
+    process = place.train(other, 500)
+    page.get_by_role("button", name=other, exact=True).click(timeout=30_000)
+    expect(page.locator("#name")).to_have_text(other)
+    expect(page.locator("#charts svg")).to_have_count(2, timeout=60_000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    expect(tiles).to_contain_text("stopped", timeout=30_000)
+    page.get_by_role("button", name="Resume").click()
+    expect(tiles).to_contain_text("running", timeout=30_000)
+    page.get_by_role("button", name="Stop and save").click(timeout=30_000)
+    expect(tiles).to_contain_text("stopped", timeout=60_000)
+    # Side by side.
+    for run in (name, other):
+        page.get_by_label(f"{run} side by side").check()
+    table = page.locator("#differences")
+    expect(table).to_contain_text("fine-tune-epochs")
+    expect(table.locator("thead th")).to_have_count(3)
+    tab.fits()
+
+
 def pictures(tab, place, folder, width, scheme):
     page = tab.page
     page.goto("/")
     page.locator("#files").set_input_files(place.files)
     expect(page.locator(".bars button")).to_have_count(10)
     page.locator(".bars button").first.click()
-    expect(page.locator("figcaption").first).to_contain_text("What speaks for")
+    expect(page.locator(".photo figcaption").first).to_contain_text("What speaks for")
     page.wait_for_timeout(400)
     page.screenshot(path=folder / f"try-{width}-{scheme}.png", full_page=True)
+    page.goto("/watch")
+    page.locator("#rows button").last.click()
+    expect(page.locator("#matrix tbody tr")).to_have_count(10)
+    for box in page.locator("#rows input").all()[:2]:
+        box.check()
+    expect(page.locator("#differences tbody tr").nth(4)).to_be_visible()
+    page.wait_for_timeout(400)
+    page.screenshot(path=folder / f"watch-{width}-{scheme}.png", full_page=True)
 
 
 def main():

@@ -9,6 +9,7 @@ const SMALL = 64;
 
 let models = [];
 let threshold = 0;
+let data = false;
 const cards = new Map();
 
 const percent = (p) => (p >= 0.9995 || p < 0.0005 ? `${Math.round(100 * p)}%` : `${(100 * p).toFixed(1)}%`);
@@ -25,6 +26,7 @@ async function start() {
   try {
     const state = await json("/state");
     models = state.models;
+    data = state.data;
     at("model").replaceChildren(...models.map((m) => element("option", { value: m.name, textContent: m.name })));
     at("pick").hidden = models.length < 2;
     at("token").hidden = true;
@@ -118,13 +120,14 @@ function add(file) {
   const title = element("h2", { dir: "auto", textContent: "…" });
   const note = element("p", { className: "soft" });
   const list = element("ul", { className: "bars", "aria-label": "The most probable classes; each shows where it is seen" });
+  const near = element("div", { hidden: true });
   const root = element(
     "section",
     { className: "card", "aria-label": name },
-    element("figure", {}, image, caption),
-    element("div", {}, title, note, list),
+    element("figure", { className: "photo" }, image, caption),
+    element("div", {}, title, note, list, near),
   );
-  const card = { file, name, plain, root, image, caption, title, note, list };
+  const card = { file, name, plain, root, image, caption, title, note, list, near };
   cards.set(root, card);
   at("cards").prepend(root);
   at("clear").hidden = false;
@@ -141,6 +144,7 @@ async function predict(card) {
     card.root.classList.remove("failed");
     bars(card);
     heading(card);
+    if (data) alike(card);
     at("said").textContent = `${card.name}: ${card.title.textContent}. ${card.note.textContent}`;
   } catch (error) {
     card.root.classList.add("failed");
@@ -148,6 +152,39 @@ async function predict(card) {
     card.note.textContent = error.message;
     if (error.status === 401) fail(error);
   }
+}
+
+/** The images of the data set that are most like a photo, once their features are there. */
+async function alike(card) {
+  const model = card.model;
+  const headers = { "Content-Type": "application/octet-stream" };
+  const address = `/similar?count=6&model=${encodeURIComponent(model)}`;
+  card.near.hidden = false;
+  const still = () => cards.has(card.root) && card.model === model;
+  while (still()) {
+    try {
+      const { similar } = await json(address, { method: "POST", headers, body: card.file });
+      const figures = await Promise.all(similar.map(neighbour.bind(null, model)));
+      if (still()) card.near.replaceChildren(element("h3", { textContent: "Most like it in the data set" }), element("div", { className: "near" }, ...figures));
+      return;
+    } catch (error) {
+      const wait = error.status === 503;
+      card.near.replaceChildren(element("p", { className: "soft", textContent: wait ? `Most like it: ${error.message}` : error.message }));
+      if (!wait) return;
+      await new Promise((done) => setTimeout(done, 2000));
+    }
+  }
+}
+
+async function neighbour(model, found) {
+  const image = element("img", { alt: `${found.class}: ${found.image}`, title: found.image });
+  image.addEventListener("load", () => {
+    image.classList.toggle("px", image.naturalWidth <= SMALL);
+    URL.revokeObjectURL(image.src);
+  });
+  image.src = URL.createObjectURL(await blob(`/similar/${encodeURIComponent(model)}/${found.at}`));
+  const caption = element("figcaption", {}, element("b", { dir: "auto", textContent: found.class }), ` ${found.similarity.toFixed(2)}`);
+  return element("figure", {}, image, caption);
 }
 
 async function take(files) {

@@ -35,7 +35,9 @@ impl Access {
         same_origin(request, &host)?;
         let path = request.uri.path();
         // The page has nothing in it that is not in every copy of the program.
-        let open = path == "/" || path.starts_with("/page/") || path.starts_with("/v2/health/");
+        let open = matches!(path, "/" | "/watch")
+            || path.starts_with("/page/")
+            || path.starts_with("/v2/health/");
         match &self.token {
             Some(token) if !open && !has_token(&request.headers, token) => {
                 let message = "Authorization: expected the server's token, found none or another";
@@ -218,10 +220,18 @@ mod tests {
         }
         assert_eq!(asked(&access, "/v2/health/ready", &[("host", "localhost")]), 200);
         assert_eq!(asked(&access, "/v2/health/ready", &[("host", "evil.example")]), 403);
-        for path in ["/metrics", "/state", "/pages", "/v2/healthy"] {
+        for path in [
+            "/metrics",
+            "/state",
+            "/runs",
+            "/runs/a/report.html",
+            "/compare",
+            "/pages",
+            "/v2/healthy",
+        ] {
             assert_eq!(asked(&access, path, &[("host", "localhost")]), 401, "{path}");
         }
-        for path in ["/", "/page/try.js"] {
+        for path in ["/", "/watch", "/page/try.js"] {
             assert_eq!(asked(&access, path, &[("host", "localhost")]), 200, "{path}");
         }
     }

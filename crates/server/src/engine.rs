@@ -182,6 +182,12 @@ impl Engine {
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Line {
     /// Lets `count` images wait, which `slot` has room for; their values come from the receiver. Nobody answers where the
     /// engine has ended.

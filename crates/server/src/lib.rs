@@ -26,33 +26,44 @@ mod explain;
 mod listen;
 mod metrics;
 mod models;
+mod nearby;
 mod page;
 mod predict;
 mod routes;
+mod runs;
 mod service;
 mod upload;
 mod v2;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use headstart::cache::CacheSettings;
 use headstart::source::ModelSource;
 use headstart::{Control, Device, Error, Model, Result, memory};
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 
 use access::Access;
 use engine::Engine;
 use metrics::Metrics;
 use models::Models;
 pub use models::check_name;
+use nearby::Nearby;
+use runs::Runs;
 use service::Service;
 use upload::{Budget, Decoders};
 
 /// Shortest token.
 const TOKEN: usize = 16;
+/// Pages that follow a run at once.
+const FOLLOWERS: usize = 64;
+/// The usual folder of runs.
+const RUNS: &str = "runs";
 /// Part of the memory for reading files that bodies of requests may take.
 const BODIES: u64 = 4;
 
@@ -116,6 +127,11 @@ pub struct Options {
     pub models: Vec<Named>,
     /// Where they run.
     pub device: Device,
+    /// A data set, as `train` names it, whose images are found by [`similar`](headstart::similar) ones, and where features of
+    /// them are cached.
+    pub data: Option<(String, CacheSettings)>,
+    /// The folder of runs that the page shows and resumes; there are none where it is not there.
+    pub runs: PathBuf,
     /// The name or address to listen on.
     pub host: String,
     /// The port, 0 for a free one.
@@ -136,6 +152,8 @@ impl Options {
         Options {
             models,
             device,
+            data: None,
+            runs: PathBuf::from(RUNS),
             host: "127.0.0.1".into(),
             port: 8000,
             allow_hosts: Vec::new(),
@@ -220,14 +238,24 @@ pub fn serve(
 ) -> Result<Served> {
     let addresses = listen::addresses(&options.host, options.port)?;
     options.check(&addresses)?;
-    let Options { models: named, device, host, allow_hosts, token, threshold, limits, .. } =
-        options;
+    let Options {
+        models: named,
+        device,
+        data,
+        runs,
+        host,
+        allow_hosts,
+        token,
+        threshold,
+        limits,
+        ..
+    } = options;
     let loopback = addresses.iter().all(|address| address.ip().is_loopback());
     let decoders = device.compute().threads.count();
     let metrics = Arc::new(Metrics::default());
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(decoders + 4)
+        .max_blocking_threads(decoders + 16)
         .enable_all()
         .build()
         .map_err(Error::io("start", "threads"))?;
@@ -240,8 +268,16 @@ pub fn serve(
     for Named { name, model, source } in named {
         models.put(&name, model, Some(source))?;
     }
+    let nearby = data.map(|(source, cache)| Nearby::new(source, cache, device.clone()));
+    if let (Some(nearby), Some(first)) = (&nearby, models.get(None)) {
+        nearby.begin(&first);
+    }
+    let runs = Runs::below(&runs);
     let hosts = allow_hosts.into_iter().chain([host]).collect();
     let service = Arc::new(Service {
+        nearby: nearby.clone(),
+        runs: Arc::clone(&runs),
+        followers: Arc::new(Semaphore::new(FOLLOWERS)),
         access: Access { hosts, loopback, token },
         models,
         engine: Arc::clone(&engine),
@@ -258,6 +294,11 @@ pub fn serve(
     let ending = || service.ending.store(true, Ordering::Relaxed);
     let cut = runtime.block_on(listen::serve(listener, router, limits, &metrics, stop, &ending));
     engine.end();
+    if let Some(nearby) = nearby {
+        nearby.end();
+    }
+    // Runs are saved.
+    runs.end();
     // A decoder that does not end is not waited for.
     runtime.shutdown_background();
     Ok(Served { requests: metrics.answered(), images: metrics.images(), cut })

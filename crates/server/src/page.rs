@@ -20,16 +20,27 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, kind and content of each file.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
     ("ask.js", SCRIPT, include_str!("../page/ask.js")),
+    ("chart.js", SCRIPT, include_str!("../page/chart.js")),
     ("try.js", SCRIPT, include_str!("../page/try.js")),
+    ("watch.js", SCRIPT, include_str!("../page/watch.js")),
 ];
 
 /// `/`
 pub async fn index() -> Response<Body> {
-    let mut response = with(StatusCode::OK, HTML, include_str!("../page/try.html"));
+    page(include_str!("../page/try.html"))
+}
+
+/// `/watch`
+pub async fn watch() -> Response<Body> {
+    page(include_str!("../page/watch.html"))
+}
+
+fn page(html: &'static str) -> Response<Body> {
+    let mut response = with(StatusCode::OK, HTML, html);
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (HeaderName::from_static("permissions-policy"), DEVICES),
@@ -63,5 +74,6 @@ pub async fn state(State(service): State<Arc<Service>>) -> Response<Body> {
         object!({"name": served.name, "classes": card.classes, "height": card.height, "width": card.width,
             "architecture": card.architecture})
     });
-    json(&object!({"models": models.collect::<Vec<_>>(), "threshold": service.threshold}))
+    json(&object!({"models": models.collect::<Vec<_>>(), "threshold": service.threshold,
+        "data": service.nearby.is_some()}))
 }

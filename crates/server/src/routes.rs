@@ -14,8 +14,10 @@ use axum::routing::{get, post};
 
 use crate::answer::{Refusal, secure, with};
 use crate::explain::explain;
+use crate::nearby;
 use crate::page;
 use crate::predict::predict;
+use crate::runs;
 use crate::service::Service;
 use crate::v2;
 
@@ -23,6 +25,16 @@ use crate::v2;
 pub fn router(service: &Arc<Service>) -> Router {
     let mut router = Router::new()
         .route("/", get(page::index))
+        .route("/similar", post(nearby::similar))
+        .route("/similar/{model}/{at}", get(nearby::picture))
+        .route("/watch", get(page::watch))
+        .route("/runs", get(runs::list))
+        .route("/runs/{name}", get(runs::one))
+        .route("/runs/{name}/events", get(runs::events))
+        .route("/runs/{name}/report.html", get(runs::report))
+        .route("/runs/{name}/resume", post(runs::resume))
+        .route("/runs/{name}/stop", post(runs::stop))
+        .route("/compare", get(runs::compare))
         .route("/page/{name}", get(page::file))
         .route("/state", get(page::state))
         .route("/predict", post(predict))
@@ -71,7 +83,11 @@ fn name_of(path: &str) -> &'static str {
     match path {
         "/predict" => "predict",
         "/explain" => "explain",
-        "/" | "/state" => "page",
+        "/similar" => "similar",
+        _ if path.starts_with("/similar/") => "similar",
+        "/" | "/watch" | "/state" => "page",
+        "/runs" | "/compare" => "runs",
+        _ if path.starts_with("/runs/") => "runs",
         _ if path.starts_with("/page/") => "page",
         "/metrics" => "metrics",
         _ if path.starts_with("/v2/health/") => "health",

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use axum::http::StatusCode;
 use headstart::Device;
 use headstart::nearest::one_of;
+use tokio::sync::Semaphore;
 
 use crate::Limits;
 use crate::access::Access;
@@ -13,10 +14,18 @@ use crate::answer::Refusal;
 use crate::engine::{Engine, NoSlot, Slot};
 use crate::metrics::Metrics;
 use crate::models::{Models, Served};
+use crate::nearby::Nearby;
+use crate::runs::Runs;
 use crate::upload::{Budget, Decoders};
 
 /// The server without its sockets.
 pub struct Service {
+    /// The data set of which similar images are found.
+    pub nearby: Option<Arc<Nearby>>,
+    /// Runs that the page shows.
+    pub runs: Arc<Runs>,
+    /// How many more may be followed.
+    pub followers: Arc<Semaphore>,
     /// Who may ask.
     pub access: Access,
     /// What is served.

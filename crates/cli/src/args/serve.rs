@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use headstart::range;
 
+use super::cache::CacheFlags;
 use super::choices::Prec;
 use super::values::within;
 
@@ -14,6 +15,14 @@ pub struct Serve {
     /// Model files, run folders or names of nets, each with the name that requests use, or without: the file's or folder's
     #[arg(required = true, value_name = "[NAME=]MODEL")]
     pub models: Vec<String>,
+    /// Images, as for train, of which the page shows those most like a photo
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<String>,
+    #[command(flatten)]
+    pub cache: CacheFlags,
+    /// Folder of runs that the page shows and resumes
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
     /// Name or address to listen on; anything but this machine needs --token-file
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub host: String,

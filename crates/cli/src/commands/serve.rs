@@ -9,7 +9,7 @@ use headstart::Error;
 use headstart::source::ModelSource;
 use headstart_server::{Limits, Named, Options, check_name, serve};
 
-use super::{device, hub};
+use super::{cache, device, hub};
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::output::note;
@@ -42,6 +42,8 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     };
     let names: Vec<String> = models.iter().map(|named| named.name.clone()).collect();
     let options = Options {
+        data: args.data.clone().map(|data| (data, cache::settings(&args.cache))),
+        runs: args.runs.clone(),
         host: args.host.clone(),
         port: args.port,
         allow_hosts: args.allow_host.clone(),

@@ -2,9 +2,11 @@
 
 mod end;
 mod limits;
+mod nearby;
 mod page;
 mod predict;
 mod protocol;
+mod runs;
 mod safety;
 mod support;
 mod swap;
