@@ -136,8 +136,8 @@ pub mod execute {
 pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{
-    builder, compare, config, cross_validate, evaluate, job, next, outcome, page, probe_weights,
-    recipe, run, source,
+    builder, compare, config, cross_validate, evaluate, job, neighbours, next, outcome, page,
+    probe_weights, recipe, run, source,
 };
 pub use study::{
     bench, classify, doctor, explain, gradcam, hard, label_issues, planted, probe, similar, summary,

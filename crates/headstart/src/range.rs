@@ -109,6 +109,22 @@ pub const CALIBRATION_IMAGES: Range = Range::new("calibration-images", 1, MANY);
 pub const BOOTSTRAP: Range = Range::new("bootstrap", 0, 100_000);
 /// Images of a gallery.
 pub const GALLERY_SIZE: Range = Range::new("gallery-size", 0, 1000);
+/// Port of a server, 0 for a free one.
+pub const PORT: Range = Range::new("port", 0, 65_535);
+/// Images that a server computes together.
+pub const MAX_BATCH: Range = Range::new("max-batch", 1, 65_536);
+/// Milliseconds that a server lets an image wait for others.
+pub const MAX_DELAY: Range = Range::new("max-delay", 0, 60_000);
+/// Images that wait in a server.
+pub const QUEUE: Range = Range::new("queue", 1, 1_000_000);
+/// Megabytes of a request's body.
+pub const MAX_BODY: Range = Range::new("max-body", 1, 4096);
+/// Millions of pixels of an image that is sent to a server, up to what is decoded at all.
+pub const MAX_PIXELS: Range = Range::new("max-pixels", 1, 100);
+/// Seconds that a server waits for what a request needs.
+pub const TIMEOUT: Range = Range::new("timeout", 1, 3600);
+/// Open connections of a server.
+pub const MAX_CONNECTIONS: Range = Range::new("max-connections", 1, 1_000_000);
 
 /// More epochs and steps than any run has.
 const MANY: u64 = 1_000_000;

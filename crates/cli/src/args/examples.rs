@@ -129,6 +129,13 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "serve",
+        [
+            "headstart serve runs/photos",
+            "headstart serve photos=runs/photos v1=old.safetensors --port 8080",
+        ],
+    ),
+    (
         "completions",
         ["headstart completions bash > headstart.bash", "headstart completions zsh > _headstart"],
     ),

@@ -11,6 +11,7 @@ mod generate;
 mod help;
 mod hub;
 mod inspect;
+mod serve;
 mod split;
 mod train;
 mod use_model;
@@ -28,6 +29,7 @@ pub use generate::{Completions, Man};
 pub use help::command;
 pub use hub::{Weights, WeightsCommand, WeightsGet, WeightsList};
 pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
+pub use serve::Serve;
 pub use train::{LrFind, Plot, Recipe, Report, Train};
 pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
 use values::within;
@@ -90,6 +92,8 @@ pub enum Command {
     Export(Export),
     /// Compare runs: settings that differ, metrics, curves
     Compare(Compare),
+    /// Answer requests for predictions over HTTP
+    Serve(Serve),
     /// Print a shell's completion script
     Completions(Completions),
     /// Write the manual pages

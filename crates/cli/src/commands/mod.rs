@@ -21,6 +21,7 @@ mod predict;
 mod probe;
 mod recipe;
 mod report;
+mod serve;
 mod similar;
 mod summary;
 mod train;
@@ -76,6 +77,7 @@ pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
         Command::Cache(args) => cache::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
     }

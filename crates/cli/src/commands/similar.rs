@@ -2,15 +2,11 @@
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::cache::Whole;
-use headstart::dataset::{DataOptions, Split, image_hash};
-use headstart::gradcam::enter;
+use headstart::dataset::{DataOptions, image_hash};
 use headstart::image;
-use headstart::inference::{executor, read_floats};
 use headstart::job::open_with;
+use headstart::neighbours::{Neighbours, features};
 use headstart::report::{Captioned, neighbours};
-use headstart::similar::nearest;
-use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
 use super::{cache, check_output, device, hub, open_model};
@@ -35,10 +31,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let query = model.target().open(&args.image)?;
     let itself = image_hash(&args.image)?;
     let device = device(args.threads, args.precision.into())?;
-    let node = model.pooled();
-    let mut one = executor(&model, &device, 1, &[0], &[node])?;
-    one.forward(&[(&enter(&model, &query)?).into()], 1)?;
-    let own = read_floats(&mut *one, 0)?;
+    let own = features(&model, &query, &device)?;
     let options = DataOptions {
         validation_split: 0.0,
         threads: args.threads,
@@ -48,41 +41,25 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let data = hub::watched(|watch| open_with(&args.data, &options, watch))?;
     interrupt::watch();
     let mut progress = Progress::new(0);
-    let (mut features, mut places, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let cache = cache::settings(&args.cache);
-    let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);
     let mut show = cache::show(&mut progress, "features");
-    for (split, subset) in data.parts(Split::All)? {
-        let Some(part) = whole.pooled((split, subset), &mut show)? else {
-            return Err(Failure::Interrupted("nothing was written".into()));
-        };
-        let each = part.len() / subset.len().max(1);
-        let hashes = subset.image_hashes(&device.compute().threads)?;
-        for (i, row) in part.chunks_exact(each.max(1)).enumerate() {
-            match hashes[i] == itself {
-                true => left_out.push(subset.path(i).into_owned()),
-                false => {
-                    features.extend_from_slice(row);
-                    places.push((subset, i));
-                }
-            }
-        }
-    }
+    let Some(known) = Neighbours::new(&model, data, &device, &cache, &mut show)? else {
+        return Err(Failure::Interrupted("nothing was written".into()));
+    };
     drop(show);
     drop(progress);
+    let left_out: Vec<String> = known.same(&itself).into_iter().map(|i| known.name(i)).collect();
     if !left_out.is_empty() {
         note!("left out, because it is the image itself: {}", left_out.join(", "));
     }
-    let found = nearest(&own, &features, args.top_k);
-    let name = |i: usize| places[i].0.path(places[i].1).into_owned();
-    let class = |i: usize| data.classes[places[i].0.label(places[i].1)].as_str();
+    let found = known.nearest(&own, args.top_k, Some(&itself));
     if let Some(path) = &args.html {
         let list: Result<Vec<Captioned<'_>>, Error> = found
             .iter()
             .map(|n| {
-                let (subset, at) = places[n.image];
-                let caption = format!("{} {:.4}", class(n.image), n.similarity);
-                Ok(Captioned { image: subset.image(at)?, name: name(n.image), caption })
+                let (subset, at) = known.place(n.image)?;
+                let caption = format!("{} {:.4}", known.class(n.image), n.similarity);
+                Ok(Captioned { image: subset.image(at)?, name: known.name(n.image), caption })
             })
             .collect();
         let caption = "the image".to_string();
@@ -96,7 +73,10 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     }
     let list: Vec<Found<'_>> = found
         .iter()
-        .map(|n| Found { image: name(n.image), class: class(n.image), similarity: n.similarity })
+        .map(|n| {
+            let (image, class) = (known.name(n.image), known.class(n.image));
+            Found { image, class, similarity: n.similarity }
+        })
         .collect();
     if args.json {
         let image = args.image.display().to_string();

@@ -22,6 +22,8 @@ mod ranks;
 mod recipe;
 mod resume;
 mod sample;
+#[cfg(unix)]
+mod serve;
 mod settings;
 #[cfg(unix)]
 mod signals;

@@ -138,6 +138,17 @@ pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
     header.and_then(|header| pixels(bytes, header, 1)).map_err(|reason| unreadable(&path, reason))
 }
 
+/// Width and height of an image file, upright, as its first bytes say; `path` only names it in errors.
+///
+/// # Errors
+/// If it is no image that is read, or too large a one.
+pub fn size(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<(usize, usize)> {
+    let path = path.into();
+    let header = read_named(&path.to_string_lossy(), &mut Cursor::new(bytes));
+    let header = header.map_err(|reason| unreadable(&path, String::from(reason)))?;
+    Ok((header.width, header.height))
+}
+
 /// As [`decode`], but a JPEG is made smaller while it is decoded, by 2, 4 or 8, where both its sides stay at least `side`: what
 /// Pillow's `Image.draft(None, (side, side))` does, byte for byte. Each pixel is about the mean of those it stands for.
 /// It takes a half to a quarter of the time. `side` twice as long as the image is needed leaves no trace of it.

@@ -8,6 +8,7 @@ mod easy;
 pub mod evaluate;
 pub mod job;
 mod known;
+pub mod neighbours;
 pub mod next;
 pub mod outcome;
 pub mod page;

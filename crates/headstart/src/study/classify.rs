@@ -21,15 +21,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
-use crate::data::image::{Resizer, Rgb8, Target, mirror};
+use crate::data::image::{Resizer, Rgb8, Target, mirror, size};
 use crate::engine::device::Device;
+use crate::engine::execute::Execute;
 use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::net::model::Model;
+use crate::numbers::grouped;
 
 /// How files are classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,7 @@ pub fn classify<E: From<Error>>(
 ) -> std::result::Result<(), E> {
     let ClassifyOptions { batch, tta, decoders } = options;
     let batch = batch.min(files.len()).max(1);
-    let node = answer_node(model);
-    let mut executor = executor(model, device, batch, &[0], &[node])?;
+    let mut executor = executor(model, device, batch, &[0], &[answer_node(model)])?;
     let (classes, target) = (model.card.classes.len(), model.target());
     let queue = Queue::new(files.len(), 2 * batch);
     let (mut pixels, mut errors) = (Vec::new(), Vec::new());
@@ -85,12 +86,10 @@ pub fn classify<E: From<Error>>(
             }
             let mut p = Vec::new();
             if count > 0 {
-                executor.forward(&[(&pixels).into()], count)?;
-                p = to_probabilities(model, read_floats(&mut *executor, 0)?);
+                p = run(model, &mut *executor, &pixels, count)?;
                 if tta {
                     mirror(&mut pixels, target.width);
-                    executor.forward(&[(&pixels).into()], count)?;
-                    let other = to_probabilities(model, read_floats(&mut *executor, 0)?);
+                    let other = run(model, &mut *executor, &pixels, count)?;
                     p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
                 }
             }
@@ -121,10 +120,115 @@ pub fn classify<E: From<Error>>(
 pub fn classify_one(model: &Model, image: Rgb8<'_>, device: &Device) -> Result<Vec<f32>> {
     let pixels = sized(image, model.target(), &mut Resizer::new())?;
     let mut executor = executor(model, device, 1, &[0], &[answer_node(model)])?;
-    executor.forward(&[(&pixels).into()], 1)?;
-    let probabilities = to_probabilities(model, read_floats(&mut *executor, 0)?);
+    let probabilities = run(model, &mut *executor, &pixels, 1)?;
     check(&probabilities)?;
     Ok(probabilities)
+}
+
+/// A model that is ready for batch after batch. Its answers are those of [`classify`], bit for bit, whatever else is in a
+/// batch.
+///
+/// ```
+/// use std::sync::Arc;
+/// use headstart::classify::{Prepared, pixels};
+/// use headstart::image::{Resizer, Rgb8, picture};
+/// use headstart::{Device, Model};
+///
+/// let model = Model::builder("resnet20").weights("none").build(&headstart::Dataset::load("sample")?)?;
+/// let file = picture::png(&Rgb8::new(2, 1, vec![0, 0, 0, 255, 255, 255])?)?;
+/// let mut image = pixels(&model.target(), "upload.png", &file, usize::MAX, &mut Resizer::new())?;
+/// let mut prepared = Prepared::new(Arc::new(model), &Device::cpu(0)?, 8)?;
+/// assert_eq!(image.len(), prepared.image_bytes());
+/// image.extend_from_within(..); // the same image twice
+/// let probabilities = prepared.run(&image, 2)?;
+/// assert_eq!(probabilities.len(), 2 * 10);
+/// assert_eq!(probabilities[..10], probabilities[10..]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Prepared {
+    model: Arc<Model>,
+    executor: Box<dyn Execute>,
+    batch: usize,
+}
+
+impl Prepared {
+    /// The model with memory for at most `batch` images at once.
+    ///
+    /// # Errors
+    /// If it does not fit into memory.
+    pub fn new(model: Arc<Model>, device: &Device, batch: usize) -> Result<Prepared> {
+        let batch = batch.max(1);
+        let executor = executor(&model, device, batch, &[0], &[answer_node(&model)])?;
+        Ok(Prepared { model, executor, batch })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Most images at once.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Bytes of an image at the model's size.
+    pub fn image_bytes(&self) -> usize {
+        let Target { height, width, .. } = self.model.target();
+        height * width * 3
+    }
+
+    /// Class probabilities at the model's temperature, `[count, classes]` row-major, of `count` images as [`pixels()`] gives
+    /// them, one after the other.
+    ///
+    /// # Errors
+    /// If there are none or more than a batch, or not as many bytes; if the predictions are not numbers.
+    pub fn run(&mut self, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
+        if count == 0 || count > self.batch || pixels.len() != count * self.image_bytes() {
+            let expected = format!("1 to {} images of {} bytes", self.batch, self.image_bytes());
+            let found = format!("{} bytes for {count}", pixels.len());
+            return Err(Error::invalid("batch", expected, found, ""));
+        }
+        let probabilities = run(&self.model, &mut *self.executor, pixels, count)?;
+        check(&probabilities)?;
+        Ok(probabilities)
+    }
+}
+
+/// Class probabilities of `count` images.
+fn run(model: &Model, executor: &mut dyn Execute, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
+    executor.forward(&[pixels.into()], count)?;
+    Ok(to_probabilities(model, read_floats(executor, 0)?))
+}
+
+/// The bytes of an image file at a model's size, `height * width * 3`, as [`Model::predict`] has them; `name` names it in
+/// errors.
+///
+/// # Errors
+/// If it cannot be decoded, or has more than `most` pixels, which is found before it is decoded.
+pub fn pixels(
+    target: &Target,
+    name: &str,
+    file: &[u8],
+    most: usize,
+    resizer: &mut Resizer,
+) -> Result<Vec<u8>> {
+    sized(decoded(target, name, file, most)?, *target, resizer)
+}
+
+/// An image file decoded as a model has it, not yet at its size; `name` names it in errors.
+///
+/// # Errors
+/// If it cannot be decoded, or has more than `most` pixels, which is found before it is decoded.
+pub fn decoded(target: &Target, name: &str, file: &[u8], most: usize) -> Result<Rgb8<'static>> {
+    let (width, height) = size(name, file)?;
+    if width.saturating_mul(height) > most {
+        let expected = format!("an image of at most {} pixels", grouped(most));
+        let hint = "make it smaller, or raise the limit";
+        return Err(Error::format(name, expected, format!("{width}x{height}"), hint));
+    }
+    target.decoded(name, file)
 }
 
 /// Decoded images on their way from the threads to the model.

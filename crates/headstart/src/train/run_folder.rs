@@ -25,6 +25,11 @@ use crate::net::weights::SHIPPED;
 
 /// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
+/// What happens in a run.
+const EVENTS: &str = "events.jsonl";
+/// How often, and how long between, a lock is tried that another process may hold for an instant.
+const LOOKS: usize = 5;
+const INSTANT: Duration = Duration::from_millis(20);
 /// Epochs of no more steps are recorded step by step.
 const FEW_STEPS: usize = 200;
 
@@ -146,7 +151,7 @@ impl RunFolder {
     /// # Errors
     /// If the file cannot be read or written.
     pub fn cut_events(&mut self, bytes: u64) -> Result<()> {
-        let file = self.path.join("events.jsonl");
+        let file = self.path.join(EVENTS);
         let mut claim = Claim::default();
         let text = memory::read(&file, u64::MAX, &mut claim)?;
         let kept = &text[..text.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
@@ -161,11 +166,11 @@ impl RunFolder {
     fn open(path: &Path, truncate: bool) -> Result<RunFolder> {
         let weights = path.join("weights");
         fs::create_dir_all(&weights).map_err(Error::io("create", &weights))?;
-        let file = path.join("events.jsonl");
+        let file = path.join(EVENTS);
         let mut options = OpenOptions::new();
         let options = options.create(true).append(true);
         let events = options.open(&file).map_err(Error::io("create", &file))?;
-        if let Err(TryLockError::WouldBlock) = events.try_lock() {
+        if is_locked(&events) {
             return Err(Error::invalid(
                 format!("run folder {}", path.display()),
                 "one that no process writes to",
@@ -224,7 +229,7 @@ impl RunFolder {
             }
             _ => {}
         }
-        let file = self.path.join("events.jsonl");
+        let file = self.path.join(EVENTS);
         let mut line = serde_json::to_string(event)
             .map_err(|e| Error::format(&file, "an event that fits JSON", e.to_string(), ""))?;
         line.push('\n');
@@ -236,7 +241,7 @@ impl RunFolder {
     /// # Errors
     /// If the file cannot be read.
     pub fn recorded(&self) -> Result<u64> {
-        let file = self.path.join("events.jsonl");
+        let file = self.path.join(EVENTS);
         Ok(self.events.metadata().map_err(Error::io("read", file))?.len())
     }
 
@@ -257,9 +262,54 @@ impl RunFolder {
     }
 }
 
+/// Whether another process writes to the file, which is locked for this one if not. Who only looks whether somebody writes
+/// holds a lock for an instant, as [`is_written`] does.
+fn is_locked(file: &File) -> bool {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(INSTANT),
+            _ => return false,
+        }
+    }
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// Whether a process writes to the run of that folder now.
+///
+/// ```
+/// use headstart::run_folder::{RunFolder, is_written};
+///
+/// let folder = tempfile::tempdir()?;
+/// let run = RunFolder::create(folder.path(), false)?;
+/// assert!(is_written(folder.path()));
+/// drop(run);
+/// assert!(!is_written(folder.path()));
+/// # Ok::<(), headstart::Error>(())
+/// ```
+pub fn is_written(path: impl AsRef<Path>) -> bool {
+    let file = File::open(path.as_ref().join(EVENTS));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_looks_whether_a_run_is_written_does_not_keep_it_from_being() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(RunFolder::create(folder.path(), false).unwrap());
+        let looking = File::open(folder.path().join(EVENTS)).unwrap();
+        looking.lock_shared().unwrap();
+        assert!(RunFolder::resume(folder.path()).is_err());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(INSTANT);
+                drop(looking);
+            });
+            assert!(RunFolder::resume(folder.path()).is_ok());
+        });
+    }
 
     #[test]
     fn names_are_counted_up_and_nothing_is_overwritten() {

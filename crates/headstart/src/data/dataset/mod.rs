@@ -63,7 +63,7 @@ use room::Room;
 pub use sample::NAME as SAMPLE;
 pub(crate) use subset::ImageFile;
 use subset::Samples;
-pub use subset::{ImageHash, Subset, image_hash};
+pub use subset::{ImageHash, Subset, file_hash, image_hash};
 pub use synthetic::Synthetic;
 pub use tree::Part;
 use tree::{Layout, UNKNOWN};

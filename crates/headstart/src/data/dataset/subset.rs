@@ -448,6 +448,6 @@ pub fn image_hash(path: impl AsRef<Path>) -> Result<ImageHash> {
 }
 
 /// What an image is known by that is in a file of these bytes.
-pub(super) fn file_hash(bytes: &[u8]) -> ImageHash {
+pub fn file_hash(bytes: &[u8]) -> ImageHash {
     Sha256::digest(bytes).into()
 }

@@ -151,6 +151,26 @@ impl TrainConfig {
         if self.unfreeze.is_empty() { usual.collect() } else { listed.collect() }
     }
 
+    /// Epochs of all phases, unless one ends early.
+    ///
+    /// ```
+    /// use headstart::config::{HeadSolver, TrainConfig};
+    ///
+    /// let both = TrainConfig { epochs: 3, fine_tune_epochs: 4, ..TrainConfig::sample() };
+    /// assert_eq!(both.planned_epochs(), 7);
+    /// let fitted = TrainConfig { head_solver: HeadSolver::Lbfgs, ..both };
+    /// assert_eq!(fitted.planned_epochs(), 1 + 4);
+    /// assert_eq!(TrainConfig { fine_tune_at: None, ..fitted }.planned_epochs(), 1);
+    /// ```
+    pub fn planned_epochs(&self) -> usize {
+        let solved = self.head_solver == HeadSolver::Lbfgs && !self.from_scratch();
+        let each = |&(at, epochs, _): &(Option<&str>, usize, f32)| match at {
+            None if solved => 1,
+            _ => epochs,
+        };
+        self.parts().iter().map(each).sum()
+    }
+
     /// The phases that have epochs, in order, of this `net`.
     ///
     /// # Errors

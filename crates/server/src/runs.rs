@@ -1,0 +1,206 @@
+//! Runs of a folder: what they are, what happens in them, and those that this server does itself.
+
+mod routes;
+mod tail;
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::SystemTime;
+
+use headstart::history::History;
+use headstart::metrics::Report;
+use headstart::page::PAGE;
+use headstart::run::{Ended, Job};
+use headstart::run_folder::is_written;
+use headstart::{Control, Error, Result};
+use serde::Serialize;
+
+pub use routes::{compare, events, list, one, report, resume, stop};
+
+/// Most runs that are listed, the latest.
+const MOST: usize = 500;
+/// The file that makes a folder a run's.
+const EVENTS: &str = "events.jsonl";
+
+/// What becomes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A process writes to it.
+    Running,
+    /// All of it is done.
+    Finished,
+    /// It was stopped, and can be resumed.
+    Stopped,
+    /// It ended before there was anything to resume from.
+    Ended,
+}
+
+/// A run in a list.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its folder's name.
+    pub name: String,
+    /// What becomes of it.
+    pub state: State,
+    /// Whether this server does it, and can stop it.
+    pub own: bool,
+    /// Epochs done.
+    pub epochs: usize,
+    /// Seconds of all epochs.
+    pub seconds: f64,
+    /// Accuracy on the images of its report, else on the validation images of its last epoch.
+    pub accuracy: Option<f64>,
+    /// Whether there is a report.html.
+    pub page: bool,
+    /// Why the last attempt to resume it failed.
+    pub failed: Option<String>,
+}
+
+/// A folder of runs.
+pub struct Runs {
+    /// Without links; none where there is no such folder.
+    root: Option<PathBuf>,
+    own: Mutex<BTreeMap<String, Own>>,
+}
+
+/// A run that this server does, or did.
+struct Own {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+    failed: Option<String>,
+}
+
+impl Runs {
+    /// Those below `root`, if it is there.
+    pub fn below(root: &Path) -> Arc<Runs> {
+        let root = root.canonicalize().ok().filter(|root| root.is_dir());
+        Arc::new(Runs { root, own: Mutex::default() })
+    }
+
+    /// Whether there is such a folder.
+    pub fn is_there(&self) -> bool {
+        self.root.is_some()
+    }
+
+    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder of the run of that name: one below the root, whatever links it has.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        let root = self.root.as_ref()?;
+        let mut parts = Path::new(name).components();
+        let (Some(Component::Normal(part)), None) = (parts.next(), parts.next()) else {
+            return None;
+        };
+        if part != name {
+            return None;
+        }
+        let path = root.join(part).canonicalize().ok()?;
+        (path.starts_with(root) && path.join(EVENTS).is_file()).then_some(path)
+    }
+
+    /// The latest runs first.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<Row>> {
+        let Some(root) = &self.root else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(root).map_err(Error::io("read", root))?.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Some(path) = self.find(&name) else { continue };
+            let changed = path.join(EVENTS).metadata().and_then(|file| file.modified());
+            found.push((changed.unwrap_or(SystemTime::UNIX_EPOCH), name, path));
+        }
+        found.sort_by(|a, b| b.cmp(a));
+        found.truncate(MOST);
+        Ok(found.into_iter().map(|(_, name, path)| self.row(name, &path)).collect())
+    }
+
+    /// A run in a list; a file of it that cannot be read is left out.
+    fn row(&self, name: String, path: &Path) -> Row {
+        let history = History::read_csv_noting(path.join("results.csv")).unwrap_or_default().0;
+        let report = path.join("report.json");
+        let report = report.exists().then(|| Report::read(&report).ok()).flatten();
+        let last = history.epochs.last().and_then(|epoch| epoch.val_accuracy);
+        let accuracy = report.map(|report| report.accuracy).or(last);
+        let seconds = history.epochs.iter().map(|epoch| epoch.seconds).sum();
+        let (epochs, state) = (history.epochs.len(), state(path));
+        let mut own = self.own();
+        let mine = own.get_mut(&name);
+        let failed = mine.as_ref().and_then(|own| own.failed.clone());
+        let own = mine.is_some_and(|own| own.thread.as_ref().is_some_and(|t| !t.is_finished()));
+        Row { name, state, own, epochs, seconds, accuracy, page: path.join(PAGE).is_file(), failed }
+    }
+
+    /// Resumes a run on a thread of this process.
+    ///
+    /// # Errors
+    /// If this server does it already, or its settings cannot be read.
+    pub fn resume(self: &Arc<Runs>, name: &str, path: PathBuf) -> Result<()> {
+        let mut all = self.own();
+        if all.get(name).and_then(|own| own.thread.as_ref()).is_some_and(|t| !t.is_finished()) {
+            return Err(Error::invalid("run", "one that is not running", "one that is", ""));
+        }
+        let job = Job::resume(path)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, runs, owned) = (Arc::clone(&stop), Arc::clone(self), name.to_string());
+        let work = move || {
+            let ended = job.run(&mut |_| match flag.load(Ordering::Relaxed) {
+                true => Control::Stop,
+                false => Control::Continue,
+            });
+            let failed = match ended {
+                Ok(Ended::Finished(_) | Ended::Stopped { .. }) => None,
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(own) = runs.own().get_mut(&owned) {
+                own.failed = failed;
+            }
+        };
+        let thread = thread::Builder::new().name("run".into()).spawn(work);
+        let thread = Some(thread.map_err(Error::io("start", "a thread"))?);
+        all.insert(name.to_string(), Own { stop, thread, failed: None });
+        Ok(())
+    }
+
+    /// Asks a run that this server does to stop; whether there is one.
+    pub fn stop(&self, name: &str) -> bool {
+        let own = self.own();
+        let running =
+            own.get(name).filter(|own| own.thread.as_ref().is_some_and(|t| !t.is_finished()));
+        running.map(|own| own.stop.store(true, Ordering::Relaxed)).is_some()
+    }
+
+    /// Stops all, and waits until they are saved.
+    pub fn end(&self) {
+        let threads: Vec<_> = self
+            .own()
+            .values_mut()
+            .filter_map(|own| {
+                own.stop.store(true, Ordering::Relaxed);
+                own.thread.take()
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// What becomes of the run of that folder.
+pub fn state(path: &Path) -> State {
+    if is_written(path) {
+        return State::Running;
+    }
+    if path.join(PAGE).is_file() {
+        return State::Finished;
+    }
+    match path.join("weights/last.safetensors").is_file() && path.join("config.toml").is_file() {
+        true => State::Stopped,
+        false => State::Ended,
+    }
+}

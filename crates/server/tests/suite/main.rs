@@ -1,0 +1,12 @@
+//! The server over real sockets of this machine, as one program of tests: each file is a subject.
+
+mod end;
+mod limits;
+mod nearby;
+mod page;
+mod predict;
+mod protocol;
+mod runs;
+mod safety;
+mod support;
+mod swap;

@@ -1,0 +1,302 @@
+"""Uses the page of `headstart serve` in a browser, as people do: Chromium, wide and narrow, light and dark.
+
+    python tools/serve/page.py target/debug/headstart [--chromium /usr/bin/chromium] [--pictures DIR]
+
+Needs playwright (PyPI) and Debian's chromium. With --pictures it writes screenshots.
+"""
+
+import argparse
+import json
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zlib
+
+from playwright.sync_api import expect, sync_playwright
+
+WIDTHS = (1280, 390)
+SCHEMES = ("light", "dark")
+
+
+def png(side, colour):
+    """A picture with a disc of that colour."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def pixel(x, y):
+        inside = (x - side / 2) ** 2 + (y - side / 2) ** 2 < (side / 3) ** 2
+        return bytes(colour) if inside else bytes((180 + 60 * y // side, 200, 230))
+
+    rows = b"".join(b"\0" + b"".join(pixel(x, y) for x in range(side)) for y in range(side))
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class Place:
+    """A server and what is asked of it."""
+
+    def __init__(self, binary, folder):
+        self.folder = folder
+        self.binary, self.runs = binary, folder / "runs"
+        self.runs.mkdir()
+        for i in range(8):
+            image = folder / "data" / ("warm", "cold")[i % 2] / f"{i}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(png(64, (200 - 10 * i, 40, 40) if i % 2 == 0 else (30, 60, 150 + 10 * i)))
+        command = [binary, "serve", "small=resnet20", "--port", "0", "--runs", str(self.runs)]
+        command += ["--data", str(folder / "data"), "--no-cache"]
+        self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self.server.stdout.readline()
+        assert line.startswith("http://"), line
+        self.url = line.split(": small")[0]
+        self.files = []
+        for name, colour in (("red disc.png", (200, 40, 40)), ("<b>green.png", (30, 150, 60))):
+            path = folder / name
+            path.write_bytes(png(96, colour))
+            self.files.append(path)
+
+    def predict(self, path):
+        request = urllib.request.Request(
+            self.url + "/predict", path.read_bytes(), {"Content-Type": "image/png"}
+        )
+        return json.load(urllib.request.urlopen(request))["predictions"][0]
+
+    def train(self, name, epochs):
+        """Fine-tunes on some of the sample, in a process of its own."""
+        line = f"{self.binary} train --limit 400 --epochs 1 --fine-tune-epochs {epochs} --no-cache --out"
+        return subprocess.Popen([*line.split(), str(self.runs / name)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self):
+        self.server.send_signal(signal.SIGTERM)
+        return self.server.wait(30)
+
+
+class Tab:
+    """A tab that notes what should not happen."""
+
+    def __init__(self, browser, place, width, scheme):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, permissions=["camera"], base_url=place.url
+        )
+        self.page = self.context.new_page()
+        self.bad = []
+        # A refusal that a check wants is noted by the browser, too.
+        noted = ("error", "warning")
+        self.page.on("console", lambda m: self.bad.append(m.text) if m.type in noted and "422" not in m.text else None)
+        self.page.on("pageerror", lambda e: self.bad.append(str(e)))
+        own = (place.url, "blob:", "data:")
+        self.page.on("request", lambda r: None if r.url.startswith(own) else self.bad.append(r.url))
+
+    def close(self):
+        self.context.close()
+        assert not self.bad, self.bad
+
+    def fits(self):
+        wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, f"{wide} pixels too wide"
+
+
+def percent(p):
+    return f"{round(100 * p)}%" if p >= 0.9995 or p < 0.0005 else f"{100 * p:.1f}%"
+
+
+def check_try(tab, place):
+    page = tab.page
+    page.goto("/")
+    expect(page.locator("#about")).to_contain_text("airplane")
+    page.locator("#files").set_input_files(place.files)
+    cards = page.locator(".card")
+    expect(cards).to_have_count(2)
+    for file in place.files:
+        answer = place.predict(file)
+        card = page.locator(".card", has=page.get_by_alt_text(file.name))
+        expect(card.locator("h2")).to_have_text(answer["class"])
+        expect(card.locator(".photo figcaption")).to_have_text(file.name)
+        bars = card.locator(".bars button")
+        expect(bars).to_have_count(5)
+        for bar, choice in zip(bars.all(), answer["top"]):
+            expect(bar).to_contain_text(choice["class"])
+            expect(bar).to_contain_text(percent(choice["probability"]))
+        near = card.locator(".near figure")
+        expect(near).to_have_count(6, timeout=30_000)
+        expect(near.first.locator("b")).to_have_text("warm" if "red" in file.name else "cold")
+        expect(near.first.locator("img")).to_have_js_property("naturalWidth", 160)
+        # Where the class is seen: by the keyboard alone, and away again.
+        plain = card.locator(".photo img").get_attribute("src")
+        bars.first.focus()
+        page.keyboard.press("Enter")
+        expect(card.locator(".photo figcaption")).to_contain_text("What speaks for " + answer["class"])
+        expect(bars.first).to_have_attribute("aria-pressed", "true")
+        assert card.locator(".photo img").get_attribute("src") != plain
+        page.keyboard.press("Enter")
+        expect(card.locator(".photo figcaption")).to_have_text(file.name)
+        assert card.locator(".photo img").get_attribute("src") == plain
+    tab.fits()
+    # None is that probable.
+    page.locator("#threshold").fill("100")
+    expect(cards.first.locator("h2")).to_have_text("unknown")
+    page.locator("#threshold").fill("0")
+    expect(cards.first.locator("h2")).to_have_text(place.predict(place.files[1])["class"])
+    page.get_by_role("button", name="Clear").click()
+    expect(cards).to_have_count(0)
+
+
+GIVE = """([kind, name, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+    : new DragEvent("drop", { dataTransfer: transfer, bubbles: true });
+  document.body.dispatchEvent(event);
+}"""
+
+
+def check_drop_paste_and_camera(tab, place):
+    page = tab.page
+    page.goto("/")
+    expect(page.locator("#about")).to_contain_text("airplane")
+    answer = place.predict(place.files[0])
+    for i, kind in enumerate(("drop", "paste")):
+        page.evaluate(GIVE, [kind, f"{kind}.png", list(place.files[0].read_bytes())])
+        expect(page.locator(".card")).to_have_count(i + 1)
+        expect(page.locator(".card").first.locator("h2")).to_have_text(answer["class"])
+    page.evaluate(GIVE, ["drop", "no image.png", [1, 2, 3]])
+    expect(page.locator(".card.failed")).to_contain_text("expected an image that is read")
+    page.get_by_role("button", name="Use the camera").click()
+    video = page.locator("#video")
+    expect(video).to_be_visible()
+    expect(video).to_have_js_property("readyState", 4)
+    page.get_by_role("button", name="Take a photo").click()
+    expect(page.locator(".card")).to_have_count(4)
+    expect(page.locator(".card").first.locator(".bars button")).to_have_count(5)
+    page.get_by_role("button", name="Use the camera").click()
+    expect(video).to_be_hidden()
+    tab.fits()
+
+
+def check_names(tab, place):
+    """Every control and picture has a name for a screen reader, and everything can be reached by Tab."""
+    page = tab.page
+    page.goto("/")
+    page.locator("#files").set_input_files(place.files[0])
+    expect(page.locator(".bars button")).to_have_count(5)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, video, img, a")]
+        .filter((e) => !(e.labels?.length || e.getAttribute("aria-label") || e.alt || e.textContent.trim()))
+        .map((e) => e.outerHTML)"""
+    )
+    assert not nameless, nameless
+    reached = set()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+    assert {"choose", "camera", "threshold", "clear"} <= reached, reached
+
+
+def check_watch(tab, place):
+    """A training of another process, from its first epoch to its end; then one that was stopped, here resumed and stopped."""
+    page = tab.page
+    name = f"run {page.viewport_size['width']} {page.evaluate('matchMedia(`(prefers-color-scheme: dark)`).matches')}"
+    process = place.train(name, 12)
+    page.goto("/watch")
+    page.get_by_role("button", name=name, exact=True).click(timeout=30_000)
+    expect(page.locator("#name")).to_have_text(name)
+    tiles = page.locator("#tiles")
+    expect(tiles).to_contain_text("running", timeout=30_000)
+    expect(tiles).to_contain_text("of 13", timeout=30_000)
+    expect(page.locator("#charts svg")).to_have_count(2, timeout=30_000)
+    expect(tiles).to_contain_text("until this phase ends", timeout=30_000)
+    expect(tiles).to_contain_text("images a second")
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(tiles).to_contain_text("13 of 13", timeout=120_000)
+    expect(tiles).to_contain_text("finished", timeout=60_000)
+    assert process.wait(60) == 0
+    expect(page.locator("#matrix tbody tr")).to_have_count(10)
+    report = page.locator("#report")
+    expect(report).to_be_visible()
+    assert "<html" in tab.context.request.get(page.evaluate("document.getElementById('report').href")).text()
+    tab.fits()
+    # One that is stopped where it was started, goes on here, and stops again.
+    other = name + " long"
+    process = place.train(other, 500)
+    page.get_by_role("button", name=other, exact=True).click(timeout=30_000)
+    expect(page.locator("#name")).to_have_text(other)
+    expect(page.locator("#charts svg")).to_have_count(2, timeout=60_000)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    expect(tiles).to_contain_text("stopped", timeout=30_000)
+    page.get_by_role("button", name="Resume").click()
+    expect(tiles).to_contain_text("running", timeout=30_000)
+    page.get_by_role("button", name="Stop and save").click(timeout=30_000)
+    expect(tiles).to_contain_text("stopped", timeout=60_000)
+    # Side by side.
+    for run in (name, other):
+        page.get_by_label(f"{run} side by side").check()
+    table = page.locator("#differences")
+    expect(table).to_contain_text("fine-tune-epochs")
+    expect(table.locator("thead th")).to_have_count(3)
+    tab.fits()
+
+
+def pictures(tab, place, folder, width, scheme):
+    page = tab.page
+    page.goto("/")
+    page.locator("#files").set_input_files(place.files)
+    expect(page.locator(".bars button")).to_have_count(10)
+    page.locator(".bars button").first.click()
+    expect(page.locator(".photo figcaption").first).to_contain_text("What speaks for")
+    page.wait_for_timeout(400)
+    page.screenshot(path=folder / f"try-{width}-{scheme}.png", full_page=True)
+    page.goto("/watch")
+    page.locator("#rows button").last.click()
+    expect(page.locator("#matrix tbody tr")).to_have_count(10)
+    for box in page.locator("#rows input").all()[:2]:
+        box.check()
+    expect(page.locator("#differences tbody tr").nth(4)).to_be_visible()
+    page.wait_for_timeout(400)
+    page.screenshot(path=folder / f"watch-{width}-{scheme}.png", full_page=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--pictures", type=pathlib.Path)
+    options = parser.parse_args()
+    passed, failed = 0, 0
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        place = Place(options.binary, pathlib.Path(folder))
+        flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=flags)
+        checks = [check for name, check in globals().items() if name.startswith("check_")]
+        if options.pictures:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                for check in checks:
+                    try:
+                        tab = Tab(browser, place, width, scheme)
+                        check(tab, place)
+                        tab.close()
+                        passed += 1
+                    except Exception as error:  # each check is reported
+                        failed += 1
+                        print(f"{check.__name__} at {width}, {scheme}: {type(error).__name__}: {error}")
+                if options.pictures:
+                    tab = Tab(browser, place, width, scheme)
+                    pictures(tab, place, options.pictures, width, scheme)
+                    tab.close()
+        browser.close()
+        if place.end() != 0:
+            failed += 1
+            print("the server did not end well")
+    print(f"page: {passed} passed, {failed} failed")
+    sys.exit(1 if failed or not passed else 0)
+
+
+if __name__ == "__main__":
+    main()
