@@ -23,6 +23,7 @@ mod recipe;
 mod resume;
 mod sample;
 mod settings;
+mod shards;
 #[cfg(unix)]
 mod signals;
 mod sizes;
