@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart_mpi::{Launch, Left, World};
 
-use crate::args::Command;
+use crate::args::{Command, DataCommand};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{self, note};
@@ -40,6 +40,19 @@ pub fn enter(command: &Command) -> Result<Part, Failure> {
     let together = matches!(command, Command::Train(args) if args.show_batch.is_none());
     if together {
         return join();
+    }
+    let has_part = match command {
+        Command::Predict(args) => args.shard.is_some(),
+        Command::Features(args) => args.shard.is_some(),
+        Command::Data(args) => match &args.command {
+            DataCommand::Check(args) => args.shard.is_some(),
+            DataCommand::Get(_) => false,
+        },
+        _ => false,
+    };
+    // Each process has a part of its own.
+    if has_part {
+        return Ok(Part::Do);
     }
     // What needs no other processes does not fail for want of them.
     let launch = Launch::of_environment().unwrap_or_default();

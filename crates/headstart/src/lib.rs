@@ -137,7 +137,7 @@ pub use measure::{bootstrap, calibration, events, history, metrics, monitor};
 pub use net::{graph, imagenet, init, model, parameters, preprocess, resnet, weights};
 pub use session::{
     builder, compare, config, cross_validate, evaluate, job, neighbours, next, outcome, page,
-    probe_weights, recipe, run, source,
+    probe_weights, recipe, run, shard, source,
 };
 pub use study::{
     bench, classify, doctor, explain, gradcam, hard, label_issues, planted, probe, similar, summary,

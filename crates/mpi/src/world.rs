@@ -15,6 +15,10 @@ use crate::rounds::{LIMIT, parts, rounds};
 /// How long a call is asked for without a pause, and how long a pause is after that: longer ones would hold up long messages.
 const BUSY: Duration = Duration::from_millis(2);
 const PAUSE: Duration = Duration::from_micros(50);
+/// How long a process that was told to end waits for the others all the same: they may be on their way to stop together.
+/// Process 0 has a checkpoint to write before the launcher ends it, which Open MPI does after a second.
+const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE_OF_OTHERS: Duration = Duration::from_secs(20);
 
 /// All processes of the launcher.
 ///
@@ -120,7 +124,7 @@ impl World {
         &self.about
     }
 
-    /// While it waits for other processes, this process asks `gives_up` whether to fail instead.
+    /// Where it waits long for other processes, this process asks `gives_up` whether to fail instead.
     pub fn give_up_when(&self, gives_up: fn() -> bool) {
         self.lock().gives_up = gives_up;
     }
@@ -206,10 +210,11 @@ impl Shared {
         if self.broken {
             return Err(gone("none, since an earlier call failed".to_string()));
         }
+        let patience = if self.mpi.rank() == 0 { PATIENCE } else { PATIENCE_OF_OTHERS };
         let (gives_up, start) = (self.gives_up, Instant::now());
         let mut wait = move || {
             pause(start);
-            gives_up()
+            start.elapsed() > patience && gives_up()
         };
         calls(self, &mut wait).map_err(|broken| {
             self.broken = true;

@@ -214,7 +214,8 @@ fn wrong_library(launcher: &Launcher) {
         if lines.iter().any(|line| line.contains("none of")) {
             continue;
         }
-        assert_eq!(lines.len(), 2, "{output:?}");
+        // The launcher may end the other before it speaks.
+        assert!(!lines.is_empty(), "{output:?}");
         for line in lines {
             let all = ["2 processes", "1: it is not the library", "HEADSTART_MPI", other];
             assert!(all.iter().all(|part| line.contains(part)), "{line}");
@@ -226,7 +227,7 @@ fn wrong_library(launcher: &Launcher) {
 
 fn no_library(launcher: &Launcher) {
     let (output, lines) = run(launcher, 2, "gathers", Some("/nowhere/libmpi.so"));
-    assert_eq!(lines.len(), 2, "{output:?}");
+    assert!(!lines.is_empty(), "{output:?}");
     for line in lines {
         let all = ["none of /nowhere/libmpi.so", "is set", "HEADSTART_MPI=off"];
         assert!(all.iter().all(|part| line.contains(part)), "{line}");

@@ -38,6 +38,14 @@ pub struct DataGet {
 pub struct DataCheck {
     /// Folder of class folders, archive, WebDataset shards, manifest (.csv, .parquet) or synthetic
     pub data: String,
+    /// Make only this part of the work, as one of many jobs: the third of sixteen, or auto (auto/16 where the scheduler does not
+    /// say how many there are) as Slurm's arrays, Kubernetes's indexed jobs and AWS Batch number them; --out
+    /// is a folder of parts, which `headstart merge` joins
+    #[arg(long, value_name = "K/N|auto", requires = "out", conflicts_with_all = ["html", "labels", "json"])]
+    pub shard: Option<String>,
+    /// Folder of the parts
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub out: Option<PathBuf>,
     /// Write a page with thumbnails
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -76,6 +84,24 @@ pub struct DataCheck {
     #[arg(long, requires = "labels", conflicts_with = "cache_dir")]
     pub no_cache: bool,
     /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
+    pub threads: usize,
+}
+
+/// Parts to join.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// Folders of parts, or their files
+    #[arg(required = true, value_name = "PARTS")]
+    pub parts: Vec<PathBuf>,
+    /// File to write: predictions as .csv, .json, .jsonl or .parquet; features as .npy, .csv or .safetensors; a page of findings as
+    /// .html
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print the findings of data check as JSON
     #[arg(long)]
     pub json: bool,
     /// Threads [default: one per core]

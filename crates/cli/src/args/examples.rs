@@ -33,6 +33,13 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "merge",
+        [
+            "headstart merge parts --out predictions.parquet",
+            "headstart merge checked --out findings.html",
+        ],
+    ),
+    (
         "explain-image",
         [
             "headstart explain-image runs/photos photo.jpg --out seen.png",

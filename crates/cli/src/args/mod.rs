@@ -23,7 +23,7 @@ use headstart::range;
 pub use cache::{Cache, CacheAction, CacheFlags};
 pub use choices::{PhaseArg, Split};
 pub use cross_validate::CrossValidate;
-pub use data::{Data, DataCheck, DataCommand, DataGet};
+pub use data::{Data, DataCheck, DataCommand, DataGet, Merge};
 pub use export::{Export, ExportFormat, WeightsInspect};
 pub use generate::{Completions, Man};
 pub use help::command;
@@ -86,6 +86,8 @@ pub enum Command {
     Weights(Weights),
     /// Check a data set, or download a published one
     Data(Data),
+    /// Join the parts that jobs with --shard wrote
+    Merge(Merge),
     /// List or remove cached features of frozen layers
     Cache(Cache),
     /// Write a model for Keras, PyTorch or ONNX, and print the Python that loads it

@@ -136,6 +136,11 @@ pub struct Predict {
     /// Write the predictions to a file instead: .csv, .json, .jsonl or .parquet
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub output: Option<PathBuf>,
+    /// Make only this part of the work, as one of many jobs: the third of sixteen, or auto (auto/16 where the scheduler does not
+    /// say how many there are) as Slurm's arrays, Kubernetes's indexed jobs and AWS Batch number them; --output
+    /// is then a folder of parts, which `headstart merge` joins
+    #[arg(long, value_name = "K/N|auto", requires = "output")]
+    pub shard: Option<String>,
     /// Batch size
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = within::<usize>(range::BATCH_SIZE))]
     pub batch_size: usize,
@@ -162,6 +167,11 @@ pub struct Features {
     /// Weights, where MODEL names a net, as for train [default: imagenet; for resnet20 cifar10]
     #[arg(long, value_name = "imagenet|cifar10|FILE|none")]
     pub weights: Option<String>,
+    /// Make only this part of the work, as one of many jobs: the third of sixteen, or auto (auto/16 where the scheduler does not
+    /// say how many there are) as Slurm's arrays, Kubernetes's indexed jobs and AWS Batch number them; --out is
+    /// then a folder of parts, which `headstart merge` joins
+    #[arg(long, value_name = "K/N|auto")]
+    pub shard: Option<String>,
     /// Layer whose output is written [default: the global average pooling]
     #[arg(long, value_name = "NAME")]
     pub layer: Option<String>,

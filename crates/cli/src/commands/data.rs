@@ -11,7 +11,7 @@ use headstart::run::DiskCache;
 use headstart::source::is_file;
 use headstart::{Device, Error};
 
-use super::{cache, check_output, device, model_for};
+use super::{cache, check_output, device, model_for, shard};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::output::note;
@@ -30,15 +30,11 @@ pub fn run(args: &Data) -> Result<(), Failure> {
 fn check(args: &DataCheck) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.data])?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
-    // Files stay as they are, so that their bytes can be compared and memory stays small.
-    let options = DataOptions {
-        validation_split: 0.0,
-        threads: args.threads,
-        empty_classes: true,
-        limits: Limits { decoded_bytes: 0, ..Limits::default() },
-        ..DataOptions::default()
-    };
-    let data = dataset::open(&args.data, &options)?;
+    let part = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
+    let data = dataset::open(&args.data, &options(args.threads))?;
+    if let (Some(part), Some(folder)) = (part, &args.out) {
+        return shard::check(args, (part, folder), &data);
+    }
     let mut progress = Progress::new(0);
     let started = std::time::Instant::now();
     let found = inspect::inspect(&data, args.threads, &mut |done, total| {
@@ -67,6 +63,17 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
         output::line(&found)?;
     }
     interrupted.map_or(Ok(()), Err)
+}
+
+/// How a data set is opened to be checked: files stay as they are, so that their bytes can be compared and memory stays small.
+pub(super) fn options(threads: usize) -> DataOptions {
+    DataOptions {
+        validation_split: 0.0,
+        threads,
+        empty_classes: true,
+        limits: Limits { decoded_bytes: 0, ..Limits::default() },
+        ..DataOptions::default()
+    }
 }
 
 /// The settings of the net for --labels, and of the cross-validation.

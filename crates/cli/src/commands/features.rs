@@ -11,7 +11,7 @@ use headstart::trainer::INFERENCE_BATCH;
 use headstart::{Error, Model};
 use serde::Serialize;
 
-use super::{check, check_output, device, hub, model_for};
+use super::{check, check_output, device, hub, model_for, shard};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -29,8 +29,11 @@ struct Written {
 
 /// Runs images through a net and writes a layer's outputs with the labels.
 pub fn run(args: &Features) -> Result<(), Failure> {
-    check_output(Some(&args.out), [&*args.data, &args.model])?;
-    headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
+    let part = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
+    if part.is_none() {
+        check_output(Some(&args.out), [&*args.data, &args.model])?;
+        headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
+    }
     let config = config(args)?;
     let device = device(args.threads, args.precision.into())?;
     let opened = file(args).map(Model::open).transpose()?;
@@ -42,6 +45,9 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     let model = model_for(opened, &config, &data)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;
     interrupt::watch();
+    if let Some(part) = part {
+        return shard::features(args, part, &data, (&model, node), &device);
+    }
     let mut progress = Progress::new(0);
     let mut columns = Columns { classes: data.classes.clone(), ..Columns::default() };
     for (split, subset) in data.parts(args.split.into())? {

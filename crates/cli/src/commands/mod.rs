@@ -16,12 +16,14 @@ mod guide;
 mod hub;
 mod inspect;
 mod lr_find;
+mod merge;
 mod plot;
 mod predict;
 mod probe;
 mod recipe;
 mod report;
 mod serve;
+mod shard;
 mod similar;
 mod summary;
 mod train;
@@ -70,6 +72,7 @@ pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Report(args) => report::run(&args),

@@ -9,7 +9,7 @@ use headstart::export::{Prediction, check_predictions_ending, write_predictions}
 use headstart::inference::Control;
 use headstart::text::of_path;
 
-use super::{check_output, device, open_model};
+use super::{check_output, device, open_model, shard};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
@@ -17,16 +17,19 @@ use crate::progress::Progress;
 use crate::{interrupt, output};
 
 /// Classes for each image, where --top-k does not say how many.
-const TOP: usize = 5;
+pub(super) const TOP: usize = 5;
 /// Probability from which a class is worth a reader's time.
 const LEAST: f32 = 0.01;
 
 /// Classifies images, in order. Images that cannot be read are named, and the command fails at its end.
 pub fn run(args: &Predict) -> Result<(), Failure> {
     check(args)?;
+    let part = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
     let files = files(&args.images)?;
-    let inputs = files.iter().map(PathBuf::as_path).chain([Path::new(&args.model)]);
-    check_output(args.output.as_deref(), inputs)?;
+    if part.is_none() {
+        let inputs = files.iter().map(PathBuf::as_path).chain([Path::new(&args.model)]);
+        check_output(args.output.as_deref(), inputs)?;
+    }
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     if let Some(interpolation) = args.interpolation {
         model.card.interpolation = interpolation.into();
@@ -38,6 +41,9 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         tta: args.tta,
         decoders: device.compute().threads.count(),
     };
+    if let (Some(part), Some(folder)) = (part, &args.output) {
+        return shard::predict(args, (part, folder), &files, &model, &device, options);
+    }
     if args.output.is_some() {
         interrupt::watch();
     }
@@ -100,7 +106,7 @@ fn check(args: &Predict) -> Result<(), Failure> {
         let error = Error::invalid("--threshold", "a probability from 0 to 1", p.to_string(), "");
         return Err(Failure::Usage(error));
     }
-    if let Some(path) = &args.output {
+    if let Some(path) = args.output.as_ref().filter(|_| args.shard.is_none()) {
         check_predictions_ending(path).map_err(Failure::Usage)?;
     }
     Ok(())

@@ -25,6 +25,7 @@ mod sample;
 #[cfg(unix)]
 mod serve;
 mod settings;
+mod shards;
 #[cfg(unix)]
 mod signals;
 mod sizes;

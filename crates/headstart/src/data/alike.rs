@@ -35,6 +35,21 @@ impl Look {
     }
 }
 
+impl Look {
+    /// All of it, to be kept.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.content[..], &[u8::from(self.blank)], self.thumb.bytes()].concat()
+    }
+
+    /// What [`Look::to_bytes`] gave; none of other bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Look> {
+        let (content, rest) = bytes.split_first_chunk::<32>()?;
+        let (&blank, thumb) = rest.split_first()?;
+        let thumb = Thumb::of_bytes(thumb)?;
+        Some(Look { content: *content, hash: thumb.difference_hash(), thumb, blank: blank == 1 })
+    }
+}
+
 /// Groups of two images or more, by position.
 pub(crate) struct Alike {
     /// Of the same content.

@@ -16,6 +16,7 @@ mod features;
 mod keras_script;
 pub mod onnx;
 mod out_of_fold;
+pub mod parts;
 mod predictions;
 mod python;
 mod pytorch;

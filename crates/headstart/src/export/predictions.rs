@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ending;
 use crate::atomic::{write_atomic, write_bytes};
@@ -55,7 +55,7 @@ pub struct Truth {
 }
 
 /// A class and its probability.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Class name.
     pub class: String,

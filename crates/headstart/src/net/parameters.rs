@@ -9,6 +9,8 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+use sha2::{Digest, Sha256};
+
 use crate::net::graph::{Graph, NodeId, Op};
 
 /// What a tensor is to its layer, named as Keras names it.
@@ -70,6 +72,19 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// A SHA-256 in hex that changes when any weight does.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for tensor in &self.tensors {
+            hash.update((tensor.name.len() as u64).to_le_bytes());
+            hash.update(tensor.name.as_bytes());
+            let values: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            hash.update((values.len() as u64).to_le_bytes());
+            hash.update(values);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Every tensor of `graph`: kernels, biases, beta and moving mean zero; gamma and moving variance one.
     pub fn zeros(graph: &Graph) -> Parameters {
         let mut tensors = Vec::new();

@@ -16,4 +16,5 @@ pub mod probe_weights;
 pub mod range_test;
 pub mod recipe;
 pub mod run;
+pub mod shard;
 pub mod source;

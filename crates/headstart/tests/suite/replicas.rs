@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Barrier, Mutex};
 
+use headstart::cache::CacheSettings;
 use headstart::collective::{Alone, Collective};
 use headstart::parameters::Parameters;
 use headstart::{Control, Dataset, Device, Model, Phase, Result, Settings, Trainer};
@@ -66,11 +67,13 @@ fn train(collective: Box<dyn Collective>, settings: &Settings) -> (Parameters, V
     for phase in [Phase::head(1, 1e-2), Phase::fine_tune(from, 1, 1e-3)] {
         trainer.fit(&phase, &mut |_| Control::Continue).unwrap();
     }
-    let losses = trainer.history.epochs.iter().map(|e| e.loss).collect();
+    let epochs = trainer.history.epochs.iter();
+    let losses =
+        epochs.flat_map(|e| [e.loss, e.val_loss.unwrap(), e.val_macro_f1.unwrap()]).collect();
     (model.parameters, losses)
 }
 
-fn threads(size: usize, settings: &Settings) -> (Parameters, Vec<f64>) {
+fn threads(size: usize, settings: &dyn Fn(usize) -> Settings) -> (Parameters, Vec<f64>) {
     let table = Arc::new(Table {
         vectors: Mutex::new(vec![Vec::new(); size]),
         bytes: Mutex::new(vec![Vec::new(); size]),
@@ -78,7 +81,7 @@ fn threads(size: usize, settings: &Settings) -> (Parameters, Vec<f64>) {
     });
     let ranks: Vec<_> = (0..size)
         .map(|rank| {
-            let (table, settings) = (Arc::clone(&table), settings.clone());
+            let (table, settings) = (Arc::clone(&table), settings(rank));
             let together = Together { rank, size, table };
             std::thread::spawn(move || train(Box::new(together), &settings))
         })
@@ -92,11 +95,15 @@ fn threads(size: usize, settings: &Settings) -> (Parameters, Vec<f64>) {
 fn one_two_and_four_processes_have_the_same_bits() {
     // Of 19 images: the last batch has 3, which leaves one replica without any.
     for (batch_size, accumulate, ema) in [(8, 1, Some(0.9)), (8, 2, None), (16, 1, None)] {
-        let usual = Settings::default();
+        let mut usual = Settings::default();
+        // Without cached features in the last case.
+        if batch_size == 16 {
+            usual.cache = CacheSettings::none();
+        }
         let settings = Settings { batch_size, replicas: 4, accumulate, ema, ..usual };
         let one = train(Box::new(Alone), &settings);
         for size in [2, 4] {
-            let several = threads(size, &settings);
+            let several = threads(size, &|_| settings.clone());
             assert!(
                 several == one,
                 "{size} processes, batches of {batch_size}, {accumulate} an update"
@@ -106,6 +113,35 @@ fn one_two_and_four_processes_have_the_same_bits() {
         let other = Settings { replicas: 2, ..settings };
         assert!(train(Box::new(Alone), &other) != one);
     }
+}
+
+#[test]
+fn processes_share_what_any_of_them_has_not_cached() {
+    let folders = [0; 2].map(|_| tempfile::tempdir().unwrap());
+    let settings = |folder: Option<usize>, memory| Settings {
+        replicas: 2,
+        cache: CacheSettings {
+            memory,
+            folder: folder.map(|i| folders[i].path().to_path_buf()),
+            disk: 1 << 30,
+        },
+        ..Settings::default()
+    };
+    let none = train(Box::new(Alone), &settings(None, 0));
+    // The first has all on disk, the second nothing; then the second has it too.
+    assert!(train(Box::new(Alone), &settings(Some(0), 1 << 30)) == none);
+    assert!(threads(2, &|rank| settings(Some(rank), 1 << 30)) == none);
+    let rows = |folder: &tempfile::TempDir| -> u64 {
+        let entries = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+        entries.filter_map(|e| Some(std::fs::metadata(e.join("rows")).ok()?.len())).sum()
+    };
+    assert_eq!(rows(&folders[0]), rows(&folders[1]));
+    assert!(rows(&folders[0]) > 0);
+    // One of them has no disk.
+    let of = |rank: usize| settings(Some(rank).filter(|&rank| rank < 2), 1 << 30);
+    assert!(threads(3, &of) == none);
+    // Read batch by batch, by two that share a folder.
+    assert!(threads(2, &|_| settings(Some(1), 0)) == none);
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Launcher {
     fn of(path: &Path) -> Option<Launcher> {
         let output = Command::new(path).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let is_open_mpi = text.contains("Open MPI");
+        let is_open_mpi = text.contains("Open MPI") || text.contains("OpenRTE");
         let known = is_open_mpi || text.contains("HYDRA");
         known.then(|| Launcher { path: path.to_path_buf(), is_open_mpi })
     }

@@ -21,6 +21,16 @@ impl Thumb {
         Ok(Thumb(grey))
     }
 
+    /// Its values, row by row.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same from these values, if there are as many.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Thumb> {
+        bytes.try_into().ok().map(Thumb)
+    }
+
     /// dHash (Krawetz 2013): on 8 rows of 9 cells, whether each is darker than the next.
     pub fn difference_hash(&self) -> u64 {
         let cell = |row: usize, column: usize| -> u32 {

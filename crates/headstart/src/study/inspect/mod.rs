@@ -13,21 +13,25 @@
 //! ```
 
 mod labels;
+mod part;
 mod quick;
 mod show;
 
 use std::io::Cursor;
+use std::ops::Range;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::control::Control;
 pub use crate::data::alike::BLANK;
 use crate::data::alike::{Look, compare};
 use crate::data::dataset::{Dataset, ImageFile, PartSummary, Skipped, Subset};
-use crate::data::image::{Format, read_header, suits};
+use crate::data::image::{read_header, suits};
 use crate::error::{Error, Result};
 
 pub use labels::{LabelCheck, Mislabelled, check_labels};
+pub use part::{Looked, conclude, look};
 pub use quick::warnings;
 
 /// An image whose shorter side has fewer pixels than this is tiny.
@@ -154,7 +158,8 @@ pub(crate) fn parts(data: &Dataset) -> Vec<(&'static str, &Subset)> {
 struct Facts {
     member: Member,
     look: Look,
-    wrong: Option<Format>,
+    /// The format of a file whose name claims another.
+    wrong: Option<String>,
 }
 
 /// Checks every image of `data` on this many `threads` (0 for one per core); `progress` gets how many images are done,
@@ -167,28 +172,66 @@ pub fn inspect(
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Inspection> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
+    let pool = pool(threads)?;
+    let total = images(data);
+    let (mut facts, mut unreadable, mut done) = (Vec::new(), data.skipped.clone(), 0);
+    look_each(data, &pool, 0..total, &mut |looked| {
+        done += looked.len();
+        for one in looked {
+            match one {
+                Ok(one) => facts.push(one),
+                Err(skipped) => unreadable.push(skipped),
+            }
+        }
+        progress(done, total);
+        Ok(Control::Continue)
+    })?;
+    Ok(findings(data, &pool, facts, unreadable))
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
         let expected = "as many as the system can start";
         Error::invalid("threads", expected, threads.to_string(), e.to_string())
-    })?;
-    let mut unreadable = data.skipped.clone();
-    let mut facts = Vec::new();
-    let total = parts(data).iter().map(|(_, subset)| subset.len()).sum();
-    let mut done = 0;
+    })
+}
+
+/// Images of all splits.
+pub fn images(data: &Dataset) -> usize {
+    parts(data).iter().map(|(_, subset)| subset.len()).sum()
+}
+
+/// Gives `each` what is known of the images at these positions among those of all splits, some at a time, in order.
+fn look_each(
+    data: &Dataset,
+    pool: &rayon::ThreadPool,
+    wanted: Range<usize>,
+    each: &mut dyn FnMut(Vec<std::result::Result<Facts, Skipped>>) -> Result<Control>,
+) -> Result<Control> {
+    let mut before = 0;
     for (split, subset) in parts(data) {
-        let positions: Vec<usize> = (0..subset.len()).collect();
+        let own = wanted.start.clamp(before, before + subset.len()) - before
+            ..wanted.end.clamp(before, before + subset.len()) - before;
+        before += subset.len();
+        let positions: Vec<usize> = own.collect();
         for chunk in positions.chunks(512) {
             let look = |&i: &usize| look_at(data, split, subset, i);
-            for result in pool.install(|| chunk.par_iter().map(look).collect::<Vec<_>>()) {
-                match result {
-                    Ok(one) => facts.push(one),
-                    Err(skipped) => unreadable.push(skipped),
-                }
+            let looked = pool.install(|| chunk.par_iter().map(look).collect());
+            if each(looked)? == Control::Stop {
+                return Ok(Control::Stop);
             }
-            done += chunk.len();
-            progress(done, total);
         }
     }
+    Ok(Control::Continue)
+}
+
+/// All findings from what is known of each image.
+fn findings(
+    data: &Dataset,
+    pool: &rayon::ThreadPool,
+    facts: Vec<Facts>,
+    unreadable: Vec<Skipped>,
+) -> Inspection {
     let (readable, lost) = readable(data, &facts);
     let looks: Vec<&Look> = facts.iter().map(|one| &one.look).collect();
     let alike = pool.install(|| compare(&looks));
@@ -202,13 +245,12 @@ pub fn inspect(
     let near_duplicates: Vec<Group> = alike.near.iter().map(group).collect();
     let both = || exact_duplicates.iter().chain(&near_duplicates);
     let wrong = |one: &Facts| {
-        let format = one.wrong?.to_string();
-        Some(WrongExtension { name: one.member.name.clone(), format })
+        Some(WrongExtension { name: one.member.name.clone(), format: one.wrong.clone()? })
     };
     let members = |keep: &dyn Fn(&Facts) -> bool| {
         facts.iter().filter(|one| keep(one)).map(|one| one.member.clone()).collect()
     };
-    Ok(Inspection {
+    Inspection {
         name: data.name.clone(),
         images: facts.len(),
         classes: data.classes.clone(),
@@ -224,7 +266,7 @@ pub fn inspect(
         labels: None,
         exact_duplicates,
         near_duplicates,
-    })
+    }
 }
 
 fn look_at(
@@ -246,6 +288,7 @@ fn look_at(
             size: (image.height, image.width),
             position: i,
         };
+        let wrong = wrong.map(|format| format.to_string());
         Ok(Facts { member, look, wrong })
     };
     look().map_err(|error| Skipped { name: name.clone(), reason: reason(error) })

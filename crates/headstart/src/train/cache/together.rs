@@ -33,7 +33,7 @@ impl Frozen {
         }
         self.make_room(pass, wanted.len(), emit)?;
         let stores = pass.store.as_ref().is_some_and(Store::is_locked);
-        let means = any(pass, stores)? || pass.wanted.means;
+        let means = self.send_means(pass, stores)? || pass.wanted.means;
         let Some(among) = &pass.wanted.among else { return Ok(()) };
         let (rank, size) = (among.rank(), among.size());
         self.begin(model, pass, &wanted, emit)?;
@@ -78,6 +78,14 @@ impl Frozen {
             pass.store = self.reading();
         }
         Ok(())
+    }
+
+    /// Whether rows have the means of stages too: any process stores rows, and all know these layers.
+    fn send_means(&self, pass: &mut Pass<'_>, stores: bool) -> Result<bool> {
+        let Some(among) = &mut pass.wanted.among else { return Ok(stores) };
+        let all = among.gather(&[u8::from(stores), u8::from(!self.stages.is_empty())])?;
+        let is = |at: usize| move |bytes: &Vec<u8>| bytes.get(at) == Some(&1);
+        Ok(all.iter().any(is(0)) && all.iter().all(is(1)))
     }
 
     /// Sends this process's rows of a round to all; `shares` are the positions of the images of every process.
@@ -143,14 +151,6 @@ fn of_any(pass: &mut Pass<'_>, missing: &[usize]) -> Result<Vec<usize>> {
     let all = among.gather(&own)?;
     let lacks = |i: &usize| all.iter().any(|b| b.get(i / 8).is_some_and(|b| b >> (i % 8) & 1 == 1));
     Ok((0..total).filter(lacks).collect())
-}
-
-/// Whether it is so in any process.
-fn any(pass: &mut Pass<'_>, own: bool) -> Result<bool> {
-    match &mut pass.wanted.among {
-        Some(among) => Ok(among.gather(&[u8::from(own)])?.iter().any(|b| b == &[1])),
-        None => Ok(own),
-    }
 }
 
 /// Which of `total` images these are.

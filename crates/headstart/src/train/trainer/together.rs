@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest, Sha256};
-
 use super::run::{Held, Run};
 use super::{Trainer, checkpoint};
 use crate::control::{Control, UntilStop};
@@ -20,7 +18,6 @@ use crate::engine::gradients::StepResult;
 use crate::error::{Error, Result};
 use crate::measure::macro_f1::ClassCounts;
 use crate::measure::metrics::Totals;
-use crate::net::model::Model;
 use crate::net::weights::model_file::{ModelCard, bytes};
 use crate::train::cache::Keeping;
 use crate::train::collective::{own_replicas, share};
@@ -219,7 +216,7 @@ impl Trainer<'_> {
         let print = checkpoint::fingerprint(self.data, Decode::Reduced, &self.device)?;
         let mut own: Vec<(&str, String)> = others.to_vec();
         own.push((images, print));
-        own.push((weights, weights_print(self.model)));
+        own.push((weights, self.model.parameters.fingerprint()));
         let text: Vec<String> = own
             .iter()
             .map(|(name, value)| format!("{name}\t{}", value.replace('\n', "; ")))
@@ -288,16 +285,6 @@ impl Trainer<'_> {
         }
         Ok(())
     }
-}
-
-/// Changes when any weight does.
-fn weights_print(model: &Model) -> String {
-    let mut hash = Sha256::new();
-    for tensor in &model.parameters.tensors {
-        hash.update(tensor.name.as_bytes());
-        hash.update(bytes(&tensor.values));
-    }
-    hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
 /// The first part of two lists of settings that differs.
