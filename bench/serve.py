@@ -16,6 +16,7 @@ on 127.0.0.1; every loop ends by itself.
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import pathlib
@@ -42,6 +43,8 @@ class Server:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
         )
+        # However this ends, the server does not outlive it.
+        atexit.register(self.process.kill)
         line = self.process.stdout.readline()
         if not line.startswith("http://"):
             raise SystemExit(f"{command}: {line}{self.process.stderr.read()}")
@@ -150,7 +153,8 @@ def speed(options, folder):
     binary = options.headstart
     path = model(binary, folder)
     command = [binary, "serve", f"net={path}", "--port", "0", "--max-batch", str(BATCH)]
-    bench = [binary, "bench", "resnet50", "--batch-size", str(BATCH), "--json", "--repeat", "3"]
+    bench = [binary, "bench", "--model", "resnet50", "--batch-size", str(BATCH), "--json", "--repeat", "3"]
+    bench += ["--image-size", str(SIDE), "--upsample", "1"]
     if options.precision:
         command += ["--precision", options.precision]
         bench += ["--precision", options.precision]
@@ -177,11 +181,11 @@ import asyncio, sys
 import torch, torchvision, uvicorn, numpy as np
 from fastapi import FastAPI, Request, Response
 
-torch.set_grad_enabled(False)
 net = torchvision.models.resnet50(weights=None).eval().to(memory_format=torch.channels_last)
 mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 app = FastAPI()
 
+@torch.inference_mode()
 def run(body, start):
     pixels = torch.frombuffer(bytearray(body[start:]), dtype=torch.uint8).view(-1, SIDE, SIDE, 3)
     x = pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean)
@@ -199,10 +203,7 @@ async def infer(request: Request):
     # As a plain def would run: on a thread of the pool.
     return Response(await asyncio.to_thread(run, body, start), media_type="application/octet-stream")
 
-@app.on_event("startup")
-def ready():
-    print(f"http://127.0.0.1:{sys.argv[1]}: net", flush=True)
-
+print(f"http://127.0.0.1:{sys.argv[1]}: net", flush=True)
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 """
 
@@ -212,7 +213,8 @@ def compare(options, folder):
     app = folder / "app.py"
     app.write_text(APP.replace("SIDE", str(SIDE)))
     server = Server([sys.executable, str(app), "8731", options.precision or "f32"])
-    time.sleep(1)
+    # It is imported, and about to listen.
+    time.sleep(2)
     asyncio.run(closed(server.address, 2, infer(BATCH), 2, BATCH))
     rate = asyncio.run(closed(server.address, 2, infer(BATCH), options.seconds, BATCH))
     print(f"FastAPI and PyTorch: {rate:.1f} images/s in requests of {BATCH}", flush=True)

@@ -4,6 +4,7 @@ mod batches;
 mod battery;
 mod cached;
 mod checkpoints;
+mod corrections;
 mod datasets;
 mod devices;
 mod formats;

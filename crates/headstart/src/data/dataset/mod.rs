@@ -18,6 +18,7 @@
 
 mod archive;
 mod cifar;
+mod corrections;
 mod describe;
 mod encoded;
 mod folder;
@@ -53,6 +54,7 @@ use crate::range;
 use crate::task::Task;
 use crate::text::shortened;
 
+pub use corrections::{CORRECTIONS, Corrections};
 pub use describe::{Description, PartSummary};
 pub use folder::ImageFiles;
 pub use grouping::Grouping;
@@ -127,6 +129,8 @@ pub struct DataOptions {
     /// [`Target::least_side`](crate::image::Target::least_side) of the net that they are opened for. For any other they are
     /// decoded again.
     pub least_side: Option<usize>,
+    /// Whether [`Corrections`] of an image folder are heeded.
+    pub corrected: bool,
     /// Bounds on memory and work.
     pub limits: Limits,
 }
@@ -144,6 +148,7 @@ impl Default for DataOptions {
             empty_classes: false,
             classes: None,
             least_side: None,
+            corrected: true,
             limits: Limits::default(),
         }
     }
@@ -215,6 +220,7 @@ impl DataOptions {
 /// Kinds are recognised by content. Images are of any [`Format`](crate::image::Format); files that are not, or are damaged, are
 /// listed in [`Dataset::skipped`]. It is an error when no image is left, a class has no training
 /// image, there is only one class, or validation or test images have a class of their own.
+/// Of a folder, [`Corrections`] mend labels and leave images out.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
     options.check()?;
     let pool =
@@ -264,7 +270,13 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             return Err(error);
         }
         match shards::find(path)? {
-            found if found.is_empty() => tree::arrange(folder::list(path, limits)?, known)?,
+            found if found.is_empty() => {
+                let mut layout = tree::arrange(folder::list(path, limits)?, known)?;
+                if options.corrected {
+                    Corrections::read(path)?.apply(&mut layout, known.is_some())?;
+                }
+                layout
+            }
             found => shards::read(path, &found, limits, known)?,
         }
     } else if manifest::is_manifest(path) {
