@@ -33,6 +33,7 @@ impl Show {
                 self.progress.top5 = has_top5(data.classes.len());
             }
             Event::Model { model, weights, dtype } => describe_model(model, weights, *dtype),
+            Event::Device(why) => note!("{why}"),
             Event::Begins { folder, epochs, monitor } => {
                 note!("run folder: {}", folder.display());
                 self.progress.epochs = *epochs;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use headstart::augment::List;
+use headstart::config::DeviceChoice;
 use headstart::config::{Time, Unfreeze};
 use headstart::range;
 use headstart::recipe::RecipeName;
@@ -243,6 +244,9 @@ pub struct Train {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads; results do not depend on it [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
@@ -336,6 +340,9 @@ pub struct LrFind {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
@@ -397,6 +404,9 @@ pub struct Recipe {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::config::DeviceChoice;
 use headstart::evaluate::Given;
 use headstart::range;
 
@@ -65,6 +66,9 @@ pub struct Evaluate {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
@@ -125,6 +129,9 @@ pub struct Predict {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Average the probabilities of each image and its mirror image (test-time augmentation)
     #[arg(long)]
     pub tta: bool,
@@ -186,6 +193,9 @@ pub struct Features {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
@@ -217,6 +227,9 @@ pub struct ExplainImage {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Print the map and the probabilities as JSON
     #[arg(long)]
     pub json: bool,
@@ -248,6 +261,9 @@ pub struct Similar {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     #[command(flatten)]
     pub cache: CacheFlags,
     /// Print one JSON object
@@ -292,6 +308,9 @@ pub struct Probe {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     #[command(flatten)]
     pub cache: CacheFlags,
     /// Print a JSON object

@@ -9,7 +9,7 @@ use headstart::export::{Prediction, check_predictions_ending, write_predictions}
 use headstart::inference::Control;
 use headstart::text::of_path;
 
-use super::{check_output, device, open_model};
+use super::{check_output, device, open_model, settled};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
@@ -34,7 +34,8 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
     model.card.fit = args.fits.over_model(model.card.fit);
     model.card.decode = args.fits.decode.map_or(model.card.decode, Into::into);
     model.card.fit.check(model.card.height, model.card.width).map_err(Failure::Usage)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, args.batch_size)?;
     let options = ClassifyOptions {
         batch: args.batch_size,
         tta: args.tta,

@@ -13,7 +13,7 @@ use headstart::similar::nearest;
 use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{cache, check_output, device, hub, open_model};
+use super::{cache, check_output, device, hub, open_model, settled};
 use crate::args::Similar;
 use crate::failure::Failure;
 use crate::output::note;
@@ -34,7 +34,8 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let model = open_model(&args.model, args.weights.as_deref())?;
     let query = model.target().open(&args.image)?;
     let itself = image_hash(&args.image)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     let node = model.pooled();
     let mut one = executor(&model, &device, 1, &[0], &[node])?;
     one.forward(&[(&enter(&model, &query)?).into()], 1)?;

@@ -15,4 +15,5 @@ pub mod probe_weights;
 pub mod range_test;
 pub mod recipe;
 pub mod run;
+mod settle;
 pub mod source;

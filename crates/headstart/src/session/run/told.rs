@@ -31,6 +31,8 @@ pub enum Event<'e> {
         /// Its element type.
         dtype: DType,
     },
+    /// What `--device auto` came to, and why.
+    Device(&'e str),
     /// Training begins.
     Begins {
         /// The run folder.
