@@ -40,6 +40,7 @@ impl Show {
                     note!("training images enter it at {side}x{side} in gradient steps");
                 }
             }
+            Event::Device(why) => note!("{why}"),
             Event::Begins { folder, epochs, monitor } => {
                 note!("run folder: {}", folder.display());
                 self.progress.epochs = *epochs;

@@ -115,7 +115,13 @@ impl Machine {
             true => Vec::new(),
             false => System::real().missing(),
         };
-        Machine { adapters, missing }
+        let mut machine = Machine { adapters, missing };
+        let hard = machine.adapters.iter().any(|a| a.kind != Kind::Software);
+        if !hard && machine.missing.is_empty() {
+            let what = "no GPU that this system computes on".to_string();
+            machine.missing.push(Missing { what, mend: "compute with `--device cpu`".into() });
+        }
+        machine
     }
 
     /// Whether the operating system knows a GPU, without asking any driver: where it does not, no driver need be loaded.
@@ -229,9 +235,6 @@ impl System {
                 true => add("no Vulkan driver for the NVIDIA GPU", NVIDIA),
                 false => add("no Vulkan driver", mesa),
             }
-        }
-        if vendors.is_empty() && !self.nodes.exists() && !Machine::may_have_one() {
-            add("no GPU that this system knows", "compute with `--device cpu`");
         }
         if self.refused() {
             let mend = "let this user open /dev/dri/renderD*: `sudo usermod -aG render $USER`, then log in again";

@@ -1,6 +1,6 @@
 //! An open device: its queue, its compiled kernels, and the errors that its driver reported.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Context {
     pipelines: Mutex<HashMap<Kernel, Arc<Pipeline>>>,
     /// The first error that no call returned.
     failed: Arc<Mutex<Option<String>>>,
+    /// What was submitted and not waited for, the oldest first.
+    submitted: Mutex<VecDeque<wgpu::SubmissionIndex>>,
 }
 
 impl fmt::Debug for Context {
@@ -97,7 +99,8 @@ impl Context {
         let page = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(MOST);
         let page = page / ALIGNMENT * ALIGNMENT;
         let pipelines = Mutex::default();
-        Ok(Context { adapter, device, queue, page, pipelines, failed })
+        let submitted = Mutex::default();
+        Ok(Context { adapter, device, queue, page, pipelines, failed, submitted })
     }
 
     /// The same with buffers of at most `page` bytes, as an adapter with a lower limit has them.
@@ -188,8 +191,7 @@ impl Context {
             encoder.copy_buffer_to_buffer(&span.buffer, span.offset, &staging, at, length);
             at += length;
         }
-        self.queue.submit([encoder.finish()]);
-        self.check()?;
+        self.submit(encoder)?;
         let (send, received) = std::sync::mpsc::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let _ = send.send(result.map_err(|error| error.to_string()));
@@ -197,7 +199,8 @@ impl Context {
         self.wait()?;
         let failed =
             |found: String| GpuError::new(&self.adapter.name, "what it computed", found, LOST);
-        match received.try_recv() {
+        // Another thread that waits may be the one that calls back.
+        match received.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(failed(told(&error))),
             Err(_) => return Err(failed("nothing".to_string())),
@@ -218,12 +221,36 @@ impl Context {
         Ok(words.into_iter().map(f32::from_bits).collect())
     }
 
+    /// Submits commands; waits for the oldest where many are under way.
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
+        let index = self.queue.submit([encoder.finish()]);
+        let oldest = {
+            let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
+            submitted.push_back(index);
+            if submitted.len() > UNDER_WAY { submitted.pop_front() } else { None }
+        };
+        match oldest {
+            Some(index) => self.wait_for(Some(index)),
+            None => self.check(),
+        }
+    }
+
     /// Waits until all that was submitted is done.
     ///
     /// # Errors
-    /// If the device failed, or does not answer in two minutes.
+    /// If the device failed, or does not answer for two minutes.
     pub fn wait(&self) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) };
+        loop {
+            let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(index) = submitted.pop_front() else { break };
+            drop(submitted);
+            self.wait_for(Some(index))?;
+        }
+        self.wait_for(None)
+    }
+
+    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) };
         if let Err(error) = self.device.poll(wait) {
             let expected = format!("an answer within {} seconds", PATIENCE.as_secs());
             return Err(GpuError::new(
@@ -290,6 +317,8 @@ impl Context {
     }
 }
 
+/// Submissions that are under way at once.
+const UNDER_WAY: usize = 64;
 /// Bytes that are downloaded at once.
 const PIECE: u64 = 64 << 20;
 /// What to do about a device that failed.

@@ -244,7 +244,7 @@ impl Program {
                     pass.dispatch_workgroups(grid[0], grid[1], 1);
                 }
             }
-            context.queue.submit([encoder.finish()]);
+            context.submit(encoder)?;
         }
         context.check()
     }

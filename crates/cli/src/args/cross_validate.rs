@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::config::DeviceChoice;
 use headstart::range;
 
 use super::cache::CacheFlags;
@@ -83,6 +84,9 @@ pub struct CrossValidate {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads; results do not depend on it [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,

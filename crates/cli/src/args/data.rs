@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use headstart::config::DeviceChoice;
 use headstart::range;
 
 use super::choices::{Interp, Prec};
@@ -77,6 +78,9 @@ pub struct DataCheck {
     /// Arithmetic of the net
     #[arg(long, value_enum, default_value_t = Prec::Auto, requires = "labels")]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Folder of cached features, as for train
     #[arg(long, value_name = "DIR", requires = "labels")]
     pub cache_dir: Option<PathBuf>,

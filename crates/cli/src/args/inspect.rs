@@ -1,6 +1,7 @@
 //! Flags of the commands that show what a net is and does.
 
 use clap::Args;
+use headstart::config::DeviceChoice;
 use headstart::range;
 
 use super::choices::{PhaseArg, Prec};
@@ -95,6 +96,9 @@ pub struct Work {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where it runs: cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,

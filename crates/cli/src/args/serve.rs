@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::config::DeviceChoice;
 use headstart::range;
 
 use super::cache::CacheFlags;
@@ -62,6 +63,9 @@ pub struct Serve {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use headstart::augment::List;
+use headstart::config::DeviceChoice;
 use headstart::config::{Time, Unfreeze};
 use headstart::range;
 use headstart::recipe::RecipeName;
@@ -248,6 +249,9 @@ pub struct Train {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads; results do not depend on it [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
@@ -341,6 +345,9 @@ pub struct LrFind {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,
@@ -402,6 +409,9 @@ pub struct Recipe {
     /// Arithmetic [default: auto]
     #[arg(long, value_enum)]
     pub precision: Option<Prec>,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::THREADS))]
     pub threads: Option<usize>,

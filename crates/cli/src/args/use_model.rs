@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headstart::config::DeviceChoice;
 use headstart::evaluate::Given;
 use headstart::range;
 
@@ -67,6 +68,9 @@ pub struct Evaluate {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
@@ -127,6 +131,9 @@ pub struct Predict {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Average the probabilities of each image and its mirror image (test-time augmentation)
     #[arg(long)]
     pub tta: bool,
@@ -198,6 +205,9 @@ pub struct Features {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,
@@ -229,6 +239,9 @@ pub struct ExplainImage {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Print the map and the probabilities as JSON
     #[arg(long)]
     pub json: bool,
@@ -260,6 +273,9 @@ pub struct Similar {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     #[command(flatten)]
     pub cache: CacheFlags,
     /// Print one JSON object
@@ -304,6 +320,9 @@ pub struct Probe {
     /// Arithmetic
     #[arg(long, value_enum, default_value_t = Prec::Auto)]
     pub precision: Prec,
+    /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     #[command(flatten)]
     pub cache: CacheFlags,
     /// Print a JSON object

@@ -70,7 +70,7 @@ fn settings(args: &args::CrossValidate) -> Result<TrainConfig, Failure> {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = value.into(); })* };
     }
     take!(data, model, weights, seed, validation_split, fine_tune_epochs, fine_tune_learning_rate);
-    take!(learning_rate, optimizer, batch_size, precision, threads);
+    take!(learning_rate, optimizer, batch_size, precision, device, threads);
     if let Some(epochs) = args.epochs {
         (c.epochs, c.head_solver) = (epochs, HeadSolver::Gradient);
     }

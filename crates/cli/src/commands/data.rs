@@ -9,9 +9,10 @@ use headstart::label_issues::LabelOptions;
 use headstart::model::Model;
 use headstart::run::DiskCache;
 use headstart::source::is_file;
+use headstart::trainer::INFERENCE_BATCH;
 use headstart::{Device, Error};
 
-use super::{cache, check_output, device, model_for, shard};
+use super::{cache, check_output, device, model_for, settled, shard};
 use crate::args::{Data, DataCheck, DataCommand};
 use crate::failure::Failure;
 use crate::output::note;
@@ -113,9 +114,10 @@ fn labels(
     data: &Dataset,
     found: &mut Inspection,
 ) -> Result<Option<LabelCheck>, Failure> {
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
     let file = args.model.as_deref().filter(|model| is_file(model));
     let model = model_for(file.map(Model::open).transpose()?, config, data)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     found.warnings.extend(learned(&model, data, &device)?);
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     let settings =

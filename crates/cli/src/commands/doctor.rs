@@ -1,7 +1,7 @@
 //! `headstart doctor`.
 
 use headstart::Error;
-use headstart::config::Precision;
+use headstart::config::{DeviceChoice, Precision};
 use headstart::doctor::{Doctor, InstructionSet};
 
 use super::device;
@@ -12,7 +12,7 @@ use crate::progress::bytes;
 
 /// Checks the machine.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let device = device(args.threads, Precision::Auto)?;
+    let device = device(args.threads, Precision::Auto, DeviceChoice::Cpu)?;
     let doctor = Doctor::look(device.compute());
     if args.json {
         output::json(&doctor)?;
@@ -87,16 +87,35 @@ fn print(d: &Doctor) -> Result<(), Error> {
             "runs are written here unless --out names another folder",
         )?,
     }
-    row(
-        "devices",
-        "none: headstart computes on the CPU",
-        "no flag changes it: GPUs are not supported",
-    )?;
+    devices(d)?;
     if d.environment.is_empty() {
         return row("environment", "no HEADSTART_* variable is set", "");
     }
     for (name, value) in &d.environment {
         row("environment", &format!("{name}={value}"), &format!("unset {name} for the default"))?;
+    }
+    Ok(())
+}
+
+fn devices(d: &Doctor) -> Result<(), Error> {
+    if d.devices.is_empty() {
+        row("devices", "no GPU: headstart computes on the CPU", "")?;
+    }
+    for (i, a) in d.devices.iter().enumerate() {
+        let head = if i == 0 { "devices" } else { "" };
+        let fact = format!("{} {} ({}), {} by {}", a.device, a.name, a.kind, a.backend, a.driver);
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let limits = format!(
+            "feature maps of at most {}, {} shared by a workgroup, 16-bit floats {}, subgroups {}",
+            bytes(a.largest_buffer),
+            bytes(u64::from(a.workgroup_memory)),
+            yes(a.half),
+            yes(a.subgroups),
+        );
+        row(head, &fact, &limits)?;
+    }
+    for missing in &d.missing {
+        row("", &format!("  missing: {}", missing.what), &missing.mend)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use headstart::weights::file_of;
 use headstart::weights::model_file::Trained;
 use headstart::{Device, Error};
 
-use super::{cache, check_output, device, hub, open_model};
+use super::{cache, check_output, device, hub, open_model, settled};
 use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -41,9 +41,10 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
         let found = args.model.clone();
         return Err(Failure::Usage(Error::invalid("--calibrate", "a model file", found, hint)));
     }
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
     let mut model = open_model(&args.model, args.weights.as_deref())?;
     args.fits.over_card(&mut model.card).map_err(Failure::Usage)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, args.batch_size)?;
     let opened = open(&model, args, &device)?;
     let data = &opened.data;
     for skipped in &data.skipped {

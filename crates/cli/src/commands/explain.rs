@@ -14,7 +14,7 @@ use crate::output;
 
 /// Lists the steps of one phase.
 pub fn run(args: &Explain) -> Result<(), Failure> {
-    let device = device(args.work.threads, args.work.precision.into())?;
+    let device = device(args.work.threads, args.work.precision.into(), args.work.device)?;
     let mut work = prepare(&args.work, &device)?;
     let plans = if args.measure { work.explain_measured()? } else { work.explain() };
     if args.json {

@@ -9,7 +9,7 @@ use headstart::report::explained;
 use headstart::text::of_path;
 use serde::Serialize;
 
-use super::{check_output, device, open_model};
+use super::{check_output, device, open_model, settled};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
@@ -38,7 +38,8 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let bytes = image::read(&args.image)?;
     let (image, seen) =
         (image::decode(&args.image, &bytes)?, model.target().decoded(&args.image, &bytes)?);
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, 1)?;
     let heat = GradCam::new(&model, &device)?.look(&seen, &[class])?.remove(0);
     write_bytes(&args.out, &explained(&image, &heat, classes)?)?;
     let (class, probability) = (&classes[heat.class], heat.probabilities[heat.class]);

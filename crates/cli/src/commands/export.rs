@@ -1,7 +1,7 @@
 //! `headstart export`.
 
 use headstart::Error;
-use headstart::config::{Precision, precision_of_run};
+use headstart::config::{DeviceChoice, Precision, precision_of_run};
 use headstart::dataset::DataOptions;
 use headstart::evaluate::open_for;
 use headstart::export::onnx::{self, Int8};
@@ -98,7 +98,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
 
 /// Finds the 8-bit ranges of a model's values on training images, and measures what they cost.
 fn quantise(args: &Export, data: &str, model: &Model) -> Result<(Int8, Cost), Failure> {
-    let device = device(args.threads, Precision::F32)?;
+    let device = device(args.threads, Precision::F32, DeviceChoice::Cpu)?;
     let options = DataOptions { threads: args.threads, ..DataOptions::default() };
     let (given, threads) = (args.parts.given(), &device.compute().threads);
     let validation = args.parts.hold_out();

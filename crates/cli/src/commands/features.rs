@@ -11,7 +11,7 @@ use headstart::trainer::INFERENCE_BATCH;
 use headstart::{Error, Model};
 use serde::Serialize;
 
-use super::{check, check_output, device, hub, model_for, shard};
+use super::{check, check_output, device, hub, model_for, settled, shard};
 use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::output::note;
@@ -35,7 +35,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         headstart::export::check_ending(&args.out).map_err(Failure::Usage)?;
     }
     let config = config(args)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
     let opened = file(args).map(Model::open).transpose()?;
     let data = hub::watched(|watch| open_data_for(&config, opened.as_ref(), watch))?;
     note!("{}", data.describe());
@@ -43,6 +43,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
         note!("skipped {}: {}", skipped.name, skipped.reason);
     }
     let model = model_for(opened, &config, &data)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;
     interrupt::watch();
     if let Some(part) = part {

@@ -81,7 +81,7 @@ fn settings(args: &args::LrFind) -> Result<TrainConfig, Failure> {
     macro_rules! take {
         ($($field:ident),*) => { $(if let Some(value) = args.$field.clone() { c.$field = value.into(); })* };
     }
-    take!(data, model, weights, batch_size, optimizer, seed, precision, threads);
+    take!(data, model, weights, batch_size, optimizer, seed, precision, device, threads);
     if args.image_size.is_some() {
         (c.upsample, c.image_size) = (None, args.image_size);
     }

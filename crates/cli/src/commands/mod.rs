@@ -32,7 +32,7 @@ mod unused;
 use std::path::Path;
 
 use headstart::atomic;
-use headstart::config::{Precision, TrainConfig};
+use headstart::config::{DeviceChoice, Precision, TrainConfig};
 use headstart::dataset::Dataset;
 use headstart::job::{self, build_model_with};
 use headstart::model::Model;
@@ -87,9 +87,23 @@ pub fn run(command: Command, memory_limit: Option<u64>) -> Result<(), Failure> {
 }
 
 /// Threads, kernels and what they store; 0 threads are one per core.
-fn device(threads: usize, precision: Precision) -> Result<Device, Failure> {
+fn device(threads: usize, precision: Precision, choice: DeviceChoice) -> Result<Device, Failure> {
     job::check_threads(threads).map_err(Failure::Usage)?;
-    Ok(job::device(threads, precision)?)
+    Ok(job::device(threads, precision, choice)?)
+}
+
+/// What `--device auto` comes to for this model, said where there is a choice.
+fn settled(
+    device: Device,
+    (choice, precision): (DeviceChoice, Precision),
+    model: &Model,
+    batch: usize,
+) -> Result<Device, Failure> {
+    let (device, why) = job::settle(device, choice, precision, model, batch)?;
+    if let Some(why) = why {
+        note!("{why}");
+    }
+    Ok(device)
 }
 
 /// Fails if a file that is to be written cannot be, or is one of those that are read, by whatever name: before the work, not

@@ -9,7 +9,7 @@ use headstart::export::{Prediction, check_predictions_ending, write_predictions}
 use headstart::inference::Control;
 use headstart::text::of_path;
 
-use super::{check_output, device, open_model, shard};
+use super::{check_output, device, open_model, settled, shard};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
@@ -35,7 +35,8 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         model.card.interpolation = interpolation.into();
     }
     args.fits.over_card(&mut model.card).map_err(Failure::Usage)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, args.batch_size)?;
     let options = ClassifyOptions {
         batch: args.batch_size,
         tta: args.tta,

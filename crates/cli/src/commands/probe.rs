@@ -9,7 +9,7 @@ use headstart::source::is_file;
 use headstart::trainer::INFERENCE_BATCH;
 use headstart::{Dataset, Device, Error, Model};
 
-use super::{cache, check, device, hub, model_for};
+use super::{cache, check, device, hub, model_for, settled};
 use crate::args::Probe;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -52,7 +52,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
     };
     args.fits.over(&mut config);
     check(&config, file)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
     let opened = file.map(Model::open).transpose()?;
     let data = hub::watched(|watch| open_data_for(&config, opened.as_ref(), watch))?;
     if args.weights.len() > 1 {
@@ -63,6 +63,7 @@ pub fn run(args: &Probe) -> Result<(), Failure> {
         return Err(Failure::Usage(Error::invalid("validation images", "some", "none", hint)));
     };
     let model = model_for(opened, &config, &data)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     interrupt::watch();
     let (mut progress, cache) = (Progress::new(0), cache::settings(&args.cache));
     let mut whole = Whole::new(&model, &data.name, &device, INFERENCE_BATCH, &cache);

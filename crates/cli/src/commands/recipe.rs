@@ -80,6 +80,7 @@ pub fn chosen(args: &args::Recipe, trains: bool) -> Result<Chosen, Failure> {
         limit: args.limit,
         threads: args.threads.unwrap_or(start.threads),
         precision: args.precision.map_or(start.precision, Into::into),
+        device: args.device.unwrap_or(start.device),
         cache_memory: args.cache_memory,
         weights: args.weights.clone().unwrap_or(start.weights),
         ..start
@@ -134,6 +135,7 @@ pub fn of_train(args: &args::Train, name: RecipeName, budget: Option<Duration>) 
         seed: args.seed,
         limit: args.limit,
         precision: args.precision,
+        device: args.device,
         threads: args.threads,
         cache_memory: args.cache_memory,
         cache: args::CacheFlags { cache_dir: args.cache_dir.clone(), no_cache: args.no_cache },

@@ -9,7 +9,7 @@ use headstart::Error;
 use headstart::source::ModelSource;
 use headstart_server::{Limits, Named, Options, check_name, serve};
 
-use super::{cache, device, hub};
+use super::{cache, device, hub, settled};
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::output::note;
@@ -21,13 +21,18 @@ const TOKEN: u64 = 4096;
 /// Answers requests until a signal ends the program. That is how it ends, and no failure.
 pub fn run(args: &Serve) -> Result<(), Failure> {
     let token = args.token_file.as_deref().map(token).transpose()?;
-    let device = device(args.threads, args.precision.into())?;
+    let mut device = device(args.threads, args.precision.into(), args.device)?;
     let mut models = Vec::new();
     for text in &args.models {
         let (name, model) = named(text)?;
         let source = ModelSource::new(model, None).map_err(Failure::Usage)?;
         let (model, _) = hub::watched(|watch| source.open(watch))?;
         models.push(Named { name, model, source });
+    }
+    // The first model is the one that is meant where none is named.
+    if let Some(Named { model, .. }) = models.first() {
+        let asked = (args.device, args.precision.into());
+        device = settled(device, asked, model, args.max_batch)?;
     }
     let seconds = Duration::from_secs(args.timeout);
     let limits = Limits {

@@ -7,9 +7,10 @@ use headstart::image;
 use headstart::job::open_with;
 use headstart::neighbours::{Neighbours, features};
 use headstart::report::{Captioned, neighbours};
+use headstart::trainer::INFERENCE_BATCH;
 use serde::Serialize;
 
-use super::{cache, check_output, device, hub, open_model};
+use super::{cache, check_output, device, hub, open_model, settled};
 use crate::args::Similar;
 use crate::failure::Failure;
 use crate::output::note;
@@ -30,7 +31,8 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
     let model = open_model(&args.model, args.weights.as_deref())?;
     let query = model.target().open(&args.image)?;
     let itself = image_hash(&args.image)?;
-    let device = device(args.threads, args.precision.into())?;
+    let device = device(args.threads, args.precision.into(), args.device)?;
+    let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     let own = features(&model, &query, &device)?;
     let options = DataOptions {
         validation_split: 0.0,

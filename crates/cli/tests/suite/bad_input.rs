@@ -330,3 +330,18 @@ fn commands_leave_the_data_as_it_is() {
     }
     assert_eq!(files(&place), before);
 }
+
+#[test]
+fn devices_that_are_not_there() {
+    let place = trained(5, "");
+    let predict = "predict run/weights/last.safetensors data/red/000.png --device";
+    place.run(&format!("{predict} tpu")).fails(2, &["--device", "tpu", "gpu:N"]);
+    // Without any driver the error says what is missing, else which adapters there are.
+    place.run(&format!("{predict} gpu:99")).fails(1, &["expected", "found"]);
+    place.run(&format!("{predict} gpu:0 --precision bf16")).fails(1, &["--precision", "f32"]);
+    let line = TRAIN.replace("--out run", "--out new");
+    place.run(&format!("{line} --device gpu:99")).fails(1, &["expected", "found"]);
+    assert!(!place.path("new").exists());
+    let cpu = place.run(&format!("{predict} cpu --json")).ok().out;
+    assert_eq!(place.run(&format!("{predict} auto --json")).ok().out, cpu);
+}

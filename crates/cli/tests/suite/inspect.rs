@@ -139,6 +139,16 @@ fn doctor_tells_what_is_used_and_what_would_change_it() {
         let peak = set["peak_gflops"].as_f64();
         assert_eq!(peak.is_some_and(|p| p > 0.0), set["available"] == true, "{set}");
     }
+    // Either there are adapters, or what is missing is named.
+    let (devices, missing) = (&json["devices"], &json["missing"]);
+    assert!(devices.as_array().is_some() && missing.as_array().is_some(), "{json}");
+    for (i, device) in devices.as_array().unwrap().iter().enumerate() {
+        assert_eq!(device["device"], format!("gpu:{i}"));
+        assert!(device["largest_buffer"].as_u64() > Some(1 << 20), "{device}");
+    }
+    let hard = |d: &serde_json::Value| d["kind"] != "software";
+    let any = devices.as_array().unwrap().iter().any(hard);
+    assert!(any || !missing.as_array().unwrap().is_empty(), "{json}");
     let memory = &json["memory"];
     assert!(memory["available"].as_u64() <= memory["total"].as_u64(), "{memory}");
     assert!(memory["total"].as_u64() > Some(1 << 20), "{memory}");

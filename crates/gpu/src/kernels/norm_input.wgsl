@@ -32,7 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //! else
         let s = 1.0 / sqrt(state[p.channels + channel] + p.epsilon);
         let hat = (x[i] - state[channel]) * s;
-        dx[i] = gamma[channel] * s * (d - (dbeta[channel] + hat * dgamma[channel]) * p.share);
+        let centred = d - dbeta[channel] * p.share;
+        dx[i] = gamma[channel] * s * (centred - hat * (dgamma[channel] * p.share));
 //! end
     }
 }

@@ -4,4 +4,5 @@ mod convolution;
 mod memory;
 mod passes;
 mod support;
+mod threads;
 mod training;

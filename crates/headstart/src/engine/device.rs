@@ -7,6 +7,8 @@ use headstart_kernels::table::Compute;
 
 use crate::engine::cpu::Executor;
 use crate::engine::execute::Execute;
+#[cfg(feature = "gpu")]
+use crate::engine::gpu::{self, Gpu, failed};
 use crate::engine::plan::{HOST_ALIGNMENT, Plan, Request};
 use crate::error::{Error, Result};
 use crate::net::graph::Graph;
@@ -26,6 +28,9 @@ use crate::net::parameters::Parameters;
 pub enum Device {
     /// This machine's processor.
     Cpu(Arc<Compute>),
+    /// A GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<Gpu>),
 }
 
 impl Device {
@@ -42,17 +47,56 @@ impl Device {
         Ok(Compute::new(threads).map_err(failed)?.into())
     }
 
+    /// A GPU: the adapter with this number in the list of `headstart doctor`, or the first that is no software; `threads` as
+    /// in [`Device::cpu`], for what does not run on it.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be opened, or as [`Device::cpu`].
+    #[cfg(feature = "gpu")]
+    pub fn gpu(number: Option<usize>, threads: usize) -> Result<Device> {
+        let Device::Cpu(compute) = Device::cpu(threads)? else {
+            return Err(Error::invalid("processor", "threads", "none", ""));
+        };
+        Device::gpu_with(number, compute)
+    }
+
+    /// The same with these threads.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be opened.
+    #[cfg(feature = "gpu")]
+    pub fn gpu_with(number: Option<usize>, compute: Arc<Compute>) -> Result<Device> {
+        let choice = number.map_or(headstart_gpu::Choice::Any, headstart_gpu::Choice::Number);
+        let context = headstart_gpu::Context::open(choice).map_err(failed)?;
+        Ok(Device::on(context, compute))
+    }
+
+    /// An open GPU with this machine's threads.
+    #[cfg(feature = "gpu")]
+    pub fn on(context: headstart_gpu::Context, compute: Arc<Compute>) -> Device {
+        Device::Gpu(Arc::new(Gpu { context: Arc::new(context), compute }))
+    }
+
     /// The threads of this machine, for work that does not run on the device: decoding, L-BFGS.
     pub fn compute(&self) -> &Arc<Compute> {
         match self {
             Device::Cpu(compute) => compute,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => &gpu.compute,
         }
+    }
+
+    /// Whether it is this machine's processor.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Device::Cpu(_))
     }
 
     /// What feature maps and their gradients are stored as.
     pub fn dtype(&self) -> DType {
         match self {
             Device::Cpu(compute) => compute.dtype,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => DType::F32,
         }
     }
 
@@ -60,6 +104,17 @@ impl Device {
     pub fn alignment(&self) -> usize {
         match self {
             Device::Cpu(_) => HOST_ALIGNMENT,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => headstart_gpu::ALIGNMENT as usize,
+        }
+    }
+
+    /// Bytes of its largest buffer, which every feature map of a batch must fit.
+    pub fn page(&self) -> usize {
+        match self {
+            Device::Cpu(_) => usize::MAX,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.context.page() as usize,
         }
     }
 
@@ -68,6 +123,8 @@ impl Device {
     pub fn fingerprint(&self) -> String {
         match self {
             Device::Cpu(compute) => format!("{} {}", compute.isa(), compute.dtype.name()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => format!("gpu {} f32", gpu.context.adapter().fingerprint()),
         }
     }
 
@@ -82,11 +139,16 @@ impl Device {
         parameters: &Parameters,
         seed: u64,
     ) -> Result<Box<dyn Execute>> {
-        let plan = Plan::aligned(graph, request, self.alignment())?;
+        let plan = Plan::paged(graph, request, self.alignment(), self.page())?;
         match self {
             Device::Cpu(compute) => {
                 let (graph, compute) = (Arc::clone(graph), Arc::clone(compute));
                 Ok(Box::new(Executor::new(graph, plan, compute, parameters, seed)?))
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => {
+                let (graph, context) = (Arc::clone(graph), Arc::clone(&gpu.context));
+                Ok(Box::new(gpu::Executor::new(graph, plan, context, parameters, seed)?))
             }
         }
     }

@@ -3,6 +3,8 @@
 pub mod cpu;
 pub mod device;
 pub mod execute;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod gradients;
 pub mod inference;
 pub mod logistic;

@@ -230,7 +230,7 @@ pub fn cross_validate(
 ) -> Result<Option<CrossValidated>> {
     let phases = check(config, options)?;
     let teller = &mut Teller::new(listen);
-    let device = job::device(config.threads, config.precision)?;
+    let device = job::device(config.threads, config.precision, config.device)?;
     let whole = TrainConfig { validation_split: 0.0, test_split: 0.0, ..config.clone() };
     let mut data = open_data_with(&whole, &mut teller.download())?;
     let mut warnings = left_out(&data);
@@ -243,8 +243,10 @@ pub fn cross_validate(
     let fold = folds.folds(labels.len(), options.folds, config.seed)?;
     warnings.extend(few(&data, options.folds, config.stratify));
     let data = &data;
-    let shared = Shared { config, options, data, device: &device, groups, fold };
     let (model, report) = build_model_with(config, data, &mut teller.download())?;
+    let (device, _) =
+        job::settle(device, config.device, config.precision, &model, config.batch_size)?;
+    let shared = Shared { config, options, data, device: &device, groups, fold };
     let parts = [("train", &data.train)];
     if let Some(seen) = seen(&model, &parts, &device.compute().threads)?.filter(|s| s.count > 0) {
         warnings.push(format!(

@@ -29,8 +29,10 @@ use crate::net::resnet::{Net, Recipe, Surroundings};
 use crate::net::weights::embedded::CIFAR10;
 use crate::net::weights::model_file::{ModelCard, VERSION};
 use crate::net::weights::{self, LoadReport, Scope, WeightFile};
-use crate::session::config::{Precision, TrainConfig};
+use crate::session::config::{DeviceChoice, Precision, TrainConfig};
 use crate::text::is_same;
+
+pub use crate::session::settle::settle;
 
 /// Most threads.
 const THREADS: usize = 1024;
@@ -86,17 +88,37 @@ pub fn bare_net(config: &TrainConfig) -> Result<Net> {
     Net::new(&recipe, &around)
 }
 
-/// Threads, kernels and their element type; 0 threads means one per core.
+/// Where nets run: threads, kernels and their element type; 0 threads means one per core. What `auto` comes to is known once
+/// there is a model, by [`settle`]; until then it is the processor.
 ///
 /// # Errors
-/// If they cannot start.
-pub fn device(threads: usize, precision: Precision) -> Result<Device> {
+/// If threads cannot start, or there is no such GPU; if it does not compute with this precision.
+pub fn device(threads: usize, precision: Precision, choice: DeviceChoice) -> Result<Device> {
     let compute = Compute::new(threads).map_err(|message| {
         let expected = "threads and kernels that can start";
         Error::invalid("compute", expected, message, "unset HEADSTART_ISA")
     })?;
+    if let DeviceChoice::Gpu(number) = choice {
+        return on_gpu(number, compute, precision);
+    }
     let dtype = precision.dtype(&compute);
     Ok(compute.storing(dtype).into())
+}
+
+#[cfg(feature = "gpu")]
+fn on_gpu(number: Option<usize>, compute: Compute, precision: Precision) -> Result<Device> {
+    if precision == Precision::Bf16 {
+        let (expected, hint) = ("f32 on a GPU", "give --precision f32, or --device cpu");
+        return Err(Error::invalid("--precision", expected, "bf16", hint));
+    }
+    let compute = compute.storing(headstart_kernels::element::DType::F32);
+    Device::gpu_with(number, std::sync::Arc::new(compute))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn on_gpu(_: Option<usize>, _: Compute, _: Precision) -> Result<Device> {
+    let hint = "build with the feature `gpu`, which is on by default";
+    Err(Error::invalid("--device", "cpu: this build has no code for GPUs", "gpu", hint))
 }
 
 /// The data set that `config` names, split as it says. A published one is downloaded, unless it is on this machine.

@@ -16,5 +16,6 @@ pub mod probe_weights;
 pub mod range_test;
 pub mod recipe;
 pub mod run;
+mod settle;
 pub mod shard;
 pub mod source;

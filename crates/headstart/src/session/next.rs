@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::data::dataset::Subset;
 use crate::engine::device::Device;
-use crate::session::config::{Precision, TrainConfig, shell_words};
+use crate::session::config::{DeviceChoice, Precision, TrainConfig, shell_words};
 use crate::session::job;
 
 /// What to do next with the run in `folder`, each with its command. `held_out` are images that were not trained on; where
@@ -22,7 +22,7 @@ pub fn next(
     let data = word(&config.data);
     // What a reader's command would choose by itself, and this run did not.
     let own = |device: Device| (config.precision.dtype(device.compute()), device.dtype());
-    let precision = match job::device(1, Precision::Auto).map(own) {
+    let precision = match job::device(1, Precision::Auto, DeviceChoice::Cpu).map(own) {
         Ok((own, auto)) if own != auto => format!(" --precision {}", own.name()),
         _ => String::new(),
     };

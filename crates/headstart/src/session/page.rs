@@ -16,7 +16,7 @@ use crate::net::model::Model;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
 use crate::report::{self, CurveNotes, RunPage};
-use crate::session::config::TrainConfig;
+use crate::session::config::{DeviceChoice, TrainConfig};
 use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
 use crate::session::next::next;
@@ -102,7 +102,7 @@ fn changed(run: &Shown<'_>) -> Result<Vec<String>> {
     let mut list: Vec<String> =
         flags.map(|flag| format!("--{}", flag.trim_start_matches("--"))).collect();
     // The arithmetic is said among the facts.
-    list.extend(run.config.changed(&["precision"])?);
+    list.extend(run.config.changed(&["precision", "device"])?);
     Ok(list)
 }
 
@@ -160,7 +160,7 @@ pub fn remake(
     emit: &mut Emit<'_>,
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::of_run(folder)?;
-    let device = &job::device(threads, config.precision)?;
+    let device = &job::device(threads, config.precision, DeviceChoice::Cpu)?;
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");

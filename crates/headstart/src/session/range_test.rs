@@ -61,12 +61,14 @@ pub fn range_test(
 ) -> Result<Option<Tested>> {
     check(config, range)?;
     let teller = &mut Teller::new(listen);
-    let device = job::device(config.threads, config.precision)?;
+    let device = job::device(config.threads, config.precision, config.device)?;
     let data = open_data_with(config, &mut teller.download())?;
     if teller.tell(&Event::Data(&data)) == Control::Stop {
         return Ok(None);
     }
     let (mut model, _) = build_model_with(config, &data, &mut teller.download())?;
+    let (device, _) =
+        job::settle(device, config.device, config.precision, &model, config.batch_size)?;
     let first = freeze_point(config, &model.net)?;
     let cache = DiskCache::default().with_memory(config.cache_bytes())?;
     let mut trainer = Trainer::new(&mut model, &data, device, config.settings(cache, None))?;

@@ -53,6 +53,7 @@ use crate::session::evaluate::Evaluated;
 use crate::session::job::{self, build_model_with, open_data_with};
 use crate::session::known::seen;
 use crate::session::page;
+use crate::session::settle::exactly;
 use crate::train::cache::{CacheSettings, DISK};
 use crate::train::collective::{Alone, Collective};
 use crate::train::run_folder::RunFolder;
@@ -284,10 +285,12 @@ impl Job {
     /// [`Error::Stopped`] before there is anything to resume from, or that was not there before.
     fn run_to_its_end(mut self, teller: &mut Teller<'_>) -> Result<Ended> {
         let phases = self.check()?;
+        let asked = self.config.precision;
         let machine = Machine::of(&mut *self.collective)?;
         let device = self.device(machine)?;
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
+        let device = self.settle((device, asked), &model, teller)?;
         let before = model.card.trained.take();
         if let (Place::Earlier { .. }, Some(before)) = (&self.place, &before) {
             earlier::same(before, &self.config, &device, self.allow_changes)?;
@@ -347,9 +350,27 @@ impl Job {
 
     /// Starts threads and kernels, and writes their element type into the settings.
     fn device(&mut self, machine: Machine) -> Result<Device> {
-        let threads = machine.threads(self.config.threads);
-        let device = job::device(threads, self.config.precision)?;
-        self.config.precision = Precision::exactly(device.dtype());
+        let config = &mut self.config;
+        let threads = machine.threads(config.threads);
+        let device = job::device(threads, config.precision, config.device)?;
+        config.precision = Precision::exactly(device.dtype());
+        Ok(device)
+    }
+
+    /// What `--device auto` comes to, which is written into the settings.
+    fn settle(
+        &mut self,
+        (device, asked): (Device, Precision),
+        model: &Model,
+        teller: &mut Teller<'_>,
+    ) -> Result<Device> {
+        let config = &mut self.config;
+        let (device, why) = job::settle(device, config.device, asked, model, config.batch_size)?;
+        config.device = exactly(&device, config.device);
+        config.precision = Precision::exactly(device.dtype());
+        if let Some(why) = why {
+            teller.tell_first(&Event::Device(&why))?;
+        }
         Ok(device)
     }
 

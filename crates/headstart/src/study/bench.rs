@@ -68,9 +68,9 @@ pub struct Measurement {
     pub gflops_per_image: f64,
     /// Their product.
     pub achieved_gflops: f64,
-    /// Multiply-add rate of a loop that touches registers only, in the same run.
+    /// Multiply-add rate of a loop that touches registers only, in the same run; 0 on a GPU, where it is not measured.
     pub peak_gflops: f64,
-    /// Fraction of that peak.
+    /// Fraction of that peak; 0 where there is none.
     pub fraction_of_peak: f64,
     /// Most memory the process has held; 0 where the system does not say.
     pub peak_rss_mb: f64,
@@ -196,12 +196,15 @@ impl Work {
             gflops_per_image,
             achieved_gflops,
             peak_gflops: peak / 1e9,
-            fraction_of_peak: achieved_gflops * 1e9 / peak,
+            fraction_of_peak: if peak > 0.0 { achieved_gflops * 1e9 / peak } else { 0.0 },
             peak_rss_mb: peak_rss_mb(),
         })
     }
 
     fn measure_peak(&self, seconds: f64) -> f64 {
+        if !self.device.is_cpu() {
+            return 0.0;
+        }
         self.device.compute().measure_peak(self.device.dtype(), seconds)
     }
 

@@ -42,8 +42,10 @@ pub struct Doctor {
     pub cache: Option<Folder>,
     /// The file system of the working folder; `None` where the system does not say.
     pub disk: Option<Disk>,
-    /// Accelerators that headstart can use: none, it computes on the CPU.
-    pub devices: Vec<String>,
+    /// Adapters of GPUs and their drivers; `gpu:N` is the `N`th, from 0.
+    pub devices: Vec<Adapter>,
+    /// What stands in the way of a GPU.
+    pub missing: Vec<Missing>,
     /// The variables `HEADSTART_*` that are set, by name.
     pub environment: Vec<(String, String)>,
 }
@@ -119,11 +121,80 @@ pub struct Disk {
     pub total: u64,
 }
 
+/// An adapter of a GPU.
+#[derive(Clone, Debug, Serialize)]
+pub struct Adapter {
+    /// As `--device` spells it.
+    pub device: String,
+    /// Its name.
+    pub name: String,
+    /// Name and version of its driver.
+    pub driver: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// What it is; `software` is a program that computes on the processor.
+    pub kind: &'static str,
+    /// Bytes of the largest buffer, which every feature map of a batch must fit.
+    pub largest_buffer: u64,
+    /// Bytes that the threads of a workgroup share.
+    pub workgroup_memory: u32,
+    /// Whether it computes in 16 bits.
+    pub half: bool,
+    /// Whether threads of a subgroup exchange values.
+    pub subgroups: bool,
+}
+
+/// Something that this machine lacks for a GPU, and what mends it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Missing {
+    /// What is missing.
+    pub what: String,
+    /// What mends it.
+    pub mend: String,
+}
+
+/// Adapters of GPUs, and what is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Adapters {
+    /// In the order of their numbers.
+    pub adapters: Vec<Adapter>,
+    /// What stands in the way of more.
+    pub missing: Vec<Missing>,
+}
+
+/// Asks all drivers of GPUs.
+#[cfg(feature = "gpu")]
+pub fn adapters() -> Adapters {
+    let machine = headstart_gpu::Machine::look();
+    let adapters = machine.adapters.into_iter().enumerate().map(|(i, a)| Adapter {
+        device: format!("gpu:{i}"),
+        kind: a.kind.name(),
+        largest_buffer: a.largest_buffer.min(a.largest_binding),
+        name: a.name,
+        driver: a.driver,
+        backend: a.backend,
+        workgroup_memory: a.workgroup_memory,
+        half: a.half,
+        subgroups: a.subgroups,
+    });
+    let missing = machine.missing.into_iter().map(|m| Missing { what: m.what, mend: m.mend });
+    Adapters { adapters: adapters.collect(), missing: missing.collect() }
+}
+
+/// None: this build has no code for GPUs.
+#[cfg(not(feature = "gpu"))]
+pub fn adapters() -> Adapters {
+    let what = "no code for GPUs in this build".to_string();
+    let mend = "build with the feature `gpu`, which is on by default".to_string();
+    Adapters { adapters: Vec::new(), missing: vec![Missing { what, mend }] }
+}
+
 impl Doctor {
     /// Checks the machine; measures each instruction set for 0.2 s on `compute`'s threads.
     pub fn look(compute: &Compute) -> Doctor {
         let system =
             System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+        let Adapters { adapters, missing } = adapters();
         Doctor {
             version: env!("CARGO_PKG_VERSION"),
             cpu: cpu(&system),
@@ -132,7 +203,8 @@ impl Doctor {
             memory: memory(),
             cache: hub::cache_folder().ok().map(Folder::look),
             disk: std::env::current_dir().ok().and_then(|path| disk(&path)),
-            devices: Vec::new(),
+            devices: adapters,
+            missing,
             environment: environment(),
         }
     }

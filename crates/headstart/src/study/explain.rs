@@ -75,7 +75,7 @@ impl Explanation {
                 {
                     row.milliseconds = Some(seconds * 1e3);
                     let share = row.flops as f64 / seconds / peak;
-                    row.fraction_of_peak = (row.flops > 0).then_some(share);
+                    row.fraction_of_peak = (row.flops > 0 && peak > 0.0).then_some(share);
                 }
                 row
             })

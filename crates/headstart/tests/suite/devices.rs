@@ -13,14 +13,14 @@ use headstart_kernels::isa::Isa;
 use crate::battery;
 use crate::battery::{case, check, net, step};
 
-/// Stamps the battery on a device: `$device` makes it.
+/// Stamps the battery on devices of a kind: `$devices` makes them.
 macro_rules! battery {
-    ($name:ident, $device:expr) => {
+    ($name:ident, $devices:expr) => {
         mod $name {
             use super::*;
 
-            fn device() -> Device {
-                $device
+            fn devices() -> Vec<Device> {
+                $devices
             }
 
             battery!(@ gradients: keras_nets, other_families,
@@ -38,13 +38,30 @@ macro_rules! battery {
         $(
             #[test]
             fn $test() {
-                battery::$part::$test(&device());
+                devices().iter().for_each(battery::$part::$test);
             }
         )*
     };
 }
 
-battery!(cpu, Compute::new(2).unwrap().into());
+battery!(cpu, vec![Compute::new(2).unwrap().into()]);
+#[cfg(feature = "gpu")]
+battery!(gpu, gpus());
+
+/// Every adapter of this machine, each opened once: kernels compile once.
+#[cfg(feature = "gpu")]
+pub fn gpus() -> Vec<Device> {
+    static ALL: std::sync::OnceLock<Vec<Device>> = std::sync::OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let count = headstart::doctor::adapters().adapters.len();
+        (0..count).map(|i| Device::gpu(Some(i), 1).unwrap()).collect()
+    });
+    if all.is_empty() {
+        let package = "apt install mesa-vulkan-drivers libvulkan1";
+        crate::support::skip::skipped(&format!("nets on a GPU: no adapter here ({package})"));
+    }
+    all.clone()
+}
 
 #[test]
 fn bf16_on_every_instruction_set() {
@@ -155,4 +172,31 @@ fn buffers_begin_where_a_device_wants_them() {
         assert!(plan.buffers.iter().all(|b| b.offset.is_multiple_of(floats)), "{alignment}");
         assert!(plan.arena.is_multiple_of(floats));
     }
+}
+
+/// Over pages no buffer lies in two, and buffers that are alive at the same time do not overlap.
+#[test]
+fn no_buffer_lies_in_two_pages() {
+    let net = net(Stem::Imagenet, Block::Bottleneck, true);
+    let trainable = Some(net.trainable(FreezePoint(0)));
+    let request =
+        Request { batch: 3, sources: vec![0], outputs: vec![], trainable, dtype: DType::F32 };
+    let whole = Plan::aligned(&net.graph, request.clone(), 256).unwrap();
+    let size = |b: &headstart::plan::BufferSpec| b.floats(3).next_multiple_of(64);
+    let largest = 4 * whole.buffers.iter().map(size).max().unwrap();
+    let plan = Plan::paged(&net.graph, request.clone(), 256, largest).unwrap();
+    let page = largest / 4;
+    assert!(plan.arena > page);
+    for (i, a) in plan.buffers.iter().enumerate() {
+        assert_eq!(a.offset / page, (a.offset + size(a) - 1) / page);
+        for b in &plan.buffers[i + 1..] {
+            let together = a.first <= b.last && b.first <= a.last;
+            let apart = a.offset + size(a) <= b.offset || b.offset + size(b) <= a.offset;
+            assert!(apart || !together);
+        }
+    }
+    assert!(Plan::paged(&net.graph, request.clone(), 256, 100).is_err());
+    let error = Plan::paged(&net.graph, request, 256, 4096).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("--batch-size") || hint.contains("--image-size"), "{error}");
 }

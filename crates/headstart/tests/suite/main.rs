@@ -9,6 +9,8 @@ mod datasets;
 mod devices;
 mod formats;
 mod fuzz;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod grouped;
 mod hostile_runs;
 mod hostile_weights;

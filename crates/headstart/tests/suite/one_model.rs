@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use headstart::config::{HeadSolver, OptimizerName, Precision, TrainConfig};
+use headstart::config::{DeviceChoice, HeadSolver, OptimizerName, Precision, TrainConfig};
 use headstart::dataset::{DataOptions, Split};
 use headstart::evaluate::{self, Evaluated, Given, calibrate, evaluate, open_for, seen};
 use headstart::events;
@@ -56,7 +56,7 @@ fn open(model: &Model, source: &str, given: Given, device: &Device) -> evaluate:
 /// The report that the shipped file gets when it is evaluated on the run's data, without being told how they were split.
 fn of_file(run: &Path, config: &TrainConfig) -> Report {
     let model = Model::open(run.join("weights/best.safetensors")).unwrap();
-    let device = job::device(config.threads, config.precision).unwrap();
+    let device = job::device(config.threads, config.precision, DeviceChoice::Cpu).unwrap();
     let opened = open(&model, &config.data, Given::default(), &device);
     assert!(opened.own);
     let parts = opened.parts(Split::Auto).unwrap();
@@ -125,7 +125,7 @@ fn macro_f1_chooses_the_epoch_and_is_the_reports() {
     assert_eq!(shipped.monitor, "val_macro_f1");
     let f1 = |epoch: usize| finished.history.epochs[epoch - 1].val_macro_f1.unwrap();
     let model = Model::open(run.join("weights/best.safetensors")).unwrap();
-    let device = job::device(config.threads, config.precision).unwrap();
+    let device = job::device(config.threads, config.precision, DeviceChoice::Cpu).unwrap();
     let opened = open(&model, &config.data, Given::default(), &device);
     let parts = opened.parts(Split::Validation).unwrap();
     let mut watch = |_: &str, _: usize, _: usize| Control::Continue;
@@ -217,7 +217,7 @@ fn a_head_that_is_fitted_again_has_seen_the_validation_images() {
     let off: Vec<f32> = head(&whole.model).iter().zip(head(after)).map(|(a, b)| a - b).collect();
     assert!(largest(&off) < 1e-3 * largest(&head(after)), "{}", largest(&off));
     // The card knows that validation images were trained on.
-    let device = job::device(1, Precision::F32).unwrap();
+    let device = job::device(1, Precision::F32, DeviceChoice::Cpu).unwrap();
     let opened = open(after, &again.data, Given::default(), &device);
     let parts = opened.parts(Split::Validation).unwrap();
     let counted = seen(after, &parts, &device.compute().threads).unwrap().unwrap();
@@ -289,7 +289,7 @@ fn images_that_were_trained_on_are_told_from_others() {
     let config = TrainConfig { fine_tune_epochs: 0, ..config() };
     let finished = finish(job(config.clone(), &place.path().join("run")));
     let model = Model::open(finished.folder.join("weights/best.safetensors")).unwrap();
-    let device = job::device(1, Precision::F32).unwrap();
+    let device = job::device(1, Precision::F32, DeviceChoice::Cpu).unwrap();
     let threads = &device.compute().threads;
     let counted = |given: Given, split: Split| {
         let opened = open(&model, &config.data, given, &device);

@@ -63,6 +63,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         test_split,
         seed,
         precision,
+        device,
         threads
     );
     macro_rules! take_some {

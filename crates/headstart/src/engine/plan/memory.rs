@@ -22,6 +22,26 @@ pub(super) fn check(plan: &Plan, graph: &Graph) -> Result<()> {
     Err(Error::invalid("plan", expected, found, LOWER))
 }
 
+/// Fails where a buffer is larger than a page; it names the batch of which none is.
+pub(super) fn check_page(plan: &Plan, graph: &Graph) -> Result<()> {
+    let bytes = |buffer: &BufferSpec, batch: usize| buffer.floats(batch) * size_of::<f32>();
+    let sources = plan.request.sources.iter().map(|&node| graph.nodes[node].shape.elements());
+    let each = plan.buffers.iter().filter(|b| b.first != usize::MAX).map(|b| bytes(b, 1));
+    let largest = each.chain(sources.map(|elements| elements * size_of::<f32>())).max();
+    let (largest, batch) = (largest.unwrap_or(0), plan.request.batch);
+    if largest.saturating_mul(batch) <= plan.page {
+        return Ok(());
+    }
+    let expected =
+        format!("at most {} MB a feature map, the device's limit", plan.page / 1_000_000);
+    let found = format!("{} MB for a batch of {batch}", largest.saturating_mul(batch) / 1_000_000);
+    let hint = match plan.page / largest.max(1) {
+        0 => "lower --image-size".to_string(),
+        fits => format!("--batch-size {fits} fits"),
+    };
+    Err(Error::invalid("plan", expected, found, hint))
+}
+
 /// What makes a plan smaller.
 const LOWER: &str = "lower --batch-size or --image-size";
 
@@ -74,14 +94,21 @@ pub(super) fn assign(plan: &mut Plan) {
             .collect();
         taken.sort_unstable();
         let need = size(this);
+        // The first place from there on that is not in two pages.
+        let page = plan.page / size_of::<f32>();
+        let fits = |from: usize| match page - from % page {
+            left if left < need && need <= page => from + left,
+            _ => from,
+        };
         let (mut end, mut best) = (0, None::<(usize, usize)>);
         for (start, stop) in taken {
-            if start >= end + need && best.is_none_or(|(gap, _)| start - end < gap) {
-                best = Some((start - end, end));
+            let from = fits(end);
+            if start >= from + need && best.is_none_or(|(gap, _)| start - end < gap) {
+                best = Some((start - end, from));
             }
             end = end.max(stop);
         }
-        let offset = best.map_or(end, |(_, offset)| offset);
+        let offset = best.map_or_else(|| fits(end), |(_, offset)| offset);
         plan.buffers[i].offset = offset;
         plan.arena = plan.arena.max(offset + need);
         placed.push(i);

@@ -216,6 +216,8 @@ pub struct Plan {
     pub arena: usize,
     /// Alignment: every buffer's offset is a multiple of this many bytes.
     pub alignment: usize,
+    /// Bytes of the arena's parts, of which no buffer lies in two; the largest number for an arena in one part.
+    pub page: usize,
     /// What a plan for training minimises; none for inference.
     pub loss: Option<Loss>,
 }
@@ -238,10 +240,22 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`]; if there is no such alignment.
     pub fn aligned(graph: &Graph, request: Request, alignment: usize) -> Result<Plan> {
+        Plan::paged(graph, request, alignment, usize::MAX)
+    }
+
+    /// The same for an arena of several parts of `page` bytes, of which no buffer lies in two.
+    ///
+    /// # Errors
+    /// As [`Plan::aligned`]; if a buffer is larger than a page, or a page is no multiple of the alignment.
+    pub fn paged(graph: &Graph, request: Request, alignment: usize, page: usize) -> Result<Plan> {
         let loss = check(graph, &request)?;
         if !alignment.is_power_of_two() || alignment < size_of::<f32>() {
             let expected = "a power of two, 4 or more";
             return Err(Error::invalid("alignment", expected, alignment.to_string(), ""));
+        }
+        if page != usize::MAX && (page == 0 || !page.is_multiple_of(alignment)) {
+            let expected = format!("a multiple of {alignment}");
+            return Err(Error::invalid("page", expected, page.to_string(), ""));
         }
         let groups = fold::groups(graph, &request)?;
         let shapes = groups.iter().map(|g| Shapes::new(graph, g, request.batch));
@@ -258,6 +272,7 @@ impl Plan {
             buffers: Vec::new(),
             arena: 0,
             alignment,
+            page,
             loss,
             shapes: shapes.collect::<Result<_>>()?,
             groups,
@@ -277,6 +292,7 @@ impl Plan {
         }
         memory::check(&plan, graph)?;
         memory::assign(&mut plan);
+        memory::check_page(&plan, graph)?;
         Ok(plan)
     }
 

@@ -6,6 +6,8 @@ use headstart_kernels::element::DType;
 use headstart_kernels::table::Compute;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// Optimizers by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -110,11 +112,80 @@ fn is_faster(bf16: f64, f32: f64) -> bool {
     bf16 >= 1.2 * f32
 }
 
+/// Where nets run: `auto`, `cpu`, `gpu` or `gpu:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The faster of the processor and the first GPU that is no software, if there is one.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The GPU with this number in the list of `headstart doctor`; the first that is no software.
+    Gpu(Option<usize>),
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Gpu(None) => f.write_str("gpu"),
+            DeviceChoice::Gpu(Some(number)) => write!(f, "gpu:{number}"),
+        }
+    }
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<DeviceChoice> {
+        let number = |text: &str| text.strip_prefix("gpu:").and_then(|n| n.parse().ok());
+        match (text, number(text)) {
+            ("auto", _) => Ok(DeviceChoice::Auto),
+            ("cpu", _) => Ok(DeviceChoice::Cpu),
+            ("gpu", _) => Ok(DeviceChoice::Gpu(None)),
+            (_, Some(number)) => Ok(DeviceChoice::Gpu(Some(number))),
+            _ => {
+                let hint = "`headstart doctor` lists devices";
+                Err(Error::invalid("device", "auto, cpu, gpu or gpu:N", text, hint))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<DeviceChoice> {
+        text.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> String {
+        choice.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use headstart_kernels::isa::Isa;
 
     use super::*;
+
+    #[test]
+    fn devices_are_spelled_one_way() {
+        for text in ["auto", "cpu", "gpu", "gpu:0", "gpu:12"] {
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+        }
+        for bad in ["", "GPU", "gpu:", "gpu:-1", "cuda", "gpu:0x"] {
+            assert!(
+                bad.parse::<DeviceChoice>().unwrap_err().to_string().contains("gpu:N"),
+                "{bad}"
+            );
+        }
+    }
 
     #[test]
     fn auto_is_bf16_only_where_the_cpu_multiplies_it_fast() {

@@ -30,7 +30,7 @@ use crate::net::preprocess::Preprocess;
 use crate::net::weights::embedded::{CIFAR10, CIFAR10_MODEL};
 use crate::train::class_weight::ClassWeight;
 
-pub use choices::{HeadSolver, OptimizerName, Precision, ScheduleName};
+pub use choices::{DeviceChoice, HeadSolver, OptimizerName, Precision, ScheduleName};
 pub use flags::shell_words;
 pub(in crate::session) use flags::word;
 pub use job::{precision_of_run, trained_layers};
@@ -209,6 +209,8 @@ pub struct TrainConfig {
     pub limit: Option<usize>,
     /// Arithmetic.
     pub precision: Precision,
+    /// Where nets run.
+    pub device: DeviceChoice,
     /// Threads, 0 for one per core; results do not depend on it.
     pub threads: usize,
     /// Most megabytes for cached features of frozen layers; none for half of the free memory.
@@ -294,6 +296,7 @@ impl Default for TrainConfig {
             seed: 42,
             limit: None,
             precision: Precision::Auto,
+            device: DeviceChoice::Auto,
             threads: 0,
             cache_memory: None,
             tensorboard: false,

@@ -59,7 +59,7 @@ impl Opened {
         watch: &mut Watch<'_>,
     ) -> Result<Opened> {
         job::check(&config)?;
-        let device = job::device(config.threads, config.precision)?;
+        let device = job::device(config.threads, config.precision, config.device)?;
         let mut config =
             TrainConfig { stratify: stratify.unwrap_or(config.group.is_none()), ..config };
         let data = match job::open_data_with(&config, watch) {

@@ -23,10 +23,10 @@ pub struct Earlier {
 
 /// Fails if `given` differs from a run's own settings in anything that its results depend on.
 pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
-    let TrainConfig { threads, cache_memory, tensorboard, .. } = *given;
+    let TrainConfig { threads, cache_memory, tensorboard, device, .. } = *given;
     // Whether the images are the same is seen when they are opened.
     let data = given.data.clone();
-    let as_given = TrainConfig { threads, cache_memory, tensorboard, data, ..own.clone() };
+    let as_given = TrainConfig { threads, cache_memory, tensorboard, device, data, ..own.clone() };
     // As text, in which a number that is none is equal to itself.
     let (is, was) = (given.to_toml()?, as_given.to_toml()?);
     if is == was {
@@ -101,7 +101,7 @@ pub fn same(
     device: &Device,
     allow_changes: bool,
 ) -> Result<()> {
-    const APART: [&str; 4] = ["data", "threads", "cache-memory", "tensorboard"];
+    const APART: [&str; 5] = ["data", "device", "threads", "cache-memory", "tensorboard"];
     let changes = "undo that, or give --allow-changes to go on to other weights";
     let (mut was, is) = (table(&trained.settings), table(&config.to_toml()?));
     // All decoded so before there was a choice.

@@ -33,6 +33,8 @@ pub enum Event<'e> {
         /// Height and width of training images in gradient steps, where they have one of their own.
         train_size: Option<usize>,
     },
+    /// What `--device auto` came to, and why.
+    Device(&'e str),
     /// Training begins.
     Begins {
         /// The run folder.

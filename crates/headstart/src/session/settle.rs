@@ -1,0 +1,226 @@
+//! What `--device auto` comes to: the processor and the GPU are timed on the net itself, and the answer is kept on this
+//! machine. A GPU whose probabilities are not those of the processor is not taken.
+
+use crate::engine::device::Device;
+use crate::error::Result;
+use crate::net::model::Model;
+use crate::session::config::{DeviceChoice, Precision};
+
+/// The device for `model` in batches of `batch` images, and why it is that one, where there was a choice: as
+/// [`device`](super::job::device) opened it, unless `auto` finds a GPU that is faster. A GPU computes in f32, so it is not asked
+/// for where bf16 is; software is never taken for one.
+///
+/// # Errors
+/// If the processor cannot run the net.
+pub fn settle(
+    device: Device,
+    choice: DeviceChoice,
+    precision: Precision,
+    model: &Model,
+    batch: usize,
+) -> Result<(Device, Option<String>)> {
+    if choice != DeviceChoice::Auto || precision == Precision::Bf16 {
+        return Ok((device, None));
+    }
+    #[cfg(feature = "gpu")]
+    return auto::settle(device, model, batch);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (model, batch);
+        Ok((device, None))
+    }
+}
+
+/// The choice that always means this device.
+pub(crate) fn exactly(device: &Device, choice: DeviceChoice) -> DeviceChoice {
+    match (choice, device) {
+        (DeviceChoice::Auto, Device::Cpu(_)) => DeviceChoice::Cpu,
+        #[cfg(feature = "gpu")]
+        (DeviceChoice::Auto, Device::Gpu(_)) => DeviceChoice::Gpu(None),
+        (choice, _) => choice,
+    }
+}
+
+#[cfg(feature = "gpu")]
+mod auto {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use headstart_gpu::{Choice, Context, Machine};
+    use headstart_kernels::element::Values;
+    use serde::{Deserialize, Serialize};
+
+    use crate::atomic::write_bytes;
+    use crate::engine::device::Device;
+    use crate::engine::execute::Execute;
+    use crate::engine::inference::executor;
+    use crate::error::{Error, Result};
+    use crate::hub;
+    use crate::net::model::Model;
+
+    /// Seconds for which each device is timed.
+    const TIMED: f64 = 0.5;
+    /// Largest difference of two probabilities of which a GPU is trusted.
+    const DIFFERENCE: f32 = 1e-3;
+    /// Images of the timed batch at most, which fit everywhere.
+    const BATCH: usize = 32;
+    /// The file in headstart's cache folder.
+    const KEPT: &str = "devices.json";
+    /// Entries of the file at most, and bytes that are read of it.
+    const ENTRIES: usize = 1000;
+    const READ: u64 = 1 << 20;
+
+    /// Images a second.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    pub(super) struct Timed {
+        cpu: f64,
+        /// 0 where its results were not those of the processor.
+        gpu: f64,
+    }
+
+    pub(super) fn settle(
+        device: Device,
+        model: &Model,
+        batch: usize,
+    ) -> Result<(Device, Option<String>)> {
+        if !Machine::may_have_one() {
+            return Ok((device, None));
+        }
+        let Ok(context) = Context::open(Choice::Any) else { return Ok((device, None)) };
+        let gpu = Device::on(context, Arc::clone(device.compute()));
+        let kept = hub::cache_folder().ok().map(|folder| folder.join(KEPT));
+        choose(device, gpu, model, batch, kept.as_deref())
+    }
+
+    /// The faster of two devices, by what is kept or else by the clock.
+    pub(super) fn choose(
+        cpu: Device,
+        gpu: Device,
+        model: &Model,
+        batch: usize,
+        kept: Option<&Path>,
+    ) -> Result<(Device, Option<String>)> {
+        let batch = batch.min(BATCH);
+        let card = &model.card;
+        let key = format!(
+            "{} / {} x{} / {} {}x{} by {batch} / {}",
+            gpu.fingerprint(),
+            cpu.fingerprint(),
+            cpu.compute().threads.count(),
+            card.architecture,
+            card.height,
+            card.width,
+            env!("CARGO_PKG_VERSION"),
+        );
+        let mut all = kept.map(read).unwrap_or_default();
+        let timed = match all.get(&key) {
+            Some(timed) => *timed,
+            None => {
+                let timed = time(&cpu, &gpu, model, batch)?;
+                all.insert(key, timed);
+                while all.len() > ENTRIES {
+                    all.pop_first();
+                }
+                // Where it cannot be kept, it is timed again.
+                if let (Some(path), Ok(bytes)) = (kept, serde_json::to_vec_pretty(&all)) {
+                    let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+                    let made =
+                        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder));
+                    let _ = made.and_then(|()| write_bytes(path, &bytes));
+                }
+                timed
+            }
+        };
+        let name = gpu.fingerprint();
+        let Timed { cpu: own, gpu: its } = timed;
+        let why = match its {
+            0.0 => format!("device: CPU, because the results of {name} differ from the CPU's"),
+            _ if its > own => {
+                format!("device: {name}, {its:.1} images/s, where the CPU does {own:.1}")
+            }
+            _ => format!("device: CPU, {own:.1} images/s, where {name} does {its:.1}"),
+        };
+        Ok((if its > own { gpu } else { cpu }, Some(why)))
+    }
+
+    fn read(path: &Path) -> BTreeMap<String, Timed> {
+        let small = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= READ);
+        let bytes = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+        let all: BTreeMap<String, Timed> = serde_json::from_slice(&bytes).unwrap_or_default();
+        all.into_iter().filter(|(_, t)| t.cpu.is_finite() && t.gpu.is_finite()).collect()
+    }
+
+    /// Times both on the whole net; a GPU that fails, or whose probabilities are others, does no image a second.
+    fn time(cpu: &Device, gpu: &Device, model: &Model, batch: usize) -> Result<Timed> {
+        let elements = model.net.graph.nodes[0].shape.elements();
+        let images: Vec<u8> = (0..batch * elements).map(|i| (i * 7919 % 251) as u8).collect();
+        let (own, expected) = run(cpu, model, batch, &images)?;
+        let its = match run(gpu, model, batch, &images) {
+            Ok((its, found)) if agree(&found, &expected) => its,
+            _ => 0.0,
+        };
+        Ok(Timed { cpu: own, gpu: its })
+    }
+
+    /// Images a second, and the net's outputs.
+    fn run(device: &Device, model: &Model, batch: usize, images: &[u8]) -> Result<(f64, Vec<f32>)> {
+        let mut executor = executor(model, device, batch, &[0], &[model.output()])?;
+        let mut outputs = Values::default();
+        let once = |executor: &mut dyn Execute, outputs: &mut Values| {
+            executor.forward(&[images.into()], batch)?;
+            executor.read(0, outputs)
+        };
+        once(&mut *executor, &mut outputs)?;
+        let (start, mut count) = (Instant::now(), 0);
+        while count == 0 || start.elapsed().as_secs_f64() < TIMED {
+            once(&mut *executor, &mut outputs)?;
+            count += batch;
+        }
+        Ok((count as f64 / start.elapsed().as_secs_f64(), outputs.as_slice().to_f32()))
+    }
+
+    /// Of bfloat16 on one side less can be asked.
+    fn agree(found: &[f32], expected: &[f32]) -> bool {
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= DIFFERENCE.max(0.02 * b.abs());
+        found.len() == expected.len() && found.iter().zip(expected).all(close)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_faster_device_is_taken_and_remembered() {
+            let model = Model::imagenet("resnet20").unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let kept = folder.path().join("cache").join(KEPT);
+            // The clock alone decides between a device and itself; what is kept then decides again.
+            let (one, two) = (Device::cpu(1).unwrap(), Device::cpu(1).unwrap());
+            let (_, first) = choose(one.clone(), two.clone(), &model, 2, Some(&kept)).unwrap();
+            let (_, again) = choose(one.clone(), two.clone(), &model, 2, Some(&kept)).unwrap();
+            assert!(first.is_some() && first == again);
+            let mut all = read(&kept);
+            assert_eq!(all.len(), 1);
+            for (timed, expected) in [
+                (Timed { cpu: 1.0, gpu: 2.0 }, "2.0 images/s, where the CPU does 1.0"),
+                (Timed { cpu: 3.0, gpu: 2.0 }, "CPU, 3.0 images/s"),
+                (Timed { cpu: 3.0, gpu: 0.0 }, "differ"),
+            ] {
+                all.values_mut().for_each(|t| *t = timed);
+                std::fs::write(&kept, serde_json::to_vec(&all).unwrap()).unwrap();
+                let (_, why) = choose(one.clone(), two.clone(), &model, 2, Some(&kept)).unwrap();
+                assert!(why.as_ref().unwrap().contains(expected), "{why:?}");
+            }
+            std::fs::write(&kept, "{ nothing").unwrap();
+            assert!(read(&kept).is_empty());
+        }
+
+        #[test]
+        fn other_results_are_not_trusted() {
+            assert!(agree(&[0.5, 0.25], &[0.5, 0.2501]));
+            assert!(!agree(&[0.5], &[0.6]) && !agree(&[f32::NAN], &[0.5]) && !agree(&[], &[0.5]));
+        }
+    }
+}
