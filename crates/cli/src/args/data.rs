@@ -22,7 +22,7 @@ pub struct Data {
 pub enum DataCommand {
     /// Check a data set: unreadable files, duplicates, leaks between splits, tiny and blank images,
     /// uneven classes, suspected label errors
-    Check(DataCheck),
+    Check(Box<DataCheck>),
     /// Download a published data set, unless it is on this machine, and print its path
     Get(DataGet),
 }

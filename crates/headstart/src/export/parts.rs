@@ -527,7 +527,11 @@ mod tests {
         }
         let parts = Parts::find(&all).unwrap();
         let mut rows = Vec::new();
-        parts.rows::<String>(&mut |row| Ok(rows.push(row))).unwrap();
+        let mut each = |row: String| {
+            rows.push(row);
+            Ok(())
+        };
+        parts.rows(&mut each).unwrap();
         assert_eq!(rows.len(), 12);
         assert!(parts.rows::<usize>(&mut |_| Ok(())).is_err());
         let twice = [all[0].clone(), all[0].join("part-0001-of-0004.jsonl")];
