@@ -6,6 +6,7 @@ Needs playwright (PyPI) and Debian's chromium. With --pictures it writes screens
 """
 
 import argparse
+import atexit
 import json
 import pathlib
 import signal
@@ -43,10 +44,12 @@ class Place:
         self.folder = folder
         self.binary, self.runs = binary, folder / "runs"
         self.runs.mkdir()
-        for i in range(8):
-            image = folder / "data" / ("warm", "cold")[i % 2] / f"{i}.png"
+        for i in range(16):
+            image = folder / "data" / ("warm", "cold")[i % 2] / f"{i:02}.png"
             image.parent.mkdir(parents=True, exist_ok=True)
-            image.write_bytes(png(64, (200 - 10 * i, 40, 40) if i % 2 == 0 else (30, 60, 150 + 10 * i)))
+            # One that is red is among the blue ones.
+            warm = i % 2 == 0 or i == 7
+            image.write_bytes(png(64, (200 - 6 * i, 40, 40) if warm else (30, 60, 150 + 6 * i)))
         command = [binary, "serve", "small=resnet20", "--port", "0", "--runs", str(self.runs)]
         command += ["--data", str(folder / "data"), "--no-cache"]
         self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -123,7 +126,8 @@ def check_try(tab, place):
             expect(bar).to_contain_text(percent(choice["probability"]))
         near = card.locator(".near figure")
         expect(near).to_have_count(6, timeout=30_000)
-        expect(near.first.locator("b")).to_have_text("warm" if "red" in file.name else "cold")
+        if "red" in file.name:
+            expect(near.first.locator("b")).to_have_text("warm")
         expect(near.first.locator("img")).to_have_js_property("naturalWidth", 160)
         # Where the class is seen: by the keyboard alone, and away again.
         plain = card.locator(".photo img").get_attribute("src")
@@ -242,6 +246,44 @@ def check_watch(tab, place):
     tab.fits()
 
 
+def accuracy(row):
+    """Of a row of the table of fits, as a number."""
+    return float(row.locator("td").nth(2).text_content().split("%")[0])
+
+
+def check_look(tab, place):
+    """A wrong label is suspected, moved to its class, and the head fits better; then all is taken back."""
+    page = tab.page
+    page.goto("/look")
+    expect(page.locator("#about")).to_contain_text("16 images of 2 classes", timeout=30_000)
+    expect(page.locator("#gallery figure")).to_have_count(16)
+    expect(page.locator("#gallery img").first).to_have_js_property("naturalWidth", 160)
+    page.locator("#class").select_option(label="cold (8)")
+    expect(page.locator("#gallery figure")).to_have_count(8)
+    page.locator("#class").select_option("")
+    rows = page.locator("#fits tr")
+    before = rows.count()
+    page.wait_for_timeout(500)
+    page.locator("#fit").click()
+    expect(rows).to_have_count(before + 1, timeout=60_000)
+    page.locator("#kind").select_option("suspected")
+    suspect = page.locator("#gallery figure", has=page.get_by_alt_text("cold/07.png"))
+    expect(suspect).to_contain_text("perhaps warm")
+    suspect.get_by_role("button", name="Move cold/07.png to warm").click()
+    expect(suspect.locator("b")).to_have_text("warm")
+    expect(page.locator("#about")).to_contain_text("1 corrections")
+    assert (place.folder / "data" / "corrections.csv").read_text() == "path,class\ncold/07.png,warm\n"
+    page.locator("#fit").click()
+    expect(rows).to_have_count(before + 2, timeout=60_000)
+    assert accuracy(rows.nth(before + 1)) > accuracy(rows.nth(before))
+    tab.fits()
+    page.locator("#kind").select_option("corrected")
+    page.get_by_role("button", name="Undo for cold/07.png").click()
+    expect(page.locator("#gallery figure b")).to_have_text("cold")
+    expect(page.locator("#about")).not_to_contain_text("corrections")
+    assert not (place.folder / "data" / "corrections.csv").exists()
+
+
 def pictures(tab, place, folder, width, scheme):
     page = tab.page
     page.goto("/")
@@ -259,6 +301,18 @@ def pictures(tab, place, folder, width, scheme):
     expect(page.locator("#differences tbody tr").nth(4)).to_be_visible()
     page.wait_for_timeout(400)
     page.screenshot(path=folder / f"watch-{width}-{scheme}.png", full_page=True)
+    page.goto("/look")
+    expect(page.locator("#gallery figure")).to_have_count(16, timeout=30_000)
+    rows = page.locator("#fits tr")
+    before = rows.count()
+    page.locator("#fit").click()
+    expect(rows).to_have_count(before + 1, timeout=60_000)
+    page.locator("#kind").select_option("suspected")
+    expect(page.locator("#gallery figure").first).to_contain_text("perhaps warm")
+    page.locator("#kind").select_option("all")
+    expect(page.locator("#gallery figure")).to_have_count(16)
+    page.wait_for_timeout(400)
+    page.screenshot(path=folder / f"look-{width}-{scheme}.png", full_page=True)
 
 
 def main():
@@ -270,6 +324,8 @@ def main():
     passed, failed = 0, 0
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         place = Place(options.binary, pathlib.Path(folder))
+        # However this ends, the server does not outlive it.
+        atexit.register(place.server.kill)
         flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         browser = playwright.chromium.launch(executable_path=options.chromium, args=flags)
         checks = [check for name, check in globals().items() if name.startswith("check_")]
@@ -285,7 +341,7 @@ def main():
                         passed += 1
                     except Exception as error:  # each check is reported
                         failed += 1
-                        print(f"{check.__name__} at {width}, {scheme}: {type(error).__name__}: {error}")
+                        print(f"{check.__name__} at {width}, {scheme}: {type(error).__name__}: {error}", flush=True)
                 if options.pictures:
                     tab = Tab(browser, place, width, scheme)
                     pictures(tab, place, options.pictures, width, scheme)

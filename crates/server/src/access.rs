@@ -35,7 +35,7 @@ impl Access {
         same_origin(request, &host)?;
         let path = request.uri.path();
         // The page has nothing in it that is not in every copy of the program.
-        let open = matches!(path, "/" | "/watch")
+        let open = matches!(path, "/" | "/watch" | "/look")
             || path.starts_with("/page/")
             || path.starts_with("/v2/health/");
         match &self.token {
@@ -223,6 +223,7 @@ mod tests {
         for path in [
             "/metrics",
             "/state",
+            "/look/state",
             "/runs",
             "/runs/a/report.html",
             "/compare",
@@ -231,7 +232,7 @@ mod tests {
         ] {
             assert_eq!(asked(&access, path, &[("host", "localhost")]), 401, "{path}");
         }
-        for path in ["/", "/watch", "/page/try.js"] {
+        for path in ["/", "/watch", "/look", "/page/try.js"] {
             assert_eq!(asked(&access, path, &[("host", "localhost")]), 200, "{path}");
         }
     }

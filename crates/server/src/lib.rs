@@ -24,6 +24,7 @@ mod answer;
 mod engine;
 mod explain;
 mod listen;
+mod look;
 mod metrics;
 mod models;
 mod nearby;
@@ -50,6 +51,7 @@ use tokio::sync::Semaphore;
 
 use access::Access;
 use engine::Engine;
+use look::Look;
 use metrics::Metrics;
 use models::Models;
 pub use models::check_name;
@@ -268,6 +270,7 @@ pub fn serve(
     for Named { name, model, source } in named {
         models.put(&name, model, Some(source))?;
     }
+    let look = data.clone().map(|(source, cache)| Look::begin(source, cache, device.clone()));
     let nearby = data.map(|(source, cache)| Nearby::new(source, cache, device.clone()));
     if let (Some(nearby), Some(first)) = (&nearby, models.get(None)) {
         nearby.begin(&first);
@@ -275,6 +278,7 @@ pub fn serve(
     let runs = Runs::below(&runs);
     let hosts = allow_hosts.into_iter().chain([host]).collect();
     let service = Arc::new(Service {
+        look: look.clone(),
         nearby: nearby.clone(),
         runs: Arc::clone(&runs),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
@@ -296,6 +300,9 @@ pub fn serve(
     engine.end();
     if let Some(nearby) = nearby {
         nearby.end();
+    }
+    if let Some(look) = look {
+        look.end();
     }
     // Runs are saved.
     runs.end();

@@ -20,11 +20,12 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, kind and content of each file.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
     ("ask.js", SCRIPT, include_str!("../page/ask.js")),
     ("chart.js", SCRIPT, include_str!("../page/chart.js")),
+    ("look.js", SCRIPT, include_str!("../page/look.js")),
     ("try.js", SCRIPT, include_str!("../page/try.js")),
     ("watch.js", SCRIPT, include_str!("../page/watch.js")),
 ];
@@ -37,6 +38,11 @@ pub async fn index() -> Response<Body> {
 /// `/watch`
 pub async fn watch() -> Response<Body> {
     page(include_str!("../page/watch.html"))
+}
+
+/// `/look`
+pub async fn look() -> Response<Body> {
+    page(include_str!("../page/look.html"))
 }
 
 fn page(html: &'static str) -> Response<Body> {

@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 
 use crate::answer::{Refusal, secure, with};
 use crate::explain::explain;
+use crate::look;
 use crate::nearby;
 use crate::page;
 use crate::predict::predict;
@@ -27,6 +28,12 @@ pub fn router(service: &Arc<Service>) -> Router {
         .route("/", get(page::index))
         .route("/similar", post(nearby::similar))
         .route("/similar/{model}/{at}", get(nearby::picture))
+        .route("/look", get(page::look))
+        .route("/look/state", get(look::state))
+        .route("/look/images", get(look::images))
+        .route("/look/picture/{at}", get(look::picture))
+        .route("/look/correct", post(look::correct))
+        .route("/look/check", post(look::check))
         .route("/watch", get(page::watch))
         .route("/runs", get(runs::list))
         .route("/runs/{name}", get(runs::one))
@@ -85,7 +92,8 @@ fn name_of(path: &str) -> &'static str {
         "/explain" => "explain",
         "/similar" => "similar",
         _ if path.starts_with("/similar/") => "similar",
-        "/" | "/watch" | "/state" => "page",
+        "/" | "/watch" | "/look" | "/state" => "page",
+        _ if path.starts_with("/look/") => "look",
         "/runs" | "/compare" => "runs",
         _ if path.starts_with("/runs/") => "runs",
         _ if path.starts_with("/page/") => "page",

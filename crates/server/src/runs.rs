@@ -18,7 +18,7 @@ use headstart::run_folder::is_written;
 use headstart::{Control, Error, Result};
 use serde::Serialize;
 
-pub use routes::{compare, events, list, one, report, resume, stop};
+pub use routes::{aside, compare, events, list, one, report, resume, stop};
 
 /// Most runs that are listed, the latest.
 const MOST: usize = 500;

@@ -12,6 +12,7 @@ use crate::Limits;
 use crate::access::Access;
 use crate::answer::Refusal;
 use crate::engine::{Engine, NoSlot, Slot};
+use crate::look::Look;
 use crate::metrics::Metrics;
 use crate::models::{Models, Served};
 use crate::nearby::Nearby;
@@ -20,6 +21,8 @@ use crate::upload::{Budget, Decoders};
 
 /// The server without its sockets.
 pub struct Service {
+    /// The data set by class.
+    pub look: Option<Arc<Look>>,
     /// The data set of which similar images are found.
     pub nearby: Option<Arc<Nearby>>,
     /// Runs that the page shows.

@@ -32,7 +32,10 @@ fn find(service: &Service, name: &str) -> Result<PathBuf, Refusal> {
 }
 
 /// Work on files, on a thread for it.
-async fn aside<T: Send + 'static>(
+///
+/// # Errors
+/// As the work.
+pub async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> headstart::Result<T> + Send + 'static,
 ) -> Result<T, Refusal> {
     let failed = |text: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text, "");

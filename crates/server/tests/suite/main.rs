@@ -2,6 +2,7 @@
 
 mod end;
 mod limits;
+mod look;
 mod nearby;
 mod page;
 mod predict;
