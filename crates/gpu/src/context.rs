@@ -65,10 +65,12 @@ impl Context {
             let expected = "8 buffers, 256 threads and 16 KiB of shared memory for a kernel";
             return Err(GpuError::new(&adapter.name, expected, "less", "use `--device cpu`"));
         }
-        let mut limits = wgpu::Limits::default();
-        limits.max_buffer_size = of_adapter.max_buffer_size;
-        limits.max_storage_buffer_binding_size = of_adapter.max_storage_buffer_binding_size;
-        limits.max_compute_workgroup_storage_size = of_adapter.max_compute_workgroup_storage_size;
+        let limits = wgpu::Limits {
+            max_buffer_size: of_adapter.max_buffer_size,
+            max_storage_buffer_binding_size: of_adapter.max_storage_buffer_binding_size,
+            max_compute_workgroup_storage_size: of_adapter.max_compute_workgroup_storage_size,
+            ..wgpu::Limits::default()
+        };
         let limits = limits.or_worse_values_from(&of_adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("headstart"),
