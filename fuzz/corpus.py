@@ -92,6 +92,8 @@ put("parquet", "dictionary.parquet", good[:4] + bytes(head) + good[end:end + siz
 names = b"\n".join(b"class%d" % i for i in range(8)).ljust(64, b"\n")
 put("cifar", "two", names + (b"\x01" + bytes(3072)) + (b"\x00" + b"\x7f" * 3072))
 put("classes", "two.txt", "cat\ndog\n")
+put("corrections", "both.csv", "path,class\na/1.ppm,b\nb/2.ppm,\n")
+put("corrections", "excel.csv", "\ufeffpath,class\r\n\"a/1.ppm\",\"b\"\r\ngone.ppm,a\r\n")
 put("classes", "more.txt", "\ufeffrose\r\nviolet\r\n\r\ncaf\u00e9\r\n")
 for i, text in enumerate(["flip,rotate:10,crop:4", "resized-crop:0.5,vflip", "jitter:0.4,0.4,0.4,0.1",
                           "randaugment:2,9", "erase:0.5", "cat=1,dog=2.5", '{"cat": 1, "dog": 2.5}', "synthetic:3x4x8",

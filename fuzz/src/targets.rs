@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use headstart::class_weight::ClassWeight;
 use headstart::config::TrainConfig;
-use headstart::dataset::{DataOptions, Limits, open};
+use headstart::dataset::{Corrections, DataOptions, Limits, open};
 use headstart::history::History;
 use headstart::metrics::Report;
 use headstart::run_folder::RunFolder;
@@ -17,7 +17,7 @@ use headstart::{Model, augment, compare, image};
 pub type Target = (&'static str, fn(&Path, &[u8]));
 
 /// All of them; each has its examples in `corpus/NAME`.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("jpeg", |_, bytes| picture(bytes)),
     ("image", |_, bytes| picture(bytes)),
     ("header", header),
@@ -26,6 +26,7 @@ pub const TARGETS: [Target; 19] = [
     ("parquet", |folder, bytes| data(&file(folder, "x.parquet", bytes))),
     ("cifar", cifar),
     ("classes", classes),
+    ("corrections", corrections),
     ("torch", |folder, bytes| weights(&file(folder, "x.pth", bytes))),
     ("hdf5", |folder, bytes| weights(&file(folder, "x.h5", bytes))),
     ("keras", |folder, bytes| weights(&file(folder, "x.keras", bytes))),
@@ -108,6 +109,22 @@ fn classes(folder: &Path, bytes: &[u8]) {
     file(folder, "shards/x.tar", &shard);
     file(folder, "shards/classes.txt", bytes);
     data(&folder.join("shards"));
+}
+
+/// The labels that are mended beside a folder's classes.
+fn corrections(folder: &Path, bytes: &[u8]) {
+    for name in ["a/1.ppm", "a/2.ppm", "b/1.ppm", "b/2.ppm"] {
+        let path = folder.join("photos").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, b"P3 1 1 255 1 2 3\n").expect("the folder of the target can be written");
+    }
+    file(folder, "photos/corrections.csv", bytes);
+    data(&folder.join("photos"));
+    if let Ok(table) = Corrections::read(folder.join("photos")) {
+        // What is read is written so that it is read again as the same.
+        table.write().expect("the folder of the target can be written");
+        assert!(Corrections::read(folder.join("photos")).is_ok_and(|again| again == table));
+    }
 }
 
 fn weights(path: &Path) {
