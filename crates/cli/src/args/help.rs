@@ -86,7 +86,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
         "Images and labels",
         &[
             ("augment", "augment images: resized-crop,flip,jitter,..."),
-            ("balance", "train on every class equally often"),
+            ("balance", ""),
             ("show_batch", "draw the first batch as training sees it, and stop"),
             ("seed", "of every random choice [default: 42]"),
             ("mixup", ""),

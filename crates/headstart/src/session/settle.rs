@@ -58,6 +58,7 @@ mod auto {
     use crate::engine::inference::executor;
     use crate::error::{Error, Result};
     use crate::hub;
+    use crate::memory::read_settings;
     use crate::net::model::Model;
 
     /// Seconds for which each device is timed.
@@ -147,8 +148,11 @@ mod auto {
 
     fn read(path: &Path) -> BTreeMap<String, Timed> {
         let small = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= READ);
-        let bytes = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
-        let all: BTreeMap<String, Timed> = serde_json::from_slice(&bytes).unwrap_or_default();
+        let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes).unwrap_or_default();
+        let all: BTreeMap<String, Timed> = match small {
+            true => read_settings(path, parse).unwrap_or_default(),
+            false => BTreeMap::new(),
+        };
         all.into_iter().filter(|(_, t)| t.cpu.is_finite() && t.gpu.is_finite()).collect()
     }
 

@@ -76,7 +76,7 @@ impl Run<'_, '_> {
             *images = 0;
         }
         if shared {
-            share_statistics(collective, &mut **train)?;
+            share_statistics(collective, &mut **train, replicas)?;
         }
         train.update(learning_rate)?;
         Ok((result, control))
@@ -84,14 +84,21 @@ impl Run<'_, '_> {
 }
 
 /// Gives every process the moving statistics of replica 0.
-fn share_statistics(collective: &mut dyn Collective, train: &mut dyn Execute) -> Result<()> {
-    let (first, mut values) = (collective.rank() == 0, Vec::new());
+fn share_statistics(
+    collective: &mut dyn Collective,
+    train: &mut dyn Execute,
+    replicas: usize,
+) -> Result<()> {
+    // Of more processes than replicas the first ones may have none.
+    let size = collective.size();
+    let owner = (0..size).find(|&rank| share(replicas, rank, size).contains(&0)).unwrap_or(0);
+    let (first, mut values) = (collective.rank() == owner, Vec::new());
     if first {
         train.statistics(&mut values)?;
     }
     let own: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let all = collective.gather(&own)?;
-    if let (false, Some(bytes)) = (first, all.first()) {
+    if let (false, Some(bytes)) = (first, all.get(owner)) {
         let (values, _) = bytes.as_chunks::<4>();
         let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
         train.set_statistics(&values)?;
