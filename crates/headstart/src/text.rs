@@ -19,7 +19,7 @@ pub(crate) fn composed(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether two names are one, whichever way their letters are composed.
-pub(crate) fn is_same(a: &str, b: &str) -> bool {
+pub fn is_same(a: &str, b: &str) -> bool {
     a == b || composed(a) == composed(b)
 }
 

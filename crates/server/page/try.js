@@ -1,5 +1,6 @@
 // Photos in, classes out.
 import { Refused, blob, element, json, useToken } from "/page/ask.js";
+import { photo, toggle } from "/page/camera.js";
 
 const at = (id) => document.getElementById(id);
 const TOP = 5;
@@ -28,7 +29,11 @@ async function start() {
     models = state.models;
     data = state.data;
     at("model").replaceChildren(...models.map((m) => element("option", { value: m.name, textContent: m.name })));
+    const asked = new URLSearchParams(location.search).get("model");
+    if (models.some((m) => m.name === asked)) at("model").value = asked;
     at("pick").hidden = models.length < 2;
+    at("none").hidden = models.length > 0;
+    at("drop").hidden = models.length === 0;
     at("token").hidden = true;
     setThreshold(Math.round(100 * state.threshold));
     about();
@@ -40,6 +45,8 @@ async function start() {
 const model = () => models.find((m) => m.name === at("model").value) ?? models[0];
 
 function about() {
+  at("about").hidden = models.length === 0;
+  if (!models.length) return;
   const { name, classes, height, width, architecture } = model();
   const few = classes.slice(0, 12).join(", ");
   const more = classes.length > 12 ? `, and ${classes.length - 12} more` : "";
@@ -188,6 +195,7 @@ async function neighbour(model, found) {
 }
 
 async function take(files) {
+  if (!models.length) return;
   const made = [...files].map(add);
   const work = async () => {
     for (let card = made.shift(); card; card = made.shift()) await predict(card);
@@ -207,34 +215,20 @@ function clear() {
 }
 
 async function camera() {
-  const button = at("camera");
-  const video = at("video");
-  if (video.srcObject) {
-    for (const track of video.srcObject.getTracks()) track.stop();
-    video.srcObject = null;
-    at("shot").hidden = true;
-    button.setAttribute("aria-pressed", "false");
-    return;
-  }
   try {
-    if (!navigator.mediaDevices) throw new Error("Browsers give a camera only to https and to this machine's own pages.");
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    at("shot").hidden = false;
+    const on = await toggle(at("video"));
+    at("shot").hidden = !on;
+    at("camera").setAttribute("aria-pressed", String(on));
     at("failed").hidden = true;
-    button.setAttribute("aria-pressed", "true");
-    at("take").focus();
+    if (on) at("take").focus();
   } catch (error) {
-    fail(new Error(`The camera cannot be used: ${error.message}`));
+    fail(error);
   }
 }
 
 async function shoot() {
-  const video = at("video");
-  if (!video.videoWidth) return;
-  const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  const taken = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
-  await take([new File([taken], "camera.jpg", { type: "image/jpeg" })]);
+  const taken = await photo(at("video"));
+  if (taken) await take([taken]);
 }
 
 const drop = at("drop");

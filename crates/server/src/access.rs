@@ -35,7 +35,7 @@ impl Access {
         same_origin(request, &host)?;
         let path = request.uri.path();
         // The page has nothing in it that is not in every copy of the program.
-        let open = matches!(path, "/" | "/watch" | "/look")
+        let open = matches!(path, "/" | "/watch" | "/look" | "/begin")
             || path.starts_with("/page/")
             || path.starts_with("/v2/health/");
         match &self.token {

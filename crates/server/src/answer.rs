@@ -43,6 +43,14 @@ impl Refusal {
     }
 }
 
+/// The error with its hint, in a line.
+pub fn said(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
+}
+
 /// What a refusal says.
 #[derive(Serialize)]
 struct Said<'a> {

@@ -21,8 +21,10 @@
 
 mod access;
 mod answer;
+mod begin;
 mod engine;
 mod explain;
+mod export;
 mod listen;
 mod look;
 mod metrics;
@@ -44,12 +46,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headstart::cache::CacheSettings;
+use headstart::run::DiskCache;
 use headstart::source::ModelSource;
 use headstart::{Control, Device, Error, Model, Result, memory};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
 use access::Access;
+use begin::Begin;
 use engine::Engine;
 use look::Look;
 use metrics::Metrics;
@@ -66,6 +70,8 @@ const TOKEN: usize = 16;
 const FOLLOWERS: usize = 64;
 /// The usual folder of runs.
 const RUNS: &str = "runs";
+/// The usual folder of data sets that the page makes.
+const PHOTOS: &str = "photos";
 /// Part of the memory for reading files that bodies of requests may take.
 const BODIES: u64 = 4;
 
@@ -125,7 +131,7 @@ impl Default for Limits {
 /// What is served, and to whom.
 #[derive(Debug)]
 pub struct Options {
-    /// The models; the first one is meant where a request names none.
+    /// The models; the first one is meant where a request names none. There may be none: the page can make one.
     pub models: Vec<Named>,
     /// Where they run.
     pub device: Device,
@@ -134,6 +140,10 @@ pub struct Options {
     pub data: Option<(String, CacheSettings)>,
     /// The folder of runs that the page shows and resumes; there are none where it is not there.
     pub runs: PathBuf,
+    /// The folder of data sets that the page makes, which is made with the first of them.
+    pub photos: PathBuf,
+    /// Where features of their images are cached.
+    pub cache: DiskCache,
     /// The name or address to listen on.
     pub host: String,
     /// The port, 0 for a free one.
@@ -156,6 +166,8 @@ impl Options {
             device,
             data: None,
             runs: PathBuf::from(RUNS),
+            photos: PathBuf::from(PHOTOS),
+            cache: DiskCache::default(),
             host: "127.0.0.1".into(),
             port: 8000,
             allow_hosts: Vec::new(),
@@ -179,9 +191,6 @@ impl Options {
                     hint,
                 ));
             }
-        }
-        if names.is_empty() {
-            return Err(Error::invalid("models", "at least one", "none", ""));
         }
         if !(0.0..=1.0).contains(&self.threshold) {
             let found = self.threshold.to_string();
@@ -245,6 +254,8 @@ pub fn serve(
         device,
         data,
         runs,
+        photos,
+        cache,
         host,
         allow_hosts,
         token,
@@ -265,8 +276,7 @@ pub fn serve(
     let listener = runtime.block_on(async { listen::bind(&addresses) })?;
     let address = listener.local_addr().map_err(Error::io("listen on", &host))?;
     let engine = Arc::new(Engine::start(limits.queue, limits.delay, Arc::clone(&metrics))?);
-    let first = named.first().map_or(String::new(), |named| named.name.clone());
-    let models = Arc::new(Models::new(Arc::clone(&engine), device.clone(), limits.batch, first));
+    let models = Arc::new(Models::new(Arc::clone(&engine), device.clone(), limits.batch));
     for Named { name, model, source } in named {
         models.put(&name, model, Some(source))?;
     }
@@ -278,6 +288,7 @@ pub fn serve(
     let runs = Runs::below(&runs);
     let hosts = allow_hosts.into_iter().chain([host]).collect();
     let service = Arc::new(Service {
+        begin: Begin::new(photos, cache, decoders),
         look: look.clone(),
         nearby: nearby.clone(),
         runs: Arc::clone(&runs),

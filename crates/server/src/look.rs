@@ -16,7 +16,7 @@ use headstart::job::open_with;
 use headstart::{Control, Device, Error, Result};
 use serde::Serialize;
 
-pub use routes::{check, correct, images, picture, state};
+pub use routes::{check, correct, images, picture, small, state};
 
 /// The data set, and what is known of it.
 pub struct Look {

@@ -1,7 +1,7 @@
 //! The models that are served, by name. Each is exchanged as a whole: a request keeps the one that it began with.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use headstart::classify::Prepared;
 use headstart::gradcam::GradCam;
@@ -57,8 +57,8 @@ pub struct Models {
     device: Device,
     batch: usize,
     entries: RwLock<BTreeMap<String, Entry>>,
-    /// The one that is meant where none is named.
-    first: String,
+    /// The one that is meant where none is named: the first that there was.
+    first: OnceLock<String>,
     /// Held while a model is read, so that two are not in memory at once for nothing.
     loading: Mutex<()>,
 }
@@ -117,9 +117,9 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 impl Models {
-    /// None yet; `first` is the name of the one that is meant where none is named.
-    pub fn new(engine: Arc<Engine>, device: Device, batch: usize, first: String) -> Models {
-        let (entries, loading) = (RwLock::default(), Mutex::default());
+    /// None yet.
+    pub fn new(engine: Arc<Engine>, device: Device, batch: usize) -> Models {
+        let (entries, first, loading) = Default::default();
         Models { engine, device, batch, entries, first, loading }
     }
 
@@ -154,6 +154,7 @@ impl Models {
         entry.source = source.or(entry.source.take());
         drop(entries);
         drop(old);
+        self.first.get_or_init(|| name.to_string());
         Ok(served)
     }
 
@@ -185,7 +186,7 @@ impl Models {
     /// The model of that name, or the first one.
     pub fn get(&self, name: Option<&str>) -> Option<Arc<Served>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(name.unwrap_or(&self.first))?.served.clone()
+        entries.get(name.or(self.first.get().map(String::as_str))?)?.served.clone()
     }
 
     /// Serves no model by that name any more; whether there was one.

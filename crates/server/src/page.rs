@@ -20,10 +20,12 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, kind and content of each file.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
     ("ask.js", SCRIPT, include_str!("../page/ask.js")),
+    ("begin.js", SCRIPT, include_str!("../page/begin.js")),
+    ("camera.js", SCRIPT, include_str!("../page/camera.js")),
     ("chart.js", SCRIPT, include_str!("../page/chart.js")),
     ("look.js", SCRIPT, include_str!("../page/look.js")),
     ("try.js", SCRIPT, include_str!("../page/try.js")),
@@ -43,6 +45,11 @@ pub async fn watch() -> Response<Body> {
 /// `/look`
 pub async fn look() -> Response<Body> {
     page(include_str!("../page/look.html"))
+}
+
+/// `/begin`
+pub async fn begin() -> Response<Body> {
+    page(include_str!("../page/begin.html"))
 }
 
 fn page(html: &'static str) -> Response<Body> {

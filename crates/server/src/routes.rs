@@ -13,7 +13,9 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use crate::answer::{Refusal, secure, with};
+use crate::begin;
 use crate::explain::explain;
+use crate::export::export;
 use crate::look;
 use crate::nearby;
 use crate::page;
@@ -34,6 +36,19 @@ pub fn router(service: &Arc<Service>) -> Router {
         .route("/look/picture/{at}", get(look::picture))
         .route("/look/correct", post(look::correct))
         .route("/look/check", post(look::check))
+        .route("/begin", get(page::begin))
+        .route("/begin/sets", get(begin::sets).post(begin::make))
+        .route("/begin/sets/{name}", get(begin::one))
+        .route("/begin/sets/{name}/make", post(begin::make_class))
+        .route("/begin/sets/{name}/rename", post(begin::rename_class))
+        .route("/begin/sets/{name}/remove", post(begin::remove_class))
+        .route("/begin/images", get(begin::images).post(begin::put))
+        .route("/begin/images/remove", post(begin::remove))
+        .route("/begin/picture", get(begin::picture))
+        .route("/begin/train", post(begin::train))
+        .route("/begin/training", get(begin::training))
+        .route("/begin/stop", post(begin::stop))
+        .route("/export", get(export))
         .route("/watch", get(page::watch))
         .route("/runs", get(runs::list))
         .route("/runs/{name}", get(runs::one))
@@ -92,7 +107,9 @@ fn name_of(path: &str) -> &'static str {
         "/explain" => "explain",
         "/similar" => "similar",
         _ if path.starts_with("/similar/") => "similar",
-        "/" | "/watch" | "/look" | "/state" => "page",
+        "/export" => "export",
+        "/" | "/watch" | "/look" | "/begin" | "/state" => "page",
+        _ if path.starts_with("/begin/") => "begin",
         _ if path.starts_with("/look/") => "look",
         "/runs" | "/compare" => "runs",
         _ if path.starts_with("/runs/") => "runs",

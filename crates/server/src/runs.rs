@@ -6,14 +6,15 @@ mod tail;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::SystemTime;
 
+use headstart::atomic::make_folder;
 use headstart::history::History;
 use headstart::metrics::Report;
 use headstart::page::PAGE;
-use headstart::run::{Ended, Job};
+use headstart::run::Job;
 use headstart::run_folder::is_written;
 use headstart::{Control, Error, Result};
 use serde::Serialize;
@@ -62,14 +63,35 @@ pub struct Row {
 
 /// A folder of runs.
 pub struct Runs {
-    /// Without links; none where there is no such folder.
-    root: Option<PathBuf>,
+    /// As it was named.
+    named: PathBuf,
+    /// Without links, once there is such a folder.
+    root: OnceLock<PathBuf>,
     own: Mutex<BTreeMap<String, Own>>,
+}
+
+/// Whether a run is to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// It is.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to go on.
+    pub fn control(&self) -> Control {
+        match self.0.load(Ordering::Relaxed) {
+            true => Control::Stop,
+            false => Control::Continue,
+        }
+    }
 }
 
 /// A run that this server does, or did.
 struct Own {
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     thread: Option<thread::JoinHandle<()>>,
     failed: Option<String>,
 }
@@ -77,13 +99,35 @@ struct Own {
 impl Runs {
     /// Those below `root`, if it is there.
     pub fn below(root: &Path) -> Arc<Runs> {
-        let root = root.canonicalize().ok().filter(|root| root.is_dir());
-        Arc::new(Runs { root, own: Mutex::default() })
+        Arc::new(Runs { named: root.into(), root: OnceLock::new(), own: Mutex::default() })
+    }
+
+    /// The folder, if it is there.
+    fn root(&self) -> Option<&Path> {
+        if self.root.get().is_none() {
+            let found = self.named.canonicalize().ok().filter(|root| root.is_dir())?;
+            let _ = self.root.set(found);
+        }
+        self.root.get().map(PathBuf::as_path)
     }
 
     /// Whether there is such a folder.
     pub fn is_there(&self) -> bool {
-        self.root.is_some()
+        self.root().is_some()
+    }
+
+    /// A name for a new run, whose folder is not there yet: `name`, or the same with a number.
+    ///
+    /// # Errors
+    /// If there is no folder of runs and none can be made.
+    pub fn next(&self, name: &str) -> Result<(String, PathBuf)> {
+        make_folder(&self.named)?;
+        let free = |name: &String| self.named.join(name).symlink_metadata().is_err();
+        let mut names =
+            std::iter::once(name.to_string()).chain((2..=u32::MAX).map(|n| format!("{name}-{n}")));
+        let name = names.find(free).unwrap_or_else(|| name.to_string());
+        let path = self.named.join(&name);
+        Ok((name, path))
     }
 
     fn own(&self) -> MutexGuard<'_, BTreeMap<String, Own>> {
@@ -92,7 +136,7 @@ impl Runs {
 
     /// The folder of the run of that name: one below the root, whatever links it has.
     pub fn find(&self, name: &str) -> Option<PathBuf> {
-        let root = self.root.as_ref()?;
+        let root = self.root()?;
         let mut parts = Path::new(name).components();
         let (Some(Component::Normal(part)), None) = (parts.next(), parts.next()) else {
             return None;
@@ -109,7 +153,7 @@ impl Runs {
     /// # Errors
     /// If the folder cannot be read.
     pub fn list(&self) -> Result<Vec<Row>> {
-        let Some(root) = &self.root else { return Ok(Vec::new()) };
+        let Some(root) = self.root() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(root).map_err(Error::io("read", root))?.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -143,22 +187,27 @@ impl Runs {
     /// # Errors
     /// If this server does it already, or its settings cannot be read.
     pub fn resume(self: &Arc<Runs>, name: &str, path: PathBuf) -> Result<()> {
+        let job = Job::resume(path)?;
+        self.start(name, move |stop| job.run(&mut |_| stop.control()).map(drop))
+    }
+
+    /// Does a run on a thread of this process.
+    ///
+    /// # Errors
+    /// If this server does it already.
+    pub fn start(
+        self: &Arc<Runs>,
+        name: &str,
+        run: impl FnOnce(&Stop) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         let mut all = self.own();
         if all.get(name).and_then(|own| own.thread.as_ref()).is_some_and(|t| !t.is_finished()) {
             return Err(Error::invalid("run", "one that is not running", "one that is", ""));
         }
-        let job = Job::resume(path)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (flag, runs, owned) = (Arc::clone(&stop), Arc::clone(self), name.to_string());
+        let stop = Stop::default();
+        let (flag, runs, owned) = (stop.clone(), Arc::clone(self), name.to_string());
         let work = move || {
-            let ended = job.run(&mut |_| match flag.load(Ordering::Relaxed) {
-                true => Control::Stop,
-                false => Control::Continue,
-            });
-            let failed = match ended {
-                Ok(Ended::Finished(_) | Ended::Stopped { .. }) => None,
-                Err(error) => Some(error.to_string()),
-            };
+            let failed = run(&flag).err().map(|error| error.to_string());
             if let Some(own) = runs.own().get_mut(&owned) {
                 own.failed = failed;
             }
@@ -174,7 +223,7 @@ impl Runs {
         let own = self.own();
         let running =
             own.get(name).filter(|own| own.thread.as_ref().is_some_and(|t| !t.is_finished()));
-        running.map(|own| own.stop.store(true, Ordering::Relaxed)).is_some()
+        running.map(|own| own.stop.ask()).is_some()
     }
 
     /// Stops all, and waits until they are saved.
@@ -183,7 +232,7 @@ impl Runs {
             .own()
             .values_mut()
             .filter_map(|own| {
-                own.stop.store(true, Ordering::Relaxed);
+                own.stop.ask();
                 own.thread.take()
             })
             .collect();

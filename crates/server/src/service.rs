@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::Limits;
 use crate::access::Access;
 use crate::answer::Refusal;
+use crate::begin::Begin;
 use crate::engine::{Engine, NoSlot, Slot};
 use crate::look::Look;
 use crate::metrics::Metrics;
@@ -25,6 +26,8 @@ pub struct Service {
     pub look: Option<Arc<Look>>,
     /// The data set of which similar images are found.
     pub nearby: Option<Arc<Nearby>>,
+    /// Data sets that the page makes, and their training.
+    pub begin: Arc<Begin>,
     /// Runs that the page shows.
     pub runs: Arc<Runs>,
     /// How many more may be followed.
@@ -64,7 +67,10 @@ impl Service {
                 Some(name) => format!("model: expected one that is served, found {name}"),
                 None => "model: expected the name of one".to_string(),
             };
-            let hint = one_of("the models", name.unwrap_or_default(), &names);
+            let hint = match names.is_empty() {
+                true => "none is served yet: /begin makes one".to_string(),
+                false => one_of("the models", name.unwrap_or_default(), &names),
+            };
             Refusal::new(StatusCode::NOT_FOUND, message, hint)
         })
     }

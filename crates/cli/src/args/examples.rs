@@ -135,13 +135,7 @@ const EXAMPLES: &[Example] = &[
             "headstart compare runs/train runs/photos --out compared",
         ],
     ),
-    (
-        "serve",
-        [
-            "headstart serve runs/photos",
-            "headstart serve photos=runs/photos v1=old.safetensors --port 8080",
-        ],
-    ),
+    ("serve", ["headstart serve runs/photos", "headstart serve --open"]),
     (
         "completions",
         ["headstart completions bash > headstart.bash", "headstart completions zsh > _headstart"],

@@ -13,8 +13,9 @@ use super::values::within;
 /// Settings of the server.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Model files, run folders or names of nets, each with the name that requests use, or without: the file's or folder's
-    #[arg(required = true, value_name = "[NAME=]MODEL")]
+    /// Model files, run folders or names of nets, each with the name that requests use, or without: the file's or folder's;
+    /// with none, the page makes one
+    #[arg(value_name = "[NAME=]MODEL")]
     pub models: Vec<String>,
     /// Images, as for train, of which the page shows those most like a photo
     #[arg(long, value_name = "PATH")]
@@ -24,6 +25,12 @@ pub struct Serve {
     /// Folder of runs that the page shows and resumes
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
+    /// Folder of data sets that the page makes, which is made with the first of them
+    #[arg(long, value_name = "DIR", default_value = "photos")]
+    pub photos: PathBuf,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
     /// Name or address to listen on; anything but this machine needs --token-file
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub host: String,

@@ -41,11 +41,15 @@ pub fn folder(off: bool, named: Option<&PathBuf>) -> CacheFolder {
     }
 }
 
-/// The cache that these flags mean; none where the user has no folder for it.
-pub fn settings(flags: &CacheFlags) -> CacheSettings {
+/// The cache that these flags mean.
+pub fn disk(flags: &CacheFlags) -> DiskCache {
     let folder = folder(flags.no_cache, flags.cache_dir.as_ref());
-    let disk = DiskCache { folder, ..DiskCache::default() };
-    disk.with_memory(0).unwrap_or_else(|_| CacheSettings::none())
+    DiskCache { folder, ..DiskCache::default() }
+}
+
+/// The same without memory; none where the user has no folder for it.
+pub fn settings(flags: &CacheFlags) -> CacheSettings {
+    disk(flags).with_memory(0).unwrap_or_else(|_| CacheSettings::none())
 }
 
 /// Shows a pass over images: how many are done of those that have to be computed, under `title`, and what else happens.

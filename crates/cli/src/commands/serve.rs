@@ -45,10 +45,13 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
         connections: args.max_connections,
         ..Limits::default()
     };
+    let models_there = !models.is_empty();
     let names: Vec<String> = models.iter().map(|named| named.name.clone()).collect();
     let options = Options {
         data: args.data.clone().map(|data| (data, cache::settings(&args.cache))),
         runs: args.runs.clone(),
+        photos: args.photos.clone(),
+        cache: cache::disk(&args.cache),
         host: args.host.clone(),
         port: args.port,
         allow_hosts: args.allow_host.clone(),
@@ -61,7 +64,13 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     let mut written = Ok(());
     let served = serve(
         options,
-        &mut |ready| written = output::line(format!("{}: {}", ready.url(), names.join(", "))),
+        &mut |ready| {
+            let names = if names.is_empty() { "no model yet".into() } else { names.join(", ") };
+            written = output::line(format!("{}: {names}", ready.url()));
+            if args.open {
+                show(&ready.url(), models_there);
+            }
+        },
         &mut interrupt::control,
     )?;
     written?;
@@ -71,6 +80,14 @@ pub fn run(args: &Serve) -> Result<(), Failure> {
     };
     note!("{} requests, {} images{cut}", served.requests, served.images);
     Ok(())
+}
+
+/// Opens the page in the browser; without one the server goes on.
+fn show(url: &str, models: bool) {
+    let url = if models { url.to_string() } else { format!("{url}/begin") };
+    if let Err(error) = open::that_detached(&url) {
+        note!("the browser cannot be opened: {error}; open {url} yourself");
+    }
 }
 
 /// The name that requests use, and the model: that of its file or folder where none is given.

@@ -143,10 +143,27 @@ pub fn decode(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Rgb8<'static>> {
 /// # Errors
 /// If it is no image that is read, or too large a one.
 pub fn size(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<(usize, usize)> {
+    let header = header(path, bytes)?;
+    Ok((header.width, header.height))
+}
+
+/// What the first bytes of an image file say; `path` only names it in errors.
+///
+/// ```
+/// use headstart::image::{Format, Rgb8, header, picture};
+///
+/// let file = picture::png(&Rgb8::new(2, 1, vec![0; 6])?)?;
+/// let header = header("dot.png", &file)?;
+/// assert_eq!((header.format, header.width, header.height), (Format::Png, 2, 1));
+/// # Ok::<(), headstart::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`size`].
+pub fn header(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<Header> {
     let path = path.into();
     let header = read_named(&path.to_string_lossy(), &mut Cursor::new(bytes));
-    let header = header.map_err(|reason| unreadable(&path, String::from(reason)))?;
-    Ok((header.width, header.height))
+    header.map_err(|reason| unreadable(&path, String::from(reason)))
 }
 
 /// As [`decode`], but a JPEG is made smaller while it is decoded, by 2, 4 or 8, where both its sides stay at least `side`: what

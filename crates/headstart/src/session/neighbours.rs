@@ -7,7 +7,7 @@
 //! let data = Dataset::load("synthetic:3x20x32")?;
 //! let model = Model::builder("resnet20").weights("cifar10").build(&data)?;
 //! let device = Device::cpu(0)?;
-//! let image = data.train.image(7)?;
+//! let image = data.train.image(7)?.into_owned();
 //! let mut go_on = |_event| Ok(Control::Continue);
 //! let known = Neighbours::new(&model, data, &device, &CacheSettings::none(), &mut go_on)?.unwrap();
 //! let features = headstart::neighbours::features(&model, &image, &device)?;

@@ -284,7 +284,7 @@ fn is_locked(file: &File) -> bool {
 /// assert!(is_written(folder.path()));
 /// drop(run);
 /// assert!(!is_written(folder.path()));
-/// # Ok::<(), headstart::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn is_written(path: impl AsRef<Path>) -> bool {
     let file = File::open(path.as_ref().join(EVENTS));

@@ -9,10 +9,10 @@ use headstart::events::Event;
 use headstart::inspect::{Inspection, check_labels, inspect};
 use headstart::job::open_with;
 use headstart::label_issues::LabelOptions;
-use headstart::{Control, Error, Result};
+use headstart::{Control, Result};
 
 use super::{Check, Checked, Look, Opened, locked, spawn};
-use crate::answer::Refusal;
+use crate::answer::{Refusal, said};
 use crate::models::Served;
 
 /// Kinds of findings, in the order in which the page has them.
@@ -151,13 +151,6 @@ impl Look {
 
 /// Classes that are suggested, with their probabilities, by position.
 type Suggested = BTreeMap<usize, (usize, f32)>;
-
-fn said(error: &Error) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
-    }
-}
 
 /// Positions of images by what was found.
 fn kinds(opened: &Opened, found: &Inspection) -> Vec<(&'static str, Vec<usize>)> {

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{Response, StatusCode};
 use headstart::Error;
 use headstart::gradcam::{png, thumbnail};
+use headstart::image::Rgb8;
 use serde::Deserialize;
 use serde_json::json as object;
 
@@ -137,7 +138,7 @@ pub async fn picture(
     let opened = opened(look(&service)?)?;
     let work = move || {
         let (_, subset, i) = opened.place(at)?;
-        png(&thumbnail(&subset.image(i)?, SIDE)?)
+        small(&subset.image(i)?)
     };
     match service.decoders.run(&at.to_string(), work).await {
         Ok(png) => Ok(with(StatusCode::OK, "image/png", png)),
@@ -147,6 +148,14 @@ pub async fn picture(
         Err(Failed::Image(error)) => Err(Refusal::of(StatusCode::UNPROCESSABLE_ENTITY, &error)),
         Err(Failed::Busy) => Err(Refusal::busy("every thread that decodes images is taken", 1)),
     }
+}
+
+/// A small picture of an image, as PNG.
+///
+/// # Errors
+/// If it cannot be resized.
+pub fn small(image: &Rgb8<'_>) -> headstart::Result<Vec<u8>> {
+    png(&thumbnail(image, SIDE)?)
 }
 
 /// What is said of an image.

@@ -1,5 +1,6 @@
 //! The server over real sockets of this machine, as one program of tests: each file is a subject.
 
+mod begin;
 mod end;
 mod limits;
 mod look;

@@ -69,7 +69,6 @@ fn what_is_not_safe_or_cannot_be_meant_does_not_start() {
     fails(Options { token: Some("with a space in between".into()), ..usual() }, "signs of ASCII");
     fails(Options { host: "no such host".into(), ..usual() }, "a name or address");
     fails(Options { threshold: f32::NAN, ..usual() }, "from 0 to 1");
-    fails(Options { models: Vec::new(), ..usual() }, "at least one");
     let named = |name: &str| {
         let source = ModelSource::new("resnet20", None).unwrap();
         Named { name: name.into(), model: model(), source }

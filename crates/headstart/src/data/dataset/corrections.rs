@@ -3,8 +3,7 @@
 //! out.
 //!
 //! ```
-//! use headstart::Dataset;
-//! use headstart::dataset::Corrections;
+//! use headstart::dataset::{Corrections, DataOptions, open};
 //! use headstart::image::{Rgb8, picture};
 //!
 //! let folder = tempfile::tempdir()?;
@@ -17,7 +16,7 @@
 //! corrections.set("day/3.png", Some("night"));
 //! corrections.set("day/2.png", None);
 //! corrections.write()?;
-//! let data = Dataset::load(folder.path())?;
+//! let data = open(folder.path(), &DataOptions { validation_split: 0.0, ..DataOptions::default() })?;
 //! assert_eq!(data.train.class_counts(), [1, 2]);
 //! assert_eq!(data.skipped[0].reason, "left out by corrections.csv");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
