@@ -6,8 +6,9 @@ const at = (id) => document.getElementById(id);
 const AT_ONCE = 4;
 // Small pictures of a class.
 const SHOWN = 8;
-// Milliseconds between photos of the camera, between looks at a training, and between counts while photos are sent.
-const EVERY = { photo: 250, look: 1000, count: 700 };
+// Milliseconds between photos of the camera, between looks at a training, between counts while photos are sent, and until
+// others are counted anew.
+const EVERY = { photo: 250, look: 1000, count: 700, series: 5000 };
 const NETS = {
   resnet50: "the usual one; its weights are downloaded once, about 100 MB, unless they are here",
   resnet101: "larger and slower than resnet50",
@@ -19,7 +20,8 @@ let set = null;
 const cards = new Map();
 const waiting = [];
 let senders = 0;
-let sent = { done: 0, all: 0, again: 0, refused: 0, first: "" };
+const none = () => ({ done: 0, all: 0, again: 0, refused: 0, first: "", last: 0 });
+let sent = none();
 
 const post = (path, what) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what ?? {}) });
 const query = (values) => new URLSearchParams(values).toString();
@@ -205,7 +207,9 @@ const maybe = (file) => !file.name.startsWith(".") && (file.type === "" || file.
 async function send(files) {
   const wanted = files.filter(({ file }) => maybe(file));
   if (!wanted.length) return;
-  if (!waiting.length && !senders) sent = { done: 0, all: 0, again: 0, refused: 0, first: "" };
+  // Photos of the camera come one by one and are counted together.
+  if (!waiting.length && !senders && Date.now() - sent.last > EVERY.series) sent = none();
+  sent.last = Date.now();
   const of = set;
   waiting.push(...wanted.map((one) => ({ ...one, set: of })));
   sent.all += wanted.length;
