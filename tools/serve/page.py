@@ -215,22 +215,25 @@ def check_watch(tab, place):
     expect(page.locator("#charts svg")).to_have_count(2, timeout=60_000)
     expect(tiles).to_contain_text("until this phase ends", timeout=60_000)
     expect(tiles).to_contain_text("images a second")
-    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#stop")).to_be_visible()
     expect(tiles).to_contain_text("6 of 6", timeout=180_000)
     expect(tiles).to_contain_text("finished", timeout=60_000)
     assert process.wait(60) == 0
     expect(page.locator("#matrix tbody tr")).to_have_count(10)
+    images = page.locator("#gallery figure")
+    expect(images.first.locator("img")).to_have_js_property("complete", True)
+    expect(images.first.locator("b")).to_have_count(2)
     report = page.locator("#report")
     expect(report).to_be_visible()
     assert "<html" in tab.context.request.get(page.evaluate("document.getElementById('report').href")).text()
     tab.fits()
-    # One that is stopped where it was started, goes on here, and stops again.
+    # One of another process is stopped from here, goes on here, and stops again.
     other = name + " long"
     process = place.train(other, 500)
     page.get_by_role("button", name=other, exact=True).click(timeout=30_000)
     expect(page.locator("#name")).to_have_text(other)
     expect(page.locator("#charts svg")).to_have_count(2, timeout=60_000)
-    process.send_signal(signal.SIGINT)
+    page.get_by_role("button", name="Stop and save").click()
     assert process.wait(60) == 130
     expect(tiles).to_contain_text("stopped", timeout=30_000)
     page.get_by_role("button", name="Resume").click()

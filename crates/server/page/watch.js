@@ -1,11 +1,14 @@
 // Runs as they go: a list, and one of them with its curves.
 import { chart } from "/page/chart.js";
-import { Refused, element, follow, json, useToken } from "/page/ask.js";
+import { Refused, blob, element, follow, json, useToken } from "/page/ask.js";
 
 const at = (id) => document.getElementById(id);
 const EVERY = 3000;
-// Classes of a confusion matrix that is drawn.
+// Classes of a confusion matrix that is drawn, and images of a gallery.
 const CLASSES = 30;
+const IMAGES = 24;
+// An image of fewer pixels is shown with its pixels.
+const SMALL = 64;
 
 let rows = [];
 let shown = null;
@@ -115,6 +118,7 @@ async function show(name) {
   at("tiles").replaceChildren();
   at("progress").hidden = true;
   at("confusion").hidden = true;
+  at("images").hidden = true;
   draw();
   controls();
   await details(run);
@@ -135,6 +139,7 @@ async function details(run) {
     run.planned = found.planned;
     matrix(found.report);
     render();
+    await gallery(run, found.page);
   } catch (error) {
     fail(error);
   }
@@ -222,7 +227,7 @@ function render() {
 
 function controls() {
   const row = rows.find((r) => r.name === shown?.name);
-  at("stop").hidden = !(row?.own && row.state === "running");
+  at("stop").hidden = row?.state !== "running";
   at("resume").hidden = row?.state !== "stopped";
   at("report").hidden = !row?.page;
   if (row) at("report").href = `/runs/${encodeURIComponent(row.name)}/report.html`;
@@ -259,6 +264,37 @@ function matrix(report) {
     return element("tr", {}, element("th", { scope: "row", dir: "auto", textContent: report.classes[i] }), ...cells);
   });
   at("matrix").replaceChildren(element("thead", {}, head), element("tbody", {}, ...lines));
+}
+
+/** The images of the run's report, the worst first: what was predicted, what is true. */
+async function gallery(run, there) {
+  if (!there || run.gallery) {
+    at("images").hidden ||= !there;
+    return;
+  }
+  run.gallery = true;
+  const page = await (await blob(`/runs/${encodeURIComponent(run.name)}/report.html`)).text();
+  // A document that is only read: nothing in it is loaded or run. Styles of its own are not for this page.
+  const section = page.match(/<section id="images">.*?<\/section>/s)?.[0] ?? "";
+  const plain = new DOMParser().parseFromString(section.replace(/ style="[^"]*"/g, ""), "text/html");
+  const found = plain.querySelectorAll("#images figure");
+  const figures = [];
+  for (const figure of [...found].slice(0, IMAGES)) {
+    const source = figure.querySelector("image")?.getAttribute("href")?.match(/^data:(image\/(?:png|jpeg));base64,([A-Za-z0-9+/=]+)$/);
+    if (!source) continue;
+    const bytes = Uint8Array.from(atob(source[2]), (c) => c.charCodeAt(0));
+    const said = [...figure.querySelectorAll(".trio p")].slice(1).map((p) => p.firstChild?.textContent.trim() ?? "");
+    const classes = [...figure.querySelectorAll(".trio p b")].map((b) => [b.textContent, b.className]);
+    const name = figure.querySelector("figcaption")?.textContent ?? "";
+    const image = element("img", { alt: name, src: URL.createObjectURL(new Blob([bytes], { type: source[1] })) });
+    image.addEventListener("load", () => image.classList.toggle("px", image.naturalWidth <= SMALL));
+    const lines = classes.map(([text, kind], i) => element("span", { className: "name" }, `${said[i] ?? ""} `, element("b", { className: kind, dir: "auto", textContent: text })));
+    figures.push(element("figure", {}, image, element("figcaption", {}, ...lines, element("span", { className: "name", dir: "auto", textContent: name }))));
+  }
+  if (run !== shown) return;
+  for (const image of at("gallery").querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  at("gallery").replaceChildren(...figures);
+  at("images").hidden = figures.length === 0;
 }
 
 at("stop").addEventListener("click", () => act("stop"));

@@ -303,6 +303,9 @@ impl Job {
         trainer.join(std::mem::replace(&mut self.collective, Box::new(Alone)));
         trainer.check_same(&self.facts(&device)?)?;
         let folder = self.record(&mut trainer, earlier, first)?;
+        if first {
+            teller.stop_by(&folder);
+        }
         let epochs = phases.iter().map(|p| p.epochs).sum();
         // Training gets the stop at its own first event, when there is something to resume from.
         teller.tell(&Event::Begins { folder: &folder, epochs, monitor: self.config.monitor });

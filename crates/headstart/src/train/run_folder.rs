@@ -291,6 +291,24 @@ pub fn is_written(path: impl AsRef<Path>) -> bool {
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
+/// The file in a run's folder that stops it.
+pub(crate) const STOP: &str = "stop";
+
+/// Asks the process that writes to the run of that folder to stop and save, as Ctrl-C there does: it looks for the file `stop`,
+/// which is made here, at every step.
+///
+/// # Errors
+/// If no process writes to it, or the file cannot be made.
+pub fn ask_to_stop(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    if !is_written(path) {
+        let hint = "only a run that trains now can stop";
+        return Err(Error::invalid("run", "one that a process writes to", "another", hint));
+    }
+    let file = path.join(STOP);
+    File::create(&file).map(drop).map_err(Error::io("write", file))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

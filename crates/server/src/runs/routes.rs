@@ -10,6 +10,7 @@ use headstart::compare;
 use headstart::config::TrainConfig;
 use headstart::metrics::Report;
 use headstart::page::PAGE;
+use headstart::run_folder::ask_to_stop;
 use serde::Deserialize;
 use serde_json::json as object;
 
@@ -177,18 +178,17 @@ pub async fn resume(
 /// `POST /runs/NAME/stop`
 ///
 /// # Errors
-/// If this server does not do it.
+/// If no process does it.
 pub async fn stop(
     State(service): State<Arc<Service>>,
     Path(name): Path<String>,
 ) -> Result<Response<Body>, Refusal> {
-    find(&service, &name)?;
-    match service.runs.stop(&name) {
-        true => Ok(json(&object!({}))),
-        false => {
-            let message = "run: expected one that this server does, found another";
-            let hint = "press Ctrl-C where it was started";
-            Err(Refusal::new(StatusCode::CONFLICT, message, hint))
-        }
+    let path = find(&service, &name)?;
+    if !service.runs.stop(&name) {
+        let asked = tokio::task::spawn_blocking(move || ask_to_stop(path)).await;
+        let failed = |text: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text, "");
+        let asked = asked.map_err(|error| failed(error.to_string()))?;
+        asked.map_err(|error| Refusal::of(StatusCode::CONFLICT, &error))?;
     }
+    Ok(json(&object!({})))
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use headstart::config::TrainConfig;
@@ -85,7 +86,7 @@ fn a_stopped_run_is_resumed_followed_and_ends_with_the_same_weights() {
         (&part["state"], &part["epochs"], &part["own"]),
         (&"stopped".into(), &1.into(), &false.into())
     );
-    server.ask("POST", "/runs/part/stop", &[], b"").says(409, &["Ctrl-C"]);
+    server.ask("POST", "/runs/part/stop", &[], b"").says(409, &["a process writes to"]);
     server.ask("POST", "/runs/whole/resume", &[], b"").says(409, &["was stopped"]);
     server.ask("POST", "/runs/part/resume", &[], b"").ok();
     let text = follow(&server, "part", "data: \"finished\"");
@@ -133,6 +134,25 @@ fn a_run_of_this_server_stops_when_asked_and_when_the_server_ends() {
     }
     let server = server(root);
     assert_eq!(row(&server, "long")["state"], "stopped");
+}
+
+#[test]
+fn a_run_of_another_process_stops_when_asked_and_can_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    run(root, "other", 100_000, 1);
+    // A request that a killed process left does not stop the next one.
+    std::fs::write(root.join("other/stop"), b"").unwrap();
+    let path = root.join("other");
+    let resumed = Job::resume(&path).unwrap();
+    let other = thread::spawn(move || resumed.run(&mut |_| Control::Continue).unwrap());
+    let server = server(root);
+    let before = wait(&server, "other", |row| row["state"] == "running" && row["own"] == false);
+    wait(&server, "other", |row| row["epochs"].as_u64() > before["epochs"].as_u64());
+    server.ask("POST", "/runs/other/stop", &[], b"").ok();
+    assert!(matches!(other.join().unwrap(), Ended::Stopped { .. }));
+    assert_eq!(row(&server, "other")["state"], "stopped");
+    assert!(!path.join("stop").exists());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Events of a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headstart_kernels::element::DType;
 
@@ -12,6 +12,7 @@ use crate::measure::events;
 use crate::measure::monitor::Monitor;
 use crate::net::model::Model;
 use crate::net::weights::LoadReport;
+use crate::train::run_folder::STOP;
 
 /// One event: the first four kinds come in this order, then training's own.
 #[derive(Debug)]
@@ -85,15 +86,26 @@ pub type Listen<'l> = dyn FnMut(&Event<'_>) -> Control + 'l;
 pub(crate) struct Teller<'l> {
     listen: &'l mut Listen<'l>,
     told: UntilStop,
+    /// A file by which other processes say that the run is to stop.
+    asked: Option<PathBuf>,
 }
 
 impl<'l> Teller<'l> {
     pub fn new(listen: &'l mut Listen<'l>) -> Teller<'l> {
-        Teller { listen, told: UntilStop::default() }
+        Teller { listen, told: UntilStop::default(), asked: None }
+    }
+
+    /// Stops, from now on, once the file of [`ask_to_stop`](crate::run_folder::ask_to_stop) is in the run's `folder`; one that
+    /// was meant for an earlier process is removed.
+    pub fn stop_by(&mut self, folder: &Path) {
+        let file = folder.join(STOP);
+        let _ = std::fs::remove_file(&file);
+        self.asked = Some(file);
     }
 
     pub fn tell(&mut self, event: &Event<'_>) -> Control {
-        self.told.ask(|| (self.listen)(event))
+        let asked = self.asked.as_deref().is_some_and(|file| std::fs::remove_file(file).is_ok());
+        self.told.ask(|| if asked { Control::Stop } else { (self.listen)(event) })
     }
 
     /// Sends an event of training.
