@@ -42,7 +42,24 @@ fn dense_of<const R: usize, const L: usize, const FMA: bool>(
 /// # Panics
 /// If lengths do not fit each other.
 pub fn dense_kernel_gradient(c: &Compute, x: &[f32], d: &[f64], columns: usize, to: &mut [f64]) {
-    transposed_times(c, x, d, columns, to, false);
+    let width = to.len().checked_div(columns).unwrap_or(0);
+    transposed_times(c, (x, width, 0), d, columns, to, false);
+}
+
+/// The rows of [`dense_kernel_gradient`] from number `first` on, for features of `width` numbers: as many as `to` has, to
+/// the same bits. Several machines can share the work by them.
+///
+/// # Panics
+/// If lengths do not fit each other.
+pub fn dense_kernel_gradient_part(
+    c: &Compute,
+    (x, width): (&[f32], usize),
+    d: &[f64],
+    columns: usize,
+    first: usize,
+    to: &mut [f64],
+) {
+    transposed_times(c, (x, width, first), d, columns, to, false);
 }
 
 /// `to[k][n] += sum over i of x[i][k] * d[i][n]`, for `width` numbers `k` and `n` with `n <= k`: half of a symmetric matrix. What
@@ -52,14 +69,29 @@ pub fn dense_kernel_gradient(c: &Compute, x: &[f32], d: &[f64], columns: usize, 
 /// If lengths do not fit each other.
 pub fn symmetric_products(c: &Compute, x: &[f32], d: &[f64], width: usize, to: &mut [f64]) {
     assert!(is_product(to.len(), &[width, width]), "matrix length");
+    symmetric_products_part(c, x, d, width, 0, to);
+}
+
+/// The rows of [`symmetric_products`] from number `first` on: as many as `to` has, to the same bits.
+///
+/// # Panics
+/// If lengths do not fit each other.
+pub fn symmetric_products_part(
+    c: &Compute,
+    x: &[f32],
+    d: &[f64],
+    width: usize,
+    first: usize,
+    to: &mut [f64],
+) {
     if width > 0 {
-        transposed_times(c, x, d, width, to, true);
+        transposed_times(c, (x, width, first), d, width, to, true);
     }
 }
 
 fn transposed_times(
     c: &Compute,
-    x: &[f32],
+    (x, width, first): (&[f32], usize, usize),
     d: &[f64],
     columns: usize,
     to: &mut [f64],
@@ -67,24 +99,26 @@ fn transposed_times(
 ) {
     assert!(columns > 0 && to.len().is_multiple_of(columns), "gradient length");
     assert!(d.len().is_multiple_of(columns), "output gradient length");
-    let (width, rows) = (to.len() / columns, d.len() / columns);
+    let last = first.checked_add(to.len() / columns);
+    assert!(last.is_some_and(|last| last <= width), "gradient rows");
+    let rows = d.len() / columns;
     assert!(is_product(x.len(), &[rows, width]), "input length");
-    if width > 0 && rows > 0 {
-        with_tile!(c.isa(), columns, gradient_of(c, x, d, columns, to, lower));
+    if !to.is_empty() && rows > 0 {
+        with_tile!(c.isa(), columns, gradient_of(c, (x, width, first), d, columns, to, lower));
     }
 }
 
 fn gradient_of<const R: usize, const L: usize, const FMA: bool>(
     c: &Compute,
-    x: &[f32],
+    (x, width, from): (&[f32], usize, usize),
     d: &[f64],
     columns: usize,
     to: &mut [f64],
     lower: bool,
 ) {
-    let (width, panels) = (to.len() / columns, pack::<L>(d, columns));
+    let panels = pack::<L>(d, columns);
     c.threads.chunks(to, TASK * columns, |task, to| {
-        let first = task * TASK;
+        let first = from + task * TASK;
         let wanted = if lower { columns.min(first + to.len() / columns) } else { columns };
         let wanted = 0..wanted.div_ceil(L);
         vectorize!(

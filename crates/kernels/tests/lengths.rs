@@ -381,6 +381,14 @@ fn losses_optimizers_and_solvers_take_no_other_length() {
         let (x, d) = (l.of(8, 0.0), l.of(6, 0.0));
         linear::dense_kernel_gradient(c, &x, &d, 3, &mut l.of(12, 0.0));
     });
+    every_length_counts("dense_kernel_gradient_part", |l| {
+        let (x, d) = (l.of(8, 0.0), l.of(6, 0.0));
+        linear::dense_kernel_gradient_part(c, (&x, 4), &d, 3, 2, &mut l.of(6, 0.0));
+    });
+    every_length_counts("symmetric_products_part", |l| {
+        let (x, d) = (l.of(8, 0.0), l.of(8, 0.0));
+        linear::symmetric_products_part(c, &x, &d, 4, 2, &mut l.of(8, 0.0));
+    });
     every_length_counts("symmetric_products", |l| {
         let (x, d) = (l.of(8, 0.0), l.of(8, 0.0));
         linear::symmetric_products(c, &x, &d, 4, &mut l.of(16, 0.0));
@@ -464,6 +472,9 @@ fn products_that_wrap_are_no_lengths() {
     });
     refuses("symmetric_products", &mut || {
         linear::symmetric_products(c, &[], &[], half, &mut []);
+    });
+    refuses("dense_kernel_gradient_part", &mut || {
+        linear::dense_kernel_gradient_part(c, (&[0.0; 4], 4), &[0.0], 1, usize::MAX, &mut [0.0]);
     });
     refuses("cholesky", &mut || {
         let _ = cholesky::cholesky(c, half, &mut []);

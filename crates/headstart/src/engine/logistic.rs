@@ -22,6 +22,7 @@
 mod curvature;
 pub(crate) mod folds;
 mod line;
+pub(crate) mod team;
 mod together;
 
 use headstart_kernels::linear::dense;
@@ -30,6 +31,7 @@ use headstart_kernels::table::Compute;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use curvature::{Curvature, Sample};
+use team::Team;
 use together::{Member, Problem, softmax};
 
 /// Images whose class scores are in memory at a time.
@@ -192,12 +194,23 @@ pub fn solve_from(
     start: Option<&LinearHead>,
     watch: &mut dyn FnMut(Solving) -> Control,
 ) -> Result<Option<LinearHead>> {
-    solve_near(compute, examples, options, (start, None), watch)
+    solve_among(&Team::alone(compute), examples, options, start, watch)
+}
+
+/// The same, where products are computed by a team.
+pub(crate) fn solve_among(
+    team: &Team<'_>,
+    examples: Examples<'_>,
+    options: SolveOptions,
+    start: Option<&LinearHead>,
+    watch: &mut dyn FnMut(Solving) -> Control,
+) -> Result<Option<LinearHead>> {
+    solve_near(team, examples, options, (start, None), watch)
 }
 
 /// As [`solve_from`], with a curvature of much the same images, if there is one.
 fn solve_near(
-    compute: &Compute,
+    team: &Team<'_>,
     examples: Examples<'_>,
     options: SolveOptions,
     (start, curvature): (Option<&LinearHead>, Option<&Curvature>),
@@ -215,13 +228,15 @@ fn solve_near(
     let curvature = match curvature {
         Some(curvature) => curvature,
         None => {
-            let p = start.map(|head| head.probabilities(compute, examples.features));
-            own = curvature_of(compute, examples, &member[0], p.as_deref(), options.l2);
+            let p = start.map(|head| head.probabilities(team.compute, examples.features));
+            own = curvature_of(team, examples, &member[0], p.as_deref(), options.l2);
             &own
         }
     };
-    let problem = Problem { compute, examples, options, curvature };
-    if problem.minimise(member, &mut Vec::new(), watch) == Control::Stop {
+    let problem = Problem { team, examples, options, curvature };
+    let control = problem.minimise(member, &mut Vec::new(), watch);
+    team.check()?;
+    if control == Control::Stop {
         return Ok(None);
     }
     Ok(Some(LinearHead::of(&member[0], &options, classes)))
@@ -229,7 +244,7 @@ fn solve_near(
 
 /// The curvature for the images of a member, where the probabilities of all images are `p`, if they are known.
 fn curvature_of(
-    compute: &Compute,
+    team: &Team<'_>,
     examples: Examples<'_>,
     member: &Member,
     p: Option<&[f32]>,
@@ -248,7 +263,7 @@ fn curvature_of(
         curve * class_weights.get(labels[i]).map_or(1.0, |&w| f64::from(w))
     };
     let sample = Sample { features, width, rows: &member.rows(), scaler: member.scaler(), weight };
-    Curvature::new(compute, &sample, l2)
+    Curvature::new(team, &sample, l2)
 }
 
 fn check(examples: &Examples<'_>, options: &SolveOptions) -> Result<()> {

@@ -9,6 +9,7 @@ use super::job::build_model_with;
 use crate::control::Control;
 use crate::data::dataset::Dataset;
 use crate::engine::device::Device;
+use crate::engine::logistic::team::Team;
 use crate::error::{Error, Result};
 use crate::hub::Watch;
 use crate::measure::events::Event;
@@ -62,7 +63,8 @@ pub fn probe_weights(
             return Ok(None);
         };
         let seen = Seen { features, labels: labels.clone() };
-        let Some(found) = held_out(device.compute(), &seen, (classes, &[]), emit)? else {
+        let Some(found) = held_out(&Team::alone(device.compute()), &seen, (classes, &[]), emit)?
+        else {
             return Ok(None);
         };
         let Some((found, samples)) = found else {

@@ -30,6 +30,7 @@ use crate::control::Control;
 use crate::data::split::class_counts;
 use crate::engine::logistic::Examples;
 use crate::engine::logistic::folds::{Fitted, Search, assign, cross_fit};
+use crate::engine::logistic::team::Team;
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
 
@@ -127,7 +128,7 @@ pub(crate) fn out_of_fold_with(
         iterations: 200,
     };
     let watch = &mut |fitted: Fitted| watch(fitted.done);
-    let found = cross_fit(compute, examples, (&fold, folds), search, watch)?;
+    let found = cross_fit(&Team::alone(compute), examples, (&fold, folds), search, watch)?;
     Ok(found.map(|found| found.held_out))
 }
 

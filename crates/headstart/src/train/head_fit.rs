@@ -1,12 +1,12 @@
 //! A head fitted with L-BFGS on features: for one L2 penalty, or for the one with the least loss by cross-validation.
 
 use headstart_kernels::loss::{BatchLoss, cross_entropy};
-use headstart_kernels::table::Compute;
 
 use crate::control::Control;
 use crate::data::split::class_counts;
 use crate::engine::logistic::folds::{Fitted, Found, Search, assign, cross_fit};
-use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_from};
+use crate::engine::logistic::team::Team;
+use crate::engine::logistic::{Examples, LinearHead, SolveOptions, Solving, solve_among};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::measure::metrics::Totals;
@@ -61,16 +61,16 @@ pub(crate) type Tell<'t> = dyn FnMut(Event) -> Result<Control> + 't;
 /// head comes with its penalty; `None` if `tell` stopped it. `class_weights` are [`Examples::class_weights`].
 ///
 /// # Errors
-/// As [`solve_from`]; the errors of `tell`.
+/// As [`crate::engine::logistic::solve_from`]; the errors of `tell`.
 pub(crate) fn fit(
-    compute: &Compute,
+    team: &Team<'_>,
     seen: &Seen,
     (classes, class_weights): (usize, &[f32]),
     l2: Option<f64>,
     tell: &mut Tell<'_>,
 ) -> Result<Option<(f64, LinearHead)>> {
     let examples = seen.examples(classes, class_weights);
-    let Some((l2, found)) = penalty(compute, seen, (classes, class_weights), l2, tell)? else {
+    let Some((l2, found)) = penalty(team, seen, (classes, class_weights), l2, tell)? else {
         return Ok(None);
     };
     let options = SolveOptions { l2, ..SolveOptions::default() };
@@ -83,8 +83,8 @@ pub(crate) fn fit(
         })
     };
     let head = match &found {
-        Some(found) => found.fit(compute, examples, options, watch)?,
-        None => solve_from(compute, examples, options, None, watch)?,
+        Some(found) => found.fit(team, examples, options, watch)?,
+        None => solve_among(team, examples, options, None, watch)?,
     };
     if let Some(error) = failed {
         return Err(error);
@@ -101,7 +101,7 @@ pub(crate) fn fit(
 /// # Errors
 /// As [`fit`].
 pub(crate) fn penalty(
-    compute: &Compute,
+    team: &Team<'_>,
     seen: &Seen,
     (classes, class_weights): (usize, &[f32]),
     l2: Option<f64>,
@@ -110,7 +110,7 @@ pub(crate) fn penalty(
     if let Some(l2) = l2 {
         return Ok(Some((l2, None)));
     }
-    let Some(found) = held_out(compute, seen, (classes, class_weights), tell)? else {
+    let Some(found) = held_out(team, seen, (classes, class_weights), tell)? else {
         return Ok(None);
     };
     // Where no class has two images scikit-learn's `C=1`.
@@ -125,7 +125,7 @@ pub(crate) fn penalty(
 /// # Errors
 /// As [`fit`].
 pub(crate) fn held_out(
-    compute: &Compute,
+    team: &Team<'_>,
     seen: &Seen,
     (classes, class_weights): (usize, &[f32]),
     tell: &mut Tell<'_>,
@@ -165,7 +165,7 @@ pub(crate) fn held_out(
         tolerance: TOLERANCE,
         iterations: 300,
     };
-    let found = cross_fit(compute, examples, (&fold, folds), search, &mut watch)?;
+    let found = cross_fit(team, examples, (&fold, folds), search, &mut watch)?;
     Ok(found.map(|found| Some((found, held(folds)))))
 }
 
@@ -178,6 +178,8 @@ pub(crate) fn totals(classes: usize, probabilities: &[f32], labels: &[usize]) ->
 
 #[cfg(test)]
 mod tests {
+    use headstart_kernels::table::Compute;
+
     use super::*;
     use crate::engine::logistic::tests::clusters;
 
@@ -191,7 +193,7 @@ mod tests {
             }
             Ok(Control::Continue)
         };
-        let found = fit(&compute, seen, (classes, weights), None, &mut tell).unwrap();
+        let found = fit(&Team::alone(&compute), seen, (classes, weights), None, &mut tell).unwrap();
         (found.unwrap().0, tried)
     }
 
@@ -229,7 +231,7 @@ mod tests {
         let compute = Compute::new(1).unwrap();
         let go_on = &mut |_| Ok(Control::Continue);
         let mut head = |seen: &Seen, weights: &[f32], l2| {
-            fit(&compute, seen, (3, weights), Some(l2), go_on).unwrap().unwrap().1
+            fit(&Team::alone(&compute), seen, (3, weights), Some(l2), go_on).unwrap().unwrap().1
         };
         let seen = Seen { features: features.clone(), labels: labels.clone() };
         let last: Vec<usize> = (0..45).filter(|&i| labels[i] == 2).collect();

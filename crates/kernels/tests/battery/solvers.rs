@@ -50,6 +50,21 @@ impl Kernel for Dense {
         linear::dense_kernel_gradient(c, &x, &d, columns, &mut g);
         let mut s = vec![0.25; width * width];
         linear::symmetric_products(c, &x, &numbers(rows * width, 5), width, &mut s);
+        // Parts of the rows have the same bits.
+        for (first, whole) in g.chunks(64 * columns).enumerate() {
+            let mut part = vec![0.5; whole.len()];
+            let x = (&x[..], width);
+            linear::dense_kernel_gradient_part(c, x, &d, columns, 64 * first, &mut part);
+            assert!(part.iter().zip(whole).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+        let mut part = vec![0.25; (width - width / 64 * 64) * width];
+        let wide = numbers(rows * width, 5);
+        linear::symmetric_products_part(c, &x, &wide, width, width / 64 * 64, &mut part);
+        let whole = &s[width / 64 * 64 * width..];
+        for (row, (a, b)) in part.iter().zip(whole).enumerate() {
+            let below = row % width.max(1) <= width / 64 * 64 + row / width.max(1);
+            assert!(!below || a.to_bits() == b.to_bits());
+        }
         // What is above the diagonal means nothing.
         for (row, values) in s.chunks_exact_mut(width.max(1)).enumerate() {
             values[row + 1..].fill(0.0);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headstart::atomic::make_folder;
@@ -90,6 +90,15 @@ fn names(folder: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Result<Vec<St
     Ok(found)
 }
 
+/// What lies in a folder by that name: one part, not hidden, and no link, which may lead anywhere.
+fn child(folder: &Path, name: &str, wanted: impl Fn(&fs::FileType) -> bool) -> Option<PathBuf> {
+    let path = folder.join(name);
+    let mut parts = Path::new(name).components();
+    let one = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
+    let found = || path.symlink_metadata().is_ok_and(|found| wanted(&found.file_type()));
+    (one && !name.starts_with('.') && found()).then_some(path)
+}
+
 impl Sets {
     /// Those below `root`, which is made once there is one.
     pub fn below(root: PathBuf) -> Sets {
@@ -128,20 +137,18 @@ impl Sets {
     /// # Errors
     /// If there is no such one.
     pub fn folder(&self, set: &str) -> Result<PathBuf> {
-        let known = self.names()?;
-        match known.iter().any(|name| name == set) {
-            true => Ok(self.root.join(set)),
-            false => Err(missing("data set", set, &known)),
+        match child(&self.root, set, fs::FileType::is_dir) {
+            Some(folder) => Ok(folder),
+            None => Err(missing("data set", set, &self.names()?)),
         }
     }
 
     /// The folder of a class: one that is there, and no link.
     fn class(&self, set: &str, class: &str) -> Result<PathBuf> {
         let folder = self.folder(set)?;
-        let known = names(&folder, fs::FileType::is_dir)?;
-        match known.iter().any(|name| name == class) {
-            true => Ok(folder.join(class)),
-            false => Err(missing("class", class, &known)),
+        match child(&folder, class, fs::FileType::is_dir) {
+            Some(folder) => Ok(folder),
+            None => Err(missing("class", class, &names(&folder, fs::FileType::is_dir)?)),
         }
     }
 
@@ -226,16 +233,8 @@ impl Sets {
     /// # Errors
     /// If there is no such image.
     pub fn image(&self, set: &str, class: &str, file: &str) -> Result<PathBuf> {
-        let folder = self.class(set, class)?;
-        let path = folder.join(file);
-        // One part, so that it lies in the folder; a link may lead anywhere.
-        let one =
-            Path::new(file).components().count() == 1 && path.file_name() == Some(file.as_ref());
-        let is_file = || path.symlink_metadata().is_ok_and(|found| found.is_file());
-        match one && !file.starts_with('.') && is_file() {
-            true => Ok(path),
-            false => Err(Error::invalid("image", "one of the class", file, "")),
-        }
+        let missing = || Error::invalid("image", "one of the class", file, "");
+        child(&self.class(set, class)?, file, fs::FileType::is_file).ok_or_else(missing)
     }
 
     /// Adds an image, which was decoded before, to a class; one that the class has already is not added twice.

@@ -7,10 +7,11 @@
 //! bias is counted from the mean image: `bias = bias' - mean kernel`.
 
 use headstart_kernels::cholesky::{cholesky, inverse_lower};
-use headstart_kernels::linear::{dense, dense_kernel_gradient, symmetric_products};
+use headstart_kernels::linear::{dense, dense_kernel_gradient};
 use headstart_kernels::table::Compute;
 
 use super::Scaler;
+use super::team::Team;
 
 /// Images whose products are summed at a time.
 const BLOCK: usize = 512;
@@ -55,12 +56,12 @@ pub(super) struct Sample<'a> {
 
 impl Curvature {
     /// That of images and an L2 penalty.
-    pub fn new(compute: &Compute, sample: &Sample<'_>, l2: f64) -> Curvature {
-        let width = sample.width;
+    pub fn new(team: &Team<'_>, sample: &Sample<'_>, l2: f64) -> Curvature {
+        let (compute, width) = (team.compute, sample.width);
         let step = sample.rows.len().div_ceil(ALWAYS.max(SHARE * width)).max(1);
         let rows: Vec<usize> = sample.rows.iter().step_by(step).copied().collect();
         let weights: Vec<f64> = rows.iter().map(|&i| (sample.weight)(i)).collect();
-        let (mean, mut factor) = spread(compute, sample, &rows, &weights);
+        let (mean, mut factor) = spread(team, sample, &rows, &weights);
         let trace: f64 = (0..width).map(|i| factor[i * width + i]).sum();
         // So that the matrix has a factor where features depend on each other.
         let squares: f64 = mean.iter().map(|m| m * m).sum();
@@ -115,7 +116,7 @@ impl Curvature {
 /// Mean of each feature, `[width]`, and weighted products of their distances from it, `[width, width]`, over the number of
 /// rows: the half below the diagonal.
 fn spread(
-    compute: &Compute,
+    team: &Team<'_>,
     sample: &Sample<'_>,
     rows: &[usize],
     weights: &[f64],
@@ -130,19 +131,20 @@ fn spread(
     for &i in rows {
         mean.iter_mut().zip(scaled(i)).for_each(|(m, x)| *m += share * f64::from(x));
     }
-    let mut products = vec![0.0; width * width];
-    let (mut centred, mut wide) = (Vec::new(), Vec::new());
-    for (rows, weights) in rows.chunks(BLOCK).zip(weights.chunks(BLOCK)) {
-        centred.clear();
-        wide.clear();
-        for (&i, weight) in rows.iter().zip(weights) {
-            let row = scaled(i);
-            let distances = row.iter().zip(&mean).map(|(&x, m)| (f64::from(x) - m) as f32);
-            centred.extend(distances.clone());
-            wide.extend(distances.map(|x| share * weight * f64::from(x)));
+    let products = team.symmetric(width, |add, first, products| {
+        let (mut centred, mut wide) = (Vec::new(), Vec::new());
+        for (rows, weights) in rows.chunks(BLOCK).zip(weights.chunks(BLOCK)) {
+            centred.clear();
+            wide.clear();
+            for (&i, weight) in rows.iter().zip(weights) {
+                let row = scaled(i);
+                let distances = row.iter().zip(&mean).map(|(&x, m)| (f64::from(x) - m) as f32);
+                centred.extend(distances.clone());
+                wide.extend(distances.map(|x| share * weight * f64::from(x)));
+            }
+            add(&centred, &wide, first, products);
         }
-        symmetric_products(compute, &centred, &wide, width, &mut products);
-    }
+    });
     (mean, products)
 }
 
@@ -156,7 +158,7 @@ mod tests {
         let compute = Compute::new(1).unwrap();
         let rows: Vec<usize> = (0..features.len() / width).collect();
         let sample = Sample { features, width, rows: &rows, scaler: None, weight: &|_| 0.25 };
-        let curvature = Curvature::new(&compute, &sample, l2);
+        let curvature = Curvature::new(&Team::alone(&compute), &sample, l2);
         let mean = |j: usize| {
             rows.iter().map(|&i| f64::from(features[i * width + j])).sum::<f64>()
                 / rows.len() as f64

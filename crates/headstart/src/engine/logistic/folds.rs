@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use headstart_kernels::table::Compute;
-
 use super::curvature::Curvature;
+use super::team::Team;
 use super::together::{Member, Problem, softmax};
 use super::{Examples, LinearHead, Scaler, SolveOptions, Solving, check, curvature_of, solve_near};
 use crate::control::Control;
@@ -81,13 +80,13 @@ impl Found {
     /// As [`super::solve_from`].
     pub fn fit(
         &self,
-        compute: &Compute,
+        team: &Team<'_>,
         examples: Examples<'_>,
         options: SolveOptions,
         watch: &mut dyn FnMut(Solving) -> Control,
     ) -> Result<Option<LinearHead>> {
         let near = (Some(&self.near), Some(&self.curvature));
-        solve_near(compute, examples, options, near, watch)
+        solve_near(team, examples, options, near, watch)
     }
 }
 
@@ -100,7 +99,7 @@ const NEAR: f64 = 10.5;
 /// # Errors
 /// If lengths do not fit each other, no image is held out, or as [`super::solve`].
 pub(crate) fn cross_fit(
-    compute: &Compute,
+    team: &Team<'_>,
     examples: Examples<'_>,
     (fold, folds): (&[usize], usize),
     search: Search<'_>,
@@ -124,7 +123,7 @@ pub(crate) fn cross_fit(
             break;
         }
         for &l2 in path {
-            let Some(found) = fits.fit(compute, examples, search, l2, watch)? else {
+            let Some(found) = fits.fit(team, examples, search, l2, watch)? else {
                 return Ok(None);
             };
             let loss = found.held_out.loss;
@@ -152,7 +151,7 @@ impl Fits {
     /// Fits the heads for a penalty; `None` if `watch` stopped it.
     fn fit(
         &mut self,
-        compute: &Compute,
+        team: &Team<'_>,
         examples: Examples<'_>,
         search: Search<'_>,
         l2: f64,
@@ -173,12 +172,13 @@ impl Fits {
                     || (0..labels.len()).flat_map(|i| probabilities(scores, row, i, 0..classes));
                 let p: Option<Vec<f32>> = (*done > 0).then(|| all().collect());
                 let first = &members[0];
-                curvature.insert(curvature_of(compute, examples, first, p.as_deref(), l2))
+                curvature.insert(curvature_of(team, examples, first, p.as_deref(), l2))
             }
         };
-        let problem = Problem { compute, examples, options, curvature };
+        let problem = Problem { team, examples, options, curvature };
         // Nobody stops it.
         let _ = problem.minimise(members, scores, &mut |_| Control::Continue);
+        team.check()?;
         let mut p = vec![0.0; labels.len() * classes];
         for (m, rows) in rows.iter().enumerate() {
             for &i in rows {
@@ -281,6 +281,8 @@ pub(crate) fn assign(labels: &[usize], classes: usize, folds: usize, seed: u32) 
 
 #[cfg(test)]
 mod tests {
+    use headstart_kernels::table::Compute;
+
     use super::*;
     use crate::engine::logistic::tests::clusters;
 
@@ -319,7 +321,7 @@ mod tests {
             told.push(fitted);
             Ok(Control::Continue)
         };
-        let found = cross_fit(&compute, examples, (&fold, 2), SEARCH, &mut watch);
+        let found = cross_fit(&Team::alone(&compute), examples, (&fold, 2), SEARCH, &mut watch);
         let found = found.unwrap().unwrap().held_out;
         assert_eq!(
             told.iter().map(|f| (f.done, f.loss.is_some())).collect::<Vec<_>>(),
@@ -347,7 +349,9 @@ mod tests {
         assert!((found.loss - loss / 50.0).abs() < 1e-4);
         assert!(found.probabilities[..30].iter().all(|&p| p == 0.0));
         let nobody =
-            cross_fit(&compute, examples, (&[2; 60], 2), SEARCH, &mut |_| Ok(Control::Continue));
+            cross_fit(&Team::alone(&compute), examples, (&[2; 60], 2), SEARCH, &mut |_| {
+                Ok(Control::Continue)
+            });
         assert!(nobody.unwrap_err().to_string().contains("folds"));
     }
 
@@ -360,7 +364,10 @@ mod tests {
         let loss = |path: &[f64]| {
             let search = Search { path, ..SEARCH };
             let go_on = &mut |_| Ok(Control::Continue);
-            cross_fit(&compute, examples, (&fold, 5), search, go_on).unwrap().unwrap().held_out
+            cross_fit(&Team::alone(&compute), examples, (&fold, 5), search, go_on)
+                .unwrap()
+                .unwrap()
+                .held_out
         };
         let path = [10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-9];
         let each: Vec<f64> = path.iter().map(|&l2| loss(&[l2]).loss).collect();
@@ -384,7 +391,9 @@ mod tests {
         let fold = assign(&labels, 3, 3, 1);
         let search = Search { standardised: true, ..SEARCH };
         let go_on = &mut |_| Ok(Control::Continue);
-        let found = cross_fit(&compute, examples, (&fold, 3), search, go_on).unwrap().unwrap();
+        let found = cross_fit(&Team::alone(&compute), examples, (&fold, 3), search, go_on)
+            .unwrap()
+            .unwrap();
         let (held, others): (Vec<usize>, Vec<usize>) = (0..60).partition(|&i| fold[i] == 1);
         let gather = |rows: &[usize]| -> Vec<f32> {
             rows.iter().flat_map(|&i| &features[i * 4..][..4]).copied().collect()
@@ -416,7 +425,9 @@ mod tests {
             tried.extend(fitted.loss.map(|loss| (fitted.l2, loss)));
             Ok(Control::Continue)
         };
-        let found = cross_fit(&compute, examples, (&fold, 5), search, &mut watch).unwrap().unwrap();
+        let found = cross_fit(&Team::alone(&compute), examples, (&fold, 5), search, &mut watch)
+            .unwrap()
+            .unwrap();
         let mut each: Vec<f64> = tried.iter().map(|tried| tried.0).collect();
         each.sort_by(f64::total_cmp);
         each.dedup();
@@ -424,7 +435,8 @@ mod tests {
         assert!(found.held_out.l2 > 1.0, "{tried:?}");
         let options = SolveOptions { l2: found.held_out.l2, tolerance: 1e-7, iterations: 500 };
         let both = |options| {
-            let near = found.fit(&compute, examples, options, &mut |_| Control::Continue);
+            let near =
+                found.fit(&Team::alone(&compute), examples, options, &mut |_| Control::Continue);
             let far = super::super::solve(&compute, examples, options);
             (near.unwrap().unwrap(), far.unwrap())
         };

@@ -7,11 +7,9 @@
 
 use std::collections::VecDeque;
 
-use headstart_kernels::linear::{dense, dense_kernel_gradient};
-use headstart_kernels::table::Compute;
-
 use super::curvature::Curvature;
 use super::line::Line;
+use super::team::Team;
 use super::{Examples, Scaler, SolveOptions, Solving};
 use crate::control::Control;
 
@@ -74,7 +72,7 @@ impl Member {
 /// What heads are fitted on, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Problem<'a> {
-    pub compute: &'a Compute,
+    pub team: &'a Team<'a>,
     pub examples: Examples<'a>,
     pub options: SolveOptions,
     pub curvature: &'a Curvature,
@@ -202,7 +200,7 @@ impl Problem<'_> {
         if let Some(first) = descents.first() {
             control = watch(solving(first, options));
         }
-        while control == Control::Continue {
+        while control == Control::Continue && !self.team.has_failed() {
             let active: Vec<usize> =
                 all.iter().copied().filter(|&m| !descents[m].is_done(options)).collect();
             if active.is_empty() {
@@ -222,7 +220,7 @@ impl Problem<'_> {
                 .filter_map(|(column, &m)| Some((m, column, lengths[column]?)))
                 .collect();
             let (row, steps_row) = (members.len() * classes, active.len() * classes);
-            self.compute.threads.chunks(scores, BLOCK * row, |block, scores| {
+            self.team.compute.threads.chunks(scores, BLOCK * row, |block, scores| {
                 let steps = steps.chunks_exact(steps_row).skip(block * BLOCK);
                 for (scores, steps) in scores.chunks_exact_mut(row).zip(steps) {
                     for &(m, column, length) in &moved {
@@ -290,7 +288,7 @@ impl Problem<'_> {
         }
         let mut scores = vec![0.0; labels.len() * row];
         if row > 0 {
-            dense(self.compute, features, &kernels, &biases, &mut scores);
+            self.team.dense(features, &kernels, &biases, &mut scores);
         }
         scores
     }
@@ -298,7 +296,7 @@ impl Problem<'_> {
     /// Sets the directions of these heads.
     fn point(&self, descents: &mut [Descent], active: &[usize]) {
         let Examples { width, classes, .. } = self.examples;
-        let (threads, row) = (&self.compute.threads, active.len() * classes);
+        let (threads, row) = (&self.team.compute.threads, active.len() * classes);
         let is_active = |m: usize| active.binary_search(&m).ok();
         threads.chunks(descents, 1, |m, d| {
             if is_active(m).is_some() {
@@ -312,7 +310,7 @@ impl Problem<'_> {
                 to[column * classes..][..classes].copy_from_slice(own);
             }
         }
-        let solved = self.curvature.solve(self.compute, row, &kernels);
+        let solved = self.curvature.solve(self.team.compute, row, &kernels);
         threads.chunks(descents, 1, |m, d| {
             let Some(column) = is_active(m) else { return };
             let (kernel, bias) = d[0].direction.split_at_mut(width * classes);
@@ -387,7 +385,7 @@ impl Problem<'_> {
         let (row, steps_row) = (members.len() * classes, heads * classes);
         let blocks = labels.len().div_ceil(BLOCK);
         let mut sums = vec![[0.0; 3]; tries.len() * blocks];
-        self.compute.threads.chunks(&mut sums, 1, |task, sum| {
+        self.team.compute.threads.chunks(&mut sums, 1, |task, sum| {
             let (m, column, length) = tries[task / blocks];
             let first = task % blocks * BLOCK;
             let mut p = vec![0.0; classes];
@@ -430,7 +428,7 @@ impl Problem<'_> {
             return Vec::new();
         }
         let mut by_score = vec![0.0; labels.len() * own_row];
-        self.compute.threads.chunks(&mut by_score, BLOCK * own_row, |block, rows| {
+        self.team.compute.threads.chunks(&mut by_score, BLOCK * own_row, |block, rows| {
             for (to, i) in rows.chunks_exact_mut(own_row).zip(block * BLOCK..) {
                 for (to, &m) in to.chunks_exact_mut(classes).zip(which) {
                     if members[m].seen[i] {
@@ -444,7 +442,7 @@ impl Problem<'_> {
             }
         });
         let mut by_kernel = vec![0.0; width * own_row];
-        dense_kernel_gradient(self.compute, features, &by_score, own_row, &mut by_kernel);
+        self.team.dense_kernel_gradient(features, &by_score, own_row, &mut by_kernel);
         let mut by_bias = vec![0.0; own_row];
         by_score.chunks_exact(own_row).for_each(|row| add(&mut by_bias, 1.0, row));
         let of = |(column, &m): (usize, &usize)| {

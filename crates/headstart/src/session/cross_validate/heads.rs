@@ -3,6 +3,7 @@
 use super::{Answer, Fold, Shared, measured, tell};
 use crate::control::Control;
 use crate::engine::logistic::LinearHead;
+use crate::engine::logistic::team::Team;
 use crate::error::Result;
 use crate::measure::calibration::{calibrate, softmax};
 use crate::net::model::Model;
@@ -48,7 +49,8 @@ pub fn answers(
         let mut progress = |event| Ok(teller.tell(&Event::Training(&event)));
         let weights = class_weight.map(|w| w.weights(&data.classes, &train.class_counts(classes)));
         let weights = weights.transpose()?.unwrap_or_default();
-        let fitted = fit(compute, &train, (classes, &weights), solver.l2, &mut progress)?;
+        let fitted =
+            fit(&Team::alone(compute), &train, (classes, &weights), solver.l2, &mut progress)?;
         let Some((l2, head)) = fitted else { return Ok(None) };
         let own = gather(&rows.0).features;
         let probabilities = match config.calibrate && !validation.labels.is_empty() {

@@ -1,9 +1,7 @@
 //! The head's phase as a convex problem: fitted with L-BFGS on the features of the frozen net.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-use headstart_kernels::table::Compute;
 
 use super::inputs::Inputs;
 use super::run::Run;
@@ -14,13 +12,38 @@ use crate::data::batch::Portion;
 use crate::data::prints::Prints;
 use crate::engine::execute::Input;
 use crate::engine::logistic::LinearHead;
+use crate::engine::logistic::team::{Others, Team};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::model::Model;
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::model_file;
 use crate::train::cache::{Part, Whole};
+use crate::train::collective::{Alone, Collective};
 use crate::train::head_fit::{Seen, fit, penalty, totals};
+
+/// The processes that train together.
+struct Processes(Mutex<Box<dyn Collective>>);
+
+impl Processes {
+    fn all(&self) -> MutexGuard<'_, Box<dyn Collective>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Others for Processes {
+    fn rank(&self) -> usize {
+        self.all().rank()
+    }
+
+    fn size(&self) -> usize {
+        self.all().size()
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.all().gather(own)
+    }
+}
 
 impl Run<'_, '_> {
     /// One epoch that fits the head.
@@ -59,8 +82,8 @@ impl Run<'_, '_> {
         seen: &Seen,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<(f64, LinearHead)>> {
-        let (compute, classes, weights) = self.problem()?;
-        fit(&compute, seen, (classes, &weights), l2, &mut self.tell(on_event))
+        let (classes, weights) = self.problem()?;
+        self.shared(|run, team| fit(team, seen, (classes, &weights), l2, &mut run.tell(on_event)))
     }
 
     /// The penalty `l2`, or the one that cross-validation finds; `None` if the caller stopped it.
@@ -70,16 +93,28 @@ impl Run<'_, '_> {
         seen: &Seen,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<f64>> {
-        let (compute, classes, weights) = self.problem()?;
-        let found = penalty(&compute, seen, (classes, &weights), l2, &mut self.tell(on_event))?;
+        let (classes, weights) = self.problem()?;
+        let found = self.shared(|run, team| {
+            penalty(team, seen, (classes, &weights), l2, &mut run.tell(on_event))
+        })?;
         Ok(found.map(|(l2, _)| l2))
     }
 
-    /// Where a head is fitted, how many classes it has and how much each of them counts.
-    fn problem(&self) -> Result<(Arc<Compute>, usize, Vec<f32>)> {
-        let Trainer { data, device, settings, .. } = &*self.trainer;
-        let weights = settings.class_weights(data)?;
-        Ok((Arc::clone(device.compute()), data.classes.len(), weights))
+    /// How many classes a head has, and how much each of them counts.
+    fn problem(&self) -> Result<(usize, Vec<f32>)> {
+        let Trainer { data, settings, .. } = &*self.trainer;
+        Ok((data.classes.len(), settings.class_weights(data)?))
+    }
+
+    /// Fits something that all processes fit, each doing its part of the work. What is told meanwhile comes from every process
+    /// in the same order, and none stops alone.
+    fn shared<T>(&mut self, work: impl FnOnce(&mut Self, &Team<'_>) -> Result<T>) -> Result<T> {
+        let compute = Arc::clone(self.trainer.device.compute());
+        let collective = std::mem::replace(&mut self.trainer.collective, Box::new(Alone));
+        let processes = Processes(Mutex::new(collective));
+        let done = work(self, &Team::among(&compute, &processes));
+        self.trainer.collective = processes.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done
     }
 
     /// Tells the caller, and records what is no progress.
