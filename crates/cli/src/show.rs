@@ -17,11 +17,18 @@ use crate::progress::Progress;
 pub struct Show {
     download: Download,
     progress: Progress,
+    /// Whether run folders stay.
+    folders: bool,
 }
 
 impl Show {
     pub fn new() -> Show {
-        Show { download: Download::new(), progress: Progress::new(0) }
+        Show { download: Download::new(), progress: Progress::new(0), folders: true }
+    }
+
+    /// For runs whose folders go with them.
+    pub fn without_folders() -> Show {
+        Show { folders: false, ..Show::new() }
     }
 
     /// Shows one event; `Stop` after Ctrl-C.
@@ -42,7 +49,9 @@ impl Show {
             }
             Event::Device(why) => note!("{why}"),
             Event::Begins { folder, epochs, monitor } => {
-                note!("run folder: {}", folder.display());
+                if self.folders {
+                    note!("run folder: {}", folder.display());
+                }
                 self.progress.epochs = *epochs;
                 self.progress.macro_f1 = *monitor == Monitor::MacroF1;
                 interrupt::watch();

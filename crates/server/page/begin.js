@@ -4,8 +4,9 @@ import { photo, toggle } from "/page/camera.js";
 
 const at = (id) => document.getElementById(id);
 const AT_ONCE = 4;
-// Small pictures of a class.
+// Small pictures of a class, at first and at most.
 const SHOWN = 8;
+const MOST = 200;
 // Milliseconds between photos of the camera, between looks at a training, between counts while photos are sent, and until
 // others are counted anew.
 const EVERY = { photo: 250, look: 1000, count: 700, series: 5000 };
@@ -25,7 +26,8 @@ let sent = none();
 
 const post = (path, what) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what ?? {}) });
 const query = (values) => new URLSearchParams(values).toString();
-const own = (rest) => `/begin/sets/${encodeURIComponent(set)}${rest}`;
+const address = (name, rest) => `/begin/sets/${encodeURIComponent(name)}${rest}`;
+const own = (rest) => address(set, rest);
 const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
 function fail(error) {
@@ -42,7 +44,18 @@ async function attempt(work) {
     return await work();
   } catch (error) {
     fail(error);
+    // What is shown may be out of date, as after a change in another tab.
+    if (set && error.status !== 401) counts().catch(() => {});
     return undefined;
+  }
+}
+
+/** The data set that the address names. */
+function wanted() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
   }
 }
 
@@ -55,21 +68,26 @@ async function start() {
     element("option", { value: "", textContent: "choose" }),
     ...found.sets.map((name) => element("option", { value: name, textContent: name })),
   );
-  at("where").textContent = `Data sets are folders of ${found.folder}.`;
+  at("where").textContent = `Each data set is a folder in ${found.folder}. headstart serve --data with that folder looks for wrong labels in it.`;
   const first = Object.keys(NETS).filter((name) => found.nets.includes(name));
   const order = [...first, ...found.nets.filter((name) => !first.includes(name))];
   at("net").replaceChildren(...order.map((name) => element("option", { value: name, textContent: name })));
+  for (const id of ["net", "minutes"]) {
+    const before = sessionStorage.getItem(`headstart-${id}`);
+    if ([...at(id).options].some((o) => o.value === before)) at(id).value = before;
+  }
   about();
-  const asked = decodeURIComponent(location.hash.slice(1));
+  const asked = wanted();
   const training = await attempt(() => json("/begin/training"));
   const name = found.sets.includes(asked) ? asked : training?.running ? training.set : null;
-  if (name) await open(name);
+  if (name) await attempt(() => open(name));
   if (training) follow();
 }
 
 function about() {
-  const said = NETS[at("net").value];
-  at("about").textContent = said ? `${at("net").value}: ${said}.` : "";
+  const net = at("net").value;
+  const said = NETS[net] ?? "its weights are downloaded once, unless they are here";
+  at("about").textContent = net ? `${net}: ${said}.` : "";
 }
 
 async function open(name) {
@@ -82,7 +100,9 @@ async function open(name) {
   at("third").hidden = false;
   cards.clear();
   at("classes").replaceChildren();
-  await counts();
+  tell();
+  show(latest);
+  await Promise.all([counts(), models()]);
 }
 
 /** The classes as they are, with their numbers. */
@@ -109,19 +129,24 @@ async function counts() {
 
 async function pictures(card, from) {
   const of = { set: from, class: card.name };
-  const { files } = await json(`/begin/images?${query({ ...of, count: SHOWN })}`);
-  const made = await Promise.all(
-    files.map(async (file) => card.shown.get(file) ?? picture(card, file, await blob(`/begin/picture?${query({ ...of, file })}`))),
-  );
+  const { files, total } = await json(`/begin/images?${query({ ...of, count: card.most })}`);
+  const made = await Promise.all(files.map(async (file) => card.shown.get(file) ?? picture(card, of, file)));
   for (const [file, figure] of card.shown) {
     if (!files.includes(file)) URL.revokeObjectURL(figure.querySelector("img").src);
   }
   card.shown = new Map(files.map((file, i) => [file, made[i]]));
   card.pictures.replaceChildren(...made);
+  card.more.hidden = total <= files.length || files.length >= MOST;
 }
 
-function picture(card, file, bytes) {
-  const image = element("img", { alt: `${card.name}: ${file}`, src: URL.createObjectURL(bytes) });
+/** A photo; one that cannot be shown has its name. */
+async function picture(card, of, file) {
+  const image = element("img", { alt: `${card.name}: ${file}` });
+  try {
+    image.src = URL.createObjectURL(await blob(`/begin/picture?${query({ ...of, file })}`));
+  } catch (error) {
+    image.title = error.message;
+  }
   const button = element("button", { type: "button", title: "Remove this photo", "aria-label": `Remove ${file}`, textContent: "×" });
   button.addEventListener("click", () =>
     attempt(async () => {
@@ -141,14 +166,21 @@ function add(name) {
   const rename = element("button", { type: "button", textContent: "Rename", "aria-label": `Rename ${name}` });
   const away = element("button", { type: "button", textContent: "Remove", "aria-label": `Remove ${name}` });
   const row = element("div", { className: "near" });
+  const more = element("button", { type: "button", textContent: "Show more", "aria-label": `Show more photos of ${name}`, hidden: true });
   const root = element(
     "section",
     { className: "class", "aria-label": name },
     element("div", { className: "controls" }, title, number),
-    row,
+    // Above the photos, so that a button that is held stays where it is.
     element("div", { className: "controls" }, choose, hold, rename, away, files),
+    row,
+    more,
   );
-  const card = { name, root, count: number, pictures: row, shown: new Map(), images: -1, hold };
+  const card = { name, root, count: number, pictures: row, shown: new Map(), images: -1, hold, more, most: SHOWN };
+  more.addEventListener("click", () => {
+    card.most = Math.min(MOST, 5 * card.most);
+    attempt(() => pictures(card, set));
+  });
   hold.hidden = !at("video").srcObject;
   choose.addEventListener("click", () => files.click());
   files.addEventListener("change", () => {
@@ -157,11 +189,23 @@ function add(name) {
   });
   rename.addEventListener("click", () => {
     const to = window.prompt(`Another name for ${card.name}`, card.name);
-    if (to && to !== card.name) attempt(async () => (await post(own("/rename"), { class: card.name, to }), counts()));
+    if (!to || to === card.name) return;
+    attempt(async () => {
+      await post(own("/rename"), { class: card.name, to });
+      // What is still to be sent goes there too.
+      for (const one of waiting) if (one.set === set && one.name === card.name) one.name = to;
+      await counts();
+    });
   });
   away.addEventListener("click", () => {
     const sure = card.images === 0 || window.confirm(`Remove ${card.name} and its ${count(card.images, "photo")}?`);
-    if (sure) attempt(async () => (await post(own("/remove"), { class: card.name }), counts()));
+    if (!sure) return;
+    attempt(async () => {
+      for (let i = waiting.length - 1; i >= 0; i--) if (waiting[i].set === set && waiting[i].name === card.name) waiting.splice(i, 1);
+      sent.all = sent.done + waiting.length;
+      await post(own("/remove"), { class: card.name });
+      await counts();
+    });
   });
   holding(card);
   cards.set(name, card);
@@ -172,9 +216,10 @@ function add(name) {
 /** Photos of the camera for as long as a class's button is held down, by pointer or key. */
 function holding(card) {
   let timer = null;
+  const from = set;
   const shoot = async () => {
     const taken = await photo(at("video"));
-    if (taken) send([{ file: taken, name: card.name }]);
+    if (taken) send([{ file: taken, name: card.name }], from);
   };
   const begin = () => {
     if (timer !== null) return;
@@ -204,13 +249,12 @@ function holding(card) {
 const maybe = (file) => !file.name.startsWith(".") && (file.type === "" || file.type.startsWith("image/"));
 
 /** Sends files to their classes, a few at once. */
-async function send(files) {
+async function send(files, of = set) {
   const wanted = files.filter(({ file }) => maybe(file));
   if (!wanted.length) return;
   // Photos of the camera come one by one and are counted together.
   if (!waiting.length && !senders && Date.now() - sent.last > EVERY.series) sent = none();
   sent.last = Date.now();
-  const of = set;
   waiting.push(...wanted.map((one) => ({ ...one, set: of })));
   sent.all += wanted.length;
   tell();
@@ -245,13 +289,13 @@ async function work() {
   }
 }
 
-/** Sends a file; again after a pause where the server is busy. */
+/** Sends a file; again after a pause where the server is busy or away. */
 async function deliver(address, body) {
   for (let pause = 500; ; pause *= 2) {
     try {
       return await json(address, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
     } catch (error) {
-      if (error.status !== 503 || pause > 8000) throw error;
+      if (![0, 503].includes(error.status) || pause > 30_000) throw error;
       await new Promise((done) => setTimeout(done, pause));
     }
   }
@@ -267,15 +311,31 @@ function tell() {
   at("refused").textContent = sent.refused ? `${count(sent.refused, "file")} not taken. ${sent.first}` : "";
 }
 
-/** Makes the classes that are not there, then sends. */
-async function sendFolders(files) {
-  const names = [...new Set(files.map(({ name }) => name))];
-  const there = new Set((await json(own(""))).classes.map((c) => c.name));
-  for (const name of names) {
-    if (!there.has(name)) await post(own("/make"), { class: name });
+/** Whether two names of classes are one to the server. */
+const same = (a, b) => a.normalize("NFC").toLowerCase() === b.normalize("NFC").toLowerCase();
+
+/** Makes the classes that are not there, then sends; a class that cannot be made is said and left out. */
+async function sendFolders(files, of = set) {
+  const there = (await json(address(of, ""))).classes.map((c) => c.name);
+  const taken = new Map();
+  const bad = [];
+  for (const name of new Set(files.map((one) => one.name))) {
+    const known = there.find((other) => same(other, name));
+    if (known === undefined) {
+      try {
+        await post(address(of, "/make"), { class: name });
+        there.push(name);
+      } catch (error) {
+        if (!(error instanceof Refused) || error.status !== 422) throw error;
+        bad.push(`${name}: ${error.message}`);
+        continue;
+      }
+    }
+    taken.set(name, known ?? name);
   }
-  await counts();
-  await send(files);
+  if (of === set) await counts();
+  await send(files.filter(({ name }) => taken.has(name)).map(({ file, name }) => ({ file, name: taken.get(name) })), of);
+  if (bad.length) throw new Error(`${count(bad.length, "folder")} left out. ${bad[0]}`);
 }
 
 /** The files of a folder that was dropped, each with the name of the folder that it lies in. */
@@ -299,67 +359,112 @@ async function dropped(event) {
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const loose = [...event.dataTransfer.files];
   await attempt(async () => {
-    if (!set) throw new Error("Give the data set a name first.");
+    const of = set;
+    if (!of) throw new Error("Give the data set a name first.");
     const found = entries.length
       ? (await Promise.all(entries.map((entry) => walk(entry, "")))).flat()
       : loose.map((file) => ({ file, name: "" }));
     const images = found.filter(({ file }) => maybe(file));
-    if (over) return send(images.map(({ file }) => ({ file, name: over.name })));
+    if (over) return send(images.map(({ file }) => ({ file, name: over.name })), of);
     const named = images.filter(({ name }) => name);
     if (!named.length) throw new Error("Drop photos on the class that they show; folders may be dropped anywhere.");
-    return sendFolders(named);
+    return sendFolders(named, of);
   });
 }
 
-function tried(name) {
-  at("fourth").hidden = false;
-  at("try").href = `/?${query({ model: name })}`;
+const percent = (p) => `${(100 * p).toFixed(1)}%`;
+
+/** How good a model is, in words. */
+function measured(report) {
+  if (!report) return "There were no photos to measure it on.";
+  const { accuracy, samples, bounds, baseline, unmeasured, learned } = report;
+  const between = bounds ? `, between ${percent(bounds[0])} and ${percent(bounds[1])} of all such photos` : "";
+  const always = baseline == null ? "" : ` Always saying the commonest class would reach ${percent(baseline)}.`;
+  const none = unmeasured.length ? ` None of them shows ${unmeasured.join(", ")}: more photos tell more.` : "";
+  const known = learned ? ` It learned from ${learned} of them: they are in the data set twice.` : "";
+  return `It named ${percent(accuracy)} of ${count(samples, "photo")} rightly that were kept back${between}.${always}${none}${known}`;
+}
+
+/** The models that were made of the data set. */
+async function models() {
+  const of = set;
+  const found = await json(address(of, "/models"));
+  if (of !== set) return;
+  at("fourth").hidden = found.models.length === 0;
+  at("models").replaceChildren(...found.models.map(model));
+}
+
+function model({ run, net, report }) {
+  const served = (work) => () => attempt(async () => (await post("/begin/serve", { run }), work()));
+  const attempted = element("button", { type: "button", textContent: "Try it", "aria-label": `Try it: ${run}` });
+  attempted.addEventListener("click", served(() => location.assign(`/?${query({ model: run })}`)));
+  const onnx = element("button", { type: "button", textContent: "Export as ONNX", "aria-label": `Export as ONNX: ${run}` });
+  onnx.addEventListener("click", served(() => save(run, "onnx")));
+  const file = element("button", { type: "button", textContent: "Save the model file", "aria-label": `Save the model file: ${run}` });
+  file.addEventListener("click", served(() => save(run, "safetensors")));
+  const curves = element("a", { className: "button", href: `/watch#${encodeURIComponent(run)}`, textContent: "Curves and report" });
+  return element(
+    "section",
+    { className: "class", "aria-label": run },
+    element("h3", { textContent: `${run} (${net})` }),
+    element("p", { textContent: measured(report) }),
+    element("div", { className: "controls" }, attempted, onnx, file, curves),
+  );
 }
 
 let following = false;
+let latest = null;
 
 /** Follows the training until it ends. */
 async function follow() {
   if (following) return;
   following = true;
-  for (;;) {
-    const training = await json("/begin/training").catch(() => null);
+  for (let was = latest; ; ) {
+    let training;
+    try {
+      training = await json("/begin/training");
+    } catch (error) {
+      if (error.status === 401) break;
+      await new Promise((done) => setTimeout(done, EVERY.look));
+      continue;
+    }
+    // A server that was started again knows nothing of it.
+    if (!training && was) training = { ...was, running: false, doing: "the server was started again; Watch can resume it" };
     if (training) show(training);
-    if (training && !training.running) break;
+    if (!training?.running) {
+      if (set) await attempt(models);
+      break;
+    }
+    was = training;
     await new Promise((done) => setTimeout(done, EVERY.look));
   }
   following = false;
 }
 
 function show(training) {
-  const percent = training.accuracy == null ? "" : `${(100 * training.accuracy).toFixed(1)}%`;
-  at("train").querySelector("button").disabled = training.running;
-  at("stop").hidden = !training.running;
-  at("doing").hidden = false;
-  at("doing").textContent = `${training.set}: ${training.doing}${training.running && percent ? `; ${percent} right so far` : ""}`;
-  at("part").hidden = !training.running;
+  latest = training;
+  const running = training?.running ?? false;
+  // What another data set's training came to is not of this one.
+  const own = training && (running || training.set === set);
+  at("train").querySelector("button").disabled = running;
+  at("stop").hidden = !running;
+  at("doing").hidden = !own;
+  at("part").hidden = !running;
+  at("why").hidden = !(own && training.failed);
+  if (!own) return;
+  const so = training.accuracy != null && running ? `; ${percent(training.accuracy)} right so far` : "";
+  const stopped = training.doing === "stopped" ? ": it is saved, and Watch can resume it" : "";
+  at("doing").textContent = `${training.run}: ${training.doing}${so}${stopped}`;
   if (training.part == null) at("part").removeAttribute("value");
   else at("part").value = training.part;
-  at("why").hidden = !training.failed;
   at("why").textContent = training.failed ?? "";
-  at("run").href = `/watch#${encodeURIComponent(training.run)}`;
-  at("fourth").hidden = !training.served;
-  if (!training.served) return;
-  at("result").textContent = percent
-    ? `${training.set} tells its classes apart: ${percent} of the photos that it did not learn from are right.`
-    : `${training.set} tells its classes apart.`;
-  at("fourth").dataset.model = training.set;
-  tried(training.set);
 }
 
-async function save(format) {
-  const model = at("fourth").dataset.model;
-  await attempt(async () => {
-    const bytes = await blob(`/export?${query({ model, format })}`);
-    const link = element("a", { href: URL.createObjectURL(bytes), download: `${model}.${format}` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  });
+async function save(model, format) {
+  const bytes = await blob(`/export?${query({ model, format })}`);
+  const link = element("a", { href: URL.createObjectURL(bytes), download: `${model}.${format}` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 for (const name of ["dragenter", "dragover"]) {
@@ -414,13 +519,12 @@ at("train").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => {
     const minutes = at("minutes").value === "" ? null : Number(at("minutes").value);
+    for (const id of ["net", "minutes"]) sessionStorage.setItem(`headstart-${id}`, at(id).value);
     await post("/begin/train", { set, net: at("net").value, minutes });
     follow();
   });
 });
 at("stop").addEventListener("click", () => attempt(() => post("/begin/stop")));
-at("onnx").addEventListener("click", () => save("onnx"));
-at("file").addEventListener("click", () => save("safetensors"));
 at("token").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken(at("secret").value);

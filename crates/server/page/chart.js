@@ -1,7 +1,7 @@
 // A line chart as SVG.
 
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [480, 220, 52, 12, 12, 28];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [480, 220, 60, 12, 12, 28];
 
 function svg(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);

@@ -40,6 +40,7 @@ async function refresh() {
       at("about").textContent = error.message;
       setTimeout(start, 500);
     } else {
+      at("about").textContent = "";
       fail(error);
     }
     return false;
@@ -209,12 +210,14 @@ at("kind").addEventListener("change", list);
 at("more").addEventListener("click", more);
 at("fit").addEventListener("click", async () => {
   at("fit").disabled = true;
+  let failed = null;
   try {
     await json("/look/check", { method: "POST" });
   } catch (error) {
-    fail(error);
+    failed = error;
   }
   await refresh();
+  if (failed) fail(failed);
 });
 at("token").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -34,6 +34,7 @@ async function start() {
     at("pick").hidden = models.length < 2;
     at("none").hidden = models.length > 0;
     at("drop").hidden = models.length === 0;
+    at("least").closest(".controls").hidden = models.length === 0;
     at("token").hidden = true;
     setThreshold(Math.round(100 * state.threshold));
     about();
@@ -156,6 +157,7 @@ async function predict(card) {
   } catch (error) {
     card.root.classList.add("failed");
     card.title.textContent = "Not read";
+    card.image.hidden = true;
     card.note.textContent = error.message;
     if (error.status === 401) fail(error);
   }

@@ -33,16 +33,14 @@ function fail(error) {
 
 async function list() {
   try {
-    const { there, runs } = await json("/runs");
+    const { runs } = await json("/runs");
     rows = runs;
     at("failed").hidden = true;
     at("token").hidden = true;
     at("table").hidden = runs.length === 0;
     at("about").textContent = runs.length
       ? `${runs.length} run${runs.length === 1 ? "" : "s"}, the latest first. Choose one to watch it; tick two or more to see them side by side.`
-      : there
-        ? "There is no run in this folder yet: headstart train --out runs/NAME makes one."
-        : "This server was given no folder of runs: start it with --runs DIR.";
+      : "There is no run yet: headstart train --out runs/NAME makes one, and so does Begin.";
     draw();
     const asked = decodeURIComponent(location.hash.slice(1));
     if (!shown && runs.length) show((runs.find((r) => r.name === asked) ?? runs.find((r) => r.state === "running") ?? runs[0]).name);
@@ -94,7 +92,7 @@ async function compare() {
     const line = (title, values) =>
       element("tr", {}, element("th", { scope: "row", textContent: title }), ...values.map((v) => element("td", { textContent: v ?? "–" })));
     const results = [
-      line("epochs", found.runs.map((r) => r.epochs)),
+      line("epochs done", found.runs.map((r) => r.epochs)),
       line("time", found.runs.map((r) => time(r.seconds))),
       line("best validation accuracy", found.runs.map((r) => part(r.best?.val_accuracy))),
       line("accuracy of the report", found.runs.map((r) => (r.report ? `${part(r.report.accuracy)} (${r.report.split})` : "–"))),
@@ -211,7 +209,7 @@ function render() {
   if (rest != null) tiles.push(tile("until this phase ends", time(rest)));
   const pace = (running && run.step) || last;
   if (pace) tiles.push(tile("images a second", pace.images_per_second.toFixed(0)));
-  if (last?.val_accuracy != null) tiles.push(tile("validation accuracy", part(last.val_accuracy)));
+  if (last?.val_accuracy != null) tiles.push(tile("validation accuracy of the last epoch", part(last.val_accuracy)));
   if (last) tiles.push(tile("time of all epochs", time(run.epochs.reduce((sum, e) => sum + e.seconds, 0))));
   at("tiles").replaceChildren(...tiles);
   at("progress").hidden = !(running && run.planned);

@@ -1,5 +1,7 @@
 //! From an empty page to a classifier: data sets that are made here, image by image, and trained.
 
+mod made;
+mod names;
 mod routes;
 mod sets;
 mod train;
@@ -13,8 +15,8 @@ use serde::Serialize;
 use sets::Sets;
 
 pub use routes::{
-    images, make, make_class, one, picture, put, remove, remove_class, rename_class, sets, stop,
-    train, training,
+    images, make, make_class, models, one, picture, put, remove, remove_class, rename_class, serve,
+    sets, stop, train, training,
 };
 
 /// What the page makes.
@@ -28,9 +30,9 @@ pub struct Begin {
 /// A training that this page began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Training {
-    /// The data set; also the name of the model that is served at the end.
+    /// The data set.
     pub set: String,
-    /// The run's name.
+    /// The run's name; also that of the model that is served at the end.
     pub run: String,
     /// Whether it goes on.
     pub running: bool,
@@ -38,7 +40,7 @@ pub struct Training {
     pub doing: String,
     /// How much of that is done.
     pub part: Option<f64>,
-    /// The latest accuracy on images that it does not learn from.
+    /// The latest accuracy on validation images.
     pub accuracy: Option<f64>,
     /// Whether the model is served.
     pub served: bool,

@@ -14,6 +14,7 @@ use headstart::export::onnx;
 use headstart::{Error, Model, Result as Done};
 use serde::Deserialize;
 use tempfile::TempDir;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Refusal, with};
 use crate::runs::aside;
@@ -50,14 +51,16 @@ impl Format {
     }
 }
 
-/// A file in a folder that goes away with it.
+/// A file in a folder that goes away with it, or before it where the system lets files go that are open, so that a process
+/// that is killed leaves none.
 struct Written {
     file: File,
     length: u64,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
+    _permit: OwnedSemaphorePermit,
 }
 
-fn write(model: &Model, format: Format) -> Done<Written> {
+fn write(model: &Model, format: Format, permit: OwnedSemaphorePermit) -> Done<Written> {
     let failed = || Error::io("write", std::env::temp_dir());
     let folder = tempfile::tempdir().map_err(failed())?;
     let path = folder.path().join(format!("model.{}", format.ending()));
@@ -67,7 +70,8 @@ fn write(model: &Model, format: Format) -> Done<Written> {
     }
     let file = File::open(&path).map_err(failed())?;
     let length = file.metadata().map_err(failed())?.len();
-    Ok(Written { file, length, _folder: folder })
+    let folder = if cfg!(unix) { folder.close().map(|()| None) } else { Ok(Some(folder)) };
+    Ok(Written { file, length, _folder: folder.map_err(failed())?, _permit: permit })
 }
 
 impl Written {
@@ -93,7 +97,9 @@ pub async fn export(
         wanted.map_err(|error| Refusal::bad(error.body_text(), hint))?;
     let served = service.model(model.as_deref())?;
     let name = format!("attachment; filename=\"{}.{}\"", served.name, format.ending());
-    let written = aside(move || write(&served.model, format)).await?;
+    let full = |_| Refusal::busy("another model is being exported", 1);
+    let permit = Arc::clone(&service.exports).try_acquire_owned().map_err(full)?;
+    let written = aside(move || write(&served.model, format, permit)).await?;
     let length = written.length;
     let parts = stream::try_unfold(written, |written| async {
         tokio::task::spawn_blocking(|| written.part()).await.map_err(std::io::Error::other)?

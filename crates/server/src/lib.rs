@@ -68,6 +68,8 @@ use upload::{Budget, Decoders};
 const TOKEN: usize = 16;
 /// Pages that follow a run at once.
 const FOLLOWERS: usize = 64;
+/// Models that are exported at once.
+const EXPORTS: usize = 1;
 /// The usual folder of runs.
 const RUNS: &str = "runs";
 /// The usual folder of data sets that the page makes.
@@ -281,6 +283,9 @@ pub fn serve(
         models.put(&name, model, Some(source))?;
     }
     let look = data.clone().map(|(source, cache)| Look::begin(source, cache, device.clone()));
+    if let Some(message) = look.as_ref().and_then(|look| look.fails_at_once()) {
+        return Err(Error::invalid("--data", "a data set", message, ""));
+    }
     let nearby = data.map(|(source, cache)| Nearby::new(source, cache, device.clone()));
     if let (Some(nearby), Some(first)) = (&nearby, models.get(None)) {
         nearby.begin(&first);
@@ -293,6 +298,7 @@ pub fn serve(
         nearby: nearby.clone(),
         runs: Arc::clone(&runs),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
+        exports: Arc::new(Semaphore::new(EXPORTS)),
         access: Access { hosts, loopback, token },
         models,
         engine: Arc::clone(&engine),

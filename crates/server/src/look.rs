@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use headstart::cache::CacheSettings;
 use headstart::dataset::{Corrections, DataOptions, Dataset, Limits, Split, Subset};
@@ -36,13 +37,34 @@ struct State {
     opened: Option<std::result::Result<Arc<Opened>, String>>,
     /// What was found by looking at every image, once that is done.
     inspection: Option<Arc<Inspection>>,
-    /// Positions of images, by what was found.
+    /// Positions of images, by what was found of each alone.
     found: BTreeMap<&'static str, Vec<usize>>,
+    /// Positions of images that are there more than once.
+    groups: Vec<Vec<usize>>,
     /// Whether the images are looked at, or were.
     looking: bool,
     /// Images that were looked at, and how many there are.
     looked: (usize, usize),
     check: Check,
+}
+
+impl State {
+    /// Positions of images of a kind of finding, where images have these classes, or none, by now.
+    fn of_kind(&self, kind: &str, labels: &[Option<usize>]) -> Vec<usize> {
+        let stays = |&&at: &&usize| labels.get(at).is_some_and(Option::is_some);
+        if !matches!(kind, "conflicts" | "duplicates") {
+            return self.found.get(kind).into_iter().flatten().filter(stays).copied().collect();
+        }
+        let mut all = Vec::new();
+        for group in &self.groups {
+            let own: Vec<usize> = group.iter().filter(stays).copied().collect();
+            let several = own.iter().any(|&at| labels[at] != labels[own[0]]);
+            if own.len() > 1 && several == (kind == "conflicts") {
+                all.extend(own);
+            }
+        }
+        all
+    }
 }
 
 /// The check of labels by heads that are fitted over a net's features.
@@ -192,6 +214,18 @@ impl Look {
             locked(&own.state).opened = Some(opened);
         });
         look
+    }
+
+    /// Why the data set cannot be opened, where that is found within a moment, as for a folder that is not there.
+    pub fn fails_at_once(&self) -> Option<String> {
+        for _ in 0..100 {
+            match &locked(&self.state).opened {
+                Some(Ok(_)) => return None,
+                Some(Err(message)) => return Some(message.clone()),
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        None
     }
 
     fn stopped(&self) -> bool {

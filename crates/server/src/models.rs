@@ -158,7 +158,11 @@ impl Models {
         Ok(served)
     }
 
-    fn check_room(&self, name: &str) -> Result<()> {
+    /// Fails if there is no room for a model of that name.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn check_room(&self, name: &str) -> Result<()> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         if entries.contains_key(name) || entries.len() < MOST {
             return Ok(());
@@ -181,6 +185,12 @@ impl Models {
     pub fn source(&self, name: &str) -> Option<ModelSource> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.get(name)?.source.clone()
+    }
+
+    /// Whether there is, or was, a model of that name.
+    pub fn knows(&self, name: &str) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.contains_key(name)
     }
 
     /// The model of that name, or the first one.

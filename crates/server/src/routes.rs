@@ -42,6 +42,8 @@ pub fn router(service: &Arc<Service>) -> Router {
         .route("/begin/sets/{name}/make", post(begin::make_class))
         .route("/begin/sets/{name}/rename", post(begin::rename_class))
         .route("/begin/sets/{name}/remove", post(begin::remove_class))
+        .route("/begin/sets/{name}/models", get(begin::models))
+        .route("/begin/serve", post(begin::serve))
         .route("/begin/images", get(begin::images).post(begin::put))
         .route("/begin/images/remove", post(begin::remove))
         .route("/begin/picture", get(begin::picture))

@@ -4,6 +4,7 @@ mod routes;
 mod tail;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +20,7 @@ use headstart::run_folder::is_written;
 use headstart::{Control, Error, Result};
 use serde::Serialize;
 
-pub use routes::{aside, compare, events, list, one, report, resume, stop};
+pub use routes::{aside, compare, events, list, one, report, resume, status, stop};
 
 /// Most runs that are listed, the latest.
 const MOST: usize = 500;
@@ -116,18 +117,33 @@ impl Runs {
         self.root().is_some()
     }
 
-    /// A name for a new run, whose folder is not there yet: `name`, or the same with a number.
+    /// Makes the folder of a new run: `name`, or the same with a number, where that is `taken` or there.
     ///
     /// # Errors
-    /// If there is no folder of runs and none can be made.
-    pub fn next(&self, name: &str) -> Result<(String, PathBuf)> {
+    /// If it cannot be made.
+    pub fn next(&self, name: &str, taken: impl Fn(&str) -> bool) -> Result<(String, PathBuf)> {
         make_folder(&self.named)?;
-        let free = |name: &String| self.named.join(name).symlink_metadata().is_err();
-        let mut names =
-            std::iter::once(name.to_string()).chain((2..=u32::MAX).map(|n| format!("{name}-{n}")));
-        let name = names.find(free).unwrap_or_else(|| name.to_string());
-        let path = self.named.join(&name);
-        Ok((name, path))
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { name.to_string() } else { format!("{name}-{number}") };
+            let path = self.named.join(&name);
+            match taken(&name) {
+                true => {}
+                false => match std::fs::create_dir(&path) {
+                    Ok(()) => return Ok((name, path)),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(Error::io("make the folder", path)(error)),
+                },
+            }
+            number += 1;
+        }
+    }
+
+    /// The name of a run that this server does now, if it does one.
+    pub fn running(&self) -> Option<String> {
+        let own = self.own();
+        let is_on = |own: &Own| own.thread.as_ref().is_some_and(|t| !t.is_finished());
+        own.iter().find(|(_, own)| is_on(own)).map(|(name, _)| name.clone())
     }
 
     fn own(&self) -> MutexGuard<'_, BTreeMap<String, Own>> {
@@ -173,7 +189,8 @@ impl Runs {
         let report = report.exists().then(|| Report::read(&report).ok()).flatten();
         let last = history.epochs.last().and_then(|epoch| epoch.val_accuracy);
         let accuracy = report.map(|report| report.accuracy).or(last);
-        let seconds = history.epochs.iter().map(|epoch| epoch.seconds).sum();
+        // Of nothing the sum is -0.
+        let seconds = history.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() + 0.0;
         let (epochs, state) = (history.epochs.len(), state(path));
         let mut own = self.own();
         let mine = own.get_mut(&name);
@@ -194,16 +211,17 @@ impl Runs {
     /// Does a run on a thread of this process.
     ///
     /// # Errors
-    /// If this server does it already.
+    /// If this server does it, or another.
     pub fn start(
         self: &Arc<Runs>,
         name: &str,
         run: impl FnOnce(&Stop) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let mut all = self.own();
-        if all.get(name).and_then(|own| own.thread.as_ref()).is_some_and(|t| !t.is_finished()) {
-            return Err(Error::invalid("run", "one that is not running", "one that is", ""));
+        if let Some(running) = self.running() {
+            let hint = "wait for it, or stop it: one training takes the whole machine";
+            return Err(Error::invalid("run", format!("{running} to end first"), name, hint));
         }
+        let mut all = self.own();
         let stop = Stop::default();
         let (flag, runs, owned) = (stop.clone(), Arc::clone(self), name.to_string());
         let work = move || {

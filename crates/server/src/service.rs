@@ -32,6 +32,8 @@ pub struct Service {
     pub runs: Arc<Runs>,
     /// How many more may be followed.
     pub followers: Arc<Semaphore>,
+    /// How many more models may be exported at once, each of which is in memory as a whole.
+    pub exports: Arc<Semaphore>,
     /// Who may ask.
     pub access: Access,
     /// What is served.

@@ -185,6 +185,12 @@ pub struct Features {
     /// Which images
     #[arg(long, value_enum, default_value_t = Split::All)]
     pub split: Split,
+    /// Fraction split off for testing, where the data has no test images of its own
+    #[arg(long, value_name = "FRACTION")]
+    pub test_split: Option<f64>,
+    /// Seed of the splits
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
     /// Upsample images by this factor, where MODEL names a net
     #[arg(long, value_name = "FACTOR", conflicts_with = "image_size", value_parser = within::<usize>(range::UPSAMPLE))]
     pub upsample: Option<usize>,

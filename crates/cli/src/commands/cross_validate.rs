@@ -24,7 +24,7 @@ pub fn run(args: &args::CrossValidate) -> Result<(), Failure> {
     let cache = DiskCache { folder, ..DiskCache::default() };
     let options = FoldOptions { folds: args.folds, cache, runs: args.out.clone() };
     cross_validate::check(&config, &options).map_err(Failure::Usage)?;
-    let mut show = Show::new();
+    let mut show = if args.out.is_some() { Show::new() } else { Show::without_folders() };
     let result = cross_validate::cross_validate(&config, &options, &mut |event| {
         match event {
             // Each of a fold's penalties would be a line.

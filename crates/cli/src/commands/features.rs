@@ -108,6 +108,8 @@ fn config(args: &Features) -> Result<TrainConfig, Failure> {
         interpolation: interpolation.or(defaults.interpolation.filter(|_| !given_size)),
         preprocess: args.preprocess.and_then(Into::into),
         validation_split: if args.split == Split::Validation { 0.1 } else { 0.0 },
+        test_split: args.test_split.unwrap_or(0.0),
+        seed: args.seed.unwrap_or(TrainConfig::default().seed),
         limit: args.limit,
         threads: args.threads,
         ..TrainConfig::default()

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::memory::{self, Claim};
 
-pub use formats::{FORMATS, Format};
+pub use formats::{FORMATS, Format, is_image_name};
 pub(crate) use formats::{has_image_extension, suits};
 pub use header::{Header, MAX_PIXELS, MAX_SIDE};
 pub(crate) use header::{NotRead, read_header, read_named};

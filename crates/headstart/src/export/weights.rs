@@ -86,7 +86,14 @@ fn keras(model: &Model, path: &Path) -> Result<Vec<u8>> {
         for (i, &role) in kinds::roles(class).iter().enumerate() {
             let Some(t) = model.parameters.get(id, role) else { continue };
             let shape: Vec<u64> = t.shape.iter().map(|&d| d as u64).collect();
-            variables.create_dataset(&i.to_string()).with_f32_data(&t.values).with_shape(&shape);
+            // A softmax layer has no temperature: its scores, which are linear in its weights, come divided by it.
+            let values: Vec<f32> = match model.card.temperature {
+                Some(by) if id == model.logits() => {
+                    t.values.iter().map(|&v| (f64::from(v) / by) as f32).collect()
+                }
+                _ => t.values.to_vec(),
+            };
+            variables.create_dataset(&i.to_string()).with_f32_data(&values).with_shape(&shape);
         }
         layer.add_group(variables.finish());
         layers.add_group(layer.finish());

@@ -153,18 +153,17 @@ impl RunPage<'_> {
             return Ok(());
         }
         body.push_str("<section id=\"curves\"><h2>Training</h2>\n");
-        // One epoch is a point, which the table has.
-        if self.history.epochs.len() > 1 {
-            body.push_str("<div class=\"charts\">\n");
-            for figure in [Figure::Accuracy, Figure::Loss] {
-                let alt = format!("{} by epoch, training and validation.", figure.name());
-                let picture = curves(self.history, figure, self.notes)?;
-                let _ = writeln!(body, "<div class=\"chart-box\">{}</div>", chart(&picture, &alt));
-            }
-            body.push_str("</div>\n");
+        body.push_str("<div class=\"charts\">\n");
+        for figure in [Figure::Accuracy, Figure::Loss] {
+            let alt = format!("{} by epoch, training and validation.", figure.name());
+            let picture = curves(self.history, figure, self.notes)?;
+            let _ = writeln!(body, "<div class=\"chart-box\">{}</div>", chart(&picture, &alt));
         }
+        body.push_str("</div>\n");
         let refit = self.report.and_then(|r| r.shipped.as_ref()).map_or(0, |s| s.refit);
-        epochs(body, self.history, (self.shipped, refit));
+        let calibration = self.report.and_then(|report| report.calibration.as_ref());
+        let has_temperature = calibration.is_some_and(|c| c.temperature.is_some());
+        epochs(body, self.history, (self.shipped, refit), has_temperature);
         body.push_str("</section>\n");
         Ok(())
     }
@@ -186,9 +185,16 @@ fn calibration(body: &mut String, report: &Report) -> Result<()> {
         Some(t) => format!(" at temperature {t:.3}"),
         None => String::new(),
     };
-    let before = calibration.uncalibrated.as_ref().map_or(String::new(), |u| {
-        format!(" Without it: ECE {:.4} and loss {:.4}, not {:.4}.", u.ece, u.loss, report.loss)
-    });
+    let before = match &calibration.uncalibrated {
+        Some(u) => {
+            format!(" Without it: ECE {:.4} and loss {:.4}, not {:.4}.", u.ece, u.loss, report.loss)
+        }
+        None => {
+            " The probabilities are as the net gives them: it has no temperature, as where none \
+                 lowered the loss on validation images by more than chance."
+                .to_string()
+        }
+    };
     let picture = chart(
         &reliability(calibration)?,
         "Accuracy against confidence: on the diagonal, probabilities are what they say.",

@@ -76,6 +76,14 @@ impl ModelSource {
         Ok(ModelSource(Source::Published { model, name, assets }))
     }
 
+    /// The file or run folder that it is, as it was named; none for a net.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Source::File(path) => Some(path),
+            Source::Published { .. } | Source::Weights { .. } => None,
+        }
+    }
+
     /// Opens it; published weights are downloaded, unless they are on this machine.
     ///
     /// # Errors

@@ -306,7 +306,14 @@ pub fn ask_to_stop(path: impl AsRef<Path>) -> Result<()> {
         return Err(Error::invalid("run", "one that a process writes to", "another", hint));
     }
     let file = path.join(STOP);
-    File::create(&file).map(drop).map_err(Error::io("write", file))
+    // Neither a link nor a pipe that somebody put there is written to.
+    if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        std::fs::remove_file(&file).map_err(Error::io("replace", &file))?;
+    }
+    match File::options().write(true).create_new(true).open(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop).map_err(Error::io("write", file)),
+    }
 }
 
 #[cfg(test)]

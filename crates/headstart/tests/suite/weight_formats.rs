@@ -206,6 +206,28 @@ fn a_file_for_keras_has_the_groups_that_keras_makes() {
     }
 }
 
+#[test]
+fn a_file_for_keras_has_the_temperature_in_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = |temperature| {
+        let path = folder.path().join("m.weights.h5");
+        let mut model = model("resnet20");
+        model.card.temperature = temperature;
+        write_weights(&model, WeightFormat::Keras, &path).unwrap();
+        let file = File::open(&path).unwrap();
+        let vars = file.group("layers/dense/vars").unwrap();
+        let values = |i: &str| vars.dataset(i).unwrap().read_f32().unwrap();
+        let first = file.group("layers/conv2d/vars").unwrap().dataset("0").unwrap();
+        [values("0"), values("1"), first.read_f32().unwrap()]
+    };
+    let ([kernel, bias, first], [own_kernel, own_bias, own_first]) = (head(None), head(Some(2.5)));
+    let divided = |values: &[f32]| -> Vec<f32> {
+        values.iter().map(|&v| (f64::from(v) / 2.5) as f32).collect()
+    };
+    assert!(own_kernel == divided(&kernel) && own_bias == divided(&bias));
+    assert!(kernel != own_kernel && first == own_first);
+}
+
 /// Keras's legacy layout.
 fn legacy(net: &Net, p: &Parameters, path: &Path) {
     let mut file = FileBuilder::new();

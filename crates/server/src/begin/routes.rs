@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{Response, StatusCode};
+use headstart::hub::sources;
 use headstart::image::{decode, header};
+use headstart::recipe::start;
 use headstart::resnet::Recipe;
 use headstart::summary::grouped;
 use headstart::{Error, range};
@@ -16,10 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json as object;
 
 use super::train::Wish;
-use super::{Begin, sets::Sets};
+use super::{Begin, made, sets::Sets};
 use crate::answer::{Refusal, json, with};
 use crate::look::small;
-use crate::runs::aside;
+use crate::runs::{aside, status};
 use crate::service::Service;
 use crate::upload::{Failed, read};
 
@@ -67,11 +69,15 @@ async fn on<T: Send + 'static>(
 /// # Errors
 /// If a folder cannot be read.
 pub async fn sets(State(service): State<Arc<Service>>) -> Result<Response<Body>, Refusal> {
-    let (root, sets) = on(&service, |sets| Ok((sets.root().to_path_buf(), sets.list()?))).await?;
-    let names = sets.into_iter().map(|set| set.name).collect::<Vec<_>>();
-    Ok(json(
-        &object!({"folder": root.display().to_string(), "sets": names, "nets": Recipe::names().collect::<Vec<_>>()}),
-    ))
+    let (root, names) = on(&service, |sets| Ok((sets.root().to_path_buf(), sets.names()?))).await?;
+    // Those that have weights to start from.
+    let nets: Vec<_> = Recipe::names()
+        .filter(|name| {
+            let weights = start("", Some(name)).weights;
+            !sources::is_variant(&weights) || sources::weights(name, &weights, false).is_ok()
+        })
+        .collect();
+    Ok(json(&object!({"folder": root.display().to_string(), "sets": names, "nets": nets})))
 }
 
 /// What is made.
@@ -103,6 +109,42 @@ pub async fn one(
     Path(name): Path<String>,
 ) -> Result<Response<Body>, Refusal> {
     Ok(json(&on(&service, move |sets| sets.one(&name)).await?))
+}
+
+/// `GET /begin/sets/NAME/models`: the finished runs over it, the latest first.
+///
+/// # Errors
+/// If there is no such one.
+pub async fn models(
+    State(service): State<Arc<Service>>,
+    Path(name): Path<String>,
+) -> Result<Response<Body>, Refusal> {
+    let (runs, models) = (Arc::clone(&service.runs), Arc::clone(&service.models));
+    let found = on(&service, move |sets| made::of(&sets.folder(&name)?, &runs, &models)).await?;
+    Ok(json(&object!({"models": found})))
+}
+
+/// A finished run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Served {
+    run: String,
+}
+
+/// `POST /begin/serve`: serves the model of a finished run by the run's name.
+///
+/// # Errors
+/// If there is none, or another model has the name.
+pub async fn serve(
+    State(service): State<Arc<Service>>,
+    body: Body,
+) -> Result<Response<Body>, Refusal> {
+    let Served { run } = wish(&service, body).await?;
+    let missing = || Refusal::new(StatusCode::NOT_FOUND, "there is no run of that name", "");
+    let path = service.runs.find(&run).ok_or_else(missing)?;
+    let models = Arc::clone(&service.models);
+    aside(move || made::serve(&run, &path, &models)).await?;
+    Ok(json(&object!({})))
 }
 
 /// A class.
@@ -199,7 +241,7 @@ pub async fn put(
     };
     match service.decoders.run(&name, work).await {
         Ok(added) => Ok(json(&added)),
-        Err(Failed::Image(error)) => Err(Refusal::of(StatusCode::UNPROCESSABLE_ENTITY, &error)),
+        Err(Failed::Image(error)) => Err(Refusal::of(status(&error), &error)),
         Err(Failed::Busy) => Err(Refusal::busy("every thread that decodes images is taken", 1)),
     }
 }

@@ -1,20 +1,42 @@
 //! A training of a data set that the page made: settings by a recipe, then the run, then the model is served.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use headstart::config::TrainConfig;
 use headstart::events::Event as Step;
+use headstart::hub::{self, Hub, sources};
 use headstart::recipe::{Opened, RecipeName, start};
 use headstart::run::{Ended, Event, Job};
-use headstart::source::ModelSource;
-use headstart::{Control, Error, Result, hub};
+use headstart::{Control, Error, Result};
 
-use super::{Begin, Training};
+use super::sets::Set;
+use super::{Begin, Training, made};
 use crate::answer::{Refusal, said};
 use crate::models::Models;
 use crate::runs::{Runs, Stop};
+
+/// Photos of a class that leave some to measure on.
+const LEAST: usize = 5;
+
+/// Fails if a data set cannot be learned.
+fn check(set: &Set) -> Result<()> {
+    if set.classes.len() < 2 {
+        let found = set.classes.len().to_string();
+        let hint = "name what is to be told apart, and give photos of each";
+        return Err(Error::invalid("classes", "at least 2", found, hint));
+    }
+    match set.classes.iter().find(|class| class.count < LEAST) {
+        Some(class) => {
+            let expected = format!("at least {LEAST} photos");
+            let hint = "give it more, or remove the class";
+            Err(Error::invalid(&class.name, expected, class.count.to_string(), hint))
+        }
+        None => Ok(()),
+    }
+}
 
 /// What is trained.
 #[derive(Clone, Debug)]
@@ -40,18 +62,15 @@ impl Begin {
     ) -> std::result::Result<String, Refusal> {
         let failed = |error: &Error| Refusal::of(StatusCode::UNPROCESSABLE_ENTITY, error);
         let set = self.sets.one(&wish.set).map_err(|error| failed(&error))?;
-        let with_images = set.classes.iter().filter(|class| class.count > 0).count();
-        if with_images < 2 {
-            let message = format!("classes: expected at least 2 with images, found {with_images}");
-            let hint = "what is to be told apart needs images of each";
-            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message, hint));
-        }
+        check(&set).map_err(|error| failed(&error))?;
         let mut training = self.training();
-        if training.as_ref().is_some_and(|training| training.running) {
-            let message = "a training goes on already";
+        if let Some(running) = runs.running() {
+            let message = format!("a training goes on already: {running}");
             return Err(Refusal::new(StatusCode::CONFLICT, message, "wait for it, or stop it"));
         }
-        let (name, folder) = runs.next(&wish.set).map_err(|error| failed(&error))?;
+        models.check_room("the new one").map_err(|error| failed(&error))?;
+        let made = runs.next(&wish.set, |name| models.knows(name));
+        let (name, folder) = made.map_err(|error| failed(&error))?;
         let begun = Training {
             set: wish.set.clone(),
             run: name.clone(),
@@ -60,12 +79,15 @@ impl Begin {
             ..Training::default()
         };
         let before = training.replace(begun);
-        let (own, models) = (Arc::clone(self), Arc::clone(models));
+        let (own, models, run) = (Arc::clone(self), Arc::clone(models), name.clone());
+        let unused = folder.clone();
         let work = move |stop: &Stop| {
-            let done = match own.run(&wish, &folder, &models, stop) {
+            let done = match own.run(&wish, (&run, &folder), &models, stop) {
                 Err(Error::Stopped(_)) => Ok(false),
                 done => done,
             };
+            // A folder in which nothing was written.
+            let _ = std::fs::remove_dir(&folder);
             own.tell(|training| {
                 training.running = false;
                 training.part = None;
@@ -82,6 +104,7 @@ impl Begin {
         };
         if let Err(error) = runs.start(&name, work) {
             *training = before;
+            let _ = std::fs::remove_dir(&unused);
             return Err(failed(&error));
         }
         Ok(name)
@@ -101,18 +124,24 @@ impl Begin {
     fn run(
         &self,
         wish: &Wish,
-        folder: &std::path::Path,
+        (run, folder): (&str, &Path),
         models: &Models,
         stop: &Stop,
     ) -> Result<bool> {
         let source = self.sets.folder(&wish.set)?.display().to_string();
         let config = TrainConfig { threads: self.threads, ..start(&source, Some(&wish.net)) };
+        let weights = config.weights.clone();
         let mut watch = |event: &hub::Event<'_>| self.download(event, stop);
         let opened = Opened::new(config, None, &mut watch)?;
         let (name, budget) = match wish.budget {
             Some(_) => (RecipeName::Auto, wish.budget),
             None => (RecipeName::Quick, None),
         };
+        if sources::is_variant(&weights) {
+            self.doing("getting the weights", None);
+            let assets = sources::weights(&wish.net, &weights, false)?;
+            Hub::from_env()?.fetch_any(&assets, &mut watch)?;
+        }
         self.doing("measuring how fast this machine is", None);
         let pace = opened.pace(name, budget)?;
         let cache = self.cache.with_memory(0)?;
@@ -126,7 +155,7 @@ impl Begin {
         }
         let chosen = opened.choose(name, budget, &pace, tried.as_ref())?;
         let spent = budget.map_or(String::new(), |b| format!(" --budget {}m", b.as_secs() / 60));
-        let job = Job::new(chosen.recipe.config).on(chosen.data).out(folder, false);
+        let job = Job::new(chosen.recipe.config).on(chosen.data).out(folder, true);
         let job = job.chosen_by(format!("--recipe {name}{spent}"));
         let ended = job.cache(self.cache.clone()).run(&mut |event| {
             match event {
@@ -136,11 +165,8 @@ impl Begin {
             }
             stop.control()
         })?;
-        let Ended::Finished(finished) = ended else { return Ok(false) };
-        let accuracy = finished.report.as_ref().map(|report| report.accuracy);
-        self.tell(|training| training.accuracy = accuracy.or(training.accuracy));
-        let source = ModelSource::new(&folder.display().to_string(), None)?;
-        models.put(&wish.set, finished.model, Some(source))?;
+        let Ended::Finished(_) = ended else { return Ok(false) };
+        made::serve(run, &folder.canonicalize().map_err(Error::io("find", folder))?, models)?;
         Ok(true)
     }
 

@@ -38,6 +38,7 @@ impl Look {
         let found = kinds(opened, &inspection);
         let mut state = locked(&self.state);
         state.found.extend(found);
+        state.groups = groups(opened, &inspection);
         state.inspection = Some(Arc::new(inspection));
         state.looked.0 = state.looked.1;
     }
@@ -155,15 +156,15 @@ type Suggested = BTreeMap<usize, (usize, f32)>;
 /// Positions of images by what was found.
 fn kinds(opened: &Opened, found: &Inspection) -> Vec<(&'static str, Vec<usize>)> {
     let at = |member: &headstart::inspect::Member| opened.at(member.split, member.position);
-    let groups = || found.exact_duplicates.iter().chain(&found.near_duplicates);
-    let of = |conflicts: bool| {
-        let wanted = groups().filter(|group| group.across_classes == conflicts);
-        wanted.flat_map(|group| group.images.iter().map(at)).collect()
-    };
     vec![
-        ("conflicts", of(true)),
-        ("duplicates", of(false)),
         ("blank", found.blank.iter().map(at).collect()),
         ("tiny", found.tiny.iter().map(at).collect()),
     ]
+}
+
+/// Positions of images that are there more than once, together.
+fn groups(opened: &Opened, found: &Inspection) -> Vec<Vec<usize>> {
+    let at = |member: &headstart::inspect::Member| opened.at(member.split, member.position);
+    let all = found.exact_duplicates.iter().chain(&found.near_duplicates);
+    all.map(|group| group.images.iter().map(at).collect()).collect()
 }

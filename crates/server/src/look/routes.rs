@@ -58,12 +58,13 @@ pub async fn state(State(service): State<Arc<Service>>) -> Result<Response<Body>
             classes.map(|(name, count)| object!({"name": name, "count": count})).collect();
         let (found, looked) = {
             let state = locked(&look.state);
-            let count = |kind: &&str| object!({"kind": kind, "count": state.found.get(kind).map_or(0, Vec::len)});
+            let count =
+                |kind: &&str| object!({"kind": kind, "count": state.of_kind(kind, &labels).len()});
             (KINDS.iter().map(count).collect::<Vec<_>>(), state.looked)
         };
         let corrections = table.as_ref().map(|table| table.rows().count());
         Ok(
-            object!({"name": opened.data.name, "images": labels.len(), "classes": classes, "found": found,
+            object!({"name": opened.data.name, "images": labels.iter().flatten().count(), "classes": classes, "found": found,
             "looked": [looked.0, looked.1], "corrections": corrections, "check": look.checked()}),
         )
     });
@@ -102,7 +103,7 @@ pub async fn images(
             Some("corrected") => {
                 (0..labels.len()).filter(|&i| labels[i] != Some(folders[i])).collect()
             }
-            Some(kind) => locked(&look.state).found.get(kind).cloned().unwrap_or_default(),
+            Some(kind) => locked(&look.state).of_kind(kind, &labels),
             None => (0..labels.len()).collect(),
         };
         let own = |i: &usize| asked.class.is_none_or(|class| labels[*i] == Some(class));

@@ -1,11 +1,13 @@
 //! `/runs`: what the page asks of runs.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use headstart::Error;
 use headstart::compare;
 use headstart::config::TrainConfig;
 use headstart::metrics::Report;
@@ -41,7 +43,18 @@ pub async fn aside<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let failed = |text: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text, "");
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| failed(e.to_string()))?;
-    done.map_err(|error| Refusal::of(StatusCode::UNPROCESSABLE_ENTITY, &error))
+    done.map_err(|error| Refusal::of(status(&error), &error))
+}
+
+/// The code of an answer for an error: whether the request is at fault, or this machine.
+pub fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        Error::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
 }
 
 /// `GET /runs`

@@ -10,7 +10,7 @@ use headstart::run::{CacheFolder, DiskCache};
 use headstart_server::{Limits, Options};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Server, device};
+use crate::support::{Reply, Server, device, options};
 
 /// A server without a model.
 fn server(folder: &Path, limits: Limits) -> Server {
@@ -79,6 +79,7 @@ fn photos_become_a_model_that_is_served_and_exported() {
     assert_eq!(send(&server, "red", "b.png", &stripe([200, 20, 20], 3)).ok().json()["new"], false);
     let set = server.get("/begin/sets/pets").ok().json();
     let class = |name: &str| json!({"name": name, "count": 12});
+    assert_eq!(server.get("/begin/sets/pets/models").ok().json()["models"], json!([]));
     assert_eq!(set["classes"], json!([class("blue"), class("red")]));
     let begun =
         post(&server, "/begin/train", &json!({"set": "pets", "net": "resnet20", "minutes": null}));
@@ -89,7 +90,11 @@ fn photos_become_a_model_that_is_served_and_exported() {
         (&json!(true), &Value::Null),
         "{training}"
     );
-    assert_eq!(training["accuracy"], 1.0, "{training}");
+    let models = server.get("/begin/sets/pets/models").ok().json()["models"].clone();
+    let report = &models[0]["report"];
+    assert_eq!((&models[0]["run"], &models[0]["served"]), (&json!("pets"), &json!(true)));
+    assert_eq!((&report["accuracy"], &report["unmeasured"]), (&json!(1.0), &json!([])), "{report}");
+    assert!(report["bounds"][0].as_f64() < Some(1.0) && report["samples"].as_u64() > Some(2));
     let answer = predict(&server).ok().json();
     assert_eq!(answer["predictions"][0]["class"], "red", "{answer}");
     assert_eq!(server.get("/runs").ok().json()["runs"][0]["state"], "finished");
@@ -107,6 +112,46 @@ fn photos_become_a_model_that_is_served_and_exported() {
     let again = json!({"set": "pets", "net": "resnet20", "minutes": null});
     assert_eq!(post(&server, "/begin/train", &again).ok().json()["run"], "pets-2");
     assert_eq!(trained(&server)["served"], true);
+    let both = server.get("/begin/sets/pets/models").ok().json()["models"].clone();
+    let names: Vec<_> = both.as_array().unwrap().iter().map(|made| &made["run"]).collect();
+    assert_eq!(names, ["pets-2", "pets"]);
+    // The next server knows what was made, and serves it when asked.
+    server.end();
+    let next = self::server(folder.path(), Limits::default());
+    let models = next.get("/begin/sets/pets/models").ok().json()["models"].clone();
+    assert_eq!(models[1]["served"], false);
+    next.get("/export?model=pets").is(404);
+    post(&next, "/begin/serve", &json!({"run": "pets"})).ok();
+    post(&next, "/begin/serve", &json!({"run": "pets"})).ok();
+    post(&next, "/begin/serve", &json!({"run": "../pets"})).is(404);
+    let file = next.get("/export?model=pets&format=safetensors").ok();
+    assert_eq!(file.body, fs::read(&path).unwrap());
+}
+
+#[test]
+fn a_model_that_is_served_keeps_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = DiskCache { folder: CacheFolder::Off, ..DiskCache::default() };
+    let (photos, runs) = (folder.path().join("photos"), folder.path().join("runs"));
+    let given = options(Limits::default());
+    let server = Server::with(Options { photos, runs, cache, ..given });
+    post(&server, "/begin/sets", &json!({"name": "small"})).ok();
+    for (class, colour) in [("red", [200, 20, 20]), ("blue", [20, 20, 200])] {
+        post(&server, "/begin/sets/small/make", &json!({"class": class})).ok();
+        for i in 0..8 {
+            let address = format!("/begin/images?set=small&class={class}");
+            server.ask("POST", &address, &[], &stripe(colour, i)).ok();
+        }
+    }
+    let train = json!({"set": "small", "net": "resnet20", "minutes": null});
+    assert_eq!(post(&server, "/begin/train", &train).ok().json()["run"], "small-2");
+    assert_eq!(trained(&server)["served"], true);
+    let index = server.ask("POST", "/v2/repository/index", &[], b"{}").ok().json();
+    let of = |name: &str| {
+        let all = index.as_array().unwrap();
+        all.iter().find(|model| model["name"] == name).unwrap()["version"].clone()
+    };
+    assert_eq!((of("small"), of("small-2")), (json!("1"), json!("1")), "{index}");
 }
 
 #[test]
@@ -132,6 +177,8 @@ fn classes_and_images_are_renamed_and_removed() {
     assert_eq!(fs::read_dir(removed.join("röt")).unwrap().count(), 1);
     let train = json!({"set": "pets", "net": "resnet20", "minutes": null});
     post(&server, "/begin/train", &train).says(422, &["at least 2", "found 1"]);
+    post(&server, "/begin/sets/pets/make", &json!({"class": "green"})).ok();
+    post(&server, "/begin/train", &train).says(422, &["green", "at least 5 photos", "found 0"]);
 }
 
 #[test]
@@ -160,6 +207,7 @@ fn what_cannot_be_meant_makes_nothing() {
         post(&server, "/begin/train", &json!({"set": "pets", "net": net, "minutes": minutes}))
     };
     train("resnet20", Value::Null).is(422);
+    post(&server, "/begin/sets/pets/make", &json!({"class": "test"})).says(422, &["a split"]);
     train("resnet21", Value::Null).says(400, &["resnet20"]);
     train("resnet20", json!(0)).says(400, &["budget"]);
     train("resnet20", json!(u64::MAX)).is(400);
@@ -175,7 +223,7 @@ fn a_training_stops_when_told_and_at_the_servers_end() {
     begun(&server);
     let long = json!({"set": "pets", "net": "resnet20", "minutes": 5});
     post(&server, "/begin/train", &long).ok();
-    post(&server, "/begin/train", &long).says(409, &["a training goes on"]);
+    post(&server, "/begin/train", &long).says(409, &["a training goes on", "pets"]);
     server.ask("POST", "/begin/stop", &[], b"").ok();
     let training = trained(&server);
     assert_eq!((&training["doing"], &training["served"]), (&json!("stopped"), &json!(false)));

@@ -118,6 +118,10 @@ fn images_are_left_out_and_everything_is_taken_back() {
     correct(&server, &json!({"image": at(&server, "red/03.png"), "class": 0})).ok();
     let corrected = server.get("/look/images?kind=corrected").ok().json();
     assert_eq!(corrected["total"], 2);
+    // What is left out is not there twice any more.
+    let twice = server.get("/look/images?kind=duplicates").ok().json();
+    assert!(!twice["images"].as_array().unwrap().iter().any(|i| i["at"] == image), "{twice}");
+    assert_eq!(state(&server, looked)["images"], 24);
     assert!(corrected["images"][0]["class"].is_null() || corrected["images"][1]["class"].is_null());
     let of_blue = server.get("/look/images?class=0&count=5&from=10").ok().json();
     assert_eq!((&of_blue["total"], of_blue["images"].as_array().unwrap().len()), (&json!(13), 3));

@@ -136,6 +136,29 @@ fn a_run_of_this_server_stops_when_asked_and_when_the_server_ends() {
     assert_eq!(row(&server, "long")["state"], "stopped");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_or_pipe_in_a_run_s_folder_is_neither_written_nor_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    run(root, "other", 100_000, 1);
+    let (stop, victim) = (root.join("other/stop"), root.join("victim"));
+    std::fs::write(&victim, b"precious").unwrap();
+    let events = std::fs::File::open(root.join("other/events.jsonl")).unwrap();
+    events.lock().unwrap();
+    let server = server(root);
+    std::os::unix::fs::symlink(&victim, &stop).unwrap();
+    server.ask("POST", "/runs/other/stop", &[], b"").ok();
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    assert!(stop.symlink_metadata().unwrap().is_file());
+    std::fs::remove_file(&stop).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&stop).status().unwrap();
+    assert!(made.success());
+    server.ask("POST", "/runs/other/stop", &[], b"").ok();
+    server.ask("POST", "/runs/other/stop", &[], b"").ok();
+    assert!(stop.symlink_metadata().unwrap().is_file());
+}
+
 #[test]
 fn a_run_of_another_process_stops_when_asked_and_can_go_on() {
     let folder = tempfile::tempdir().unwrap();

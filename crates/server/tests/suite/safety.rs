@@ -1,5 +1,6 @@
 //! Who may ask, and what the server is not started as.
 
+use headstart::cache::CacheSettings;
 use headstart::source::ModelSource;
 use headstart::{Control, Device};
 use headstart_server::{Limits, Named, Options, serve};
@@ -68,6 +69,8 @@ fn what_is_not_safe_or_cannot_be_meant_does_not_start() {
     fails(Options { token: Some("short".into()), ..usual() }, "at least 16");
     fails(Options { token: Some("with a space in between".into()), ..usual() }, "signs of ASCII");
     fails(Options { host: "no such host".into(), ..usual() }, "a name or address");
+    let data = Some(("no such/folder".to_string(), CacheSettings::none()));
+    fails(Options { data, ..usual() }, "no such/folder");
     fails(Options { threshold: f32::NAN, ..usual() }, "from 0 to 1");
     let named = |name: &str| {
         let source = ModelSource::new("resnet20", None).unwrap();

@@ -63,6 +63,7 @@ use load::Loaded;
 pub use parts::Split;
 use room::Room;
 pub use sample::NAME as SAMPLE;
+pub use split_names::no_class;
 pub(crate) use subset::ImageFile;
 use subset::Samples;
 pub use subset::{ImageHash, Subset, file_hash, image_hash};

@@ -1,6 +1,6 @@
 //! Words for the parts of a data set, in names of folders, shards and cells: `train`, `seg_train`, `val_images`, `TestSet`.
 
-use super::tree::Part;
+use super::tree::{Part, is_hidden};
 
 const TRAIN: &[&str] = &["train", "training", "trn"];
 const VALIDATION: &[&str] =
@@ -55,6 +55,23 @@ pub(crate) fn part_of(name: &str) -> Option<Part> {
     match &words[..] {
         [only] => of_word(only),
         _ => None,
+    }
+}
+
+/// What a folder of that name is taken for, if not for a class: a split, or one that is passed over.
+///
+/// ```
+/// use headstart::dataset::no_class;
+///
+/// assert_eq!(no_class("val_images"), Some("a split of the data"));
+/// assert_eq!(no_class(".git"), Some("hidden"));
+/// assert_eq!(no_class("valley"), None);
+/// ```
+pub fn no_class(name: &str) -> Option<&'static str> {
+    match part_of(name) {
+        _ if is_hidden(name) => Some("hidden"),
+        Some(_) => Some("a split of the data"),
+        None => None,
     }
 }
 

@@ -145,6 +145,12 @@ const FOREIGN: [&Foreign; 15] = [
     &PCX, &DDS, &JPEG_XR, &GIMP,
 ];
 
+/// Whether a file's name says that it is an image of a kind that is read.
+pub fn is_image_name(name: &str) -> bool {
+    let read = |e| Format::ALL.iter().any(|format| is_among(format.extensions(), e));
+    extension(name).is_some_and(read)
+}
+
 /// What comes after the last dot of a file's name.
 fn extension(name: &str) -> Option<&str> {
     name.rsplit_once('.').map(|(_, extension)| extension)
@@ -156,8 +162,7 @@ fn is_among(extensions: &[&str], extension: &str) -> bool {
 
 /// Whether the name claims to be that of an image, of whatever kind.
 pub(crate) fn has_image_extension(name: &str) -> bool {
-    let read = |e| Format::ALL.iter().any(|format| is_among(format.extensions(), e));
-    extension(name).is_some_and(read) || foreign_by_name(name).is_some()
+    is_image_name(name) || foreign_by_name(name).is_some()
 }
 
 /// The kind that is not read of which a file of this name claims to be.

@@ -177,6 +177,7 @@ pub(super) fn epochs(
     out: &mut String,
     history: &History,
     (shipped, refit): (Option<usize>, usize),
+    has_temperature: bool,
 ) {
     let Some(last) = history.epochs.last() else { return };
     let own = shipped.and_then(|number| history.epochs.iter().find(|e| e.epoch == number));
@@ -221,7 +222,9 @@ pub(super) fn epochs(
     } else {
         out.push_str("</tbody></table></div>\n");
     }
-    out.push_str(
-        "<p class=\"soft\">The losses of epochs are without the calibration's temperature.</p>\n",
-    );
+    if has_temperature {
+        out.push_str(
+            "<p class=\"soft\">The losses of epochs are without the calibration's temperature.</p>\n",
+        );
+    }
 }

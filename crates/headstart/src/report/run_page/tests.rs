@@ -170,7 +170,7 @@ fn runs_without_images_held_out_or_epochs_have_a_page() {
 }
 
 #[test]
-fn one_epoch_is_a_row_and_no_picture() {
+fn one_epoch_is_drawn_too() {
     let pictures = |epochs: Vec<EpochRecord>| {
         let history = kept(History { epochs });
         let html = html(|page| page.history = history);
@@ -178,7 +178,7 @@ fn one_epoch_is_a_row_and_no_picture() {
         assert!(own.contains("shipped: epoch 1 (head)"), "{own}");
         own.matches("<img").count()
     };
-    assert_eq!(pictures(vec![epoch(1)]), 0);
+    assert_eq!(pictures(vec![epoch(1)]), 2);
     assert_eq!(pictures(vec![epoch(1), epoch(2)]), 2);
 }
 
