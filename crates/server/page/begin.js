@@ -277,7 +277,8 @@ async function work() {
       if (!made.new) sent.again += 1;
     } catch (error) {
       sent.refused += 1;
-      sent.first ||= `${next.file.name}: ${error.message}`;
+      const named = error.message.startsWith(`${next.file.name}:`);
+      sent.first ||= named ? error.message : `${next.file.name}: ${error.message}`;
       if (error.status === 401) fail(error);
     }
     sent.done += 1;
@@ -457,7 +458,9 @@ function show(training) {
   at("doing").textContent = `${training.run}: ${training.doing}${so}${stopped}`;
   if (training.part == null) at("part").removeAttribute("value");
   else at("part").value = training.part;
-  at("why").textContent = training.failed ?? "";
+  // Without a network there is one net that needs none.
+  const local = /download/.test(training.failed ?? "") ? " The net resnet20 is inside the program." : "";
+  at("why").textContent = `${training.failed ?? ""}${local}`;
 }
 
 async function save(model, format) {

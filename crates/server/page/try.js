@@ -178,7 +178,7 @@ async function alike(card) {
       return;
     } catch (error) {
       const wait = error.status === 503;
-      card.near.replaceChildren(element("p", { className: "soft", textContent: wait ? `Most like it: ${error.message}` : error.message }));
+      card.near.replaceChildren(element("p", { className: "soft", textContent: wait ? `Most like it: ${error.message.replace(" (ask again later)", "")}` : error.message }));
       if (!wait) return;
       await new Promise((done) => setTimeout(done, 2000));
     }

@@ -31,22 +31,40 @@ fn resized(card: &ModelCard) -> Vec<String> {
         Interpolation::Bicubic => "Image.Resampling.BICUBIC",
     };
     let (width, height) = (card.width, card.height);
+    // Version 13 of Pillow resizes tall images in another order than those before it, unless each pass is asked for.
+    let steps = |wide: &str, size: &str| match card.interpolation {
+        Interpolation::Nearest => vec![format!("image = image.resize({size}, {filter})")],
+        _ => vec![
+            "# The width, then the height: versions of Pillow differ in which one they begin with."
+                .into(),
+            format!("image = image.resize(({wide}, image.height), {filter})"),
+            format!("image = image.resize({size}, {filter})"),
+        ],
+    };
     match card.fit {
-        Fit::Stretch => vec![format!("image = image.resize(({width}, {height}), {filter})")],
+        Fit::Stretch => steps(&width.to_string(), &format!("({width}, {height})")),
         Fit::Crop { share } => {
             let size = (width as f64 / share) as usize;
-            vec![
+            let mut lines = vec![
                 format!("# The middle {width} of {size} pixels of the shorter side."),
                 format!("sides = [int({size} * side / min(image.size)) for side in image.size]"),
                 format!("left, top = [int(round((side - {width}) / 2)) for side in sides]"),
-                format!("image = image.resize(sides, {filter})"),
-                format!("image = image.crop((left, top, left + {width}, top + {height}))"),
-            ]
+            ];
+            lines.extend(steps("sides[0]", "sides"));
+            lines.push(format!("image = image.crop((left, top, left + {width}, top + {height}))"));
+            lines
         }
         Fit::Pad => {
             let [r, g, b] = PADDING;
             let size = format!("({width}, {height})");
-            vec![format!("image = ImageOps.pad(image, {size}, {filter}, color=({r}, {g}, {b}))")]
+            let mut lines = vec![format!(
+                "inner = ImageOps.contain(Image.new(\"L\", image.size), {size}).size"
+            )];
+            lines.extend(steps("inner[0]", "inner"));
+            lines.push(format!(
+                "image = ImageOps.pad(image, {size}, {filter}, color=({r}, {g}, {b}))"
+            ));
+            lines
         }
     }
 }
