@@ -3,10 +3,12 @@
     cargo build --release
     python bench/serve.py speed [--headstart target/release/headstart]
     python bench/serve.py compare            # the same requests to FastAPI with PyTorch
+    python bench/serve.py triton             # by Triton's client beside plain requests
     python bench/serve.py restart            # 10,000 requests over a stop and a start
     python bench/serve.py attack             # slow clients, idle connections, a 1 GB body, a PNG bomb
 
-`compare` needs torch, torchvision, fastapi and uvicorn in this Python; the others need nothing.
+`compare` needs torch, torchvision, fastapi and uvicorn in this Python, `triton` needs numpy and
+tritonclient[http]; the others need nothing.
 speed: ResNet-50 at 224 pixels, images of random pixels as binary tensors of the Open Inference
 Protocol. First `headstart bench` at batch 20, then as many requests of 20 images as two connections
 can send, then requests of one image at random times (a Poisson process) at half that throughput.
@@ -174,6 +176,47 @@ def speed(options, folder):
     print(f"a batch of {BATCH} takes {1000 * BATCH / bare:.0f} ms")
     latencies("one image at half that load", times, refused)
     print(f"memory: {server.memory()} MB; {server.end().strip()}")
+
+
+def triton(options, folder):
+    """Requests of 20 images by tritonclient on two threads, in turn with plain requests on two connections."""
+    import concurrent.futures
+
+    import numpy
+    import tritonclient.http as client
+
+    path = model(options.headstart, folder)
+    command = [options.headstart, "serve", f"net={path}", "--port", "0", "--max-batch", str(BATCH)]
+    command += ["--precision", options.precision] if options.precision else []
+    server = Server(command)
+    pixels = numpy.random.default_rng(1).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=numpy.uint8)
+
+    def ask(until):
+        """Images that were answered by then."""
+        with client.InferenceServerClient("{}:{}".format(*server.address)) as own:
+            done = 0
+            while time.perf_counter() < until:
+                image = client.InferInput("image", list(pixels.shape), "UINT8")
+                image.set_data_from_numpy(pixels)
+                found = own.infer("net", [image]).as_numpy("probabilities")
+                assert found.shape == (BATCH, 1000) and abs(found.sum() - BATCH) < 1e-2
+                done += BATCH
+            return done
+
+    def rate(seconds):
+        start = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            done = sum(pool.map(ask, [start + seconds] * 2))
+        return done / (time.perf_counter() - start)
+
+    rate(2)
+    theirs, plain = [], []
+    for _ in range(options.rounds):
+        plain.append(asyncio.run(closed(server.address, 2, infer(BATCH), options.seconds, BATCH)))
+        theirs.append(rate(options.seconds))
+    own, base = statistics.median(theirs), statistics.median(plain)
+    print(f"tritonclient {own:.1f} images/s, plain requests {base:.1f} images/s: {own / base:.3f}")
+    print(f"rounds: tritonclient {theirs}, plain {plain}; {server.end().strip()}")
 
 
 APP = """
@@ -356,7 +399,7 @@ def attack(options, _):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["speed", "compare", "restart", "attack"])
+    parser.add_argument("what", choices=["speed", "compare", "triton", "restart", "attack"])
     parser.add_argument("--headstart", default="target/release/headstart")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10)

@@ -28,6 +28,21 @@ fn end(mut child: Child, signal: &str) -> Done {
     Done { code: child.wait().unwrap().code(), out: String::new(), err }
 }
 
+#[test]
+fn without_a_model_the_page_makes_one() {
+    if !loopback() {
+        return;
+    }
+    let place = Place::new();
+    let (child, address, names) = start(&place, "serve --port 0 --photos p --runs r");
+    assert_eq!(names, "no model yet");
+    assert!(ask(&address, "GET /begin HTTP/1.1", b"").contains("From photos to a classifier"));
+    let made = ask(&address, "POST /begin/sets HTTP/1.1", b"{\"name\": \"pets\"}");
+    assert!(made.starts_with("HTTP/1.1 200 "), "{made}");
+    end(child, "TERM").ok();
+    assert!(place.path("p/pets").is_dir() && !place.path("r").exists());
+}
+
 /// Asks and reads until the server closes.
 fn ask(address: &str, head: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -92,7 +107,7 @@ fn the_server_says_what_predict_says_and_ends_by_a_signal() {
 #[test]
 fn what_is_not_safe_or_cannot_be_meant_is_refused() {
     let place = Place::new();
-    place.run("serve").fails(2, &["[NAME=]MODEL"]);
+    place.run("serve --data no/folder --port 0").fails(1, &["--data", "no/folder"]);
     place.run("serve nothing-here").fails(2, &["nothing-here"]);
     place.run("serve a/b=resnet20").fails(2, &["model name", "letters, digits"]);
     place.run("serve x=gone.safetensors").fails(1, &["gone.safetensors"]);
