@@ -116,15 +116,15 @@ async function counts() {
     card.root.remove();
     cards.delete(name);
   }
+  const changed = [];
   for (const { name, count: images } of found.classes) {
     const card = cards.get(name) ?? add(name);
-    if (card.images !== images) {
-      card.images = images;
-      card.count.textContent = count(images, "photo");
-      await pictures(card, of);
-      if (of !== set) return;
-    }
+    if (card.images === images) continue;
+    card.images = images;
+    card.count.textContent = count(images, "photo");
+    changed.push(pictures(card, of));
   }
+  await Promise.all(changed);
 }
 
 async function pictures(card, from) {

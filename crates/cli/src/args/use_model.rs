@@ -188,8 +188,8 @@ pub struct Features {
     /// Fraction split off for testing, where the data has no test images of its own
     #[arg(long, value_name = "FRACTION")]
     pub test_split: Option<f64>,
-    /// Seed of the splits
-    #[arg(long, value_name = "N")]
+    /// Seed of the splits [default: as in the model's training, else 42]
+    #[arg(long, value_name = "N", value_parser = within::<u32>(range::SEED))]
     pub seed: Option<u32>,
     /// Upsample images by this factor, where MODEL names a net
     #[arg(long, value_name = "FACTOR", conflicts_with = "image_size", value_parser = within::<usize>(range::UPSAMPLE))]
