@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -125,6 +125,21 @@ fn name_of(path: &str) -> &'static str {
     }
 }
 
+/// Most bytes of what [`refused`] says again.
+const SAID: usize = 4096;
+
+/// The answer, but where axum refused an address or its query, with what it said as every other refusal says it.
+async fn refused(response: Response<Body>) -> Response<Body> {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !is_text || !response.status().is_client_error() {
+        return response;
+    }
+    let status = response.status();
+    let said = to_bytes(response.into_body(), SAID).await.unwrap_or_default();
+    Refusal::new(status, String::from_utf8_lossy(&said), "").into_response()
+}
+
 /// Lets a request through, or not, and counts it.
 async fn around(
     State(service): State<Arc<Service>>,
@@ -135,7 +150,7 @@ async fn around(
     let route = name_of(request.uri().path());
     let (parts, body) = request.into_parts();
     let mut response = match service.access.check(&parts) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(()) => refused(next.run(Request::from_parts(parts, body)).await).await,
         Err(refusal) => refusal.into_response(),
     };
     secure(&mut response);

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use headstart::atomic::make_folder;
 use headstart::history::History;
 use headstart::metrics::Report;
-use headstart::page::PAGE;
+use headstart::page::{has_page, is_of_stopped};
 use headstart::run::Job;
 use headstart::run_folder::is_written;
 use headstart::{Control, Error, Result};
@@ -196,7 +196,7 @@ impl Runs {
         let mine = own.get_mut(&name);
         let failed = mine.as_ref().and_then(|own| own.failed.clone());
         let own = mine.is_some_and(|own| own.thread.as_ref().is_some_and(|t| !t.is_finished()));
-        Row { name, state, own, epochs, seconds, accuracy, page: path.join(PAGE).is_file(), failed }
+        Row { name, state, own, epochs, seconds, accuracy, page: has_page(path), failed }
     }
 
     /// Resumes a run on a thread of this process.
@@ -263,7 +263,7 @@ pub fn state(path: &Path) -> State {
     if is_written(path) {
         return State::Running;
     }
-    if path.join(PAGE).is_file() {
+    if has_page(path) && !is_of_stopped(path) {
         return State::Finished;
     }
     match path.join("weights/last.safetensors").is_file() && path.join("config.toml").is_file() {

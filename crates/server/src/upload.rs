@@ -61,6 +61,9 @@ impl Drop for Held {
     }
 }
 
+/// Most bytes of a request that says what to do with something that is here already, whatever --max-body says.
+pub const SHORT: usize = 1000;
+
 /// The whole body of a request, and what it takes of the budget.
 ///
 /// # Errors
@@ -73,7 +76,8 @@ pub async fn read(
 ) -> Result<(Bytes, Held), Refusal> {
     let long = || {
         let message = format!("body: expected at most {most} bytes, found more");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message, "raise --max-body")
+        let hint = if most == SHORT { "" } else { "raise --max-body" };
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message, hint)
     };
     let said = body.size_hint();
     if said.lower() > most as u64 {

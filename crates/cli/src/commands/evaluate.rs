@@ -149,15 +149,15 @@ fn open(model: &Model, args: &Evaluate, device: &Device) -> Result<Opened, Failu
         open_for(model, &args.data, given, validation, &options, threads, watch)
     })?;
     if let (true, Some(trained)) = (opened.own, &model.card.trained) {
-        tell_split(&args.parts.given(), trained);
+        tell_split(&args.parts.given(), trained, opened.as_then);
     }
     Ok(opened)
 }
 
 /// Says that images are split as in the model's training, or warns of what differs.
-fn tell_split(given: &Given, trained: &Trained) {
+fn tell_split(given: &Given, trained: &Trained, as_then: bool) {
     let differences = given.differences(trained);
-    if differences.is_empty() {
+    if as_then {
         note!(
             "the model was trained on these images; they are split as they were then ({})",
             trained.split()
@@ -185,7 +185,7 @@ fn tell_left_out(seen: &Seen, list: &[(&'static str, &Subset)]) {
     );
 }
 
-/// Warns of images that the model was trained on, unless they were asked for.
+/// Says which images the model was trained on.
 fn warn(
     model: &Model,
     list: &[(&'static str, &Subset)],
@@ -194,11 +194,14 @@ fn warn(
 ) -> Result<(), Failure> {
     let images: usize = list.iter().map(|(_, subset)| subset.len()).sum();
     let Some(seen) = seen(model, list, &device.compute().threads)? else { return Ok(()) };
-    if seen.count > 0 && split != Split::Train {
+    if seen.count > 0 {
+        // Who asks for the training images is told, and not warned.
+        let warning = if split == Split::Train { "" } else { "warning: " };
         note!(
-            "warning: the model was trained on {} of these {images} images ({seen}); metrics on them do not say \
-             what it does on new ones",
-            seen.count
+            "{warning}the model was trained on {} of these {} images ({seen}); metrics on them do not say what it does \
+             on new ones",
+            grouped(seen.count),
+            grouped(images)
         );
     }
     Ok(())

@@ -337,6 +337,9 @@ fn a_part_of_the_images_is_not_taken_for_all_of_them() {
     // Where there are no others, those that were trained on are measured, with a warning.
     let rows = place.run("evaluate run --data elsewhere --split train --output rows.csv").ok();
     assert!(rows.err.contains("rows.csv"));
+    // Who asks for those that were trained on is told their names and number.
+    let told = "\nthe model was trained on 43 of these 43 images (elsewhere/";
+    assert!(rows.err.contains(told) && !rows.err.contains("warning"), "{}", rows.err);
     for line in read(&place, "rows.csv").lines().skip(1).take(9) {
         let name = line.split(',').find(|cell| cell.ends_with(".png")).unwrap();
         copy(name, &name.replace("elsewhere", "known"));

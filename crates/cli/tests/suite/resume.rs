@@ -103,7 +103,19 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     // It may have been done already; then it is like a run that is resumed when done.
-    child.wait().unwrap();
+    let stopped = !child.wait().unwrap().success();
+    // Its page says how far it came, also when it is made again.
+    let page = |stopped: bool| {
+        let html = fs::read_to_string(place.path("run/report.html")).unwrap();
+        assert_eq!(html.contains("The run was stopped after "), stopped);
+        assert_eq!(html.contains("go on with the run"), stopped);
+        assert_eq!(html.contains("content=\"stopped\""), stopped);
+    };
+    page(stopped);
+    if place.path("run/weights/best.safetensors").exists() {
+        place.run("report run").ok();
+        page(stopped);
+    }
     // Two at a time would spoil it.
     let events = fs::File::options().append(true).open(place.path("run/events.jsonl")).unwrap();
     events.lock().unwrap();
@@ -112,6 +124,9 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
     let done = place.run("train --resume run").ok();
     assert!(done.err.contains("resumed: the run goes on after"), "{}", done.err);
     same(&place, "run");
+    page(false);
+    place.run("report run").ok();
+    page(false);
     // As if killed after the last epoch's weights were written, before its results were.
     let file = place.path("run/results.csv");
     let text = fs::read_to_string(&file).unwrap();

@@ -43,7 +43,7 @@ pub use notes::CurveNotes;
 pub use overlaid::{Curves, overlaid};
 pub use plots::{Picture, curves};
 pub use reliability::reliability;
-pub use run_page::RunPage;
+pub use run_page::{RunPage, STOPPED};
 
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};

@@ -14,10 +14,15 @@ const STYLE: &str = include_str!("page.css");
 
 /// A page of `body`, which is HTML; `title` and `heading` are text.
 pub(crate) fn page(title: &str, heading: &str, body: &str) -> String {
+    page_with(title, heading, "", body)
+}
+
+/// The same with `meta`, HTML that says something of the page to programs.
+pub(crate) fn page_with(title: &str, heading: &str, meta: &str, body: &str) -> String {
     let (title, heading) = (escape(title), escape(heading));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n{meta}\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1 dir=\"auto\">{heading}</h1>\n{body}\
          <footer>headstart {}</footer>\n</main>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use self::tables::{by_class, confusions, epochs, facts, settings, tiles, words};
 use super::figure::Figure;
 use super::figures::{folded, legend};
-use super::page::{chart, escape, page};
+use super::page::{chart, escape, page_with};
 use super::plots::curves;
 use super::{CurveNotes, confusion_matrix, is_drawn, reliability};
 use crate::error::Result;
@@ -34,6 +34,8 @@ pub struct RunPage<'a> {
     pub history: &'a History,
     /// In what training metrics are not like validation metrics.
     pub notes: &'a CurveNotes,
+    /// Whether the run was stopped, and can be resumed; [`STOPPED`] says so in the page's head.
+    pub stopped: bool,
     /// The epoch whose weights are shipped; none where that is not known.
     pub shipped: Option<usize>,
     /// The images that the shipped weights get most wrong.
@@ -41,6 +43,9 @@ pub struct RunPage<'a> {
     /// What to do next, each with its command.
     pub next: &'a [(String, String)],
 }
+
+/// What the head of a stopped run's page has.
+pub const STOPPED: &str = "<meta name=\"headstart-run\" content=\"stopped\">\n";
 
 /// Buttons that copy commands; without it, selecting a command takes all of it.
 const SCRIPT: &str = "<script>
@@ -86,7 +91,8 @@ impl RunPage<'_> {
             self.images(&mut body, report)?;
         }
         body.push_str(SCRIPT);
-        Ok(page(&format!("{}: report", self.title), self.title, &body))
+        let meta = if self.stopped { STOPPED } else { "" };
+        Ok(page_with(&format!("{}: report", self.title), self.title, meta, &body))
     }
 
     /// Links to the sections that the page has.

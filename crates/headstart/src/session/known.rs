@@ -61,6 +61,8 @@ pub struct Opened {
     pub data: Dataset,
     /// Whether they are the data set that the model was trained on, so that its split is the default.
     pub own: bool,
+    /// Whether their training images are those of the model's training, whatever flags split them.
+    pub as_then: bool,
     /// Of other images, those of [`Split::Auto`] that the model was trained on, where these are left out.
     pub left_out: Option<Seen>,
     /// The images of [`Split::Auto`] without those.
@@ -142,7 +144,9 @@ pub fn open_for(
                 true => data,
                 false => open_with(source, &with(as_then), watch)?,
             };
-            return Ok(Opened { data, own: true, left_out: None, others: None });
+            let as_then =
+                given.differences(trained).is_empty() || is_own(&data, &trained.images, threads)?;
+            return Ok(Opened { data, own: true, as_then, left_out: None, others: None });
         }
     }
     let usual = DataOptions::default();
@@ -154,6 +158,7 @@ pub fn open_for(
     let opened = Opened {
         data: open_with(source, &options, watch)?,
         own: false,
+        as_then: false,
         left_out: None,
         others: None,
     };

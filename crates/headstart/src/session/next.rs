@@ -7,6 +7,12 @@ use crate::engine::device::Device;
 use crate::session::config::{DeviceChoice, Precision, TrainConfig, shell_words};
 use crate::session::job;
 
+/// How the run in `folder`, which was stopped, goes on.
+pub fn go_on(folder: &Path) -> (String, String) {
+    let run = shell_words(&[folder.display().to_string()]);
+    ("go on with the run".into(), format!("headstart train --resume {run}"))
+}
+
 /// What to do next with the run in `folder`, each with its command. `held_out` are images that were not trained on; where
 /// the first of them is a file, the commands name it, else they have `IMAGE` in its place.
 pub fn next(

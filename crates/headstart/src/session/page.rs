@@ -1,5 +1,6 @@
 //! The page of a run, report.html: written at its end, and made again from its folder.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,11 +16,11 @@ use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
-use crate::report::{self, CurveNotes, RunPage};
+use crate::report::{self, CurveNotes, RunPage, STOPPED};
 use crate::session::config::{DeviceChoice, TrainConfig};
 use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
-use crate::session::next::next;
+use crate::session::next::{go_on, next};
 use crate::study::hard::{Bounds, HardImages, hard_images_with};
 use crate::train::cache::{CacheSettings, Emit};
 use crate::train::trainer::INFERENCE_BATCH;
@@ -28,10 +29,12 @@ use crate::train::trainer::INFERENCE_BATCH;
 pub const PAGE: &str = "report.html";
 /// What [`remake`] tells as the part of [`Event::Features`] while maps of images are computed.
 pub const MAPS: &str = "maps";
+/// Bytes of a page that have [`STOPPED`] among them.
+const HEAD: u64 = 1024;
 /// Most classes that are named among the facts.
 const NAMED: usize = 20;
 
-/// A finished run.
+/// A run.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     /// Its folder.
@@ -44,7 +47,9 @@ pub struct Shown<'a> {
     pub model: &'a Model,
     /// The epoch it is from; none where that is not known.
     pub epoch: Option<usize>,
-    /// The evaluation of the shipped model; none where no images were held out.
+    /// Of a run that was stopped and can be resumed, how many epochs it would have.
+    pub stopped: Option<usize>,
+    /// The evaluation of the shipped model; none where no images were held out, or where the run was stopped.
     pub report: Option<&'a Report>,
     /// The images, and what the shipped model makes of those that the report is about; none where they are gone.
     pub images: Option<(&'a Dataset, &'a Evaluated)>,
@@ -65,7 +70,7 @@ fn write_with(
     device: &Device,
     maps: &mut dyn FnMut(usize, usize) -> Control,
 ) -> Result<Option<PathBuf>> {
-    let Shown { folder, config, history, model, epoch, report, images } = *run;
+    let Shown { folder, config, history, model, epoch, stopped, report, images } = *run;
     let held_out = images.and_then(|(data, _)| held_out(data));
     let mut hard = HardImages::default();
     if let (Some((_, evaluated)), Some(part)) = (images, held_out) {
@@ -78,21 +83,39 @@ fn write_with(
     }
     let settings = config.to_toml()?.parse().unwrap_or_default();
     let data = images.map(|(data, _)| data);
+    let mut commands: Vec<_> = stopped.map(|_| go_on(folder)).into_iter().collect();
+    if stopped.is_none() || folder.join(SHIPPED).is_file() {
+        commands.extend(next(folder, config, held_out.map(|(_, subset)| subset)));
+    }
     let page = RunPage {
         title: &folder.display().to_string(),
-        lead: &lead(config, model, report),
+        lead: &lead(run),
         facts: &facts(run, data, device)?,
         settings: &changed(run)?,
         report,
         history,
         notes: &CurveNotes::of(&settings),
+        stopped: stopped.is_some(),
         shipped: epoch,
         hard: Some(&hard),
-        next: &next(folder, config, held_out.map(|(_, subset)| subset)),
+        next: &commands,
     };
     let path = folder.join(PAGE);
     write_bytes(&path, page.html()?.as_bytes())?;
     Ok(Some(path))
+}
+
+/// Whether the run in `folder` has a page.
+pub fn has_page(folder: &Path) -> bool {
+    folder.join(PAGE).is_file()
+}
+
+/// Whether the page in `folder` is that of a run that was stopped before its end.
+pub fn is_of_stopped(folder: &Path) -> bool {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(folder.join(PAGE));
+    file.is_ok_and(|file| file.take(HEAD).read_to_end(&mut start).is_ok())
+        && String::from_utf8_lossy(&start).contains(STOPPED)
 }
 
 /// The settings that are not the default, those of a recipe first.
@@ -200,8 +223,16 @@ pub fn remake(
         report = Some(is);
     }
     report::draw(folder, &history, report.as_ref())?;
+    let planned = config.planned_epochs();
+    let is_stopped = match (report.as_ref().and_then(|r| r.shipped.as_ref()), has_page(folder)) {
+        (Some(_), _) => false,
+        (None, true) => is_of_stopped(folder),
+        // A run that is done was reported on, where images are held out.
+        (None, false) => history.epochs.len() < planned || answers.is_some(),
+    };
     let shown = Shown {
         folder,
+        stopped: is_stopped.then_some(planned),
         config: &config,
         history: &history,
         epoch: history.best(config.best_by()).map(|e| e.epoch),
@@ -240,11 +271,17 @@ fn answers_differ(was: &Report, is: &Report) -> bool {
     parts(was) != parts(is)
 }
 
-/// What was trained on what, in one sentence.
-fn lead(config: &TrainConfig, model: &Model, report: Option<&Report>) -> String {
+/// What was trained on what, in a sentence, and how far.
+fn lead(run: &Shown<'_>) -> String {
+    let Shown { config, history, model, stopped, .. } = *run;
     let (net, classes) = (&model.card.architecture, model.card.classes.len());
     let data = &config.data;
-    match report {
+    let done = history.epochs.len();
+    let how_far = match stopped {
+        Some(planned) => format!(" The run was stopped after {done} of {planned} epochs."),
+        None => String::new(),
+    };
+    let what = match run.report {
         Some(report) => {
             let (samples, split) = (grouped(report.samples), report.split.as_str());
             let leaked = match report.trained_on {
@@ -259,7 +296,8 @@ fn lead(config: &TrainConfig, model: &Model, report: Option<&Report>) -> String 
             )
         }
         None => format!("{net} trained on {data}, {classes} classes."),
-    }
+    };
+    what + &how_far
 }
 
 /// What is known of a run.
@@ -268,7 +306,7 @@ fn facts(
     data: Option<&Dataset>,
     device: &Device,
 ) -> Result<Vec<(String, String)>> {
-    let Shown { folder, config, history, model, epoch, .. } = *run;
+    let Shown { folder, config, history, model, epoch, stopped, .. } = *run;
     let card = &model.card;
     let mut facts: Vec<(String, String)> = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
@@ -304,10 +342,13 @@ fn facts(
     if let Some(epoch) = epoch {
         let record = history.epochs.iter().find(|e| e.epoch == epoch);
         let is = record.map_or(String::new(), |record| config.best_by().words(record));
-        fact("shipped weights", format!("those of epoch {epoch}, {is}"));
+        let name = if stopped.is_some() { "best weights so far" } else { "shipped weights" };
+        fact(name, format!("those of epoch {epoch}, {is}"));
     }
     let best = folder.join(SHIPPED);
-    fact("model file", best.display().to_string());
+    if best.is_file() {
+        fact("model file", best.display().to_string());
+    }
     Ok(facts)
 }
 

@@ -315,11 +315,13 @@ impl Job {
             None => None,
         };
         let Some(evaluated) = stopped else {
+            self.write_page(&folder, &trainer, None, Some(epochs), &device)?;
             let last = folder.join("weights/last.safetensors");
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
         };
-        self.write_page(&folder, &trainer, &data, evaluated.as_ref(), &device)?;
+        let answers = evaluated.as_ref().map(|evaluated| (&data, evaluated));
+        self.write_page(&folder, &trainer, answers, None, &device)?;
         let (history, config) = (trainer.history, self.config);
         let (report, probabilities) =
             evaluated.map_or((None, Vec::new()), |e| (Some(e.report), e.probabilities));
@@ -327,13 +329,14 @@ impl Job {
         Ok(Ended::Finished(Box::new(finished)))
     }
 
-    /// Writes report.html, which is about the shipped model.
+    /// Writes report.html, which is about the shipped model; of a run that was `stopped`, which would have so many epochs, how
+    /// far it came.
     fn write_page(
         &self,
         folder: &Path,
         trainer: &Trainer<'_>,
-        data: &Dataset,
-        evaluated: Option<&Evaluated>,
+        images: Option<(&Dataset, &Evaluated)>,
+        stopped: Option<usize>,
         device: &Device,
     ) -> Result<()> {
         if !self.pictures {
@@ -344,9 +347,13 @@ impl Job {
             config: &self.config,
             history: &trainer.history,
             model: trainer.model(),
-            epoch: trainer.epoch().map(|e| e.epoch),
-            report: evaluated.map(|e| &e.report),
-            images: evaluated.map(|e| (data, e)),
+            epoch: match stopped {
+                Some(_) => trainer.history.best(self.config.best_by()).map(|e| e.epoch),
+                None => trainer.epoch().map(|e| e.epoch),
+            },
+            stopped,
+            report: images.map(|(_, evaluated)| &evaluated.report),
+            images,
         };
         page::write(&shown, device).map(drop)
     }

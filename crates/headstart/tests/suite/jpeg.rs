@@ -1,17 +1,23 @@
 //! JPEG against Pillow's bytes: files of every sampling, quality, coding, colour and damage (`golden/jpeg/generate.py`).
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 
 use headstart::image::{decode, decode_draft};
 use sha2::{Digest, Sha256};
 
-use crate::support::golden_files;
+use crate::support::{golden_files, shared};
 
 /// The files by name, without its ending, and the lines of `pixels.txt`: name, then width, height and hash, or `refused`.
 fn golden() -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
     let (mut files, lines) = golden_files("jpeg", ".jpg");
     files.remove("drafts.txt");
     (files, lines)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn file(name: &str) -> Vec<u8> {
@@ -26,11 +32,7 @@ fn every_kind_decodes_to_pillows_bytes() {
     for line in &lines {
         let (name, want) = line.split_once(' ').unwrap();
         let got = match decode(name, &files[name]) {
-            Ok(image) => {
-                let hash = Sha256::digest(&image.pixels);
-                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("{} {} {hex}", image.width, image.height)
-            }
+            Ok(image) => format!("{} {} {}", image.width, image.height, hex(&image.pixels)),
             Err(error) => {
                 assert!(want == "refused", "{name}: {error}");
                 refused += 1;
@@ -55,13 +57,51 @@ fn smaller_ones_are_pillows_drafts() {
         let whole = decode(name, &files[name]).unwrap();
         let side = whole.width.min(whole.height) / scale;
         let image = decode_draft(name, &files[name], side).unwrap();
-        let hash = Sha256::digest(&image.pixels);
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let got = format!("{} {} {}", image.width, image.height, &hex[..16]);
+        let got = format!("{} {} {}", image.width, image.height, &hex(&image.pixels)[..16]);
         assert_eq!(got, want, "{name} at 1/{scale}");
         scales[scale] += 1;
     }
     assert!([2, 4, 8].iter().all(|&scale| scales[scale] > 150), "{scales:?}");
+}
+
+/// The real photos; `golden/jpeg/photos.py` made the hashes with Pillow.
+#[test]
+fn photos_decode_to_pillows_bytes() {
+    for (name, count, want) in [
+        (
+            "cifar10-jpeg.tar.gz",
+            60_000,
+            "33e6c5654ef9c548bb2914c628c5b2a889db3b6ddf8a234467ee8cd16f455fd0",
+        ),
+        (
+            "signdigits100.tar.gz",
+            2_062,
+            "de36c0362c235ce170c2e14d1379f683ea09681fd20bc3e0abf81e24477d8db1",
+        ),
+        (
+            "trashnet.tar.gz",
+            2_527,
+            "b615e29bf6c56e3e6c61e508f01aad2526b7e78832069315433442f082f24068",
+        ),
+    ] {
+        let Some(path) = shared(name) else { continue };
+        let archive = flate2::read::GzDecoder::new(File::open(path).unwrap());
+        let mut lines = Vec::new();
+        for entry in tar::Archive::new(archive).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let file = entry.path().unwrap().to_string_lossy().into_owned();
+            if !file.to_lowercase().ends_with(".jpg") && !file.to_lowercase().ends_with(".jpeg") {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            let image = decode(&file, &bytes).unwrap();
+            let hash = hex(&image.pixels);
+            lines.push(format!("{file} {} {} {hash}\n", image.width, image.height));
+        }
+        lines.sort();
+        assert_eq!((lines.len(), hex(lines.concat().as_bytes())), (count, want.into()), "{name}");
+    }
 }
 
 /// Where each scan header begins.

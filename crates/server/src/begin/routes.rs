@@ -23,12 +23,10 @@ use crate::answer::{Refusal, json, with};
 use crate::look::small;
 use crate::runs::{aside, status};
 use crate::service::Service;
-use crate::upload::{Failed, read};
+use crate::upload::{Failed, SHORT, read};
 
 /// Images of a list at most.
 const MOST: usize = 200;
-/// Longest body of a wish.
-const LONGEST: usize = 1000;
 
 /// A data set, and what of it.
 #[derive(Debug, Deserialize)]
@@ -51,7 +49,7 @@ fn place(asked: Asked) -> Result<Place, Refusal> {
 
 /// A small body as JSON.
 async fn wish<T: DeserializeOwned>(service: &Service, body: Body) -> Result<T, Refusal> {
-    let (bytes, _held) = read(body, LONGEST, service.limits.timeout, &service.budget).await?;
+    let (bytes, _held) = read(body, SHORT, service.limits.timeout, &service.budget).await?;
     serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("body: {error}"), ""))
 }
 

@@ -17,14 +17,12 @@ use super::{Correction, Look, Opened, Shown, locked};
 use crate::answer::{Refusal, json, with};
 use crate::runs::aside;
 use crate::service::Service;
-use crate::upload::{Failed, read};
+use crate::upload::{Failed, SHORT, read};
 
 /// Images of a list at most.
 const MOST: usize = 200;
 /// Longer side of a small picture.
 const SIDE: usize = 160;
-/// Longest body of a correction.
-const LONGEST: usize = 1000;
 
 fn look(service: &Service) -> Result<&Arc<Look>, Refusal> {
     let none = || {
@@ -182,7 +180,7 @@ pub async fn correct(
 ) -> Result<Response<Body>, Refusal> {
     let look = Arc::clone(look(&service)?);
     let opened = opened(&look)?;
-    let (bytes, _held) = read(body, LONGEST, service.limits.timeout, &service.budget).await?;
+    let (bytes, _held) = read(body, SHORT, service.limits.timeout, &service.budget).await?;
     let said: Said = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::bad(format!("body: {error}"), ""))?;
     let what = match (said.class, said.leave_out, said.undo) {

@@ -11,7 +11,7 @@ use headstart::Error;
 use headstart::compare;
 use headstart::config::TrainConfig;
 use headstart::metrics::Report;
-use headstart::page::PAGE;
+use headstart::page::{PAGE, has_page};
 use headstart::run_folder::ask_to_stop;
 use serde::Deserialize;
 use serde_json::json as object;
@@ -86,7 +86,7 @@ pub async fn one(
                 "samples": report.samples, "classes": report.classes, "confusion": report.confusion_matrix})
         });
         Ok(
-            object!({"state": state(&path), "page": path.join(PAGE).is_file(), "planned": planned, "report": report}),
+            object!({"state": state(&path), "page": has_page(&path), "planned": planned, "report": report}),
         )
     });
     Ok(json(&found.await?))

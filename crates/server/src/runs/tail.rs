@@ -159,6 +159,9 @@ mod tests {
         file.lock().unwrap();
         assert_eq!(look(), "event: state\ndata: \"running\"\n\n");
         drop(file);
+        // A run that was stopped has a page too.
+        fs::write(path.join("report.html"), headstart::report::STOPPED).unwrap();
+        assert_eq!(look(), ended);
         fs::write(path.join("report.html"), "").unwrap();
         assert_eq!(look(), "event: state\ndata: \"finished\"\n\n");
     }

@@ -201,7 +201,15 @@ fn what_cannot_be_meant_makes_nothing() {
     send(&server, "cat", "a.png", &large).says(422, &["at most 2,000 pixels", "64x64"]);
     send(&server, "cat", "a.png", &vec![0; 100_001]).is(413);
     server.get("/begin/picture?set=pets&class=cat&file=../../../etc/passwd").is(404);
-    server.get("/begin/images?set=pets").is(400);
+    // What the address itself has wrong is said as all else is.
+    for bad in ["/begin/images?set=pets", "/begin/sets/%ff"] {
+        let said = server.get(bad).is(400).json();
+        assert!(said["error"].as_str().is_some_and(|text| !text.is_empty()), "{said}");
+    }
+    let long = json!({"class": "x".repeat(2000)});
+    let said = post(&server, "/begin/sets/pets/make", &long).is(413).json();
+    assert_eq!(said["error"], "body: expected at most 1000 bytes, found more");
+    assert!(said["hint"].is_null(), "{said}");
     server.get("/begin/sets/dogs").says(422, &["data set", "pets"]);
     let train = |net: &str, minutes: Value| {
         post(&server, "/begin/train", &json!({"set": "pets", "net": net, "minutes": minutes}))

@@ -68,6 +68,7 @@ fn html(change: impl FnOnce(&mut RunPage<'_>)) -> String {
         report: Some(&report),
         history: &history,
         notes: &notes,
+        stopped: false,
         shipped: Some(1),
         hard: Some(&hard),
         next: &next,
