@@ -22,6 +22,7 @@
 
 mod arena;
 mod backward;
+mod buckets;
 mod forward;
 mod load;
 mod optimizer;
@@ -40,7 +41,7 @@ use headstart_kernels::pool::PoolShape;
 use headstart_kernels::table::Compute;
 
 use crate::engine::execute::{
-    Execute, Input, SumReplicas, Training, Turn, Weights, check_inputs, check_labels,
+    Execute, InBuckets, Input, SumReplicas, Training, Turn, Weights, check_inputs, check_labels,
 };
 use crate::engine::gradients::{Accumulated, Gradients, StepResult};
 use crate::engine::plan::{Main, Place, Plan, Step};
@@ -49,6 +50,7 @@ use crate::net::graph::{Graph, NodeId, Op};
 use crate::net::parameters::Parameters;
 use crate::net::weights::Tensor;
 use arena::{At, Source, Split};
+use buckets::Tensors;
 
 /// What a group stores between steps.
 #[derive(Debug, Default)]
@@ -94,6 +96,8 @@ pub struct Executor {
     /// Of the last step, and the sums of each replica since the last update.
     gradients: Gradients,
     sums: Vec<Accumulated>,
+    /// What is summed together over processes, in the order in which it is complete.
+    buckets: Vec<Tensors>,
     /// Which step the gradients are of, and of how many images.
     turn: Turn,
     /// Images of the last run.
@@ -134,6 +138,7 @@ impl Executor {
             average: None,
             gradients: Gradients::default(),
             sums: Vec::new(),
+            buckets: Vec::new(),
             turn: Turn::default(),
             count: 0,
             seed,
@@ -319,7 +324,7 @@ impl Execute for Executor {
         labels: Labels<'_>,
         turn: Turn,
     ) -> Result<StepResult> {
-        self.run_step(inputs, labels, turn)
+        self.run_step(inputs, labels, turn, None)
     }
 
     fn accumulate(&mut self) -> Result<()> {
@@ -328,6 +333,10 @@ impl Execute for Executor {
 
     fn reduce(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()> {
         self.sum_replicas(images, sum)
+    }
+
+    fn in_buckets(&mut self) -> Option<&mut dyn InBuckets> {
+        Some(self)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

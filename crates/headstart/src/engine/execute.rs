@@ -199,6 +199,48 @@ pub enum Weights {
 /// over the replicas of all processes, taken in replica order.
 pub type SumReplicas<'s> = dyn FnMut(&[&[f32]], &mut [f32]) -> Result<()> + 's;
 
+/// Gradients that are summed together over processes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bucket {
+    /// Number, from 0; all executors of the same plan have the same ones.
+    pub number: usize,
+    /// Those of this process: a vector for each of its replicas, in replica order.
+    pub own: Vec<Vec<f32>>,
+    /// Elements of each.
+    pub elements: usize,
+}
+
+/// Gets buckets in order, each as soon as it is complete.
+pub type Ready<'r> = dyn FnMut(Bucket) + Send + 'r;
+
+/// Gradients that can be summed while the backward pass goes on. The results are those of [`Execute::train_step`],
+/// [`Execute::accumulate`] and [`Execute::reduce`], bit for bit.
+pub trait InBuckets {
+    /// A step of the last replica of this process before an update, accumulated; `ready` gets every bucket.
+    ///
+    /// # Errors
+    /// As [`Execute::train_step`]; no bucket may come then.
+    fn step_in_buckets(
+        &mut self,
+        inputs: &[Input<'_>],
+        labels: Labels<'_>,
+        turn: Turn,
+        ready: &mut Ready<'_>,
+    ) -> Result<StepResult>;
+
+    /// The buckets of a process that has no images in the last batch before an update.
+    ///
+    /// # Errors
+    /// Without [`Execute::prepare`].
+    fn all_buckets(&mut self, ready: &mut Ready<'_>) -> Result<()>;
+
+    /// Replaces the gradients by the buckets' `sums` over all replicas, divided by `images`, and starts new sums.
+    ///
+    /// # Errors
+    /// If there are no images, or the sums are others' than these buckets'.
+    fn take_sums(&mut self, images: usize, sums: &[Vec<f32>]) -> Result<()>;
+}
+
 /// A plan with memory and weights on a device.
 pub trait Execute: std::fmt::Debug + Send {
     /// The plan.
@@ -261,6 +303,11 @@ pub trait Execute: std::fmt::Debug + Send {
     /// # Errors
     /// The errors of `sum`; if there are no images.
     fn reduce(&mut self, images: usize, sum: &mut SumReplicas<'_>) -> Result<()>;
+
+    /// This executor, if gradients can be summed while its backward pass goes on.
+    fn in_buckets(&mut self) -> Option<&mut dyn InBuckets> {
+        None
+    }
 
     /// Clips the gradients, and updates the weights and their EMA.
     ///

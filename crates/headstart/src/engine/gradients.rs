@@ -39,14 +39,23 @@ impl Accumulated {
         Accumulated { replica, sum: Gradients::default() }
     }
 
-    /// Adds the mean gradients of `images` images.
-    pub fn add(&mut self, gradients: &Gradients, images: usize) {
+    /// Makes room for sums of such gradients.
+    pub fn fit(&mut self, gradients: &Gradients) {
         if self.sum.tensors.len() != gradients.tensors.len() {
             self.sum.tensors = gradients.tensors.iter().map(|t| vec![0.0; t.len()]).collect();
         }
-        for (sum, tensor) in self.sum.tensors.iter_mut().zip(&gradients.tensors) {
-            sum.iter_mut().zip(tensor).for_each(|(s, g)| *s += images as f32 * g);
-        }
+    }
+
+    /// Adds the mean gradients of `images` images.
+    pub fn add(&mut self, gradients: &Gradients, images: usize) {
+        self.fit(gradients);
+        (0..gradients.tensors.len()).for_each(|i| self.add_tensor(i, gradients, images));
+    }
+
+    /// The same of one tensor, for which there is room.
+    pub fn add_tensor(&mut self, number: usize, gradients: &Gradients, images: usize) {
+        let (sum, tensor) = (&mut self.sum.tensors[number], &gradients.tensors[number]);
+        sum.iter_mut().zip(tensor).for_each(|(s, g)| *s += images as f32 * g);
     }
 
     /// Starts a new sum.

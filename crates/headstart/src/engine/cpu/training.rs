@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use headstart_kernels::loss::{BatchLoss, Labels};
 
+use super::buckets::{Telling, buckets};
 use super::{Executor, not_prepared};
 use crate::engine::execute::{
     Input, SumReplicas, Training, Turn, Weights, check_inputs, check_labels,
@@ -23,6 +24,7 @@ impl Executor {
         self.average = training.average.map(|_| self.parameters.clone());
         self.training = Some(training);
         (self.gradients, self.sums) = Default::default();
+        self.buckets = buckets(&self.plan, &self.parameters, TOGETHER);
         Ok(())
     }
 
@@ -38,6 +40,7 @@ impl Executor {
         inputs: &[Input<'_>],
         labels: Labels<'_>,
         turn: Turn,
+        mut telling: Option<&mut Telling<'_>>,
     ) -> Result<StepResult> {
         let count = labels.first.len();
         check_inputs(&self.graph, &self.plan, inputs, count)?;
@@ -79,6 +82,9 @@ impl Executor {
                         self.run_backward(step, &sources, count, &parameters, &mut gradients);
                     }
                 }
+                if let Some(telling) = &mut telling {
+                    telling.after(i, &gradients);
+                }
                 self.note(i, start);
             }
         });
@@ -91,7 +97,7 @@ impl Executor {
     }
 
     /// Makes room for the gradients of what trains.
-    fn fit_gradients(&self, parameters: &Parameters, gradients: &mut Gradients) {
+    pub(super) fn fit_gradients(&self, parameters: &Parameters, gradients: &mut Gradients) {
         gradients.tensors.resize(parameters.tensors.len(), Vec::new());
         for (g, p) in gradients.tensors.iter_mut().zip(&parameters.tensors) {
             let trains = self.plan.trains(p.node) && p.role.has_gradient();
@@ -190,7 +196,7 @@ impl Executor {
 
 /// Most elements of tensors that are summed together: a message for each of a net's many small ones would take longer than what
 /// is in it.
-const TOGETHER: usize = 1 << 20;
+pub(super) const TOGETHER: usize = 1 << 20;
 
 /// Tensors of these lengths that are summed together, with none that is empty alone.
 fn groups(lengths: &[usize]) -> Vec<Range<usize>> {
@@ -217,7 +223,7 @@ fn move_average(decay: f32, parameters: &Parameters, average: &mut Parameters) {
     }
 }
 
-fn no_gradients() -> Error {
+pub(super) fn no_gradients() -> Error {
     Error::invalid("gradients", "those of a step", "none", "")
 }
 

@@ -1,16 +1,42 @@
 //! One step of training.
 
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
+
 use headstart_kernels::loss::Labels;
 
 use super::Trainer;
 use super::inputs::Inputs;
 use super::run::Run;
 use crate::control::Control;
-use crate::engine::execute::{Execute, Input, Turn};
+use crate::engine::execute::{Bucket, Execute, Input, Ready, Turn};
 use crate::engine::gradients::StepResult;
 use crate::error::Result;
 use crate::train::cache::Part;
 use crate::train::collective::{Alone, Collective, share};
+
+/// The part of a batch that this process has, and which images of the batch these are.
+struct Own<'b> {
+    inputs: Vec<Input<'b>>,
+    labels: Labels<'b>,
+    images: Range<usize>,
+    step: u64,
+}
+
+impl Own<'_> {
+    /// The images `range` of the batch, which are those of a replica.
+    fn replica(&self, replica: usize, range: &Range<usize>) -> (Vec<Input<'_>>, Labels<'_>, Turn) {
+        let range = range.start - self.images.start..range.end - self.images.start;
+        let parts = self.inputs.iter().map(|i| i.part(self.images.len(), range.clone()));
+        let labels = Labels {
+            first: &self.labels.first[range.clone()],
+            second: self.labels.second.map(|(second, share)| (&second[range.clone()], share)),
+        };
+        (parts.collect(), labels, Turn { step: self.step, replica })
+    }
+}
 
 impl Run<'_, '_> {
     /// Runs the next batch forward and backward, replica by replica. With `updates`, the gradients of this step and of those
@@ -27,34 +53,38 @@ impl Run<'_, '_> {
         let portion = trainer.portion();
         let (model, frozen) = trainer.side_mut(Part::Train);
         let count = batches.next(model, frozen)?;
-        let Trainer { frozen, smaller, settings, .. } = &**trainer;
+        let Trainer { frozen, smaller, settings, collective, .. } = &mut **trainer;
         let frozen = smaller.as_ref().map_or(frozen.as_ref(), |smaller| smaller.frozen.as_ref());
         let (inputs, labels) = batches.current(frozen);
         let replicas = settings.replicas;
         // Nothing to sum.
         let alone = replicas == 1 && updates && *images == 0;
+        let batch = Own { inputs, labels, images: portion.range(count), step: *step };
+        let ranges = own.map(|replica| (replica, share(count, replica, replicas)));
+        let mut ranges: Vec<_> = ranges.filter(|(_, range)| !range.is_empty()).collect();
+        // The gradients of the last one are summed over the processes while its backward pass goes on.
+        let together = shared && updates && train.in_buckets().is_some();
+        let last = if together { ranges.pop() } else { None };
         let mut results = Vec::new();
-        // The images that this process has of the batch.
-        let has = portion.range(count);
-        for replica in own {
-            let range = share(count, replica, replicas);
-            if range.is_empty() {
-                continue;
-            }
-            let range = range.start - has.start..range.end - has.start;
-            let parts = inputs.iter().map(|input| input.part(has.len(), range.clone()));
-            let inputs: Vec<Input<'_>> = parts.collect();
-            let labels = Labels {
-                first: &labels.first[range.clone()],
-                second: labels.second.map(|(second, share)| (&second[range.clone()], share)),
-            };
-            let turn = Turn { step: *step, replica };
+        for (replica, range) in ranges {
+            let (inputs, labels, turn) = batch.replica(replica, &range);
             let result = train.train_step(&inputs, labels, turn)?;
             if result.loss.is_finite() && !alone {
                 train.accumulate()?;
             }
             results.push(result);
         }
+        let sums = match train.in_buckets().filter(|_| together) {
+            None => None,
+            Some(train) => Some(summed(&mut **collective, |ready| match last {
+                None => train.all_buckets(ready),
+                Some((replica, range)) => {
+                    let (inputs, labels, turn) = batch.replica(replica, &range);
+                    results.push(train.step_in_buckets(&inputs, labels, turn, ready)?);
+                    Ok(())
+                }
+            })?),
+        };
         *step += 1;
         let (result, control) = self.together(&results)?;
         let Run { trainer, train, images, .. } = self;
@@ -69,10 +99,13 @@ impl Run<'_, '_> {
             return Ok((result, control));
         }
         if !alone {
-            train.reduce(*images, &mut |own, sum| match shared {
-                true => collective.all_reduce(own, sum),
-                false => Alone.all_reduce(own, sum),
-            })?;
+            match (sums, train.in_buckets()) {
+                (Some(sums), Some(train)) => train.take_sums(*images, &sums)?,
+                _ => train.reduce(*images, &mut |own, sum| match shared {
+                    true => collective.all_reduce(own, sum),
+                    false => Alone.all_reduce(own, sum),
+                })?,
+            }
             *images = 0;
         }
         if shared {
@@ -81,6 +114,31 @@ impl Run<'_, '_> {
         train.update(learning_rate)?;
         Ok((result, control))
     }
+}
+
+/// Does the work, and on a thread beside it sums the buckets that it tells; their sums in order.
+fn summed(
+    collective: &mut dyn Collective,
+    work: impl FnOnce(&mut Ready<'_>) -> Result<()>,
+) -> Result<Vec<Vec<f32>>> {
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::channel::<Bucket>();
+        let adding = scope.spawn(move || {
+            let mut sums = Vec::new();
+            for Bucket { own, elements, .. } in receive {
+                let own: Vec<&[f32]> = own.iter().map(|values| &values[..]).collect();
+                let mut sum = vec![0.0; elements];
+                collective.all_reduce(&own, &mut sum)?;
+                sums.push(sum);
+            }
+            Ok(sums)
+        });
+        // Nobody receives it where a sum failed, which is the error then.
+        let done = work(&mut |bucket| drop(send.send(bucket)));
+        drop(send);
+        let sums = adding.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        done.map(|()| sums)
+    })
 }
 
 /// Gives every process the moving statistics of replica 0.
