@@ -9,6 +9,7 @@ import argparse
 import atexit
 import json
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
@@ -274,7 +275,7 @@ def check_look(tab, place):
     expect(suspect).to_contain_text("perhaps warm")
     suspect.get_by_role("button", name="Move cold/07.png to warm").click()
     expect(suspect.locator("b")).to_have_text("warm")
-    expect(page.locator("#about")).to_contain_text("1 corrections")
+    expect(page.locator("#about")).to_contain_text("1 correction.")
     assert (place.folder / "data" / "corrections.csv").read_text() == "path,class\ncold/07.png,warm\n"
     page.locator("#fit").click()
     expect(rows).to_have_count(before + 2, timeout=60_000)
@@ -283,8 +284,32 @@ def check_look(tab, place):
     page.locator("#kind").select_option("corrected")
     page.get_by_role("button", name="Undo for cold/07.png").click()
     expect(page.locator("#gallery figure b")).to_have_text("cold")
-    expect(page.locator("#about")).not_to_contain_text("corrections")
+    expect(page.locator("#about")).not_to_contain_text("correction")
     assert not (place.folder / "data" / "corrections.csv").exists()
+
+
+def check_left_out(tab, place):
+    """A folder that is no class and a file that is no image are named, and stay named."""
+    page = tab.page
+    mixed = place.folder / "mixed"
+    for name in ("Nr.", "tepid"):
+        (mixed / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(place.folder / "data/warm/01.png", mixed / name / "1.png")
+    (mixed / "tepid/broken.png").write_bytes(b"no image")
+    name = f"mixed-{len(place.begun)}"
+    place.begun.append(name)
+    page.goto("/begin")
+    page.locator("#name").fill(name)
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator("#class")).to_be_focused()
+    page.locator("#folder").set_input_files(mixed)
+    expect(page.locator("#sent")).to_contain_text("1 photo sent.", timeout=30_000)
+    expect(page.locator("#refused")).to_contain_text("1 folder left out, 1 file not taken")
+    for part in ("Nr.", "broken.png"):
+        expect(page.locator("#refused li", has_text=part)).to_have_count(1)
+    page.wait_for_timeout(1000)
+    expect(page.locator("#refused")).to_be_visible()
+    tab.fits()
 
 
 def begin(tab, place):

@@ -10,6 +10,9 @@ export class Refused extends Error {
   }
 }
 
+/** Whether this tab has a token, which links do not send. */
+export const hasToken = () => sessionStorage.getItem(KEY) !== null;
+
 /** Keeps the token for this tab. */
 export function useToken(token) {
   sessionStorage.setItem(KEY, token);

@@ -4,7 +4,7 @@ import { photo, toggle } from "/page/camera.js";
 
 const at = (id) => document.getElementById(id);
 const AT_ONCE = 4;
-// Small pictures of a class, at first and at most.
+// Small pictures of a class, at first, and how many come at once later.
 const SHOWN = 8;
 const MOST = 200;
 // Milliseconds between photos of the camera, between looks at a training, between counts while photos are sent, and until
@@ -21,8 +21,10 @@ let set = null;
 const cards = new Map();
 const waiting = [];
 let senders = 0;
-const none = () => ({ done: 0, all: 0, again: 0, refused: 0, first: "", last: 0 });
-let sent = none();
+const none = () => ({ done: 0, all: 0, again: 0, refused: [], folders: [], away: false, last: 0 });
+// What was sent to each data set.
+const sendings = new Map();
+const sendingOf = (name) => sendings.get(name) ?? sendings.set(name, none()).get(name);
 
 const post = (path, what) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what ?? {}) });
 const query = (values) => new URLSearchParams(values).toString();
@@ -136,7 +138,8 @@ async function pictures(card, from) {
   }
   card.shown = new Map(files.map((file, i) => [file, made[i]]));
   card.pictures.replaceChildren(...made);
-  card.more.hidden = total <= files.length || files.length >= MOST;
+  card.more.hidden = total <= files.length;
+  card.more.textContent = `Show more of ${count(total, "photo")}`;
 }
 
 /** A photo; one that cannot be shown has its name. */
@@ -150,8 +153,12 @@ async function picture(card, of, file) {
   const button = element("button", { type: "button", title: "Remove this photo", "aria-label": `Remove ${file}`, textContent: "×" });
   button.addEventListener("click", () =>
     attempt(async () => {
+      const all = [...card.pictures.querySelectorAll("button")];
+      const next = all.indexOf(button);
       await post(`/begin/images/remove?${query({ set, class: card.name, file })}`);
       await counts();
+      const left = [...card.pictures.querySelectorAll("button")];
+      (left[Math.min(next, left.length - 1)] ?? card.choose).focus();
     }),
   );
   return element("figure", {}, image, button);
@@ -176,9 +183,9 @@ function add(name) {
     row,
     more,
   );
-  const card = { name, root, count: number, pictures: row, shown: new Map(), images: -1, hold, more, most: SHOWN };
+  const card = { name, root, count: number, pictures: row, shown: new Map(), images: -1, choose, rename, hold, more, most: SHOWN };
   more.addEventListener("click", () => {
-    card.most = Math.min(MOST, 5 * card.most);
+    card.most += Math.min(MOST, 4 * card.most);
     attempt(() => pictures(card, set));
   });
   hold.hidden = !at("video").srcObject;
@@ -195,6 +202,7 @@ function add(name) {
       // What is still to be sent goes there too.
       for (const one of waiting) if (one.set === set && one.name === card.name) one.name = to;
       await counts();
+      [...cards.values()].find((other) => same(other.name, to))?.rename.focus();
     });
   });
   away.addEventListener("click", () => {
@@ -202,7 +210,8 @@ function add(name) {
     if (!sure) return;
     attempt(async () => {
       for (let i = waiting.length - 1; i >= 0; i--) if (waiting[i].set === set && waiting[i].name === card.name) waiting.splice(i, 1);
-      sent.all = sent.done + waiting.length;
+      const sent = sendingOf(set);
+      sent.all = sent.done + waiting.filter((one) => one.set === set).length;
       await post(own("/remove"), { class: card.name });
       await counts();
     });
@@ -253,7 +262,9 @@ async function send(files, of = set) {
   const wanted = files.filter(({ file }) => maybe(file));
   if (!wanted.length) return;
   // Photos of the camera come one by one and are counted together.
-  if (!waiting.length && !senders && Date.now() - sent.last > EVERY.series) sent = none();
+  const before = sendingOf(of);
+  if (before.done === before.all && Date.now() - before.last > EVERY.series) sendings.set(of, none());
+  const sent = sendingOf(of);
   sent.last = Date.now();
   waiting.push(...wanted.map((one) => ({ ...one, set: of })));
   sent.all += wanted.length;
@@ -262,7 +273,7 @@ async function send(files, of = set) {
     senders += 1;
     work().finally(() => {
       senders -= 1;
-      if (!senders) attempt(counts).then(tell);
+      if (!senders) counts().catch(fail).then(tell);
     });
   }
 }
@@ -271,14 +282,14 @@ let counted = 0;
 
 async function work() {
   for (let next = waiting.shift(); next; next = waiting.shift()) {
+    const sent = sendingOf(next.set);
     try {
       const address = `/begin/images?${query({ set: next.set, class: next.name, file: next.file.name })}`;
-      const made = await deliver(address, next.file);
+      const made = await deliver(address, await whole(next.file), sent);
       if (!made.new) sent.again += 1;
     } catch (error) {
-      sent.refused += 1;
       const named = error.message.startsWith(`${next.file.name}:`);
-      sent.first ||= named ? error.message : `${next.file.name}: ${error.message}`;
+      sent.refused.push(named ? error.message : `${next.file.name}: ${error.message}`);
       if (error.status === 401) fail(error);
     }
     sent.done += 1;
@@ -290,26 +301,49 @@ async function work() {
   }
 }
 
+/** The bytes of a file, which may have gone since it was chosen. */
+async function whole(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    throw new Error("it cannot be read any more");
+  }
+}
+
 /** Sends a file; again after a pause where the server is busy or away. */
-async function deliver(address, body) {
+async function deliver(address, body, sent) {
   for (let pause = 500; ; pause *= 2) {
     try {
-      return await json(address, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
+      const made = await json(address, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
+      sent.away = false;
+      return made;
     } catch (error) {
       if (![0, 503].includes(error.status) || pause > 30_000) throw error;
+      sent.away = error.status === 0;
+      tell();
       await new Promise((done) => setTimeout(done, pause));
     }
   }
 }
 
+const NAMED = 10;
+
 function tell() {
+  const sent = set ? sendingOf(set) : none();
   const busy = sent.done < sent.all;
+  // What is not there yet would be missing in the model.
+  at("train").querySelector("button").disabled = busy || (latest?.running ?? false);
   at("sending").hidden = !busy;
   at("sending").value = sent.done / Math.max(1, sent.all);
+  const away = sent.away ? ". The server does not answer; it is asked again" : "";
   const again = sent.again ? `, ${sent.again.toLocaleString("en")} of them there already` : "";
-  at("sent").textContent = busy ? `${sent.done.toLocaleString("en")} of ${count(sent.all, "photo")}` : sent.all ? `${count(sent.done - sent.refused, "photo")} sent${again}.` : "";
-  at("refused").hidden = sent.refused === 0;
-  at("refused").textContent = sent.refused ? `${count(sent.refused, "file")} not taken. ${sent.first}` : "";
+  at("sent").textContent = busy ? `${sent.done.toLocaleString("en")} of ${count(sent.all, "photo")}${away}` : sent.all ? `${count(sent.done - sent.refused.length, "photo")} sent${again}.` : "";
+  const { refused, folders } = sent;
+  at("refused").hidden = !refused.length && !folders.length;
+  const heads = [folders.length && `${count(folders.length, "folder")} left out`, refused.length && `${count(refused.length, "file")} not taken`].filter(Boolean);
+  const all = [...folders, ...refused];
+  const more = all.length > NAMED ? [element("li", { textContent: `and ${all.length - NAMED} more` })] : [];
+  at("refused").replaceChildren(`${heads.join(", ")}:`, element("ul", {}, ...all.slice(0, NAMED).map((textContent) => element("li", { textContent })), ...more));
 }
 
 /** Whether two names of classes are one to the server. */
@@ -335,8 +369,11 @@ async function sendFolders(files, of = set) {
     taken.set(name, known ?? name);
   }
   if (of === set) await counts();
+  if (bad.length && sendingOf(of).done === sendingOf(of).all) sendings.set(of, none());
+  sendingOf(of).folders.push(...bad);
+  sendingOf(of).last = Date.now();
+  if (of === set) tell();
   await send(files.filter(({ name }) => taken.has(name)).map(({ file, name }) => ({ file, name: taken.get(name) })), of);
-  if (bad.length) throw new Error(`${count(bad.length, "folder")} left out. ${bad[0]}`);
 }
 
 /** The files of a folder that was dropped, each with the name of the folder that it lies in. */
@@ -426,6 +463,8 @@ async function follow() {
       training = await json("/begin/training");
     } catch (error) {
       if (error.status === 401) break;
+      at("doing").hidden = false;
+      at("doing").textContent = error.message;
       await new Promise((done) => setTimeout(done, EVERY.look));
       continue;
     }
@@ -447,14 +486,15 @@ function show(training) {
   const running = training?.running ?? false;
   // What another data set's training came to is not of this one.
   const own = training && (running || training.set === set);
-  at("train").querySelector("button").disabled = running;
+  tell();
   at("stop").hidden = !running;
   at("doing").hidden = !own;
   at("part").hidden = !running;
   at("why").hidden = !(own && training.failed);
   if (!own) return;
   const so = training.accuracy != null && running ? `; ${percent(training.accuracy)} right so far` : "";
-  const stopped = training.doing === "stopped" ? ": it is saved, and Watch can resume it" : "";
+  const STATES = { stopped: ": it is saved, and Watch can resume it", running: ", and was resumed in Watch", finished: ", resumed in Watch, and is finished" };
+  const stopped = training.doing === "stopped" ? (STATES[training.state] ?? " before anything was saved") : "";
   at("doing").textContent = `${training.run}: ${training.doing}${so}${stopped}`;
   if (training.part == null) at("part").removeAttribute("value");
   else at("part").value = training.part;
@@ -470,6 +510,18 @@ async function save(model, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+/** Does what a form asks for, once. */
+function submitted(form, work) {
+  let busy = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (busy) return;
+    busy = true;
+    await attempt(work);
+    busy = false;
+  });
+}
+
 for (const name of ["dragenter", "dragover"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
@@ -483,25 +535,19 @@ for (const name of ["dragleave", "drop"]) {
   });
 }
 document.addEventListener("drop", dropped);
-at("make").addEventListener("submit", (event) => {
-  event.preventDefault();
+submitted(at("make"), async () => {
   const name = at("name").value.trim();
-  attempt(async () => {
-    await post("/begin/sets", { name });
-    at("name").value = "";
-    await open(name);
-    at("class").focus();
-  });
+  await post("/begin/sets", { name });
+  at("name").value = "";
+  await open(name);
+  at("class").focus();
 });
 at("sets").addEventListener("change", () => at("sets").value && attempt(() => open(at("sets").value)));
-at("make-class").addEventListener("submit", (event) => {
-  event.preventDefault();
+submitted(at("make-class"), async () => {
   const name = at("class").value.trim();
-  attempt(async () => {
-    await post(own("/make"), { class: name });
-    at("class").value = "";
-    await counts();
-  });
+  await post(own("/make"), { class: name });
+  at("class").value = "";
+  await counts();
 });
 at("choose").addEventListener("click", () => at("folder").click());
 at("folder").addEventListener("change", (event) => {
@@ -518,16 +564,20 @@ at("camera").addEventListener("click", () =>
   }),
 );
 at("net").addEventListener("change", about);
-at("train").addEventListener("submit", (event) => {
-  event.preventDefault();
-  attempt(async () => {
-    const minutes = at("minutes").value === "" ? null : Number(at("minutes").value);
-    for (const id of ["net", "minutes"]) sessionStorage.setItem(`headstart-${id}`, at(id).value);
-    await post("/begin/train", { set, net: at("net").value, minutes });
-    follow();
-  });
+submitted(at("train"), async () => {
+  const minutes = at("minutes").value === "" ? null : Number(at("minutes").value);
+  for (const id of ["net", "minutes"]) sessionStorage.setItem(`headstart-${id}`, at(id).value);
+  await post("/begin/train", { set, net: at("net").value, minutes });
+  follow();
+  at("stop").hidden = false;
+  at("stop").focus();
 });
 at("stop").addEventListener("click", () => attempt(() => post("/begin/stop")));
+addEventListener("hashchange", () => wanted() && wanted() !== set && attempt(() => open(wanted())));
+// What is not sent yet is lost with the page.
+addEventListener("beforeunload", (event) => {
+  if (waiting.length || senders) event.preventDefault();
+});
 at("token").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken(at("secret").value);

@@ -50,7 +50,7 @@ async function refresh() {
   at("whole").hidden = false;
   const [looked, all] = state.looked;
   const looking = looked < all || all === 0 ? ` ${looked} of them were looked at so far.` : "";
-  const corrections = state.corrections ? ` ${state.corrections} corrections.` : "";
+  const corrections = state.corrections ? ` ${state.corrections} correction${state.corrections === 1 ? "" : "s"}.` : "";
   at("about").textContent = `${state.name}: ${state.images} images of ${state.classes.length} classes.${corrections}${looking}`;
   choices();
   fits();
@@ -81,6 +81,11 @@ function fits() {
     if (before != null && before !== now) made.append(element("span", { className: "soft", textContent: ` (before ${text(before)})` }));
     return made;
   };
+  const tuned = (made, images) => {
+    const why = `The net was fine-tuned on ${images} of these images, with their labels: it hides wrong ones, and this is too high.`;
+    if (images) made.append(element("span", { className: "bad", textContent: ` ${why}` }));
+    return made;
+  };
   const rows = results.map((r, i) => {
     const before = results[i - 1] ?? {};
     return element(
@@ -89,14 +94,14 @@ function fits() {
       element("th", { scope: "row", textContent: String(i + 1) }),
       cell(r.corrections, before.corrections, String),
       cell(r.images, before.images, String),
-      cell(r.accuracy, before.accuracy, part),
+      tuned(cell(r.accuracy, before.accuracy, part), r.tuned_on),
       cell(r.suspected, before.suspected, String),
     );
   });
   at("fits").replaceChildren(...rows);
   if (results.length !== fitted) {
     const last = results.at(-1);
-    if (fitted || !running) at("said").textContent = `Fitted: ${part(last.accuracy)}, ${last.suspected} suspects.`;
+    if (fitted || !running) at("said").textContent = `Fitted: ${part(last.accuracy)}, ${last.suspected} suspect${last.suspected === 1 ? "" : "s"}.`;
     fitted = results.length;
     if (fitted === 1) at("kind").value = "suspected";
     list();
@@ -184,16 +189,27 @@ function figure(found) {
   };
   const say = async (what, now) => {
     try {
-      await json("/look/correct", { method: "POST", body: JSON.stringify({ image: found.at, ...what }) });
+      await json("/look/correct", { method: "POST", body: JSON.stringify({ image: found.at, name: found.name, ...what }) });
       found.class = now;
       draw();
       at("said").textContent = `${found.name}: ${label.textContent}`;
       await refresh();
+      // The button that was used may be gone.
+      if (document.activeElement === document.body) (undo.hidden ? select : undo).focus();
     } catch (error) {
       fail(error);
     }
   };
-  select.addEventListener("change", () => select.value && say({ class: Number(select.value) }, Number(select.value)));
+  const move = () => select.value && say({ class: Number(select.value) }, Number(select.value));
+  // A closed list changes with every arrow key: it is meant when Enter is pressed or the list is left.
+  let arrows = false;
+  select.addEventListener("keydown", (event) => {
+    arrows = event.key !== "Enter";
+    if (event.key === "Enter") move();
+  });
+  select.addEventListener("pointerdown", () => (arrows = false));
+  select.addEventListener("blur", () => arrows && move());
+  select.addEventListener("change", () => arrows || move());
   take.addEventListener("click", () => say({ class: found.suggested }, found.suggested));
   out.addEventListener("click", () => say({ leave_out: true }, null));
   undo.addEventListener("click", () => say({ undo: true }, found.folder));

@@ -1,6 +1,6 @@
 // Runs as they go: a list, and one of them with its curves.
 import { chart } from "/page/chart.js";
-import { Refused, blob, element, follow, json, useToken } from "/page/ask.js";
+import { Refused, blob, element, follow, hasToken, json, useToken } from "/page/ask.js";
 
 const at = (id) => document.getElementById(id);
 const EVERY = 3000;
@@ -232,6 +232,19 @@ function controls() {
   at("why").hidden = !row?.failed;
   at("why").textContent = row?.failed ? `It could not be resumed: ${row.failed}` : "";
 }
+
+// A link sends no token: then the report is fetched, and saved as a file.
+at("report").addEventListener("click", async (event) => {
+  if (!hasToken()) return;
+  event.preventDefault();
+  try {
+    const link = element("a", { href: URL.createObjectURL(await blob(at("report").href)), download: `${shown.name}-report.html` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (error) {
+    fail(error);
+  }
+});
 
 async function act(what) {
   at("stop").disabled = at("resume").disabled = true;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use headstart::cache::CacheSettings;
 use headstart::dataset::{Corrections, DataOptions, Dataset, Limits, Split, Subset};
@@ -35,6 +35,8 @@ pub struct Look {
 #[derive(Default)]
 struct State {
     opened: Option<std::result::Result<Arc<Opened>, String>>,
+    /// Its folders as they were then.
+    folders: BTreeMap<PathBuf, Option<SystemTime>>,
     /// What was found by looking at every image, once that is done.
     inspection: Option<Arc<Inspection>>,
     /// Positions of images, by what was found of each alone.
@@ -90,6 +92,8 @@ pub struct Checked {
     pub accuracy: f64,
     /// Images whose label is suspected.
     pub suspected: usize,
+    /// Images on which the net itself was fine-tuned, so that the accuracy is too high.
+    pub tuned_on: usize,
     /// Corrections at that time.
     pub corrections: usize,
 }
@@ -133,8 +137,8 @@ impl Opened {
             limits,
             ..DataOptions::default()
         };
-        let data = open_with(source, &options, &mut |_| Control::Continue)?;
         let folder = Path::new(source);
+        let data = open_with(source, &options, &mut |_| Control::Continue)?;
         let mut names = Vec::new();
         let mut inside = folder.is_dir();
         for (_, subset) in data.parts(Split::All)? {
@@ -207,13 +211,33 @@ impl Look {
             threads: Mutex::default(),
             writing: Mutex::default(),
         });
-        let own = Arc::clone(&look);
+        look.open();
+        look
+    }
+
+    /// Opens the data set on a thread of its own; until then it is being opened.
+    fn open(self: &Arc<Look>) {
+        let own = Arc::clone(self);
         // Not waited for at the end: it cannot be stopped.
         let _ = spawn(move || {
+            // Before they are read: what changes meanwhile is read again.
+            locked(&own.state).folders = folders(Path::new(&own.source));
             let opened = Opened::open(&own.source).map(Arc::new).map_err(|e| e.to_string());
             locked(&own.state).opened = Some(opened);
         });
-        look
+    }
+
+    /// Opens the data set again where its folders changed, as by the page Begin. While labels are checked it stays as it is.
+    fn follow(self: &Arc<Look>) {
+        let mut state = locked(&self.state);
+        let busy = state.opened.is_none() || state.check.running.is_some();
+        if busy || state.folders == folders(Path::new(&self.source)) {
+            return;
+        }
+        let results = std::mem::take(&mut state.check.results);
+        *state = State { check: Check { results, ..Check::default() }, ..State::default() };
+        drop(state);
+        self.open();
     }
 
     /// Why the data set cannot be opened, where that is found within a moment, as for a folder that is not there.
@@ -240,8 +264,13 @@ impl Look {
     }
 
     /// Says that an image is of a class, or is left out, or is what its folder says.
-    fn correct(&self, opened: &Opened, image: usize, what: &Correction) -> Result<()> {
+    fn correct(&self, opened: &Opened, image: usize, name: &str, what: &Correction) -> Result<()> {
         opened.place(image)?;
+        // The caller may have a list of before the folder changed.
+        if !name.is_empty() && opened.names[image] != name {
+            let hint = "the data set changed: load the page again";
+            return Err(Error::invalid("image", &opened.names[image], name, hint));
+        }
         let root = opened.root.as_ref().ok_or_else(|| {
             let expected = "a folder of images, below which corrections.csv can lie";
             Error::invalid("data", expected, &self.source, "")
@@ -263,6 +292,28 @@ impl Look {
         }
         table.write()
     }
+}
+
+/// What tells whether images or classes came or went: the folders in `source`, those in these, and when each changed last; or
+/// when the file did.
+fn folders(source: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
+    let time = |path: &Path| path.metadata().ok()?.modified().ok();
+    let inner = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+        let is_folder = |entry: &std::fs::DirEntry| {
+            !hidden(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        };
+        entries.filter(is_folder).map(|entry| entry.path()).collect()
+    };
+    if source.is_file() {
+        return BTreeMap::from([(source.to_path_buf(), time(source))]);
+    }
+    // The table lies in the folder itself, whose time changes with it.
+    let classes = inner(source);
+    let parts: Vec<PathBuf> = classes.iter().flat_map(|class| inner(class)).collect();
+    let all = classes.into_iter().chain(parts);
+    all.map(|path| (path.clone(), time(&path))).collect()
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {

@@ -171,7 +171,12 @@ impl Runs {
     pub fn list(&self) -> Result<Vec<Row>> {
         let Some(root) = self.root() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(root).map_err(Error::io("read", root))?.flatten() {
+        let entries = match std::fs::read_dir(root) {
+            // The folder was removed under the server.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(Error::io("read", root))?,
+        };
+        for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Some(path) = self.find(&name) else { continue };
             let changed = path.join(EVENTS).metadata().and_then(|file| file.modified());

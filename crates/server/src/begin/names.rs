@@ -1,6 +1,6 @@
 //! Names of data sets and classes: folders' names on every system, which people can tell apart.
 
-use headstart::dataset::no_class;
+use headstart::dataset::{CORRECTIONS, no_class};
 use headstart::text::{is_active, is_same};
 use headstart::{Error, Result};
 
@@ -22,6 +22,11 @@ fn is_device(name: &str) -> bool {
     ["CON", "PRN", "AUX", "NUL"].contains(&&*stem) || numbered("COM") || numbered("LPT")
 }
 
+/// Whether nobody sees it and no picture needs it, so that two names look the same; joiners and variations make emoji.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 fn is_seen(c: char) -> bool {
     let joiner =
         matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}');
@@ -40,8 +45,17 @@ pub fn check_set(name: &str) -> Result<()> {
     {
         return Ok(());
     }
-    let hint = "as my-photos: letters of ASCII, digits, '.', '_' and '-', without spaces";
-    Err(Error::invalid("data set", "a name that suits folders and addresses", name, hint))
+    let (expected, hint) = match () {
+        () if is_device(name) => {
+            ("a folder's name on every system", "Windows takes it for a device")
+        }
+        () if name.len() > LONGEST => ("at most 100 letters", ""),
+        () => (
+            "a name that suits folders and addresses",
+            "as my-photos: letters from a to z, digits, '.', '_' and '-', without spaces",
+        ),
+    };
+    Err(Error::invalid("data set", expected, name, hint))
 }
 
 /// Fails unless a class can have that name.
@@ -50,9 +64,22 @@ pub fn check_set(name: &str) -> Result<()> {
 /// If it cannot.
 pub fn check_class(name: &str) -> Result<()> {
     let bad = |c: char| is_active(c) || NOT_IN_FILES.contains(c);
-    if name.is_empty() || name.len() > LONGEST || name.contains(bad) {
-        let expected = format!("1 to {LONGEST} bytes without {NOT_IN_FILES}");
+    if name.is_empty() || name.contains(bad) {
+        let expected = format!("a name without {NOT_IN_FILES}");
         return Err(Error::invalid("class name", expected, name, ""));
+    }
+    if name.contains(is_hidden) {
+        let expected = "letters that can be seen";
+        return Err(Error::invalid(
+            "class name",
+            expected,
+            name,
+            "it has a character without width",
+        ));
+    }
+    if name.len() > LONGEST {
+        let expected = format!("at most {LONGEST} bytes: a letter has one to four");
+        return Err(Error::invalid("class name", expected, format!("{} bytes", name.len()), ""));
     }
     if name != name.trim() || name.starts_with('.') || name.ends_with('.') {
         let expected = "no space at its ends, no dot at its ends";
@@ -64,6 +91,10 @@ pub fn check_class(name: &str) -> Result<()> {
     if is_device(name) {
         let expected = "a folder's name on every system";
         return Err(Error::invalid("class name", expected, name, "Windows takes it for a device"));
+    }
+    if are_same(name, CORRECTIONS) {
+        let hint = "the table of corrected labels has this name";
+        return Err(Error::invalid("class name", "one that is a class", name, hint));
     }
     if let Some(what) = no_class(name) {
         let hint = format!("a folder of this name is taken for {what}; add a word to it");
@@ -84,8 +115,18 @@ mod tests {
 
     #[test]
     fn folders_of_every_system_have_these_names() {
-        for good in ["cat", "Äpfel & Birnen", "😀", "c'est", "no. 1", "trainer", "valley", "日本"]
-        {
+        for good in [
+            "cat",
+            "Äpfel & Birnen",
+            "😀",
+            "👩\u{200d}🔬",
+            "❤\u{fe0f}",
+            "c'est",
+            "no. 1",
+            "trainer",
+            "valley",
+            "日本",
+        ] {
             check_class(good).unwrap();
         }
         for bad in [
@@ -108,6 +149,9 @@ mod tests {
             "val_images",
             "__MACOSX",
             "<b>",
+            "a\u{200b}b",
+            "a\u{200f}b",
+            "Corrections.CSV",
         ] {
             assert!(check_class(bad).is_err(), "{bad:?}");
         }

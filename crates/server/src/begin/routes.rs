@@ -13,20 +13,21 @@ use headstart::recipe::start;
 use headstart::resnet::Recipe;
 use headstart::summary::grouped;
 use headstart::{Error, range};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 
 use super::train::Wish;
-use super::{Begin, made, sets::Sets};
+use super::{Begin, Training, made, sets::Sets};
 use crate::answer::{Refusal, json, with};
 use crate::look::small;
-use crate::runs::{aside, status};
+use crate::runs::{State as Now, aside, state, status};
 use crate::service::Service;
 use crate::upload::{Failed, SHORT, read};
 
-/// Images of a list at most.
-const MOST: usize = 200;
+/// Images of a list, unless another number is asked for, and at most.
+const SOME: usize = 200;
+const MOST: usize = 100_000;
 
 /// A data set, and what of it.
 #[derive(Debug, Deserialize)]
@@ -60,6 +61,17 @@ async fn on<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let begin: Arc<Begin> = Arc::clone(&service.begin);
     aside(move || work(&begin.sets)).await
+}
+
+/// Fails while a training reads that data set: nothing of it may go away.
+fn is_free(service: &Service, set: &str) -> Result<(), Refusal> {
+    match &*service.begin.training() {
+        Some(training) if training.running && training.set == set => {
+            let message = format!("{} learns from {set} now", training.run);
+            Err(Refusal::new(StatusCode::CONFLICT, message, "wait for its end, or stop it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `GET /begin/sets`: the data sets, and the nets that can learn them.
@@ -140,6 +152,10 @@ pub async fn serve(
     let Served { run } = wish(&service, body).await?;
     let missing = || Refusal::new(StatusCode::NOT_FOUND, "there is no run of that name", "");
     let path = service.runs.find(&run).ok_or_else(missing)?;
+    if state(&path) != Now::Finished {
+        let message = format!("{run} is not finished");
+        return Err(Refusal::new(StatusCode::CONFLICT, message, "resume it, or wait for its end"));
+    }
     let models = Arc::clone(&service.models);
     aside(move || made::serve(&run, &path, &models)).await?;
     Ok(json(&object!({})))
@@ -179,6 +195,7 @@ pub async fn rename_class(
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
     let OfClass { class, to } = wish(&service, body).await?;
+    is_free(&service, &set)?;
     on(&service, move |sets| sets.rename_class(&set, &class, &to)).await?;
     Ok(json(&object!({})))
 }
@@ -193,6 +210,7 @@ pub async fn remove_class(
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
     let OfClass { class, .. } = wish(&service, body).await?;
+    is_free(&service, &set)?;
     on(&service, move |sets| sets.remove_class(&set, &class)).await?;
     Ok(json(&object!({})))
 }
@@ -206,7 +224,7 @@ pub async fn images(
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
     let Place { set, class, count, .. } = place(asked)?;
-    let most = count.unwrap_or(MOST).min(MOST);
+    let most = count.unwrap_or(SOME).min(MOST);
     let (total, files) = on(&service, move |sets| sets.images(&set, &class, most)).await?;
     Ok(json(&object!({"total": total, "files": files})))
 }
@@ -274,6 +292,7 @@ pub async fn remove(
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
     let Place { set, class, file, .. } = place(asked)?;
+    is_free(&service, &set)?;
     on(&service, move |sets| sets.remove(&set, &class, &file)).await?;
     Ok(json(&object!({})))
 }
@@ -312,9 +331,22 @@ pub async fn train(
     Ok(json(&object!({"run": begun.map_err(failed)??})))
 }
 
-/// `GET /begin/training`: the latest training, if there was one.
+/// A training.
+#[derive(Debug, Serialize)]
+struct Latest {
+    #[serde(flatten)]
+    training: Training,
+    /// What became of its run, once it has ended; none where there is no run.
+    state: Option<Now>,
+}
+
+/// `GET /begin/training`: the latest training, if there was one, and what became of its run since.
 pub async fn training(State(service): State<Arc<Service>>) -> Response<Body> {
-    json(&*service.begin.training())
+    let training = service.begin.training().clone();
+    let run = training.as_ref().filter(|training| !training.running);
+    let state = run.and_then(|training| service.runs.find(&training.run)).map(|path| state(&path));
+    let Some(training) = training else { return json(&None::<()>) };
+    json(&Latest { training, state })
 }
 
 /// `POST /begin/stop`: the training stops and is saved, as far as it is.

@@ -33,10 +33,20 @@ impl Look {
 
     /// Looks at every image: duplicates, and those of one colour or few pixels.
     fn look_through(&self, opened: &Opened) {
-        let mut progress = |done, total| locked(&self.state).looked = (done, total);
+        // It may be opened again meanwhile, with other images at these positions.
+        let is_it = |state: &super::State| matches!(&state.opened, Some(Ok(now)) if std::ptr::eq(&raw const **now, opened));
+        let mut progress = |done, total| {
+            let mut state = locked(&self.state);
+            if is_it(&state) {
+                state.looked = (done, total);
+            }
+        };
         let Ok(inspection) = inspect(&opened.data, 0, &mut progress) else { return };
         let found = kinds(opened, &inspection);
         let mut state = locked(&self.state);
+        if !is_it(&state) {
+            return;
+        }
         state.found.extend(found);
         state.groups = groups(opened, &inspection);
         state.inspection = Some(Arc::new(inspection));
@@ -140,8 +150,9 @@ impl Look {
         let suggested: Suggested = suggested.collect();
         let (table, _) = opened.corrected()?;
         let corrections = table.map_or(0, |table| table.rows().count());
-        let (images, accuracy) = (found.images, found.accuracy);
-        Ok(Some((Checked { images, accuracy, suspected: suggested.len(), corrections }, suggested)))
+        let (images, accuracy, tuned_on) = (found.images, found.accuracy, found.tuned_on);
+        let suspected = suggested.len();
+        Ok(Some((Checked { images, accuracy, suspected, tuned_on, corrections }, suggested)))
     }
 
     /// The check's state.

@@ -45,6 +45,7 @@ fn opened(look: &Look) -> Result<Arc<Opened>, Refusal> {
 /// If there is no data set, or it is not open.
 pub async fn state(State(service): State<Arc<Service>>) -> Result<Response<Body>, Refusal> {
     let look = Arc::clone(look(&service)?);
+    look.follow();
     let opened = opened(&look)?;
     look.begin_looking(&opened);
     let found = aside(move || {
@@ -162,6 +163,9 @@ pub fn small(image: &Rgb8<'_>) -> headstart::Result<Vec<u8>> {
 #[serde(deny_unknown_fields)]
 struct Said {
     image: usize,
+    /// The image's name, where the caller knows it: positions change with the folder.
+    #[serde(default)]
+    name: String,
     /// Its class, by its position.
     class: Option<usize>,
     #[serde(default)]
@@ -189,7 +193,7 @@ pub async fn correct(
         (None, false, true) => Correction::Undo,
         _ => return Err(Refusal::bad("body: expected one of class, leave_out and undo", "")),
     };
-    aside(move || look.correct(&opened, said.image, &what)).await?;
+    aside(move || look.correct(&opened, said.image, &said.name, &what)).await?;
     Ok(json(&object!({})))
 }
 

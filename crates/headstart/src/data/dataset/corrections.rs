@@ -57,7 +57,8 @@ impl Corrections {
     pub fn read(root: impl AsRef<Path>) -> Result<Corrections> {
         let file = root.as_ref().join(CORRECTIONS);
         let mut rows = BTreeMap::new();
-        if !file.exists() {
+        // A folder of this name is a class.
+        if !file.exists() || file.is_dir() {
             return Ok(Corrections { file, rows });
         }
         let mut claim = Claim::default();

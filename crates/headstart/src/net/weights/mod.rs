@@ -240,16 +240,20 @@ fn read_as_it_is(path: &Path) -> Result<WeightFile> {
     if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02]) {
         return torch::read(path);
     }
+    let onnx = "an ONNX model";
     let found = match length {
         0 => "an empty file".to_string(),
+        // The fields 1 and 2 of its protocol buffer: the version, and who made it.
+        _ if start.starts_with(&[0x08]) && start.get(2) == Some(&0x12) => onnx.to_string(),
         n => format!("{n} bytes of something else"),
     };
-    Err(Error::format(
-        path,
-        "Keras .h5 or .keras, PyTorch .pth, .safetensors or TensorFlow.js model.json weights",
-        found,
-        "a file cut short by a broken download looks like this too",
-    ))
+    let hint = match found == onnx {
+        true => "it is for other programs; take the model file or the run that it was made from",
+        false => "a file cut short by a broken download looks like this too",
+    };
+    let expected =
+        "Keras .h5 or .keras, PyTorch .pth, .safetensors or TensorFlow.js model.json weights";
+    Err(Error::format(path, expected, found, hint))
 }
 
 #[cfg(test)]
