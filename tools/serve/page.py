@@ -294,7 +294,7 @@ def check_left_out(tab, place):
     mixed = place.folder / "mixed"
     for name in ("Nr.", "tepid"):
         (mixed / name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(place.folder / "data/warm/01.png", mixed / name / "1.png")
+        shutil.copy(place.folder / "data/warm/00.png", mixed / name / "1.png")
     (mixed / "tepid/broken.png").write_bytes(b"no image")
     name = f"mixed-{len(place.begun)}"
     place.begun.append(name)

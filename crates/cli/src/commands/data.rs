@@ -1,9 +1,9 @@
 //! `headstart data`.
 
 use headstart::atomic::write_bytes;
-use headstart::config::{TrainConfig, trained_layers};
+use headstart::config::TrainConfig;
 use headstart::dataset::{self, DataOptions, Dataset, Limits};
-use headstart::evaluate::seen;
+use headstart::evaluate::tuned_on;
 use headstart::inspect::{self, Inspection, LabelCheck};
 use headstart::label_issues::LabelOptions;
 use headstart::model::Model;
@@ -132,13 +132,7 @@ fn labels(
 
 /// A warning where the features are those of layers that were trained on these images: they know the labels, wrong ones too.
 fn learned(model: &Model, data: &Dataset, device: &Device) -> Result<Option<String>, Failure> {
-    let trunk = model.parameters.tensors.iter().filter(|t| t.node != model.logits());
-    let mut trunk = trunk.map(|tensor| tensor.node);
-    if !trained_layers(model).is_some_and(|layers| trunk.any(|node| layers[node])) {
-        return Ok(None);
-    }
-    let train = [("train", &data.train)];
-    let seen = seen(model, &train, &device.compute().threads)?.map_or(0, |seen| seen.count);
+    let seen = tuned_on(model, &data.train, &device.compute().threads)?;
     Ok((seen > 0).then(|| {
         format!(
             "the model of --model was trained on {seen} of these {} images, and learned their labels, wrong ones too: fewer are \

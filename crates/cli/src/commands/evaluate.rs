@@ -164,12 +164,10 @@ fn tell_split(given: &Given, trained: &Trained, as_then: bool) {
         );
         return;
     }
-    let said = differences.iter().map(|(what, given, then)| {
-        format!("--{} {given}, trained with {then}", what.replace(' ', "-"))
-    });
+    let said = differences.iter().map(|(what, given, then)| format!("{what} {given}, then {then}"));
+    // Which of those evaluated it was trained on is said by name and number.
     note!(
-        "warning: these images are split otherwise than when the model was trained on them ({}); images that it was \
-         trained on may be among those evaluated",
+        "these images are split otherwise than when the model was trained on them ({})",
         said.collect::<Vec<_>>().join("; ")
     );
 }

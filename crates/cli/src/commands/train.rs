@@ -11,6 +11,7 @@ use headstart::metrics::Report;
 use headstart::page::PAGE;
 use headstart::recipe::RecipeName;
 use headstart::run::{DiskCache, Ended, Finished, Job};
+use headstart::run_folder::RunFolder;
 use serde::Serialize;
 
 use super::{cache, guide, note, recipe};
@@ -59,6 +60,10 @@ fn job(args: &Train) -> Result<Job, Failure> {
             job.with(given).allow_changes(args.allow_changes)
         }
         (None, Some(name)) => {
+            // Choosing takes a while.
+            if let Some(folder) = &args.out {
+                RunFolder::check_free(folder, args.exist_ok)?;
+            }
             let (config, data) = recipe_of_first(args, name)?;
             let budget =
                 args.budget.map_or(String::new(), |budget| format!(" --budget {}", Time(budget)));

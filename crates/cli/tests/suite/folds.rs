@@ -215,11 +215,11 @@ fn a_model_remembers_how_its_images_were_split() {
         "evaluate run --data data --test-split 0.3 --seed 7 --no-stratify --group duplicates";
     let other = place.run(line).ok();
     for part in [
-        "--test-split 0.3, trained with 0.2",
-        "--seed 7, trained with 42",
-        "--stratify no, trained with yes",
-        "--group duplicates, trained with folder",
-        "the model was trained on",
+        "test split 0.3, then 0.2",
+        "seed 7, then 42",
+        "stratified no, then yes",
+        "group duplicates, then folder",
+        "warning: the model was trained on",
     ] {
         assert!(other.err.contains(part), "{part}: {}", other.err);
     }

@@ -110,6 +110,11 @@ fn an_interrupted_run_goes_on_and_one_that_is_done_stays_as_it_is() {
         assert_eq!(html.contains("The run was stopped after "), stopped);
         assert_eq!(html.contains("go on with the run"), stopped);
         assert_eq!(html.contains("content=\"stopped\""), stopped);
+        if place.path("run/weights/best.safetensors").exists() {
+            let said = place.run("summary run").ok().out;
+            assert_eq!(said.contains("stopped after "), stopped, "{said}");
+            assert_eq!(said.contains("shipped: epoch "), !stopped, "{said}");
+        }
     };
     page(stopped);
     if place.path("run/weights/best.safetensors").exists() {

@@ -242,14 +242,6 @@ fn labels(out: &mut String, check: &LabelCheck, data: &Dataset) {
         grouped(check.estimated_wrong),
         grouped(check.issues.len())
     );
-    let tuned = match check.tuned_on {
-        0 => String::new(),
-        n => format!(
-            " The net was fine-tuned on {} of them, with their labels: it hides wrong ones, and this accuracy is too high.",
-            grouped(n)
-        ),
-    };
-    let text = text + &tuned;
     let kind = Kind { id: "labels", title: "Suspected label errors", text: &text };
     heading(out, &kind, check.issues.len());
     out.push_str("<div class=\"row\">\n");

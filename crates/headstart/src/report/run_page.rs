@@ -169,7 +169,7 @@ impl RunPage<'_> {
         let refit = self.report.and_then(|r| r.shipped.as_ref()).map_or(0, |s| s.refit);
         let calibration = self.report.and_then(|report| report.calibration.as_ref());
         let has_temperature = calibration.is_some_and(|c| c.temperature.is_some());
-        epochs(body, self.history, (self.shipped, refit), has_temperature);
+        epochs(body, self.history, (self.shipped, refit, self.stopped), has_temperature);
         body.push_str("</section>\n");
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights;
 use crate::session::job::labels_for;
-pub use crate::session::known::{Given, Opened, Seen, open_for, seen};
+pub use crate::session::known::{Given, Opened, Seen, open_for, seen, tuned_on};
 use crate::train::cache::{CacheSettings, Emit, Whole};
 
 /// Gets the name of a part, how many of its images are done, and how many it has; returns whether to continue.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use headstart_kernels::threads::Threads;
 
+use super::config::trained_layers;
 use super::job::open_with;
 use crate::data::dataset::{DataOptions, Dataset, Grouping, Split, Subset};
 use crate::data::prints::Prints;
@@ -43,7 +44,7 @@ impl Given {
                 self.validation_split.map(number),
                 number(trained.validation_split),
             ),
-            ("stratify", self.stratify.map(flag), flag(trained.stratify)),
+            ("stratified", self.stratify.map(flag), flag(trained.stratify)),
             ("group", own_group, group(&trained.group)),
             ("seed", self.seed.map(|s| s.to_string()), trained.seed.to_string()),
         ]
@@ -167,7 +168,7 @@ pub fn open_for(
 
 /// Whether `train` is the images of a run's training, all of them and no others. A split is a draw by position, so that any
 /// image more or less moves others from one part to another.
-fn is_own(data: &Dataset, images: &Prints, threads: &Threads) -> Result<bool> {
+pub(super) fn is_own(data: &Dataset, images: &Prints, threads: &Threads) -> Result<bool> {
     // Most data sets are told apart by a few images.
     let train = &data.train;
     let step = train.len().div_ceil(COMPARED).max(1);
@@ -244,7 +245,9 @@ impl Opened {
                 self.data.parts(Split::Validation)
             }
             // Other images were not trained on, and so are not called by that.
-            (Split::Auto, Dataset { test: None, validation: None, train, .. }) if !self.own => {
+            (Split::Auto | Split::All, Dataset { test: None, validation: None, train, .. })
+                if !self.own =>
+            {
                 Ok(vec![("all", train)])
             }
             _ => self.data.parts(split),
@@ -274,6 +277,18 @@ pub fn seen(
         }
     }
     Ok(Some(seen))
+}
+
+/// How many of the images the layers below the model's head were trained on: their features know the labels, wrong ones too.
+///
+/// # Errors
+/// As [`seen`].
+pub fn tuned_on(model: &Model, images: &Subset, threads: &Threads) -> Result<usize> {
+    let mut trunk = model.parameters.tensors.iter().filter(|t| t.node != model.logits());
+    if !trained_layers(model).is_some_and(|layers| trunk.any(|t| layers[t.node])) {
+        return Ok(0);
+    }
+    Ok(seen(model, &[("train", images)], threads)?.map_or(0, |seen| seen.count))
 }
 
 #[cfg(test)]

@@ -19,3 +19,4 @@ pub mod run;
 mod settle;
 pub mod shard;
 pub mod source;
+mod stopped;

@@ -9,7 +9,8 @@ use crate::measure::history::History;
 use crate::measure::metrics::Report;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
-use crate::session::config::TrainConfig;
+use crate::session::config::{TrainConfig, shell_words};
+use crate::session::stopped::stopped;
 
 /// The model that a run ships, as its folder tells of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,9 @@ pub struct Outcome {
     pub monitor: (String, f64),
     /// What it is by that: "the best by val_accuracy".
     pub is: String,
-    /// Its evaluation; none where no images were held out.
+    /// Of a run that was stopped and can be resumed, its folder and the epochs that it would have.
+    pub stopped: Option<(PathBuf, usize)>,
+    /// Its evaluation; none where no images were held out, or where the run was stopped.
     pub report: Option<Report>,
 }
 
@@ -37,13 +40,17 @@ pub fn of_model(path: impl AsRef<Path>) -> Result<Option<Outcome>> {
     if !records.is_file() {
         return Ok(None);
     }
-    let by = TrainConfig::of_run(&folder)?.best_by();
+    let config = TrainConfig::of_run(&folder)?;
+    let by = config.best_by();
     let (history, _) = History::read_csv_noting(records)?;
     let Some(epoch) = history.best(by).cloned() else { return Ok(None) };
     let path = folder.join("report.json");
     let report = path.exists().then(|| Report::read(&path)).transpose()?;
     let (monitor, is) = ((by.monitor.column(&epoch), by.monitor.of(&epoch)), by.words(&epoch));
-    Ok(Some(Outcome { epoch, epochs: history.epochs.len(), monitor, is, report }))
+    let epochs = history.epochs.len();
+    let stopped = stopped(&folder, &config, &history, report.as_ref());
+    let stopped = stopped.map(|planned| (folder, planned));
+    Ok(Some(Outcome { epoch, epochs, monitor, is, stopped, report }))
 }
 
 /// The folder of the run whose shipped file is meant.
@@ -63,12 +70,23 @@ impl fmt::Display for Outcome {
             epochs,
             monitor: (_, value),
             is,
+            stopped,
             ..
         } = self;
         let phase = phase.name();
-        write!(f, "shipped: epoch {epoch} of {epochs} ({phase}), {is}, {value:.4}")?;
+        if let Some((folder, planned)) = stopped {
+            let run = shell_words(&[folder.display().to_string()]);
+            write!(f, "stopped after {epochs} of {planned} epochs; ")?;
+            write!(f, "headstart train --resume {run} goes on\n")?;
+            write!(f, "best so far: epoch {epoch} ({phase}), {is}, {value:.4}")?;
+        } else {
+            write!(f, "shipped: epoch {epoch} of {epochs} ({phase}), {is}, {value:.4}")?;
+        }
         let Some(report) = &self.report else {
-            return write!(f, "\nnot evaluated: no images were held out");
+            return match stopped {
+                Some(_) => write!(f, "\nnot evaluated yet"),
+                None => write!(f, "\nnot evaluated: no images were held out"),
+            };
         };
         let refit = report.shipped.as_ref().map_or(0, |shipped| shipped.refit);
         if refit > 0 {

@@ -1,6 +1,5 @@
 //! The page of a run, report.html: written at its end, and made again from its folder.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,21 +15,20 @@ use crate::measure::metrics::Report;
 use crate::net::model::Model;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
-use crate::report::{self, CurveNotes, RunPage, STOPPED};
+use crate::report::{self, CurveNotes, RunPage};
 use crate::session::config::{DeviceChoice, TrainConfig};
 use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
+use crate::session::known::is_own;
 use crate::session::next::{go_on, next};
+use crate::session::stopped::stopped;
+pub use crate::session::stopped::{PAGE, has_page, is_of_stopped};
 use crate::study::hard::{Bounds, HardImages, hard_images_with};
 use crate::train::cache::{CacheSettings, Emit};
 use crate::train::trainer::INFERENCE_BATCH;
 
-/// Name of the page in a run's folder.
-pub const PAGE: &str = "report.html";
 /// What [`remake`] tells as the part of [`Event::Features`] while maps of images are computed.
 pub const MAPS: &str = "maps";
-/// Bytes of a page that have [`STOPPED`] among them.
-const HEAD: u64 = 1024;
 /// Most classes that are named among the facts.
 const NAMED: usize = 20;
 
@@ -51,8 +49,10 @@ pub struct Shown<'a> {
     pub stopped: Option<usize>,
     /// The evaluation of the shipped model; none where no images were held out, or where the run was stopped.
     pub report: Option<&'a Report>,
-    /// The images, and what the shipped model makes of those that the report is about; none where they are gone.
-    pub images: Option<(&'a Dataset, &'a Evaluated)>,
+    /// The images; none where they are gone.
+    pub data: Option<&'a Dataset>,
+    /// What the shipped model makes of those that the report is about; none where there is no report, or no data.
+    pub answers: Option<&'a Evaluated>,
 }
 
 /// Writes the page of a run into its folder; its path. Maps of some images are computed on `device`.
@@ -70,10 +70,10 @@ fn write_with(
     device: &Device,
     maps: &mut dyn FnMut(usize, usize) -> Control,
 ) -> Result<Option<PathBuf>> {
-    let Shown { folder, config, history, model, epoch, stopped, report, images } = *run;
-    let held_out = images.and_then(|(data, _)| held_out(data));
+    let Shown { folder, config, history, model, epoch, stopped, report, data, answers } = *run;
+    let held_out = data.and_then(held_out);
     let mut hard = HardImages::default();
-    if let (Some((_, evaluated)), Some(part)) = (images, held_out) {
+    if let (Some(evaluated), Some(part)) = (answers, held_out) {
         let Evaluated { report, probabilities, labels } = evaluated;
         let (list, bounds) = ([part], &Bounds::PAGE);
         let (p, l) = (probabilities, labels);
@@ -82,7 +82,6 @@ fn write_with(
         hard = found;
     }
     let settings = config.to_toml()?.parse().unwrap_or_default();
-    let data = images.map(|(data, _)| data);
     let mut commands: Vec<_> = stopped.map(|_| go_on(folder)).into_iter().collect();
     if stopped.is_none() || folder.join(SHIPPED).is_file() {
         commands.extend(next(folder, config, held_out.map(|(_, subset)| subset)));
@@ -103,19 +102,6 @@ fn write_with(
     let path = folder.join(PAGE);
     write_bytes(&path, page.html()?.as_bytes())?;
     Ok(Some(path))
-}
-
-/// Whether the run in `folder` has a page.
-pub fn has_page(folder: &Path) -> bool {
-    folder.join(PAGE).is_file()
-}
-
-/// Whether the page in `folder` is that of a run that was stopped before its end.
-pub fn is_of_stopped(folder: &Path) -> bool {
-    let mut start = Vec::new();
-    let file = std::fs::File::open(folder.join(PAGE));
-    file.is_ok_and(|file| file.take(HEAD).read_to_end(&mut start).is_ok())
-        && String::from_utf8_lossy(&start).contains(STOPPED)
 }
 
 /// The settings that are not the default, those of a recipe first.
@@ -183,6 +169,11 @@ pub fn remake(
     emit: &mut Emit<'_>,
 ) -> Result<Option<Remade>> {
     let config = TrainConfig::of_run(folder)?;
+    if !folder.join("results.csv").is_file() {
+        let (what, hint) = go_on(folder);
+        let (expected, hint) = ("an epoch that is done", format!("to {what}: {hint}"));
+        return Err(Error::invalid(folder.display().to_string(), expected, "none yet", hint));
+    }
     let device = &job::device(threads, config.precision, DeviceChoice::Cpu)?;
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
@@ -207,8 +198,16 @@ pub fn remake(
             Err(error) => reason = Some(error.to_string()),
         }
     }
-    if let Some(is) = &answers
-        && let Some(why) = other_images(report.as_ref(), &is.report)
+    // A run that was not reported on knows its images by those that it trained on.
+    let trained = model.card.trained.as_ref().filter(|_| report.is_none());
+    if let (Some(data), Some(trained), true) = (&data, trained, answers.is_some())
+        && !is_own(data, &trained.images, &device.compute().threads)?
+    {
+        reason = Some(format!("{} has other images than the run was trained on", config.data));
+        answers = None;
+    }
+    if let (Some(is), Some(was)) = (&answers, &report)
+        && let Some(why) = other_images(was, &is.report)
     {
         reason =
             Some(format!("{} has other images than the run was reported on: {why}", config.data));
@@ -223,22 +222,16 @@ pub fn remake(
         report = Some(is);
     }
     report::draw(folder, &history, report.as_ref())?;
-    let planned = config.planned_epochs();
-    let is_stopped = match (report.as_ref().and_then(|r| r.shipped.as_ref()), has_page(folder)) {
-        (Some(_), _) => false,
-        (None, true) => is_of_stopped(folder),
-        // A run that is done was reported on, where images are held out.
-        (None, false) => history.epochs.len() < planned || answers.is_some(),
-    };
     let shown = Shown {
         folder,
-        stopped: is_stopped.then_some(planned),
+        stopped: stopped(folder, &config, &history, report.as_ref()),
         config: &config,
         history: &history,
         epoch: history.best(config.best_by()).map(|e| e.epoch),
         model: &model,
         report: report.as_ref(),
-        images: data.as_ref().zip(answers.as_ref()),
+        data: data.as_ref(),
+        answers: answers.as_ref(),
     };
     let (start, mut failed) = (Instant::now(), None);
     let mut maps = |done, total| {
@@ -254,15 +247,15 @@ pub fn remake(
 }
 
 /// Why these are not the images that a run was reported on.
-fn other_images(was: Option<&Report>, is: &Report) -> Option<String> {
+fn other_images(was: &Report, is: &Report) -> Option<String> {
     // Those that the run itself found are on its page.
-    let known = was.and_then(|was| was.trained_on).unwrap_or(0);
+    let known = was.trained_on.unwrap_or(0);
     if let Some(trained) = is.trained_on.filter(|&trained| trained > known) {
         return Some(format!("{trained} of {} were trained on", is.samples));
     }
     let support = |r: &Report| r.per_class.iter().map(|c| c.support).collect::<Vec<_>>();
-    let was = was.filter(|was| support(was) != support(is))?;
-    Some(format!("{}, not {}, or of other classes", is.samples, was.samples))
+    let others = support(was) != support(is);
+    others.then(|| format!("{}, not {}, or of other classes", is.samples, was.samples))
 }
 
 /// Whether two evaluations are of other weights, another temperature or other images.
@@ -286,7 +279,9 @@ fn lead(run: &Shown<'_>) -> String {
             let (samples, split) = (grouped(report.samples), report.split.as_str());
             let leaked = match report.trained_on {
                 Some(count @ 1..) => {
-                    format!(" {} of these were trained on too, so it is too good.", grouped(count))
+                    let are =
+                        if count == 1 { "is a training image" } else { "are training images" };
+                    format!(" {} of these {are} too, so it may be too good.", grouped(count))
                 }
                 _ => String::new(),
             };
@@ -306,13 +301,14 @@ fn facts(
     data: Option<&Dataset>,
     device: &Device,
 ) -> Result<Vec<(String, String)>> {
-    let Shown { folder, config, history, model, epoch, stopped, .. } = *run;
+    let Shown { folder, config, history, model, epoch, stopped, report, .. } = *run;
     let card = &model.card;
     let mut facts: Vec<(String, String)> = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
-    let records = folder.join("results.csv");
-    if let Ok(time) = std::fs::metadata(&records).and_then(|file| file.modified()) {
-        fact("date", date(time));
+    // It is written when the run begins.
+    let settings = folder.join("config.toml");
+    if let Ok(time) = std::fs::metadata(&settings).and_then(|file| file.modified()) {
+        fact("begun", date(time));
     }
     fact("data", data.map_or(config.data.clone(), |data| images(&config.data, data)));
     fact("classes", names(&card.classes));
@@ -338,12 +334,19 @@ fn facts(
             device.dtype().name()
         ),
     );
-    fact("trained", phases(history));
+    if !history.epochs.is_empty() {
+        fact("trained", phases(history));
+    }
     if let Some(epoch) = epoch {
         let record = history.epochs.iter().find(|e| e.epoch == epoch);
         let is = record.map_or(String::new(), |record| config.best_by().words(record));
         let name = if stopped.is_some() { "best weights so far" } else { "shipped weights" };
-        fact(name, format!("those of epoch {epoch}, {is}"));
+        let refit = report.and_then(|r| r.shipped.as_ref()).map_or(0, |shipped| shipped.refit);
+        let again = match refit {
+            0 => String::new(),
+            n => format!("; the head fitted again with the {} validation images", grouped(n)),
+        };
+        fact(name, format!("those of epoch {epoch}, {is}{again}"));
     }
     let best = folder.join(SHIPPED);
     if best.is_file() {

@@ -315,13 +315,12 @@ impl Job {
             None => None,
         };
         let Some(evaluated) = stopped else {
-            self.write_page(&folder, &trainer, None, Some(epochs), &device)?;
+            self.write_page((&folder, &data), &trainer, None, Some(epochs), &device)?;
             let last = folder.join("weights/last.safetensors");
             let kept = format!("the weights are saved in {}", last.display());
             return Ok(Ended::Stopped { folder: Some(folder), kept });
         };
-        let answers = evaluated.as_ref().map(|evaluated| (&data, evaluated));
-        self.write_page(&folder, &trainer, answers, None, &device)?;
+        self.write_page((&folder, &data), &trainer, evaluated.as_ref(), None, &device)?;
         let (history, config) = (trainer.history, self.config);
         let (report, probabilities) =
             evaluated.map_or((None, Vec::new()), |e| (Some(e.report), e.probabilities));
@@ -333,9 +332,9 @@ impl Job {
     /// far it came.
     fn write_page(
         &self,
-        folder: &Path,
+        (folder, data): (&Path, &Dataset),
         trainer: &Trainer<'_>,
-        images: Option<(&Dataset, &Evaluated)>,
+        answers: Option<&Evaluated>,
         stopped: Option<usize>,
         device: &Device,
     ) -> Result<()> {
@@ -352,8 +351,9 @@ impl Job {
                 None => trainer.epoch().map(|e| e.epoch),
             },
             stopped,
-            report: images.map(|(_, evaluated)| &evaluated.report),
-            images,
+            report: answers.map(|evaluated| &evaluated.report),
+            data: Some(data),
+            answers,
         };
         page::write(&shown, device).map(drop)
     }

@@ -56,27 +56,39 @@ impl RunFolder {
         match fs::create_dir(path) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                let is_folder = path.is_dir();
-                let empty = is_folder
-                    && fs::read_dir(path).map_err(Error::io("read", path))?.next().is_none();
-                if !is_folder || !(exist_ok || empty) {
-                    return Err(Error::invalid(
-                        format!("run folder {}", path.display()),
-                        "a folder that does not exist yet",
-                        match (is_folder, path.exists()) {
-                            (true, _) => "one with files in it",
-                            (false, true) => "a file",
-                            (false, false) => "a link to nothing",
-                        },
-                        "name another with --out, or allow this one with --exist-ok",
-                    ));
-                }
+                RunFolder::check_free(path, exist_ok)?;
             }
             Err(e) => return Err(Error::io("create", path)(e)),
         }
         let folder = RunFolder::open(path, true)?;
         folder.clear()?;
         Ok(folder)
+    }
+
+    /// Fails where [`RunFolder::create`] would, because something is there. Work that comes before the run asks first.
+    ///
+    /// # Errors
+    /// In that case; or if the folder cannot be read.
+    pub fn check_free(path: &Path, exist_ok: bool) -> Result<()> {
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let is_folder = path.is_dir();
+        let empty =
+            is_folder && fs::read_dir(path).map_err(Error::io("read", path))?.next().is_none();
+        if is_folder && (exist_ok || empty) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("run folder {}", path.display()),
+            "a folder that does not exist yet",
+            match (is_folder, path.exists()) {
+                (true, _) => "one with files in it",
+                (false, true) => "a file",
+                (false, false) => "a link to nothing",
+            },
+            "name another with --out, or allow this one with --exist-ok",
+        ))
     }
 
     /// Removes what an earlier run left here, so that none of it passes for this run's.

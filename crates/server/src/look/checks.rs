@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use headstart::dataset::{DataOptions, Dataset, Limits};
+use headstart::evaluate::tuned_on;
 use headstart::events::Event;
 use headstart::inspect::{Inspection, check_labels, inspect};
 use headstart::job::open_with;
@@ -150,7 +151,8 @@ impl Look {
         let suggested: Suggested = suggested.collect();
         let (table, _) = opened.corrected()?;
         let corrections = table.map_or(0, |table| table.rows().count());
-        let (images, accuracy, tuned_on) = (found.images, found.accuracy, found.tuned_on);
+        let (images, accuracy) = (found.images, found.accuracy);
+        let tuned_on = tuned_on(&served.model, &data.train, &device.compute().threads)?;
         let suspected = suggested.len();
         Ok(Some((Checked { images, accuracy, suspected, tuned_on, corrections }, suggested)))
     }

@@ -447,10 +447,14 @@ fn emptied(classes: &[String], all: &Subset, parts: &[Part], train: &Subset) -> 
         1..=5 => none.join(", "),
         n => format!("{}, ... ({n} in all)", none[..5].join(", ")),
     };
-    Some(format!(
-        "all training images of these classes are held out: {list}; hold out less (--validation-split, --test-split), \
-         or split by class (--stratify)"
-    ))
+    let count = all.class_counts();
+    let single =
+        classes.iter().zip(&count).any(|(class, &count)| count == 1 && none.contains(&&**class));
+    let hint = match single {
+        true => "give each more images: one cannot be both trained on and held out",
+        false => "hold out less (--validation-split, --test-split), or split by class (--stratify)",
+    };
+    Some(format!("all training images of these classes are held out: {list}; {hint}"))
 }
 
 /// A warning of groups that the data's own splits tear apart.

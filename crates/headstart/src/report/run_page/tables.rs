@@ -176,14 +176,18 @@ pub(super) fn confusions(out: &mut String, report: &Report) {
 pub(super) fn epochs(
     out: &mut String,
     history: &History,
-    (shipped, refit): (Option<usize>, usize),
+    (shipped, refit, stopped): (Option<usize>, usize, bool),
     has_temperature: bool,
 ) {
     let Some(last) = history.epochs.last() else { return };
     let own = shipped.and_then(|number| history.epochs.iter().find(|e| e.epoch == number));
     let mut rows: Vec<(String, &EpochRecord)> = Vec::new();
     if let Some(own) = own {
-        let what = if refit > 0 { "before the refit" } else { "shipped" };
+        let what = match (stopped, refit) {
+            (true, _) => "best so far",
+            (false, 0) => "shipped",
+            (false, _) => "before the refit",
+        };
         rows.push((format!("{what}: epoch {} ({})", own.epoch, own.phase.name()), own));
     }
     if own.is_none_or(|own| own.epoch != last.epoch) {

@@ -5,13 +5,12 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{Inspection, Member};
-use crate::data::dataset::{Dataset, Subset};
+use crate::data::dataset::Dataset;
 use crate::data::split::class_counts;
 use crate::engine::device::Device;
 use crate::engine::logistic::Examples;
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
-use crate::measure::history::PhaseName;
 use crate::net::model::Model;
 use crate::study::label_issues::{LabelOptions, find, most_heads, out_of_fold_with};
 use crate::study::planted::wrong_labels_with;
@@ -34,9 +33,6 @@ pub struct LabelCheck {
     /// Cross-validated accuracy: fraction of the images whose label is predicted by a head that was not trained on them.
     /// Where it is low, the list is not reliable.
     pub accuracy: f64,
-    /// Images on which the net itself was fine-tuned, with their labels: it hides those that are wrong, and the accuracy is too
-    /// high.
-    pub tuned_on: usize,
     /// Classes of fewer images than folds, which are left out.
     pub left_out: Vec<String>,
     /// How many of the issues are wrong labels at most, estimated by labels that were changed on purpose
@@ -62,14 +58,6 @@ pub struct Mislabelled {
     pub probability: f32,
     /// `(label_probability - probability + 1) / 2`, 0 where the label is certainly wrong.
     pub margin: f32,
-}
-
-/// How many of the images the layers below the head were trained on.
-fn tuned_on(model: &Model, subset: &Subset, device: &Device) -> Result<usize> {
-    let tuned = model.card.progress.as_ref().is_some_and(|p| p.phase != PhaseName::Head.name());
-    let Some(trained) = model.card.trained.as_ref().filter(|_| tuned) else { return Ok(0) };
-    let hashes = subset.image_hashes(&device.compute().threads)?;
-    Ok(hashes.iter().filter(|hash| trained.has_seen(hash)).count())
 }
 
 /// Checks the labels of the training images that `found` does not list as unreadable; `None` if `emit` stopped it. The
@@ -144,7 +132,6 @@ pub fn check_labels(
         folds: options.folds,
         l2: held_out.l2,
         accuracy: held_out.accuracy,
-        tuned_on: tuned_on(model, &subset, device)?,
         left_out: left_out.collect(),
         estimated_wrong,
         issues: issues.collect(),

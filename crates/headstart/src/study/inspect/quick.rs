@@ -39,7 +39,7 @@ pub fn warnings(data: &Dataset) -> Vec<String> {
             "images are also training images"
         };
         warnings.push(format!(
-            "{} validation or test {are}, so results will be too good",
+            "{} validation or test {are}, so results may be too good",
             grouped(shared)
         ));
     }

@@ -121,15 +121,6 @@ fn labels(f: &mut fmt::Formatter<'_>, check: &LabelCheck) -> fmt::Result {
         )?;
         write!(f, "look at each before you change its label")?;
     }
-    if check.tuned_on > 0 {
-        let tuned = grouped(check.tuned_on);
-        write!(
-            f,
-            "\n{} was fine-tuned on {tuned} of them, with their labels: it hides ",
-            check.model
-        )?;
-        write!(f, "wrong ones, and this accuracy is too high; take weights that were not")?;
-    }
     for m in check.issues.iter().take(LABELS) {
         let (name, class, suggested) = (&m.image.name, &m.image.class, &m.suggested);
         write!(
