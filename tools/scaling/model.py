@@ -10,7 +10,7 @@ Computed: the network. Between N hosts a sum is a reduce-scatter and an all-gath
 host sends and receives 2 (N - 1) / N times the bytes, at 0.8 of the link's speed; a call takes
 log2 N rounds of the link's delay. Sums run while the backward pass does, which is two thirds of a
 step's operations, but for the last bucket: that of the first layers, whose gradients come last.
-What the messages take of the processors' own time is not hidden.
+A thread of its own packs and adds, beside the link; the core that it takes is not hidden.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def step(phase, rate, hosts, link, arguments):
     sent = 2 * 4 * PARAMETERS[phase] * (hosts - 1) / hosts
     buckets = max(1, math.ceil(4 * PARAMETERS[phase] / BUCKET))
     rounds = math.ceil(math.log2(hosts))
-    on_the_way = sent / (bits / 8 * SHARE) + (2 * buckets + CALLS) * rounds * delay
+    on_the_way = sent / (bits / 8 * SHARE) + sent * arguments.byte + (2 * buckets + CALLS) * rounds * delay
     own = (buckets + CALLS) * arguments.call + sent * arguments.byte / arguments.cores
     hidden = min(on_the_way * (buckets - 1) / buckets, computing * BACKWARD[phase])
     return computing, on_the_way - hidden + own
@@ -85,8 +85,8 @@ def main():
 
 # Of one physical core of a Sapphire Rapids machine, f32, without AMX (docs/machines.md).
 RATES = [30_000, 21.0, 11.0]
-CALL = 100e-6
-BYTE = 1e-9
+CALL = 10e-6
+BYTE = 3.3e-9
 
 if __name__ == "__main__":
     main()

@@ -77,7 +77,7 @@ impl fmt::Display for Outcome {
         if let Some((folder, planned)) = stopped {
             let run = shell_words(&[folder.display().to_string()]);
             write!(f, "stopped after {epochs} of {planned} epochs; ")?;
-            write!(f, "headstart train --resume {run} goes on\n")?;
+            writeln!(f, "headstart train --resume {run} goes on")?;
             write!(f, "best so far: epoch {epoch} ({phase}), {is}, {value:.4}")?;
         } else {
             write!(f, "shipped: epoch {epoch} of {epochs} ({phase}), {is}, {value:.4}")?;
