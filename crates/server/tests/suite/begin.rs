@@ -84,12 +84,17 @@ fn photos_become_a_model_that_is_served_and_exported() {
     let begun =
         post(&server, "/begin/train", &json!({"set": "pets", "net": "resnet20", "minutes": null}));
     assert_eq!(begun.ok().json()["run"], "pets");
+    // Nothing of it goes away meanwhile.
+    let other = json!({"class": "red", "to": "crimson"});
+    post(&server, "/begin/sets/pets/rename", &other).says(409, &["pets learns from pets now"]);
+    post(&server, "/begin/sets/pets/remove", &json!({"class": "red"})).is(409);
     let training = trained(&server);
     assert_eq!(
         (&training["served"], &training["failed"]),
         (&json!(true), &Value::Null),
         "{training}"
     );
+    assert_eq!(training["state"], "finished");
     let models = server.get("/begin/sets/pets/models").ok().json()["models"].clone();
     let report = &models[0]["report"];
     assert_eq!((&models[0]["run"], &models[0]["served"]), (&json!("pets"), &json!(true)));
@@ -124,6 +129,10 @@ fn photos_become_a_model_that_is_served_and_exported() {
     post(&next, "/begin/serve", &json!({"run": "pets"})).ok();
     post(&next, "/begin/serve", &json!({"run": "pets"})).ok();
     post(&next, "/begin/serve", &json!({"run": "../pets"})).is(404);
+    fs::create_dir(folder.path().join("runs/half")).unwrap();
+    fs::write(folder.path().join("runs/half/events.jsonl"), "").unwrap();
+    post(&next, "/begin/serve", &json!({"run": "half"})).says(409, &["half is not finished"]);
+    assert_eq!(next.get("/begin/training").ok().json(), Value::Null);
     let file = next.get("/export?model=pets&format=safetensors").ok();
     assert_eq!(file.body, fs::read(&path).unwrap());
 }

@@ -157,3 +157,27 @@ fn what_cannot_be_meant_changes_nothing() {
     assert!(shown["corrections"].is_null() && shown["images"] == 1797, "{shown}");
     correct(&sample, &json!({"image": 0, "leave_out": true})).says(422, &["a folder of images"]);
 }
+
+#[test]
+fn a_folder_that_changes_is_read_again() {
+    let folder = folder();
+    let server = server(folder.path());
+    state(&server, looked);
+    let image = at(&server, "blue/00.png");
+    fs::rename(folder.path().join("blue"), folder.path().join("azure")).unwrap();
+    fs::remove_file(folder.path().join("red/00.png")).unwrap();
+    let now = state(&server, |s| s["classes"][0]["name"] == "azure");
+    assert_eq!(counts(&now), [13, 11]);
+    // Who has a list of before means another image by its position.
+    let what = json!({"image": image, "name": "blue/00.png", "leave_out": true});
+    correct(&server, &what).says(422, &["blue/00.png", "load the page again"]);
+    assert!(!folder.path().join("corrections.csv").exists());
+    let what = json!({"image": at(&server, "azure/00.png"), "name": "azure/00.png", "class": 1});
+    correct(&server, &what).ok();
+    let table = fs::read_to_string(folder.path().join("corrections.csv")).unwrap();
+    assert_eq!(table, "path,class\nazure/00.png,red\n");
+    // The table itself is no change of the images.
+    let after = state(&server, |s| s["corrections"] == 1);
+    assert_eq!(counts(&after), [12, 12]);
+    assert_eq!(server.get("/look/state").code, 200);
+}

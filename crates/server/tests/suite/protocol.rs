@@ -3,6 +3,7 @@
 use headstart::classify::Prepared;
 use headstart_server::Limits;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::support::{IMAGE, Reply, Server, device, model, pixels, request};
 
@@ -174,7 +175,15 @@ fn metrics_count_what_was_asked() {
     let server = Server::start(Limits::default());
     server.infer(&pixels(3, 1)).ok();
     server.get("/v2/models/none").is(404);
-    let reply = server.get("/metrics").ok();
+    // The server may see a moment later that the connections of before are closed.
+    let until = Instant::now() + Duration::from_secs(10);
+    let reply = loop {
+        let reply = server.get("/metrics").ok();
+        if reply.text().contains("headstart_connections 1\n") || Instant::now() > until {
+            break reply;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
     assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     for line in [
         "headstart_requests_total{route=\"infer\",code=\"200\"} 1",
