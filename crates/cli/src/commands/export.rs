@@ -88,7 +88,8 @@ pub fn run(args: &Export) -> Result<(), Failure> {
     if !args.int8 && precision_of_run(&model) == Some(Precision::Bf16) {
         note!(
             "the run computed in bf16, and what was written computes in f32, as `predict --precision f32` does: from the run's \
-             report and from predictions in bf16, probabilities can differ in the second decimal"
+             report and from predictions in bf16, probabilities can differ in the second decimal, \
+             and with them the class of an image whose two best are close"
         );
     }
     note!("wrote {}; in Python:", files.join(" and "));
