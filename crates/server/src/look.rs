@@ -229,9 +229,9 @@ impl Look {
 
     /// Opens the data set again where its folders changed, as by the page Begin. While labels are checked it stays as it is.
     fn follow(self: &Arc<Look>) {
+        let now = folders(Path::new(&self.source));
         let mut state = locked(&self.state);
-        let busy = state.opened.is_none() || state.check.running.is_some();
-        if busy || state.folders == folders(Path::new(&self.source)) {
+        if state.opened.is_none() || state.check.running.is_some() || state.folders == now {
             return;
         }
         let results = std::mem::take(&mut state.check.results);

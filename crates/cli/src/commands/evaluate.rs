@@ -154,7 +154,7 @@ fn open(model: &Model, args: &Evaluate, device: &Device) -> Result<Opened, Failu
     Ok(opened)
 }
 
-/// Says that images are split as in the model's training, or warns of what differs.
+/// Says that images are split as in the model's training, or what differs.
 fn tell_split(given: &Given, trained: &Trained, as_then: bool) {
     let differences = given.differences(trained);
     if as_then {

@@ -45,7 +45,12 @@ fn opened(look: &Look) -> Result<Arc<Opened>, Refusal> {
 /// If there is no data set, or it is not open.
 pub async fn state(State(service): State<Arc<Service>>) -> Result<Response<Body>, Refusal> {
     let look = Arc::clone(look(&service)?);
-    look.follow();
+    let own = Arc::clone(&look);
+    aside(move || {
+        own.follow();
+        Ok(())
+    })
+    .await?;
     let opened = opened(&look)?;
     look.begin_looking(&opened);
     let found = aside(move || {

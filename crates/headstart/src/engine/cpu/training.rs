@@ -1,6 +1,5 @@
 //! A step of training: forward, loss, backward, what replicas add up, and the update.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -132,28 +131,11 @@ impl Executor {
             self.gradients = gradients;
         }
         let share = 1.0 / images as f32;
-        let lengths: Vec<usize> = self.gradients.tensors.iter().map(Vec::len).collect();
-        for group in groups(&lengths) {
-            let of = |replica: &Accumulated| replica.sum.tensors[group.clone()].concat();
-            let tensors = &mut self.gradients.tensors[group.clone()];
-            match tensors {
-                [tensor] => {
-                    let own = self.sums.iter().map(|r| &r.sum.tensors[group.start][..]);
-                    sum(&own.collect::<Vec<_>>(), tensor)?;
-                }
-                tensors => {
-                    let own: Vec<Vec<f32>> = self.sums.iter().map(of).collect();
-                    let own: Vec<&[f32]> = own.iter().map(|v| &v[..]).collect();
-                    let mut all = tensors.concat();
-                    sum(&own, &mut all)?;
-                    let mut rest = &all[..];
-                    for tensor in tensors {
-                        let (own, others) = rest.split_at(tensor.len());
-                        tensor.copy_from_slice(own);
-                        rest = others;
-                    }
-                }
-            }
+        for (i, tensor) in
+            self.gradients.tensors.iter_mut().enumerate().filter(|(_, t)| !t.is_empty())
+        {
+            let own: Vec<&[f32]> = self.sums.iter().map(|r| &r.sum.tensors[i][..]).collect();
+            sum(&own, tensor)?;
         }
         self.gradients.tensors.iter_mut().flatten().for_each(|g| *g *= share);
         self.sums.iter_mut().for_each(Accumulated::clear);
@@ -198,21 +180,6 @@ impl Executor {
 /// is in it.
 pub(super) const TOGETHER: usize = 1 << 20;
 
-/// Tensors of these lengths that are summed together, with none that is empty alone.
-fn groups(lengths: &[usize]) -> Vec<Range<usize>> {
-    let mut groups: Vec<(Range<usize>, usize)> = Vec::new();
-    for (i, &length) in lengths.iter().enumerate() {
-        match groups.last_mut() {
-            Some((group, sum)) if *sum + length <= TOGETHER => {
-                (group.end, *sum) = (i + 1, *sum + length);
-            }
-            _ if length == 0 => {}
-            _ => groups.push((i..i + 1, length)),
-        }
-    }
-    groups.into_iter().map(|(group, _)| group).collect()
-}
-
 /// `average = decay average + (1 - decay) value`: timm's `ModelEmaV2`, batch norm's moving statistics included.
 fn move_average(decay: f32, parameters: &Parameters, average: &mut Parameters) {
     let rest = 1.0 - decay;
@@ -231,14 +198,6 @@ pub(super) fn no_gradients() -> Error {
 mod tests {
     use super::*;
     use crate::net::parameters::{Parameter, Role};
-
-    #[test]
-    fn small_tensors_are_summed_together_and_each_once() {
-        let half = TOGETHER / 2;
-        let lengths = [0, 3, 0, half, half, 1, 5 * half, 0, 2];
-        assert_eq!(groups(&lengths), [1..4, 4..6, 6..7, 8..9]);
-        assert_eq!(groups(&[0, 0]), [0..0; 0]);
-    }
 
     #[test]
     fn an_average_is_timms() {
