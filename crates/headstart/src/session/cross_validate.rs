@@ -198,7 +198,7 @@ impl Shared<'_> {
         let groups = self.groups.as_ref().map(|all| others.iter().map(|&i| all[i]).collect());
         let by = by("validation split", self.config, self.data, &labels, groups.as_ref());
         let hold_out = |by: &By<'_>| by.hold_out(others.len(), share, self.config.seed);
-        // Images that only choose a penalty or an epoch need not have every class.
+        // Images that only choose a penalty or an epoch need not be in proportion.
         let Split { train, test } =
             hold_out(&by).or_else(|_| hold_out(&By { labels: None, ..by }))?;
         let at = |rows: Vec<usize>| rows.into_iter().map(|i| others[i]).collect();
@@ -214,7 +214,7 @@ fn by<'a>(
     groups: Option<&'a Vec<usize>>,
 ) -> By<'a> {
     let labels = config.stratify.then_some(labels);
-    By { what, labels, names: &data.classes, groups: groups.map(Vec::as_slice) }
+    By { what, labels, names: &data.classes, groups: groups.map(Vec::as_slice), strict: false }
 }
 
 /// Cross-validates; `None` if `listen` stopped it. Its events are those of a run without a run folder of its own, and

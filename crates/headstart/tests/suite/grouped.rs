@@ -114,16 +114,57 @@ fn classes_stay_in_proportion() {
     let split = stratified_train_test_split(&whole.train.labels(), 0.2, 42).unwrap();
     let expected: Vec<&str> = split.test.iter().map(|&i| whole.train.name(i)).collect();
     assert_eq!(names(data.test.as_ref().unwrap()), expected);
-    // Errors name the classes.
+    // Where scikit-learn refuses: the only image of a class is trained on.
     write(place.path(), "d/1.png", &png(4, 3, [1, 2, 3]));
-    let error = open(place.path(), &options(true, None)).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("test split: expected at least two images of every class"), "{text}");
-    assert!(text.contains("one of d") && error.hint().unwrap().contains("--stratify"), "{error:?}");
+    let data = open(place.path(), &options(true, None)).unwrap();
+    let counts = parts(&data).map(Subset::class_counts);
+    assert_eq!(counts, [vec![24, 12, 4, 1], vec![8, 4, 2, 0], vec![8, 4, 2, 0]]);
+    let lacks = |what: &str| {
+        format!("the {what} split has no images of d (1 image): too few to split by class")
+    };
+    assert_eq!(data.warnings, [lacks("test"), lacks("validation")]);
+    // A part with fewer images than there are classes has one of as many as it can.
     let few = DataOptions { test_split: 0.02, ..options(true, None) };
     write(place.path(), "d/2.png", &png(4, 3, [1, 2, 4]));
-    let text = open(place.path(), &few).unwrap_err().to_string();
-    assert!(text.contains("at least 4 images on each side") && text.contains("2 of 70"), "{text}");
+    let data = open(place.path(), &few).unwrap();
+    let test = data.test.as_ref().unwrap().class_counts();
+    assert_eq!((test.iter().sum::<usize>(), *test.iter().max().unwrap()), (2, 1));
+    let expected = "the test split has no images of d (2 images), c (8 images)";
+    assert!(data.warnings[0].starts_with(expected), "{:?}", data.warnings);
+}
+
+#[test]
+fn classes_of_few_images_stay_in_proportion() {
+    let place = tempfile::tempdir().unwrap();
+    for class in ["a", "b", "c", "d", "e"] {
+        for i in 0..6 {
+            write(
+                place.path(),
+                &format!("{class}/{i}.png"),
+                &png(4, 3, [i as u8, 7, class.as_bytes()[0]]),
+            );
+        }
+    }
+    let usual = DataOptions { validation_split: 0.1, ..options(true, None) };
+    for seed in 0..20 {
+        let data = open(place.path(), &DataOptions { seed, ..usual.clone() }).unwrap();
+        let [train, validation, test] = parts(&data).map(Subset::class_counts);
+        assert!(test.iter().all(|count| [1, 2].contains(count)), "{test:?}");
+        // scikit-learn refuses to hold out 3 of 24 images of five classes.
+        assert_eq!(validation.iter().sum::<usize>(), 3);
+        assert!(validation.iter().all(|&count| count <= 1), "{validation:?}");
+        assert!(train.iter().all(|&count| count >= 3), "{train:?}");
+    }
+    // If no class has two images, no part can have them in proportion.
+    let single = tempfile::tempdir().unwrap();
+    for class in ["a", "b", "c", "d", "e"] {
+        write(single.path(), &format!("{class}/1.png"), &png(4, 3, [1, 7, class.as_bytes()[0]]));
+    }
+    let error = open(single.path(), &usual).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("test split: expected at least two images of every class"), "{text}");
+    assert!(text.contains("one of a, b, c, ..."), "{text}");
+    assert!(error.hint().unwrap().contains("--stratify"), "{error:?}");
 }
 
 #[test]

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use headstart::cache::CacheSettings;
 use headstart::config::{Precision, TrainConfig};
+use headstart::dataset::Grouping;
 use headstart::image::FitName;
 use headstart::recipe::{Chosen, Opened, Pace, RecipeName, Tried, start};
 use headstart::{Control, Result};
+
+use crate::support::{png, write};
 
 const BUDGET: Option<Duration> = Some(Duration::from_secs(600));
 const PACE: Pace = Pace { forward: 1e11, training: 1e11 };
@@ -26,6 +29,26 @@ fn tried(opened: &Opened, name: RecipeName, budget: Option<Duration>) -> Result<
 
 fn choose(opened: Opened, tried: &Tried) -> Chosen {
     opened.choose(RecipeName::Auto, BUDGET, &PACE, Some(tried)).unwrap()
+}
+
+#[test]
+fn a_recipe_splits_by_class_with_few_images_and_with_groups() {
+    let place = tempfile::tempdir().unwrap();
+    for class in 0..5u8 {
+        for i in 0..6 + class / 4 {
+            let name = format!("c{class}/bed{class}-{}/{i}.png", i % 3);
+            write(place.path(), &name, &png(4, 4, [class, i, 9]));
+        }
+    }
+    for (group, least) in [(None, 5), (Some(Grouping::Folder), 2)] {
+        let start = start(place.path().to_str().unwrap(), Some("resnet20"));
+        let config = TrainConfig { threads: 1, group: group.clone(), ..start };
+        let opened = Opened::new(config, None, &mut |_| Control::Continue).unwrap();
+        let chosen = opened.choose(RecipeName::Auto, BUDGET, &PACE, None).unwrap();
+        assert!(chosen.recipe.config.stratify, "{group:?}");
+        let test = chosen.data.test.unwrap().class_counts();
+        assert!(test.iter().filter(|&&count| count > 0).count() >= least, "{group:?}: {test:?}");
+    }
 }
 
 #[test]

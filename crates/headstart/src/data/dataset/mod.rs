@@ -110,7 +110,8 @@ pub struct DataOptions {
     /// Fraction of the images split off for testing, 0 for none, before the validation split;
     /// unused where the source has test images of its own.
     pub test_split: f64,
-    /// Whether both splits keep every class in proportion: scikit-learn's `stratify`.
+    /// Whether both splits keep every class in proportion: scikit-learn's `stratify`. Where that fails, the only image of a
+    /// class is trained on, a part with fewer images than there are classes lacks some, and a warning names them.
     pub stratify: bool,
     /// Which images no split may tear apart: scikit-learn's `GroupShuffleSplit`, or, with `stratify`, the first fold of its
     /// `StratifiedGroupKFold`.
@@ -405,8 +406,10 @@ fn finish(
         let of = |all: &[usize]| -> Vec<usize> { train.iter().map(|&i| all[i]).collect() };
         let labels = options.stratify.then(|| of(&samples.labels));
         let group = group.as_deref().map(of);
-        let by = By { what, labels: labels.as_deref(), names: &classes, groups: group.as_deref() };
+        let (labels, groups) = (labels.as_deref(), group.as_deref());
+        let by = By { what, labels, names: &classes, groups, strict: false };
         let split = by.hold_out(train.len(), share, options.seed)?;
+        warnings.extend(labels.and_then(|labels| by.lacking(labels, &split.test)));
         let test = split.test.iter().map(|&i| train[i]).collect();
         train = split.train.iter().map(|&i| train[i]).collect();
         Ok(Some(test))

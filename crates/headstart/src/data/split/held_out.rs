@@ -18,6 +18,9 @@ pub(crate) struct By<'a> {
     pub names: &'a [String],
     /// Group of each image, where no group may be on both sides.
     pub groups: Option<&'a [usize]>,
+    /// Whether classes that are too small to be split are an error. Otherwise the only image of a class is trained on, and
+    /// a side with fewer images than there are classes lacks some.
+    pub strict: bool,
 }
 
 impl By<'_> {
@@ -37,11 +40,20 @@ impl By<'_> {
 
     fn stratified(&self, labels: &[usize], test_size: f64, seed: u32) -> Result<Split> {
         let test_count = held_out(self.what, "image", labels.len(), test_size)?;
-        let train_count = labels.len() - test_count;
         let (classes, class_of) = unique(labels);
         let mut rows = vec![Vec::new(); classes.len()];
         class_of.iter().enumerate().for_each(|(row, &class)| rows[class].push(row));
-        self.check_classes(&classes, &rows, [train_count, test_count])?;
+        let mut single = Vec::new();
+        if self.strict || rows.iter().all(|rows| rows.len() == 1) {
+            self.check_classes(&classes, &rows, [labels.len() - test_count, test_count])?;
+        } else {
+            single.extend(rows.iter().filter(|rows| rows.len() == 1).map(|rows| rows[0]));
+            rows.retain(|rows| rows.len() > 1);
+        }
+        let others = labels.len() - single.len();
+        // Each class keeps an image to be trained on.
+        let test_count = if self.strict { test_count } else { test_count.min(others - rows.len()) };
+        let train_count = others - test_count;
         let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
         let mut random = RandomState::new(seed);
         let of_train = approximate_mode(&counts, train_count, &mut random);
@@ -55,6 +67,7 @@ impl By<'_> {
             train.extend(first.iter().map(|&i| rows[i]));
             test.extend(others.iter().take(of_test).map(|&i| rows[i]));
         }
+        train.append(&mut single);
         random.shuffle(&mut train);
         random.shuffle(&mut test);
         Ok(Split { train, test })
@@ -93,6 +106,39 @@ impl By<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// A warning of classes among `labels` that the rows held out lack.
+    pub fn lacking(&self, labels: &[usize], held_out: &[usize]) -> Option<String> {
+        let (classes, class_of) = unique(labels);
+        let mut counts = vec![[0usize; 2]; classes.len()];
+        class_of.iter().for_each(|&class| counts[class][0] += 1);
+        held_out.iter().for_each(|&row| counts[class_of[row]][1] += 1);
+        let mut few: Vec<(usize, usize)> = counts
+            .iter()
+            .zip(&classes)
+            .filter(|([_, held_out], _)| *held_out == 0)
+            .map(|([all, _], &class)| (*all, class))
+            .collect();
+        few.sort();
+        let named: Vec<String> = few
+            .iter()
+            .take(NAMED)
+            .map(|&(count, class)| {
+                let images = if count == 1 { "image" } else { "images" };
+                format!("{} ({count} {images})", self.name(class))
+            })
+            .collect();
+        let all = match few.len() {
+            0 => return None,
+            ..=NAMED => String::new(),
+            n => format!(", ... ({n} classes in all)"),
+        };
+        let what = self.what;
+        Some(format!(
+            "the {what} has no images of {}{all}: too few to split by class",
+            named.join(", ")
+        ))
     }
 
     fn name(&self, class: usize) -> String {
@@ -165,7 +211,7 @@ fn approximate_mode(counts: &[usize], draws: usize, random: &mut RandomState) ->
     drawn
 }
 
-const UNNAMED: By<'_> = By { what: "split", labels: None, names: &[], groups: None };
+const UNNAMED: By<'_> = By { what: "split", labels: None, names: &[], groups: None, strict: true };
 
 /// `sklearn.model_selection.train_test_split(rows, test_size=.., stratify=labels, random_state=seed)`: each side has every
 /// class in proportion.

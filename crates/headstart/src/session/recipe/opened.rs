@@ -49,7 +49,7 @@ pub struct Chosen {
 impl Opened {
     /// Opens the images of `config`, which is that of [`start`] with other values for image size, splits, groups, seed,
     /// limit, weights, arithmetic, threads or memory, if given. Where `stratify` is none, the splits keep every class in
-    /// proportion if there are enough images of each and none are grouped.
+    /// proportion, if groups of images allow it.
     ///
     /// # Errors
     /// As [`job::check`] and [`job::open_data_with`]; if a weight file is not of the net.
@@ -60,8 +60,7 @@ impl Opened {
     ) -> Result<Opened> {
         job::check(&config)?;
         let device = job::device(config.threads, config.precision, config.device)?;
-        let mut config =
-            TrainConfig { stratify: stratify.unwrap_or(config.group.is_none()), ..config };
+        let mut config = TrainConfig { stratify: stratify.unwrap_or(true), ..config };
         let data = match job::open_data_with(&config, watch) {
             // Without it the images may do.
             Err(error) if stratify.is_none() && config.stratify && !is_stop(&error) => {
