@@ -48,6 +48,7 @@ impl Show {
                 }
             }
             Event::Device(why) => note!("{why}"),
+            Event::BatchSize(size) => note!("--batch-size auto: {size} images a step"),
             Event::Begins { folder, epochs, monitor } => {
                 if self.folders {
                     note!("run folder: {}", folder.display());

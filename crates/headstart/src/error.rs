@@ -116,6 +116,17 @@ impl Error {
         }
     }
 
+    /// The same with another hint, if it has one.
+    pub(crate) fn with_hint(mut self, other: &str) -> Error {
+        if let Error::Format { hint, .. }
+        | Error::Invalid { hint, .. }
+        | Error::Download { hint, .. } = &mut self
+        {
+            *hint = other.to_string();
+        }
+        self
+    }
+
     /// An [`Error::Io`] for `action` on `path`; made for `map_err`.
     pub fn io(
         action: &'static str,

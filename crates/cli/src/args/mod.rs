@@ -32,6 +32,7 @@ pub use inspect::{Bench, Compare, Doctor, Explain, Summary, Work};
 pub use serve::Serve;
 pub use train::{LrFind, Plot, Recipe, Report, Train};
 pub use use_model::{Evaluate, ExplainImage, Features, Predict, Probe, Similar};
+pub use values::BatchSize;
 use values::within;
 
 /// Transfer learning for image classifiers: train a head on a frozen ResNet, fine-tune it, use it.

@@ -14,7 +14,7 @@ use super::cache::CacheFlags;
 use super::choices::{Decay, Head, Interp, Optimizer, Pre, Prec, Sched, Solver, Watched};
 use super::fit::FitFlags;
 use super::split::SplitFlags;
-use super::values::{budget, pause, within};
+use super::values::{BatchSize, batch_size, budget, pause, within};
 
 /// Settings of a run. What is not given is taken from --config, then from the defaults. Without
 /// --data and --model the defaults are made for the digits inside the program, which train in about
@@ -52,9 +52,9 @@ pub struct Train {
     /// Keep batch norm in inference mode in the layers that are fine-tuned
     #[arg(long)]
     pub freeze_bn: bool,
-    /// Batch size [default: 20]
-    #[arg(long, value_name = "N", value_parser = within::<usize>(range::BATCH_SIZE))]
-    pub batch_size: Option<usize>,
+    /// Batch size; auto: the largest of 1, 2, 4, ... 256 images that fits the memory [default: 20]
+    #[arg(long, value_name = "N|auto", value_parser = batch_size)]
+    pub batch_size: Option<BatchSize>,
     /// Accumulate gradients over this many batches for one update, which takes their mean [default: 1]
     #[arg(long, value_name = "STEPS", value_parser = within::<usize>(range::ACCUMULATE))]
     pub accumulate: Option<usize>,

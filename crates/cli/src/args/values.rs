@@ -16,6 +16,25 @@ pub fn within<T: TryFrom<u64>>(
     }
 }
 
+/// Images a step: a number, or as many as fit the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSize {
+    /// `auto`.
+    ThatFits,
+    /// A number.
+    Images(usize),
+}
+
+/// Reads a batch size, or `auto`.
+pub fn batch_size(text: &str) -> Result<BatchSize, String> {
+    match text {
+        "auto" => Ok(BatchSize::ThatFits),
+        _ => within(range::BATCH_SIZE)(text)
+            .map(BatchSize::Images)
+            .map_err(|message| format!("{message}, or auto")),
+    }
+}
+
 /// Reads a time such as `20m` or `1h30m`.
 pub fn budget(text: &str) -> Result<Duration, String> {
     text.parse().map(|Time(time)| time)

@@ -15,7 +15,7 @@ use headstart::run_folder::RunFolder;
 use serde::Serialize;
 
 use super::{cache, guide, note, recipe};
-use crate::args::Train;
+use crate::args::{BatchSize, Train};
 use crate::failure::Failure;
 use crate::output;
 use crate::ranks;
@@ -83,6 +83,7 @@ fn job(args: &Train) -> Result<Job, Failure> {
     if let Some(pause) = args.save_every {
         job = job.save_every(pause);
     }
+    job = job.batch_that_fits(args.batch_size == Some(BatchSize::ThatFits));
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
     Ok(job.cache(DiskCache { folder, bytes: args.cache_disk.map_or(DISK, |mb| mb << 20) }))
 }

@@ -128,6 +128,30 @@ impl Device {
         }
     }
 
+    /// Fails where a plan for `request` is more than the memory; `hint` says what to lower. A GPU is asked for the memory, which
+    /// it does not tell.
+    ///
+    /// # Errors
+    /// In that case, and as [`Device::executor`].
+    pub fn check_memory(
+        &self,
+        graph: &Arc<Graph>,
+        request: Request,
+        parameters: &Parameters,
+        hint: &str,
+    ) -> Result<()> {
+        match self {
+            Device::Cpu(_) => {
+                Plan::aligned(graph, request, self.alignment())?.check_memory_or(graph, hint)
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => self
+                .executor(graph, request, parameters, 0)
+                .map(drop)
+                .map_err(|error| error.with_hint(hint)),
+        }
+    }
+
     /// A plan for `request` on this device, with memory and weights; `seed` is that of random numbers.
     ///
     /// # Errors

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod disk_cache;
 mod earlier;
 mod together;
@@ -77,6 +78,7 @@ pub struct Job {
     save_every: Option<Duration>,
     pictures: bool,
     allow_changes: bool,
+    batch_that_fits: bool,
     data: Option<Dataset>,
     recipe: Option<String>,
     collective: Box<dyn Collective>,
@@ -150,9 +152,21 @@ pub struct FirstBatch {
 impl Job {
     /// A run with these settings, in the first of [`RUNS`] that does not exist.
     pub fn new(config: TrainConfig) -> Job {
-        let (cache, save_every, allow_changes, data, recipe) = Default::default();
-        let (place, pictures, collective) = (Place::Next, true, Box::new(Alone));
-        Job { config, place, cache, save_every, pictures, allow_changes, data, recipe, collective }
+        let (cache, save_every, data, recipe) = Default::default();
+        let (allow_changes, batch_that_fits, pictures) = (false, false, true);
+        let (place, collective) = (Place::Next, Box::new(Alone));
+        Job {
+            config,
+            place,
+            cache,
+            save_every,
+            pictures,
+            allow_changes,
+            batch_that_fits,
+            data,
+            recipe,
+            collective,
+        }
     }
 
     /// The run of `folder`, to be resumed.
@@ -211,6 +225,13 @@ impl Job {
     #[must_use]
     pub fn allow_changes(self, allow: bool) -> Job {
         Job { allow_changes: allow, ..self }
+    }
+
+    /// Takes as many images a step as fit the memory, as [`Trainer::batch_that_fits`] has it, whatever the settings say. A run
+    /// that is resumed keeps its own.
+    #[must_use]
+    pub fn batch_that_fits(self, fits: bool) -> Job {
+        Job { batch_that_fits: fits, ..self }
     }
 
     /// Notes in config.toml what chose the settings: the flags `--recipe auto --budget 20m`, which are no settings themselves.
@@ -295,6 +316,7 @@ impl Job {
         if let (Place::Earlier { .. }, Some(before)) = (&self.place, &before) {
             earlier::same(before, &self.config, &device, self.allow_changes)?;
         }
+        self.find_batch_size((&mut model, &data), (&device, machine), &phases, teller)?;
         model.card.trained = Some(self.trained(&data, &device, before)?);
         let settings = self.settings(machine)?;
         let mut trainer = Trainer::new(&mut model, &data, device.clone(), settings)?;

@@ -30,6 +30,7 @@ mod pytorch;
 mod recipes;
 mod reduced;
 mod replicas;
+mod room;
 mod shared_data;
 mod sources;
 mod splits;

@@ -8,7 +8,7 @@ use headstart::class_weight::ClassWeight;
 use headstart::config::{HeadSolver, TrainConfig};
 use headstart::monitor::Monitor;
 
-use crate::args::Train;
+use crate::args::{BatchSize, Train};
 use crate::commands::unused;
 use crate::failure::Failure;
 use crate::output::note;
@@ -35,7 +35,6 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         epochs,
         fine_tune_epochs,
         unfreeze,
-        batch_size,
         accumulate,
         replicas,
         optimizer,
@@ -89,6 +88,13 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         cache_memory,
         interpolation
     );
+    if let Some(size) = args.batch_size {
+        c.batch_size = match size {
+            BatchSize::Images(size) => size,
+            // Until the memory is known; the run finds it.
+            BatchSize::ThatFits => c.batch_size.max(c.replicas).max(2),
+        };
+    }
     args.fits.over(&mut c);
     sizes_and_layers(args, &mut c);
     if let Some(text) = &args.class_weight {

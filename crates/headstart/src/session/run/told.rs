@@ -36,6 +36,8 @@ pub enum Event<'e> {
     },
     /// What `--device auto` came to, and why.
     Device(&'e str),
+    /// The images a step that fit the memory, where [`Job::batch_that_fits`](super::Job::batch_that_fits) asked for them.
+    BatchSize(usize),
     /// Training begins.
     Begins {
         /// The run folder.

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::run::trainable;
 use super::{INFERENCE_BATCH, Phase, Settings, Trainer};
 use crate::engine::device::Device;
-use crate::engine::plan::{Plan, Request, sources};
+use crate::engine::plan::{Request, sources};
 use crate::error::Result;
 use crate::net::graph::NodeId;
+
+/// Most images a step that [`Trainer::batch_that_fits`] takes: larger batches train worse at the usual learning rates.
+const LARGEST_BATCH: usize = 256;
 
 impl Trainer<'_> {
     /// Fails where a batch of one of the phases is more than the memory of this process: of training images, or of images that
@@ -18,32 +21,21 @@ impl Trainer<'_> {
     /// In that case; it names what the batch takes, what there is, and the flags that make it smaller.
     pub fn check_memory(&self, phases: &[Phase]) -> Result<()> {
         for phase in phases.iter().filter(|phase| phase.epochs > 0) {
-            let trainable = trainable(self.model, &self.settings, phase);
-            let sources = sources(&self.model.net.graph, &trainable);
-            let (steps, side) = (phase.solver.is_none(), self.settings.train_size);
-            let (graph, size) = match side.filter(|_| steps) {
-                Some(side) => (Arc::clone(&self.model.net_at_size(side)?.graph), "--train-size"),
-                None => (Arc::clone(&self.model.net.graph), "--image-size"),
-            };
-            if steps {
-                let check = |batch_size: usize, hint: &str| {
-                    let settings = Settings { batch_size, ..self.settings.clone() };
-                    let trainable = trainable.clone();
-                    let request = training_request(&settings, &self.device, &sources, trainable);
-                    let plan = Plan::aligned(&graph, request, self.device.alignment())?;
-                    plan.check_memory_or(&graph, hint)
+            let batch = self.settings.batch_size;
+            if self.check_step(phase, batch, "").is_err() {
+                // Every replica has an image at least.
+                let sizes = self.settings.replicas..batch;
+                let fits = largest(sizes, |size| self.check_step(phase, size, "").is_ok());
+                let size = if self.smaller_side(phase).is_some() {
+                    "--train-size"
+                } else {
+                    "--image-size"
                 };
-                let batch = self.settings.batch_size;
-                if check(batch, "").is_err() {
-                    // Every replica has an image at least.
-                    let sizes = self.settings.replicas..batch;
-                    let fits = largest(sizes, |size| check(size, "").is_ok());
-                    let hint = match fits {
-                        Some(fits) => format!("--batch-size {fits} fits; or lower {size}"),
-                        None => format!("lower {size}"),
-                    };
-                    check(batch, &hint)?;
-                }
+                let hint = match fits {
+                    Some(fits) => format!("--batch-size {fits} fits; or lower {size}"),
+                    None => format!("lower {size}"),
+                };
+                self.check_step(phase, batch, &hint)?;
             }
             let graph = &self.model.net.graph;
             let request = Request {
@@ -53,10 +45,54 @@ impl Trainer<'_> {
                 trainable: None,
                 dtype: self.device.dtype(),
             };
-            let plan = Plan::aligned(graph, request, self.device.alignment())?;
-            plan.check_memory_or(graph, "lower --image-size")?;
+            self.device.check_memory(
+                graph,
+                request,
+                &self.model.parameters,
+                "lower --image-size",
+            )?;
         }
         Ok(())
+    }
+
+    /// The largest batch of 1, 2, 4, ... 256 images that all phases have the memory for, of no more images than there are to
+    /// train on; at least one for each replica.
+    ///
+    /// # Errors
+    /// If not even that fits, as [`Trainer::check_memory`].
+    pub fn batch_that_fits(&self, phases: &[Phase]) -> Result<usize> {
+        let most = LARGEST_BATCH.min(self.data.train.len());
+        let mut size = 1 << most.max(1).ilog2();
+        let trains = phases.iter().filter(|phase| phase.epochs > 0);
+        let check = |size| {
+            trains.clone().try_for_each(|phase| self.check_step(phase, size, "lower --image-size"))
+        };
+        while size > self.settings.replicas && check(size).is_err() {
+            size /= 2;
+        }
+        let size = size.max(self.settings.replicas);
+        check(size).map(|()| size)
+    }
+
+    /// Fails where a step of `batch` images is more than the memory.
+    fn check_step(&self, phase: &Phase, batch: usize, hint: &str) -> Result<()> {
+        if phase.solver.is_some() {
+            return Ok(());
+        }
+        let trainable = trainable(self.model, &self.settings, phase);
+        let sources = sources(&self.model.net.graph, &trainable);
+        let graph = match self.smaller_side(phase) {
+            Some(side) => Arc::clone(&self.model.net_at_size(side)?.graph),
+            None => Arc::clone(&self.model.net.graph),
+        };
+        let settings = Settings { batch_size: batch, ..self.settings.clone() };
+        let request = training_request(&settings, &self.device, &sources, trainable);
+        self.device.check_memory(&graph, request, &self.model.parameters, hint)
+    }
+
+    /// The side of training images, where they have one of their own.
+    fn smaller_side(&self, phase: &Phase) -> Option<usize> {
+        self.settings.train_size.filter(|_| phase.solver.is_none())
     }
 }
 
