@@ -1,6 +1,8 @@
 //! A run's events on stderr.
 
-use headstart::dataset::Dataset;
+use std::collections::HashMap;
+
+use headstart::dataset::{Dataset, Skipped};
 use headstart::inference::Control;
 use headstart::metrics::has_top5;
 use headstart::model::Model;
@@ -74,11 +76,42 @@ impl Show {
     }
 }
 
+/// Names what was left out: each file, or their number where many have the same reason.
+pub fn skipped(files: &[Skipped]) {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut places = HashMap::new();
+    for Skipped { name, reason } in files {
+        let at = *places.entry(reason.as_str()).or_insert(groups.len());
+        if at == groups.len() {
+            groups.push((reason, Vec::new()));
+        }
+        groups[at].1.push(name);
+    }
+    for (reason, names) in groups.iter().take(REASONS) {
+        match &names[..] {
+            few if few.len() <= NAMED => {
+                few.iter().for_each(|name| note!("skipped {name}: {reason}"))
+            }
+            [first, ..] => note!("skipped {} files, such as {first}: {reason}", names.len()),
+            [] => {}
+        }
+    }
+    let others: usize = groups.iter().skip(REASONS).map(|(_, names)| names.len()).sum();
+    if others > 0 {
+        note!(
+            "skipped {others} files for {} other reasons; `headstart data check` lists them",
+            groups.len() - REASONS
+        );
+    }
+}
+
+/// Reasons for which files are left out that are told, and files that are named for each.
+const REASONS: usize = 10;
+const NAMED: usize = 5;
+
 pub fn describe_data(data: &Dataset) {
     note!("{}", data.describe());
-    for skipped in data.skipped.iter().take(10) {
-        note!("skipped {}: {}", skipped.name, skipped.reason);
-    }
+    skipped(&data.skipped);
     note!("classes: {}", shorten(&data.classes));
     for warning in inspect::warnings(data) {
         note!("warning: {warning}");

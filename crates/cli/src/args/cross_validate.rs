@@ -19,9 +19,9 @@ pub struct CrossValidate {
     /// Images, as for train; the data's own validation and test images take no part
     #[arg(long, value_name = "sample|cifar10|PATH")]
     pub data: Option<String>,
-    /// Number of folds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = within::<usize>(range::FOLDS))]
-    pub folds: usize,
+    /// Number of folds [default: 5, or as many as the images of the largest class, or groups, allow]
+    #[arg(long, value_name = "N", value_parser = within::<usize>(range::FOLDS))]
+    pub folds: Option<usize>,
     #[command(flatten)]
     pub split: SplitFlags,
     /// Seed of the folds, scikit-learn's random_state, and of every other random choice [default: 42]

@@ -22,7 +22,12 @@ pub fn run(args: &args::CrossValidate) -> Result<(), Failure> {
     }
     let folder = cache::folder(args.cache.no_cache, args.cache.cache_dir.as_ref());
     let cache = DiskCache { folder, ..DiskCache::default() };
-    let options = FoldOptions { folds: args.folds, cache, runs: args.out.clone() };
+    let runs = args.out.clone();
+    let usual = FoldOptions { or_fewer: true, cache, runs, ..FoldOptions::default() };
+    let options = match args.folds {
+        Some(folds) => FoldOptions { folds, or_fewer: false, ..usual },
+        None => usual,
+    };
     cross_validate::check(&config, &options).map_err(Failure::Usage)?;
     let mut show = if args.out.is_some() { Show::new() } else { Show::without_folders() };
     let result = cross_validate::cross_validate(&config, &options, &mut |event| {

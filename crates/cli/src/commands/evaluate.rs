@@ -23,7 +23,7 @@ use crate::args::{Evaluate, Split};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::{interrupt, output, show};
 
 /// Classifies labelled images and reports.
 pub fn run(args: &Evaluate) -> Result<(), Failure> {
@@ -47,9 +47,7 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let device = settled(device, (args.device, args.precision.into()), &model, args.batch_size)?;
     let opened = open(&model, args, &device)?;
     let data = &opened.data;
-    for skipped in &data.skipped {
-        note!("skipped {}: {}", skipped.name, skipped.reason);
-    }
+    show::skipped(&data.skipped);
     interrupt::watch();
     if args.calibrate {
         warn(

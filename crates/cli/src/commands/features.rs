@@ -16,7 +16,7 @@ use crate::args::{Features, Split};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::{interrupt, output, show};
 
 #[derive(Serialize)]
 struct Written {
@@ -39,9 +39,7 @@ pub fn run(args: &Features) -> Result<(), Failure> {
     let opened = file(args).map(Model::open).transpose()?;
     let data = hub::watched(|watch| open_data_for(&config, opened.as_ref(), watch))?;
     note!("{}", data.describe());
-    for skipped in &data.skipped {
-        note!("skipped {}: {}", skipped.name, skipped.reason);
-    }
+    show::skipped(&data.skipped);
     let model = model_for(opened, &config, &data)?;
     let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     let node = layer(&model.net.graph, args.layer.as_deref())?;

@@ -14,7 +14,7 @@ use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
 use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::{interrupt, output, show};
 
 /// Classes for each image, where --top-k does not say how many.
 pub(super) const TOP: usize = 5;
@@ -146,9 +146,11 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             continue;
         }
         let found = ImageFiles::below(path)?;
-        for Skipped { name, reason } in found.skipped {
-            note!("skipped {}: {reason}", Path::new(&of_path(path)).join(name).display());
-        }
+        let below = |Skipped { name, reason }| {
+            let name = Path::new(&of_path(path)).join(name).display().to_string();
+            Skipped { name, reason }
+        };
+        show::skipped(&found.skipped.into_iter().map(below).collect::<Vec<_>>());
         files.extend(found.files);
     }
     if let Some(first) = files.first().filter(|_| files.iter().all(|file| is_gone(file))) {

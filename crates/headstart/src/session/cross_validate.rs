@@ -58,6 +58,8 @@ use crate::train::trainer::Phase;
 pub struct FoldOptions {
     /// Number of folds, 2 or more.
     pub folds: usize,
+    /// Whether to take fewer, where a class, or with groups all images, cannot fill so many.
+    pub or_fewer: bool,
     /// Where features of frozen layers are cached.
     pub cache: DiskCache,
     /// Where the run folders of fine-tuned folds are kept, `fold1` and so on; none to keep none.
@@ -66,7 +68,7 @@ pub struct FoldOptions {
 
 impl Default for FoldOptions {
     fn default() -> Self {
-        FoldOptions { folds: 5, cache: DiskCache::default(), runs: None }
+        FoldOptions { folds: 5, or_fewer: false, cache: DiskCache::default(), runs: None }
     }
 }
 
@@ -198,9 +200,11 @@ impl Shared<'_> {
         let groups = self.groups.as_ref().map(|all| others.iter().map(|&i| all[i]).collect());
         let by = by("validation split", self.config, self.data, &labels, groups.as_ref());
         let hold_out = |by: &By<'_>| by.hold_out(others.len(), share, self.config.seed);
-        // Images that only choose a penalty or an epoch need not be in proportion.
-        let Split { train, test } =
-            hold_out(&by).or_else(|_| hold_out(&By { labels: None, ..by }))?;
+        // Images that only choose a penalty or an epoch need not be in proportion, nor be there where one image is left.
+        let Split { train, test } = match others.len() {
+            0..2 => Split { train: (0..others.len()).collect(), test: Vec::new() },
+            _ => hold_out(&by).or_else(|_| hold_out(&By { labels: None, ..by }))?,
+        };
         let at = |rows: Vec<usize>| rows.into_iter().map(|i| others[i]).collect();
         Ok((own, Split { train: at(train), test: at(test) }))
     }
@@ -240,6 +244,14 @@ pub fn cross_validate(
     }
     let (labels, groups) = (data.train.labels(), data.train.groups());
     let folds = by("folds", config, &data, &labels, groups.as_ref());
+    let most = folds.most_folds(labels.len()).max(2);
+    let options = match options.or_fewer && most < options.folds {
+        true => {
+            warnings.push(format!("{most} folds: the images are too few for {}", options.folds));
+            &FoldOptions { folds: most, ..options.clone() }
+        }
+        false => options,
+    };
     let fold = folds.folds(labels.len(), options.folds, config.seed)?;
     warnings.extend(few(&data, options.folds, config.stratify));
     let data = &data;

@@ -530,5 +530,5 @@ fn parts_may_be_folders_in_folders_of_their_own_names() {
     assert!(groups[3..].iter().all(|g| *g != groups[0]), "{groups:?}");
     // Not where one of them holds classes itself.
     fill(dir.path(), "in/seg_test/rose", 1);
-    assert!(words(plain(dir.path())).contains("seg_train"));
+    assert!(words(plain(dir.path())).contains("seg_test"));
 }

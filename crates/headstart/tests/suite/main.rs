@@ -39,6 +39,7 @@ mod support;
 mod torch_golden;
 mod torch_zip;
 mod train_size;
+mod unclear;
 mod weight_formats;
 mod weights;
 mod wings;

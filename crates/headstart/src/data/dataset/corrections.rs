@@ -26,8 +26,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Skipped;
+use super::manifest::{Row, text_rows};
+use super::room::Room;
 use super::tree::{Layout, not_known};
+use super::{Limits, Skipped};
 use crate::atomic::write_bytes;
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
@@ -49,6 +51,16 @@ pub struct Corrections {
     rows: BTreeMap<String, Option<String>>,
 }
 
+/// A row's path as images are named: below the folder, with `/` and without `.`.
+fn plain(root: &Path, path: &str) -> String {
+    // Windows wrote the table.
+    let windows = path.contains('\\') && !root.join(path).exists();
+    let path = if windows { path.replace('\\', "/") } else { path.to_string() };
+    let parts: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    composed(&parts.join("/")).into_owned()
+}
+
 impl Corrections {
     /// Those of the folder `root`; none where it has no such file.
     ///
@@ -68,16 +80,23 @@ impl Corrections {
             let hint = "a row is an image's path below this folder and its class, or no class to leave it out";
             Error::format(&file, "a table with the columns path and class", found, hint)
         };
-        let mut table =
-            csv::Reader::from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
-        let head = table.headers().map_err(|e| bad(e.to_string()))?;
-        if head.iter().map(str::trim).collect::<Vec<_>>() != HEAD {
-            return Err(bad(head.iter().collect::<Vec<_>>().join(",")));
-        }
-        for row in table.records() {
-            let row = row.map_err(|e| bad(e.to_string()))?;
-            let class = Some(composed(&row[1]).into_owned()).filter(|class| !class.is_empty());
-            rows.insert(composed(&row[0]).into_owned(), class);
+        let table = text_rows(&file, &bytes, None, &mut Room::new(&Limits::default()));
+        let table = table.map_err(|error| match error {
+            Error::Format { found, .. } => bad(found),
+            other => other,
+        })?;
+        for Row { path, label, .. } in table.rows {
+            let class = Some(composed(&label).into_owned()).filter(|class| !class.is_empty());
+            let path = plain(root.as_ref(), &path);
+            let said = |class: &Option<String>| class.clone().unwrap_or_else(|| "none".to_string());
+            match rows.get(&path) {
+                Some(other) if *other != class => {
+                    let found = format!("both {} and {} for {path}", said(other), said(&class));
+                    let hint = "leave one of the rows out";
+                    return Err(Error::format(&file, "one class for each image", found, hint));
+                }
+                _ => drop(rows.insert(path, class)),
+            }
         }
         Ok(Corrections { file, rows })
     }

@@ -29,26 +29,27 @@ pub(crate) struct Labelled {
 
 /// Makes classes of the training images' labels: in the order of `names` where there are such, by
 /// value where all are whole numbers, else by code point. Images keep their order within a part. With `known` classes,
-/// those of a model, images of others are left out.
+/// those of a model, images of others are left out. Beside the rows come labels of training images that are not there.
 ///
 /// # Errors
 /// If there is one class only, or a class that occurs in validation or test images alone.
 pub(crate) fn arrange(
     task: Task,
     (root, place): (PathBuf, Place),
-    rows: Vec<Labelled>,
+    (rows, others): (Vec<Labelled>, BTreeSet<&str>),
     names: Option<&[String]>,
     known: Option<&[String]>,
     mut skipped: Vec<Skipped>,
 ) -> Result<Layout> {
     let trained = rows.iter().filter(|r| r.part == Part::Train);
-    let present: BTreeSet<&str> = trained.flat_map(|r| task.classes_of(&r.label)).collect();
+    let labels = trained.map(|r| r.label.as_str()).chain(others);
+    let present: BTreeSet<&str> = labels.flat_map(|label| task.classes_of(label)).collect();
     let mut classes: Vec<String> = match names {
         _ if known.is_some() => known.unwrap_or_default().to_vec(),
         Some(names) => names.iter().filter(|n| present.contains(n.as_str())).cloned().collect(),
         None => present.iter().map(|label| label.to_string()).collect(),
     };
-    let number = |label: &String| label.parse::<u64>().ok();
+    let number = |label: &String| label.parse::<i64>().ok();
     if names.is_none() && known.is_none() && classes.iter().all(|label| number(label).is_some()) {
         classes.sort_by_key(number);
     }

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use columns::{LABEL, PATH, columns, position};
+use columns::{LABEL, PATH, Unused, columns, position};
 
 use super::grouping::{Grouping, Keys};
 use super::labelled::{self, Labelled};
 use super::room::{self, Room};
 use super::shown::Place;
-use super::tree::{Layout, Origin, Part, part_of};
+use super::tree::{Layout, Origin, Part, has_image_extension, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::file_kind;
@@ -22,21 +22,23 @@ use crate::guard::guarded;
 use crate::memory::{self, Claim};
 use crate::nearest::did_you_mean;
 use crate::task::Task;
-use crate::text::{composed, decode, visible};
+use crate::text::{composed, decode, is_same, visible};
 
 const HINT: &str = "a manifest has a header and columns path, label and, if wanted, split (train, validation, test), \
                     separated by commas, semicolons or tabs";
 /// Most columns and bytes of a line.
 const MOST_COLUMNS: usize = 10_000;
 const LONGEST_LINE: usize = 4 << 20;
+/// Files of a folder that are looked at for one of a name like a missing one's.
+const LOOKED_AT: usize = 100_000;
 const SEPARATORS: [(u8, &str); 4] =
     [(b',', "commas"), (b';', "semicolons"), (b'\t', "tabs"), (b' ', "spaces")];
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
 /// A row of the table.
-struct Row {
-    path: String,
-    label: String,
+pub(super) struct Row {
+    pub path: String,
+    pub label: String,
     split: Option<String>,
     /// The cell of the column that groups images, if one does and it is not empty.
     group: Option<String>,
@@ -44,8 +46,8 @@ struct Row {
 
 /// A table, and what is unusual about it.
 #[derive(Default)]
-struct Table {
-    rows: Vec<Row>,
+pub(super) struct Table {
+    pub rows: Vec<Row>,
     warnings: Vec<String>,
     /// Columns that may hold the paths, beside the one that does.
     other_paths: String,
@@ -96,12 +98,17 @@ pub(crate) fn read(
     let mut labelled = Vec::with_capacity(rows.len());
     let mut cells = HashMap::new();
     let (mut listed, mut lost) = (Vec::new(), Vec::new());
+    let base = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let mut missing: Option<String> = None;
     for (index, Row { path: name, label, split, group }) in rows.into_iter().enumerate() {
         let at = || format!("row {} ({name:?})", index + 1);
         let part = checked(path, index, [&name, &label], split.as_deref())?;
         let label = visible(&composed(&label)).into_owned();
-        let key = plain_path(&name);
+        let found = located(folder, &name);
+        let own = found
+            .as_ref()
+            .map_or(Path::new(&name), |file| file.strip_prefix(folder).unwrap_or(file));
+        let key = plain_path(&base.join(own));
         match seen.get(&key) {
             Some((other, _)) if *other != label => {
                 let found = format!("both {other} and {label} in {}", at());
@@ -121,10 +128,10 @@ pub(crate) fn read(
         if !listed.contains(&part) {
             listed.push(part);
         }
-        match located(folder, &name) {
+        match found {
             Err(reason) => {
                 missing.get_or_insert_with(|| name.clone());
-                lost.push((name.clone(), part));
+                lost.push((name.clone(), part, label));
                 skipped.push(Skipped { name, reason });
             }
             Ok(file) => {
@@ -140,7 +147,10 @@ pub(crate) fn read(
         return Err(no_file(path, folder, &first, skipped.len(), &other_paths));
     }
     let root = (path.to_path_buf(), Place::Folder(folder.to_path_buf()));
-    let mut layout = labelled::arrange(Task::default(), root, labelled, None, known, skipped)?;
+    let of_train = lost.iter().filter(|(_, part, _)| *part == Part::Train);
+    let others = of_train.map(|(_, _, label)| label.as_str()).collect();
+    let rows = (labelled, others);
+    let mut layout = labelled::arrange(Task::default(), root, rows, None, known, skipped)?;
     // A split without any file is an error, as a folder without any image is.
     if known.is_none() {
         layout.has_validation |= listed.contains(&Part::Validation);
@@ -148,7 +158,11 @@ pub(crate) fn read(
     }
     layout.warnings.splice(0..0, warnings);
     layout.keys = Keys::Table(cells);
-    layout.lost = lost;
+    let number = |label: &String| layout.classes.iter().position(|class| is_same(class, label));
+    let lost = lost.into_iter();
+    layout.lost = lost
+        .map(|(name, part, label)| (name, (part, number(&label).unwrap_or(usize::MAX))))
+        .collect();
     Ok(layout)
 }
 
@@ -193,12 +207,14 @@ fn located(folder: &Path, name: &str) -> std::result::Result<PathBuf, String> {
     }
 }
 
-/// A path without `.` and with each `..` taken: two spellings of one path are one image.
-fn plain_path(path: &str) -> String {
+/// The path of a file without `.` and with each `..` taken: two spellings of one path are one image.
+fn plain_path(file: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
+    let path = file.to_string_lossy();
+    for (at, part) in path.split('/').enumerate() {
         match (part, parts.last()) {
             (".", _) => {}
+            ("", _) if at > 0 => {}
             ("..", Some(&last)) if !last.is_empty() && last != ".." => drop(parts.pop()),
             _ => parts.push(part),
         }
@@ -216,8 +232,12 @@ fn no_file(table: &Path, folder: &Path, first: &str, count: usize, other_columns
     places.sort();
     places.insert(0, here.to_path_buf());
     let ends = (0..parts.len()).map(|from| parts[from..].iter().collect::<PathBuf>());
-    let near = ends.flat_map(|end| places.iter().map(move |place| place.join(&end)));
-    let near = near.into_iter().find(|file| file.is_file());
+    let near = ends.clone().flat_map(|end| places.iter().map(move |place| place.join(&end)));
+    let ends: Vec<PathBuf> = ends.collect();
+    let near = near.into_iter().find(|file| file.is_file()).or_else(|| {
+        let all = ends.iter().flat_map(|end| places.iter().map(move |place| place.join(end)));
+        all.into_iter().find_map(|file| alike(&file))
+    });
     let hint = match near {
         Some(file) => format!("the nearest file that is there is {}", file.display()),
         None => "move the table beside its images, or write absolute paths".to_string(),
@@ -239,6 +259,25 @@ fn no_file(table: &Path, folder: &Path, first: &str, count: usize, other_columns
         ),
         hint,
     )
+}
+
+/// A file beside `missing` whose name differs in case, by quotation marks or by its extension alone.
+fn alike(missing: &Path) -> Option<PathBuf> {
+    let plain = |name: &str| name.trim_matches(['\'', '"', ' ']).to_lowercase();
+    let name = plain(&missing.file_name()?.to_string_lossy());
+    let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_string();
+    let inside = fs::read_dir(missing.parent()?).ok()?.flatten().take(LOOKED_AT);
+    let mut found: Vec<PathBuf> = inside
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let Some(own) = path.file_name().and_then(|own| own.to_str()) else { return false };
+            let same =
+                plain(own) == name || stem(&plain(own)) == name || stem(&plain(own)) == stem(&name);
+            same && has_image_extension(own) && path.is_file()
+        })
+        .collect();
+    found.sort();
+    found.into_iter().next()
 }
 
 fn bad(path: &Path, found: impl Into<String>) -> Error {
@@ -290,7 +329,12 @@ fn overlong(text: &str) -> Option<String> {
     longest.filter(|&bytes| bytes > LONGEST_LINE).map(|bytes| format!("a line of {bytes} bytes"))
 }
 
-fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Result<Table> {
+pub(super) fn text_rows(
+    path: &Path,
+    bytes: &[u8],
+    by: Option<&str>,
+    room: &mut Room,
+) -> Result<Table> {
     let (text, encoding) = decode(bytes);
     let mut table = Table::default();
     if let Some(encoding) = encoding.filter(|name| *name == "windows-1252") {
@@ -314,9 +358,14 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
             n => Err(bad(path, format!("{n} columns, where {MOST_COLUMNS} are read"))),
         }
     };
-    let mut found = None;
+    let (mut found, mut most) = (None, 0);
     for (separator, _) in SEPARATORS {
+        // Names of columns may have spaces in them.
+        if separator == b' ' && most > 1 {
+            break;
+        }
         let names = header(separator)?;
+        most = most.max(names.len());
         if let Some(columns) = columns(&names) {
             found = Some((separator, names, columns));
             break;
@@ -327,6 +376,7 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
     };
     let group = group_column(path, &names, by)?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let mut splits = Unused::new(&names, &columns, group);
     for record in reader(separator).records() {
         let record = record.map_err(failed)?;
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
@@ -336,7 +386,9 @@ fn text_rows(path: &Path, bytes: &[u8], by: Option<&str>, room: &mut Room) -> Re
         let row = Row { path: cell(columns.path), label: cell(columns.label), split, group };
         count(path, &row, folder, room)?;
         table.rows.push(row);
+        splits.look(&cell);
     }
+    table.warnings.extend(splits.warning(&names));
     columns.split.settle(&names, &mut table);
     table.warnings.extend(columns.warnings(&names));
     table.other_paths = columns.other_paths(&names);

@@ -36,6 +36,7 @@ mod split_names;
 mod subset;
 mod synthetic;
 mod tree;
+mod unclear;
 mod window;
 
 use std::collections::{HashMap, HashSet};
@@ -238,6 +239,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
     let path = Path::new(source);
     let text = source.to_string_lossy();
     let known = options.classes.as_deref();
+    let grouped = options.group == Some(Grouping::Folder);
     if !path.exists() {
         if text == "synthetic" || text.starts_with("synthetic:") {
             let spec: Synthetic = text.parse()?;
@@ -273,7 +275,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
         }
         match shards::find(path)? {
             found if found.is_empty() => {
-                let mut layout = tree::arrange(folder::list(path, limits)?, known)?;
+                let mut layout = tree::arrange(folder::list(path, limits)?, known, grouped)?;
                 if options.corrected {
                     Corrections::read(path)?.apply(&mut layout, known.is_some())?;
                 }
@@ -292,7 +294,7 @@ fn open_here(source: &OsStr, options: &DataOptions) -> Result<Dataset> {
             return Ok(Dataset { warnings, ..data });
         }
         if contents.labels.is_empty() {
-            let layout = tree::arrange(contents.tree, known)?;
+            let layout = tree::arrange(contents.tree, known, grouped)?;
             warnings.extend(layout.warnings);
             Layout { warnings, ..layout }
         } else {
@@ -308,8 +310,7 @@ fn from_layout(name: String, layout: Layout, options: &DataOptions) -> Result<Da
     let count = layout.classes.len();
     let mut loaded = load::load(items, place, count, &options.limits, options.least_side);
     loaded.skipped.extend(layout.skipped);
-    // Of no class that has an image.
-    loaded.lost.extend(layout.lost.into_iter().map(|(name, part)| (name, (part, usize::MAX))));
+    loaded.lost.extend(layout.lost);
     loaded.skipped.sort_by(|a, b| a.name.cmp(&b.name));
     let found = Found {
         root: layout.root,
@@ -369,6 +370,9 @@ fn short_name(path: &Path) -> String {
     stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_string()
 }
 
+/// What errors call it.
+const VALIDATION: &str = "validation split";
+
 /// Checks what was loaded and splits it.
 fn finish(
     name: String,
@@ -403,6 +407,10 @@ fn finish(
         if !own.is_empty() || share == 0.0 || (known && train.is_empty()) {
             return Ok((!own.is_empty()).then_some(own));
         }
+        if what == VALIDATION && train.len() == 1 {
+            warnings.push("no image is left for validation".to_string());
+            return Ok(None);
+        }
         let of = |all: &[usize]| -> Vec<usize> { train.iter().map(|&i| all[i]).collect() };
         let labels = options.stratify.then(|| of(&samples.labels));
         let group = group.as_deref().map(of);
@@ -415,8 +423,7 @@ fn finish(
         Ok(Some(test))
     };
     let test = held_out("test split", rows(Part::Test), options.test_split)?;
-    let validation =
-        held_out("validation split", rows(Part::Validation), options.validation_split)?;
+    let validation = held_out(VALIDATION, rows(Part::Validation), options.validation_split)?;
     if let Some(group) = &group {
         let some = |rows: &Option<Vec<usize>>| rows.clone().unwrap_or_default();
         warnings.extend(torn(group, &[train.clone(), some(&validation), some(&test)]));

@@ -1,6 +1,7 @@
 //! WebDataset shards: tar archives in which `KEY.jpg` (or another image) has its label in `KEY.cls`,
 //! a whole number or a class name. A `classes.txt` beside the shards names the numbers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -165,7 +166,7 @@ pub(crate) fn arrange(
     let mut layout = labelled::arrange(
         Task::default(),
         (root.to_path_buf(), place),
-        rows,
+        (rows, BTreeSet::new()),
         names.as_deref(),
         known,
         skipped,

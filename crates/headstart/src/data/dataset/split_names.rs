@@ -79,16 +79,35 @@ pub fn no_class(name: &str) -> Option<&'static str> {
 const UNLABELLED: &[&str] =
     &["pred", "predict", "prediction", "predictions", "submission", "unlabeled", "unlabelled"];
 
+/// Words of what is drawn over images, or written about them.
+const DRAWN: &[&str] = &["annotation", "annotations", "gt", "label", "labels", "mask", "masks"];
+
+/// Whether a name says no more than that there are images, or what is drawn over them.
+pub(super) fn is_plain(name: &str) -> bool {
+    let words = words(name);
+    let known = |word: &String| BESIDE.contains(&word.as_str()) || DRAWN.contains(&word.as_str());
+    !words.is_empty() && words.iter().all(known)
+}
+
+/// The part that a folder is for, if others beside it have such names too: `train_224`, `valid2`.
+pub(super) fn spelled(name: &str) -> Option<Part> {
+    without_numbers(name, false)
+}
+
 /// The part that a folder may be meant for, by a name that is not clear enough to take it as one: `test1`, `valid_2`,
 /// `seg_pred`.
 pub(crate) fn may_be(name: &str) -> Option<Part> {
+    without_numbers(name, true)
+}
+
+fn without_numbers(name: &str, unlabelled: bool) -> Option<Part> {
     let mut words = words(name);
     words.iter_mut().for_each(|word| {
         word.truncate(word.trim_end_matches(|c: char| c.is_ascii_digit()).len());
     });
     words.retain(|word| !word.is_empty() && !BESIDE.contains(&word.as_str()));
     match &words[..] {
-        [only] if UNLABELLED.contains(&only.as_str()) => Some(Part::Test),
+        [only] if unlabelled && UNLABELLED.contains(&only.as_str()) => Some(Part::Test),
         [only] => of_word(only),
         _ => None,
     }

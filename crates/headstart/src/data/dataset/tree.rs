@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::Skipped;
 use super::grouping::Keys;
 use super::shown::Place;
-use super::split_names::may_be;
 pub(crate) use super::split_names::part_of;
+use super::split_names::{is_plain, may_be, spelled};
 pub(crate) use crate::data::image::has_image_extension;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
@@ -97,8 +97,8 @@ pub(crate) struct Layout {
     pub has_validation: bool,
     pub has_test: bool,
     pub skipped: Vec<Skipped>,
-    /// Names of those of `skipped` that were listed for a part.
-    pub lost: Vec<(String, Part)>,
+    /// Those of `skipped` that were listed for a part, with their class; the largest number where it has no image.
+    pub lost: Vec<(String, (Part, usize))>,
     /// Warnings: what is allowed but probably a mistake.
     pub warnings: Vec<String>,
     /// What is known of groups.
@@ -112,11 +112,14 @@ pub(crate) fn is_hidden(name: &str) -> bool {
 
 const EXAMPLE: &str = "make one folder a class, such as cats/ and dogs/, with its images inside";
 
-/// Folders and images directly inside one folder.
+/// What one folder holds.
 #[derive(Default)]
-struct Inside {
-    folders: Vec<String>,
-    images: usize,
+pub(super) struct Inside {
+    /// Folders directly inside.
+    pub folders: Vec<String>,
+    /// Images directly inside, and at any depth.
+    pub images: usize,
+    pub below: usize,
 }
 
 fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
@@ -133,6 +136,9 @@ fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
             && has_image_extension(name)
         {
             map.entry(parent).or_default().images += 1;
+            for depth in 0..=parent.len() {
+                map.entry(&parent[..depth]).or_default().below += 1;
+            }
         }
     }
     for inside in map.values_mut() {
@@ -147,15 +153,16 @@ fn index(tree: &Tree) -> BTreeMap<&[String], Inside> {
 ///
 /// Classes are in code-point order of their names, images in that of (folder, file name), as
 /// Keras and torchvision order them. With `known` classes, those of a model, images of others are left out, and no part
-/// has to be there.
+/// has to be there. `grouped`: folders inside those of classes are groups, whatever their names.
 ///
 /// # Errors
 /// If there are no class folders, or only such as are none.
-pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
-    let folders = Folders(index(&tree));
+pub(crate) fn arrange(tree: Tree, known: Option<&[String]>, grouped: bool) -> Result<Layout> {
+    let folders = Folders { inside: index(&tree), known: known.is_some() };
     let top = folders.top();
     let root = top.iter().fold(tree.root.clone(), |path, name| path.join(name));
-    let roots = part_roots(&root, &folders.splits(&top), known.is_some())?;
+    let splits = folders.labelled(&top, folders.splits(&top), known);
+    let roots = part_roots(&root, &splits, known.is_some())?;
     let here = folders.inside(&top);
     if here.folders.is_empty() {
         let found = match here.images {
@@ -165,20 +172,17 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
         };
         return Err(Error::format(root, "a folder for each class", found, EXAMPLE));
     }
-    if roots.is_empty() && known.is_none() {
-        folders.check_classes(&root, &top)?;
-        if here.folders.len() > 1 && here.folders.iter().all(|name| part_of(name).is_some()) {
-            let found = format!("{} with images directly inside", here.folders.join(", "));
-            let hint =
-                "the images of each class belong into a folder of its own, such as train/cats/";
-            return Err(Error::format(root, "a folder for each class", found, hint));
-        }
-    }
     let train_name = roots.iter().find(|r| r.0 == Part::Train).map(|r| &r.1);
     let (train_folder, train_root) = match train_name {
         Some(name) => (under(&top, name), root.join(name)),
         None => (top.clone(), root.clone()),
     };
+    if known.is_none() && !grouped {
+        folders.check_classes(&train_root, &train_folder)?;
+    }
+    if known.is_none() && roots.is_empty() {
+        folders.check_flat(&root, &top)?;
+    }
     let classes =
         known.map_or_else(|| folders.inside(&train_folder).folders.clone(), <[_]>::to_vec);
     let warnings = match known {
@@ -232,12 +236,12 @@ pub(crate) fn arrange(tree: Tree, known: Option<&[String]>) -> Result<Layout> {
     })
 }
 
-fn below(path: &[String], name: &String) -> Vec<String> {
+pub(super) fn below(path: &[String], name: &String) -> Vec<String> {
     [path, std::slice::from_ref(name)].concat()
 }
 
 /// The folder of a part, whose name may have two steps.
-fn under(path: &[String], part: &str) -> Vec<String> {
+pub(super) fn under(path: &[String], part: &str) -> Vec<String> {
     path.iter().cloned().chain(part.split('/').map(String::from)).collect()
 }
 
@@ -251,12 +255,16 @@ fn is_in(path: &[String], part: &str) -> bool {
 }
 
 /// What every folder holds, by path.
-struct Folders<'a>(BTreeMap<&'a [String], Inside>);
+pub(super) struct Folders<'a> {
+    inside: BTreeMap<&'a [String], Inside>,
+    /// Whether the classes are those of a model.
+    known: bool,
+}
 
 impl Folders<'_> {
-    fn inside(&self, path: &[String]) -> &Inside {
-        const NOTHING: &Inside = &Inside { folders: Vec::new(), images: 0 };
-        self.0.get(path).unwrap_or(NOTHING)
+    pub(super) fn inside(&self, path: &[String]) -> &Inside {
+        const NOTHING: &Inside = &Inside { folders: Vec::new(), images: 0, below: 0 };
+        self.inside.get(path).unwrap_or(NOTHING)
     }
 
     /// Folders of parts. One holds class folders: a class may well be called "train" or "test".
@@ -264,19 +272,34 @@ impl Folders<'_> {
         let folders = self.inside(path).folders.iter();
         let holds_folders = |path: &[String]| {
             let inside = self.inside(path);
-            !inside.folders.is_empty() && inside.images == 0
+            // A few images may lie beside the class folders.
+            !inside.folders.is_empty() && (inside.images == 0 || 2 * inside.images < inside.below)
         };
-        let found = folders.filter(|name| holds_folders(&below(path, name)));
-        let found: Vec<(Part, String)> =
-            found.filter_map(|name| Some((part_of(name)?, name.clone()))).collect();
-        // Archives are unpacked to seg_train/seg_train/CLASS.
+        let holding: Vec<&String> =
+            folders.filter(|name| holds_folders(&below(path, name))).collect();
+        let named = |part: fn(&str) -> Option<Part>| {
+            let parts = holding.iter().filter_map(|name| Some((part(name)?, name.to_string())));
+            parts.collect::<Vec<_>>()
+        };
+        let mut found = named(part_of);
+        if found.is_empty() {
+            // Names that say less are clear beside each other: train_224 and val_224.
+            found = named(spelled).into_iter().collect();
+            let parts: Vec<Part> = found.iter().map(|found| found.0).collect();
+            let distinct = (1..parts.len()).all(|i| !parts[..i].contains(&parts[i]));
+            if !distinct || !(self.known || (parts.len() > 1 && parts.contains(&Part::Train))) {
+                found.clear();
+            }
+        }
+        // Archives are unpacked to seg_train/seg_train/CLASS; others have train/images/CLASS.
         let inner = |(part, name): &(Part, String)| {
             let [only] = &self.inside(&below(path, name)).folders[..] else { return None };
             let name = format!("{name}/{only}");
-            let own = part_of(only) == Some(*part) && holds_folders(&under(path, &name));
-            own.then_some((*part, name))
+            let meant = part_of(only).or_else(|| spelled(only));
+            let own = meant == Some(*part) || is_plain(only);
+            (own && holds_folders(&under(path, &name))).then_some((*part, name))
         };
-        found.iter().map(inner).collect::<Option<Vec<_>>>().unwrap_or(found)
+        found.into_iter().map(|own| inner(&own).unwrap_or(own)).collect()
     }
 
     /// Fails if validation or test images have a class that training images have not.
@@ -324,14 +347,14 @@ impl Folders<'_> {
             let inside = self.inside(&own);
             // In a folder of the same kind, as archives are unpacked, images have no class either.
             let inner = match &inside.folders[..] {
-                [only] if may_be(only) == meant => self.inside(&below(&own, only)).images,
+                [only] if may_be(only) == meant || is_plain(only) => {
+                    self.inside(&below(&own, only)).images
+                }
                 _ => 0,
             };
             let direct = inside.images + inner > 0;
             let reason = match (meant, train) {
-                (Some(_), _) if direct => format!(
-                    "one of {count} without labels, as {folder} has no class folders; `headstart predict` classifies them"
-                ),
+                (Some(_), _) if direct => format!("one of {count} {}", unlabelled(folder)),
                 (Some(part), _) => match roots.iter().find(|root| root.0 == part) {
                     Some((_, known)) => format!(
                         "one of {count} in {folder}, which is beside {known}; if they are of the same part, move them into {known}"
@@ -356,39 +379,19 @@ impl Folders<'_> {
         images.into_iter().map(reason).collect()
     }
 
-    /// Fails if folders cannot be classes, because all of them hold folders of the same names and nothing else.
-    fn check_classes(&self, root: &Path, path: &[String]) -> Result<()> {
-        let names = &self.inside(path).folders;
-        let mut inside = names.iter().map(|name| self.inside(&below(path, name)));
-        let Some(first) = inside.next().filter(|first| !first.folders.is_empty()) else {
-            return Ok(());
-        };
-        let same = |other: &Inside| other.images == 0 && other.folders == first.folders;
-        let class = |sub: &String| self.inside(&below(&below(path, &names[0]), sub)).images > 0;
-        if !first.folders.iter().any(class)
-            || names.len() < 2
-            || first.images > 0
-            || !inside.all(same)
-        {
-            return Ok(());
-        }
-        let list = |names: &[String]| match names.len() {
-            0..=5 => names.join(", "),
-            n => format!("{}, ... ({n} in all)", names[..5].join(", ")),
-        };
-        let found =
-            format!("{}, which all hold the same folders: {}", list(names), list(&first.folders));
-        let hint = "if they are parts of the data, call them train, validation and test; if one of them is the data, give its \
-                    path; else list the images in a table (.csv with path,label,split)";
-        Err(Error::format(root, "a folder for each class", found, hint))
-    }
-
     /// The folder below all that hold nothing but the next one.
     fn top(&self) -> Vec<String> {
         let mut top: Vec<String> = Vec::new();
         loop {
             let here = self.inside(&top);
-            let [only] = here.folders.as_slice() else { return top };
+            // Labels of objects in images, for example, are files beside the images.
+            let empty =
+                |name: &&String| is_plain(name) && self.inside(&below(&top, name)).below == 0;
+            let filled: Vec<&String> = match &here.folders[..] {
+                [only] => vec![only],
+                many => many.iter().filter(|name| !empty(name)).collect(),
+            };
+            let [only] = filled[..] else { return top };
             let deeper = below(&top, only);
             let leaf = self.inside(&deeper).folders.is_empty();
             if here.images > 0 || !self.splits(&top).is_empty() || leaf {
@@ -397,6 +400,11 @@ impl Folders<'_> {
             top = deeper;
         }
     }
+}
+
+/// Why images of a folder that has no class folders are left out.
+fn unlabelled(folder: &str) -> String {
+    format!("without labels, as {folder} has no class folders; `headstart predict` classifies them")
 }
 
 /// The images inside class folders, in order.
@@ -441,7 +449,12 @@ fn items(
         };
         let label = numbers.get(class.as_str()).copied();
         if known && label.is_none() && has_image_extension(name) {
-            let reason = unknown.entry(class.clone()).or_insert_with(|| not_known(class, classes));
+            let reason = unknown.entry(class.clone()).or_insert_with(|| {
+                match part_of(class).or_else(|| may_be(class)) {
+                    Some(_) => unlabelled(class),
+                    None => not_known(class, classes),
+                }
+            });
             let reason = reason.clone();
             skipped.push(Skipped { name: path.join("/"), reason });
         }

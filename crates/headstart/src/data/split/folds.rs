@@ -6,6 +6,16 @@ use super::{RandomState, class_counts};
 use crate::error::{Error, Result};
 
 impl By<'_> {
+    /// Most folds that [`By::folds`] makes of `n` images.
+    pub fn most_folds(&self, n: usize) -> usize {
+        let largest = |labels| {
+            let (classes, class_of) = unique(labels);
+            class_counts(class_of, classes.len()).into_iter().max().unwrap_or(0)
+        };
+        let classes = self.labels.map_or(n, largest);
+        self.groups.map_or(classes, |groups| unique(groups).0.len().min(classes))
+    }
+
     /// The fold of each of `n` images.
     ///
     /// # Errors

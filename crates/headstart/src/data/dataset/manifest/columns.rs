@@ -118,6 +118,56 @@ impl Columns {
     }
 }
 
+/// Columns that are not used, as long as every cell is empty or names a part of the data.
+pub(super) struct Unused {
+    columns: Vec<usize>,
+    /// Those with cells that are not empty.
+    filled: Vec<usize>,
+    used: bool,
+}
+
+impl Unused {
+    pub fn new(names: &[String], columns: &Columns, group: Option<usize>) -> Unused {
+        let own = columns.split.columns();
+        let used = |at: &usize| {
+            [columns.path, columns.label].contains(at) || own.contains(at) || group == Some(*at)
+        };
+        let columns = (0..names.len()).filter(|at| !used(at)).collect();
+        Unused { columns, filled: Vec::new(), used: !own.is_empty() }
+    }
+
+    /// Looks at the cells of a row.
+    pub fn look(&mut self, cell: &dyn Fn(usize) -> String) {
+        let filled = &mut self.filled;
+        self.columns.retain(|&at| {
+            let text = cell(at);
+            if !text.is_empty() && !filled.contains(&at) {
+                filled.push(at);
+            }
+            text.is_empty() || part_of(&text).is_some()
+        });
+    }
+
+    /// A warning of those that are left.
+    pub fn warning(&self, names: &[String]) -> Option<String> {
+        let left: Vec<usize> =
+            self.columns.iter().copied().filter(|at| self.filled.contains(at)).collect();
+        // Those of known names are named with the column that is used.
+        let known: Vec<&str> = SPLIT
+            .iter()
+            .chain(PERHAPS)
+            .chain(FLAGS.iter().map(|(name, _)| name))
+            .copied()
+            .collect();
+        let known = if self.used { positions(names, &known) } else { Vec::new() };
+        let left: Vec<usize> = left.into_iter().filter(|at| !known.contains(at)).collect();
+        (!left.is_empty()).then(|| {
+            let what = list(names, left.iter().copied());
+            format!("all cells of {what} are words such as train and test, and are not used; a column that splits the images is called split")
+        })
+    }
+}
+
 /// The name of a column, with its place where others have the same.
 fn name(names: &[String], at: usize) -> String {
     let own = shortened(names[at].trim());
