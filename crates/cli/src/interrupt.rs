@@ -7,6 +7,13 @@ use std::sync::{Arc, LazyLock};
 use headstart::inference::Control;
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// Whether the first signal ends the program at once.
+static AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on the first signal ends the program: it may wait for another one, and has nothing to save.
+pub fn end_at_once() {
+    AT_ONCE.store(true, Ordering::SeqCst);
+}
 
 /// From now on such a signal only sets a flag. Without a handler it ends the program, which loses at most what came after
 /// the last checkpoint.
@@ -24,6 +31,7 @@ pub fn watch() {
             }
             // The shutdown comes first, so that it sees whether there was a signal before this one.
             let _ = register_conditional_shutdown(signal, 130, REQUESTED.clone());
+            let _ = register_conditional_shutdown(signal, 130, AT_ONCE.clone());
             let _ = register(signal, REQUESTED.clone());
         }
     });
@@ -57,7 +65,7 @@ fn stays_ignored(signal: i32, ignored: &[i32]) -> bool {
 #[cfg(not(unix))]
 pub fn watch() {
     let _ = ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
+        if REQUESTED.swap(true, Ordering::SeqCst) || AT_ONCE.load(Ordering::SeqCst) {
             std::process::exit(130);
         }
     });

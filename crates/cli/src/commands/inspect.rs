@@ -36,7 +36,8 @@ pub fn run(args: &WeightsInspect) -> Result<(), Failure> {
             Some(n) => format!("with its head of {n} classes"),
             None => "without a head".to_string(),
         };
-        output::line(format!("fits: {}, {head}", fit.net))?;
+        let copy = fit.copy.as_ref().map_or(String::new(), |copy| format!(", of several: {copy}"));
+        output::line(format!("fits: {}, {head}{copy}", fit.net))?;
         if let Some(refused) = &fit.refused {
             output::line(format!("refused: {refused}"))?;
         }

@@ -29,6 +29,8 @@ mod summary;
 mod train;
 mod unused;
 
+#[cfg(unix)]
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use headstart::atomic;
@@ -42,6 +44,7 @@ use headstart::{Device, Error, memory, range};
 
 use crate::args::Command;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::note;
 use crate::ranks::{self, Part};
 
@@ -124,6 +127,11 @@ fn check_output(
             }
         }
     }
+    // Writing to a pipe waits for its reader.
+    #[cfg(unix)]
+    if std::fs::metadata(out).is_ok_and(|meta| FileTypeExt::is_fifo(&meta.file_type())) {
+        interrupt::end_at_once();
+    }
     Ok(atomic::check(out)?)
 }
 
@@ -144,7 +152,13 @@ fn model_for(
 ) -> Result<Model, Failure> {
     match opened {
         Some(model) => Ok(model),
-        None => Ok(hub::watched(|watch| build_model_with(config, data, watch))?.0),
+        None => {
+            let (model, report) = hub::watched(|watch| build_model_with(config, data, watch))?;
+            if let Some(report) = report {
+                note!("weights {}: {report}", config.weights);
+            }
+            Ok(model)
+        }
     }
 }
 

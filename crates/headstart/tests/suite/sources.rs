@@ -194,7 +194,10 @@ fn manifests_that_are_wrong_are_refused() {
         ("path,label,split\nimages/1.png,a,val\nimages/1.png,a,test\n", &["one split for each"]),
         ("path,label\nimages/1.png,a\nimages/4.png,a\n", &["two classes", "one, a"]),
         ("path,label\nx.png,a\ny.png,b\n", &["2 paths without a file", "x.png"]),
-        ("path,label\nx.png,a\nimages/1.png,b\n", &["two classes"]),
+        (
+            "path,label\nx.png,a\nimages/1.png,b\n",
+            &["at least one training image of the class a", "x.png: a file that cannot be read"],
+        ),
         (
             "path,label,split\nimages/1.png,cat,\nimages/4.png,dog,\nimages/sub/2.png,cart,test\n",
             &["for test images", "cart, which they lack", "are cat, dog; correct the label"],
@@ -429,7 +432,7 @@ fn names_and_labels_count_as_memory_wherever_they_come_from() {
     let error = words(within_a_megabyte(&dir.path().join("set")));
     assert!(error.contains("more than 1 MiB"), "{error}");
     // Rows and files, most of which are no images.
-    let rows: String = many.iter().map(|i| format!("{i},x\n")).collect();
+    let rows: String = many.iter().map(|i| format!("{i},a\n")).collect();
     write(dir.path(), "m/0.png", &images[0]);
     write(dir.path(), "m/1.png", &images[1]);
     let text = format!("path,label\n0.png,a\n1.png,b\n{rows}");

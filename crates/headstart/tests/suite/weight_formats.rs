@@ -79,6 +79,29 @@ fn files_that_keras_wrote_hold_what_it_put_there() {
 }
 
 #[test]
+fn floats_of_16_bits_in_either_order_are_read() {
+    let folder = keras_files();
+    let bytes = &include_bytes!("../golden/keras_files/half.tar.gz")[..];
+    tar::Archive::new(flate2::read::GzDecoder::new(bytes)).unpack(folder.path()).unwrap();
+    let expected = fs::read(folder.path().join("v1.expected.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&expected).unwrap();
+    for file in ["little-v1.h5", "big-v1.h5", "little-v1.weights.h5", "big-v1.weights.h5"] {
+        let net = small("v1");
+        let mut p = Parameters::zeros(&net.graph);
+        let read = read(folder.path().join(file)).unwrap();
+        assert!(read.listing.iter().filter(|t| t.dtype == "f16").count() > 20, "{file}");
+        apply(&read, &net, &mut p, Scope::All).unwrap();
+        for t in &p.tensors {
+            for (half, full) in t.values.iter().zip(floats(&expected, &t.name)) {
+                // Eleven bits of it, or the smallest step of 16 bits.
+                let step = (full.abs() / 2048.0).max(3e-8) * 1.01;
+                assert!((half - full).abs() <= step, "{file}: {}: {half} {full}", t.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn keras_v2_nets_give_kerass_probabilities() {
     let folder = keras_files();
     for kind in ["v1", "v2"] {

@@ -1,12 +1,12 @@
 //! Loading the tensors of a weight file into a net.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::{Naming, Tensor, WeightFile, kinds};
+use super::{Format, Naming, Tensor, WeightFile, kinds};
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
-use crate::net::graph::{NodeId, Op};
+use crate::net::graph::{Node, NodeId, Op};
 use crate::net::parameters::{Parameters, Role, layer_shapes};
 use crate::net::resnet::Net;
 
@@ -72,7 +72,7 @@ pub fn apply(
     parameters: &mut Parameters,
     scope: Scope,
 ) -> Result<LoadReport> {
-    let plan = Match::new(file, net, scope)?;
+    let (file, plan) = Match::of_one(file, net, scope)?;
     plan.check(file, net)?;
     for (&(to, at), name) in plan.pairs.iter().zip(&plan.report.applied) {
         let expected = || format!("parameters of the net, {name} among them");
@@ -147,6 +147,25 @@ pub(super) struct Match {
 }
 
 impl Match {
+    /// Finds every tensor in scope: in the net that the file gives first, or else in one of its spares.
+    ///
+    /// # Errors
+    /// As [`apply`], for the first.
+    pub fn of_one<'f>(
+        file: &'f WeightFile,
+        net: &Net,
+        scope: Scope,
+    ) -> Result<(&'f WeightFile, Match)> {
+        let first = match Match::new(file, net, scope) {
+            Ok(found) => return Ok((file, found)),
+            Err(error) => error,
+        };
+        let spares = file.spares.iter();
+        let mut fits =
+            spares.filter_map(|spare| Some((spare, Match::new(spare, net, scope).ok()?)));
+        fits.next().ok_or(first)
+    }
+
     /// Finds every tensor in scope.
     ///
     /// # Errors
@@ -174,7 +193,7 @@ impl Match {
             };
             let at =
                 by_name.get(theirs.as_str()).copied().or_else(|| other_head(file, net, node, role));
-            let Some(at) = at else { return Err(absent(file, &own, &theirs, &shape)) };
+            let Some(at) = at else { return Err(absent((file, net, node), &own, &theirs, &shape)) };
             let have = &file.tensors[at];
             if have.shape != shape || have.values.len() != shape.iter().product::<usize>() {
                 return Err(Error::format(
@@ -190,7 +209,10 @@ impl Match {
         }
         let rest = || file.tensors.iter().zip(&used).filter(|(_, used)| !**used).map(|(t, _)| t);
         let whole = scope == Scope::All;
-        if let Some(t) = rest().find(|t| is_kernel(t, 4) || (whole && is_kernel(t, 2))) {
+        let blocks = blocks(net);
+        let of_net = |t: &Tensor| is_inside(t, &blocks, net);
+        if let Some(t) = rest().find(|t| is_kernel(t, 4) || (whole && is_kernel(t, 2)) || of_net(t))
+        {
             let hint = "the weights are of another architecture, which computes something else";
             let found = format!("{} of shape {:?} beside them", t.name, t.shape);
             return Err(Error::format(&file.path, "only layers that the net has", found, hint));
@@ -234,6 +256,45 @@ impl Match {
     }
 }
 
+/// What stands before the names of the layers of the net's blocks: `layer1.0.`, `conv2_block1_`.
+fn blocks(net: &Net) -> HashSet<&str> {
+    let names = net.graph.nodes.iter().map(|node| node.name.as_str());
+    let before = |name| -> Option<&str> {
+        match name_of_block(name) {
+            Some(end) => Some(&name[..end]),
+            None => None,
+        }
+    };
+    names.filter_map(before).collect()
+}
+
+/// Where the name of a layer's block ends, in PyTorch's and in Keras's names.
+fn name_of_block(name: &str) -> Option<usize> {
+    if name.starts_with("layer") {
+        let mut dots = name.match_indices('.').map(|(dot, _)| dot + 1);
+        return dots.nth(1);
+    }
+    let block = name.find("_block")? + "_block".len();
+    name[block..].find('_').map(|end| block + end + 1)
+}
+
+/// Names of what profilers count beside the layers of a net.
+const COUNTED: [&str; 4] = ["total_ops", "total_params", "total_flops", "num_batches_tracked"];
+
+/// Whether a tensor that the net does not use is of one of its blocks or layers, which then compute something else. Zeros added
+/// change nothing.
+fn is_inside(t: &Tensor, blocks: &HashSet<&str>, net: &Net) -> bool {
+    let (layer, role) = t.name.rsplit_once('/').unwrap_or((&t.name, ""));
+    if COUNTED.iter().any(|name| t.name.ends_with(name)) {
+        return false;
+    }
+    let is_own = |node: &Node| node.name == layer && matches!(node.op, Op::Conv2D { .. });
+    if role == "bias" && net.graph.nodes.iter().any(is_own) {
+        return t.values.iter().any(|&v| v != 0.0);
+    }
+    name_of_block(layer).is_some_and(|end| blocks.contains(&layer[..end]))
+}
+
 fn is_kernel(t: &Tensor, axes: usize) -> bool {
     t.shape.len() == axes && t.name.ends_with("/kernel")
 }
@@ -255,7 +316,12 @@ pub(super) fn only_dense(file: &WeightFile) -> Option<&str> {
     dense.next().is_none().then(|| only.name.rsplit_once('/')).flatten().map(|(layer, _)| layer)
 }
 
-fn absent(file: &WeightFile, own: &str, theirs: &str, shape: &[usize]) -> Error {
+fn absent(
+    (file, net, node): (&WeightFile, &Net, NodeId),
+    own: &str,
+    theirs: &str,
+    shape: &[usize],
+) -> Error {
     let names = || file.tensors.iter().map(|t| t.name.as_str());
     let near = nearest(theirs, names(), 1);
     let found = match near.first().and_then(|n| file.tensors.iter().find(|t| t.name == **n)) {
@@ -264,10 +330,36 @@ fn absent(file: &WeightFile, own: &str, theirs: &str, shape: &[usize]) -> Error 
         None => format!("no such tensor among {}", file.tensors.len()),
     };
     let called = if own == theirs { String::new() } else { format!(" (there {theirs})") };
-    Error::format(
-        &file.path,
-        format!("{own}{called} of shape {shape:?}"),
-        found,
-        "the weights are of another architecture; choose it with --model",
-    )
+    let expected = format!("{own}{called} of shape {shape:?}");
+    Error::format(&file.path, expected, found, why_absent(file, net, node))
+}
+
+/// What a file is probably, that lacks a tensor of layer `node`.
+fn why_absent(file: &WeightFile, net: &Net, node: NodeId) -> &'static str {
+    let has = |part: &str| file.listing.iter().any(|t| t.name.contains(part));
+    let name = file.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let layers = |wanted: bool| {
+        let own = net.graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2D { .. }));
+        let there =
+            |layer: &str| file.tensors.iter().any(|t| t.name.starts_with(&format!("{layer}/")));
+        let count = own.clone().filter(|n| there(&n.name)).count();
+        if wanted { 2 * count > own.count() } else { count == 0 }
+    };
+    if name.contains("-of-0") && file.format == Format::Safetensors {
+        return "it is one of several parts: join them, such as with safetensors' load_file and save_file";
+    }
+    if has("weight_orig") || has("weight_mask") {
+        return "the net was pruned: call torch.nn.utils.prune.remove on its layers before it is saved";
+    }
+    if has("parametrizations.") || has("weight_g") {
+        return "its weights are parametrised: call torch.nn.utils.parametrize.remove_parametrizations (or \
+                remove_weight_norm) before it is saved";
+    }
+    if layers(false) && (has("exp_avg") || has("momentum_buffer") || has("square_avg")) {
+        return "it has an optimizer's state and no weights: take the file that has these";
+    }
+    if node > net.base_output() && layers(true) {
+        return "the file has the net without this head: train one (`headstart train --weights`), or take a file with it";
+    }
+    "the weights are of another net: choose the one that they are of"
 }

@@ -81,11 +81,14 @@ impl<'a> Source<'a> {
         let damaged = damaged(self.path);
         let (dtype, size) = (set.dtype().map_err(&damaged)?, set.element_size().map_err(&damaged)?);
         let brain = text(&set.attrs().map_err(&damaged)?, "dtype").as_deref() == Some("bfloat16");
+        let mut swapped = false;
         let stored = match (dtype, size) {
             _ if brain && size == 2 => Stored::Bf16,
             (DType::F32, 4) => Stored::F32,
             (DType::F64, 8) => Stored::F64,
             (DType::Other(kind), 2) if format!("{kind:?}").starts_with("FloatingPoint") => {
+                // The library has no name for these.
+                swapped = format!("{kind:?}").contains("BigEndian");
                 Stored::F16
             }
             _ if !own => return Ok(None),
@@ -108,7 +111,13 @@ impl<'a> Source<'a> {
         let need = product(size + size_of::<f32>() as u64, &claimed).unwrap_or(u64::MAX);
         self.claim.grow(need).map_err(|over| over.of(self.path))?;
         let values = match stored {
-            Stored::Bf16 => Stored::Bf16.read(&set.read_raw().map_err(&damaged)?),
+            Stored::Bf16 | Stored::F16 => {
+                let mut bytes = set.read_raw().map_err(&damaged)?;
+                if swapped {
+                    bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
+                }
+                stored.read(&bytes)
+            }
             _ => set.read_f32().map_err(&damaged)?,
         };
         self.claim.shrink(product(size, &claimed).unwrap_or(0));

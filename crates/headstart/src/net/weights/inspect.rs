@@ -22,6 +22,9 @@ pub struct Fit {
     /// Why the net has no answers with these numbers, in the words in which loading them is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Of several copies of the net, or several nets, the one that is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
 }
 
 /// Contents of a weight file.
@@ -74,7 +77,7 @@ fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
         Net::new(recipe, &Surroundings { height, width, preprocess: None, upsample: 1, classes })
     };
     let base = net(None)?;
-    let Ok(found) = Match::new(file, &base, Scope::Base) else { return Ok(None) };
+    let Ok((file, found)) = Match::of_one(file, &base, Scope::Base) else { return Ok(None) };
     let refused = found.check(file, &base);
     let [_, dense] = recipe.naming.head();
     let names = [Some(dense), only_dense(file)].into_iter().flatten();
@@ -93,5 +96,6 @@ fn fit(file: &WeightFile, recipe: &Recipe) -> Result<Option<Fit>> {
     }
     let classes = classes.filter(|_| head);
     let refused = refused.map(|error| error.to_string());
-    Ok(Some(Fit { net: recipe.name.clone(), head, classes, refused }))
+    let copy = file.copy.clone();
+    Ok(Some(Fit { net: recipe.name.clone(), head, classes, refused, copy }))
 }

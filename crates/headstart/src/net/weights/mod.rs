@@ -132,6 +132,9 @@ pub struct WeightFile {
     pub copy: Option<String>,
     /// Tensors of a state dict that are beside the net, such as other copies, heads of other tasks.
     pub outside: Vec<String>,
+    /// The other copies of the net, and other nets, that a state dict has: the first of them that fits is loaded where this one does
+    /// not.
+    pub spares: Vec<WeightFile>,
 }
 
 impl WeightFile {
@@ -153,6 +156,7 @@ impl WeightFile {
             epsilon: HashMap::new(),
             copy: None,
             outside: Vec::new(),
+            spares: Vec::new(),
         }
     }
 }

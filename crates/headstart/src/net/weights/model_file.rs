@@ -439,7 +439,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<WeightFile> {
     if torch::is_state_dict(names) {
         let raw = std::mem::take(&mut out.tensors).into_iter();
         let raw = raw.map(|t| torch::Raw { name: t.name, shape: t.shape, values: t.values });
-        out = torch::convert(path, raw.collect())?.into_file(out);
+        out = torch::convert(path, raw.collect(), out)?;
     }
     Ok(out)
 }

@@ -5,6 +5,7 @@
 //! tensors have names of a ResNet is the net's. Names are torchvision's, those of headstart's exports, Hugging Face's
 //! `ResNetModel`, or positions, as in fastai's and other `Sequential`s of torchvision's children.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::torch_names::{from_torch, numbered, to_torch};
@@ -43,8 +44,11 @@ const CHILDREN: [(&str, &str); 7] = [
     ("9", "fc"),
 ];
 
-/// Finds the net among tensors of these names; the default where none has a ResNet's names.
-pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>) -> Place {
+/// Least tensors of a net that is a copy beside another, or another net: a ResNet-18 has a hundred.
+const LEAST: usize = 60;
+
+/// Finds the nets among tensors of these names, the one to be taken first; the default alone where none has a ResNet's names.
+pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Place> {
     let mut counts: BTreeMap<(&str, Names), usize> = BTreeMap::new();
     for name in names {
         let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
@@ -59,19 +63,58 @@ pub(super) fn find<'a>(names: impl Iterator<Item = &'a str>) -> Place {
     }
     let most = counts.values().copied().max().unwrap_or(0);
     // Two tensors of some module have such names by chance.
-    let copies: Vec<(&str, Names)> = counts
+    let mut nets: Vec<(&str, Names, usize)> = counts
         .into_iter()
-        .filter(|(_, n)| *n == most && most > 2)
-        .map(|(place, _)| place)
+        .filter(|(_, n)| *n > 2 && (*n == most || *n >= LEAST))
+        .map(|((prefix, names), n)| (prefix, names, n))
         .collect();
-    let average = copies.iter().find(|(prefix, _)| is_average(prefix));
-    let shortest = copies.iter().min_by_key(|(prefix, kind)| (prefix.len(), *kind));
-    match average.or(shortest) {
-        Some(&(prefix, names)) => {
-            let ema = copies.len() > 1 && average.is_some();
-            Place { prefix: prefix.into(), names, copies: copies.len() > 1, ema }
-        }
-        None => Place::default(),
+    // Of the kinds of names below one prefix, that of most tensors.
+    nets.sort_by_key(|&(prefix, names, n)| (prefix, Reverse(n), names));
+    nets.dedup_by_key(|net| net.0);
+    let prefixes: Vec<&str> = nets.iter().map(|net| net.0).collect();
+    nets.sort_by_key(|&(prefix, names, n)| {
+        (rank(prefix, &prefixes), Reverse(n), prefix.len(), names)
+    });
+    let copies = nets.len() > 1;
+    let place = |(prefix, names, _): (&str, Names, usize)| {
+        let ema = copies && rank(prefix, &prefixes) == Rank::Average;
+        Place { prefix: prefix.into(), names, copies, ema }
+    };
+    let found: Vec<Place> = nets.into_iter().map(place).collect();
+    if found.is_empty() { vec![Place::default()] } else { found }
+}
+
+/// Which of several nets is taken, the first of these first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// A moving average of the weights.
+    Average,
+    Own,
+    /// A net that only helped to train the other: the keys of MoCo, the target of BYOL.
+    Helper,
+}
+
+fn rank(prefix: &str, all: &[&str]) -> Rank {
+    const SWAPPED: &str = "ema_state_dict.module.";
+    let lower = prefix.to_ascii_lowercase();
+    let words = || prefix.split(['.', '_']);
+    // MMEngine saves the average as `state_dict`, and the other net beside it.
+    if all.iter().any(|other| other.starts_with(SWAPPED))
+        && all.iter().any(|other| other.starts_with("state_dict."))
+    {
+        return if prefix.starts_with(SWAPPED) { Rank::Own } else { Rank::Average };
+    }
+    let average = |word: &str| {
+        ["ema", "swa", "averaged", "teacher"].contains(&&*word.to_ascii_lowercase())
+            || word.ends_with("EMA")
+    };
+    if words().any(average) {
+        return Rank::Average;
+    }
+    match lower.contains("encoder_k.") || words().any(|word| ["momentum", "target"].contains(&word))
+    {
+        true => Rank::Helper,
+        false => Rank::Own,
     }
 }
 
@@ -86,12 +129,6 @@ impl Place {
         };
         Some((renamed, role))
     }
-}
-
-/// Whether a prefix says that what is below it is an exponential moving average.
-fn is_average(prefix: &str) -> bool {
-    let words = prefix.split(['.', '_']);
-    words.into_iter().any(|word| word.eq_ignore_ascii_case("ema") || word == "averaged")
 }
 
 /// The layer that a name of that kind means, where it is one of a ResNet's.
@@ -178,7 +215,7 @@ mod tests {
     }
 
     fn place(names: &[String]) -> Place {
-        find(names.iter().map(String::as_str))
+        find(names.iter().map(String::as_str)).swap_remove(0)
     }
 
     #[test]
@@ -226,7 +263,7 @@ mod tests {
     #[test]
     fn names_of_other_libraries_and_positions_are_known() {
         let layer = |names: &[&str], name: &str| {
-            let place = find(names.iter().copied());
+            let place = find(names.iter().copied()).swap_remove(0);
             place.name(name).map(|(layer, role)| format!("{layer}.{role}"))
         };
         let huggingface = [

@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
         return Err(damaged(&"no tensors"));
     }
     let file = WeightFile { listing, ..WeightFile::bare(path, Format::Pytorch) };
-    Ok(convert(path, raw)?.into_file(file))
+    convert(path, raw, file)
 }
 
 fn stored(dtype: DType) -> Option<Stored> {
@@ -93,18 +93,76 @@ fn stored(dtype: DType) -> Option<Stored> {
     }
 }
 
-/// A Python object in a pickle that is none of those that come with weights: settings and numbers.
+/// A Python object in a pickle that would run something, or reach for files or other machines, if Python opened it. Others, such
+/// as settings and paths, lie beside weights; nothing of either is made here.
 fn stranger(value: &PickleValue) -> Option<&str> {
-    const KNOWN: [&str; 5] = ["torch", "numpy", "collections", "argparse", "datetime"];
-    const BUILTINS: [&str; 6] = ["set", "frozenset", "complex", "slice", "range", "bytearray"];
+    const MODULES: [&str; 30] = [
+        "os",
+        "posix",
+        "nt",
+        "posixpath",
+        "ntpath",
+        "subprocess",
+        "_posixsubprocess",
+        "sys",
+        "shutil",
+        "socket",
+        "ssl",
+        "runpy",
+        "pty",
+        "ctypes",
+        "_ctypes",
+        "importlib",
+        "pickle",
+        "_pickle",
+        "marshal",
+        "code",
+        "codeop",
+        "commands",
+        "webbrowser",
+        "urllib",
+        "http",
+        "ftplib",
+        "smtplib",
+        "asyncio",
+        "multiprocessing",
+        "tempfile",
+    ];
+    // Of Python itself, these only make values.
+    const PLAIN: [&str; 22] = [
+        "set",
+        "frozenset",
+        "complex",
+        "slice",
+        "range",
+        "xrange",
+        "bytearray",
+        "bytes",
+        "str",
+        "unicode",
+        "int",
+        "long",
+        "float",
+        "bool",
+        "list",
+        "tuple",
+        "dict",
+        "object",
+        "type",
+        "print",
+        "len",
+        "Ellipsis",
+    ];
     match value {
         PickleValue::Unsupported(name) => {
-            let known = match name.split_once('.') {
-                None => true,
-                Some(("builtins" | "__builtin__", name)) => BUILTINS.contains(&name),
-                Some((module, _)) => KNOWN.contains(&module),
+            let (module, object) = name.split_once('.')?;
+            let runs = match module {
+                "builtins" | "__builtin__" => !PLAIN.contains(&object) || object == "print",
+                "operator" => true,
+                "types" => ["CodeType", "FunctionType"].contains(&object),
+                module => MODULES.contains(&module),
             };
-            (!known).then_some(name)
+            runs.then_some(name)
         }
         PickleValue::List(items) => items.iter().find_map(stranger),
         PickleValue::Dict(items) => items.values().find_map(stranger),
@@ -135,41 +193,78 @@ pub(super) fn is_state_dict<'a>(mut names: impl Iterator<Item = &'a str>) -> boo
     names.any(|n| n.ends_with(".weight") || n.ends_with(".running_mean"))
 }
 
-/// The net's tensors of a state dict.
-pub(super) struct Converted {
-    pub tensors: Vec<Tensor>,
-    /// As in [`WeightFile`].
-    pub copy: Option<String>,
-    pub outside: Vec<String>,
-}
-
-impl Converted {
-    /// Puts them into a file.
-    pub fn into_file(self, file: WeightFile) -> WeightFile {
-        let Converted { tensors, copy, outside } = self;
-        WeightFile { tensors, copy, outside, ..file }
-    }
-}
-
-/// Finds the net's tensors, renames `layer.weight` and its like to `layer/kernel` and its like, blocks of Keras's nets as
+/// Finds the nets' tensors, renames `layer.weight` and its like to `layer/kernel` and its like, blocks of Keras's nets as
 /// export writes them to Keras's layers, and turns kernels from
-/// out x in x height x width to height x width x in x out, dense ones from out x in to in x out.
+/// out x in x height x width to height x width x in x out, dense ones from out x in to in x out. `file` gets those of the net that is
+/// to be taken first, and the others as its spares.
 ///
 /// # Errors
 /// If a weight has a number of axes that no layer of these nets has.
-pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Converted> {
-    let place = state_names::find(raw.iter().map(|r| r.name.as_str()));
-    let own: Vec<Raw> = Vec::with_capacity(raw.len());
-    let (own, outside) = raw.into_iter().fold((own, Vec::new()), |(mut own, mut outside), r| {
-        match place.name(&r.name) {
-            Some(_) => own.push(r),
-            None => outside.push(r.name),
+pub(super) fn convert(path: &Path, raw: Vec<Raw>, file: WeightFile) -> Result<WeightFile> {
+    let places = state_names::find(raw.iter().map(|r| r.name.as_str()));
+    let names: Vec<String> = raw.iter().map(|r| r.name.clone()).collect();
+    let (mut nets, mut beside): (Vec<Vec<Raw>>, Vec<Raw>) = Default::default();
+    nets.resize_with(places.len(), Vec::new);
+    for r in raw {
+        let own = (0..places.len()).filter(|&at| places[at].name(&r.name).is_some());
+        match own.max_by_key(|&at| places[at].prefix.len()) {
+            Some(at) => nets[at].push(r),
+            None => beside.push(r),
         }
-        (own, outside)
+    }
+    let mut files = Vec::with_capacity(places.len());
+    for (place, mut own) in places.iter().zip(nets) {
+        own.extend(head_beside(&own, &beside));
+        let own_names: HashSet<&str> = own.iter().map(|r| r.name.as_str()).collect();
+        let outside = names.iter().filter(|name| !own_names.contains(name.as_str()));
+        let outside = outside.cloned().collect();
+        let tensors = tensors(path, place, own)?;
+        let name = match place.prefix.trim_end_matches('.') {
+            "" => "the outermost",
+            prefix => prefix,
+        };
+        let kind = if place.ema { ", a moving average (EMA)" } else { "" };
+        let copy = place.copies.then(|| format!("{name}{kind}"));
+        files.push((tensors, copy, outside));
+    }
+    let mut files = files.into_iter();
+    let (tensors, copy, outside) = files.next().unwrap_or_default();
+    let spare = files.map(|(tensors, copy, outside)| WeightFile {
+        tensors,
+        copy,
+        outside,
+        ..WeightFile::bare(path, file.format)
     });
+    let spares = spare.collect();
+    Ok(WeightFile { tensors, copy, outside, spares, ..file })
+}
+
+/// The head of a net whose tensors have none, where it is the only dense layer beside all nets.
+fn head_beside(own: &[Raw], beside: &[Raw]) -> Vec<Raw> {
+    let dense = |r: &&Raw| r.shape.len() == 2 && r.name.ends_with(".weight");
+    let mut others = beside.iter().filter(dense);
+    let (None, Some(weight), None) = (own.iter().find(dense), others.next(), others.next()) else {
+        return Vec::new();
+    };
+    let bias = format!("{}bias", weight.name.trim_end_matches("weight"));
+    let of = |r: &&Raw| r.name == weight.name || r.name == bias;
+    let copy =
+        |r: &Raw| Raw { name: r.name.clone(), shape: r.shape.clone(), values: r.values.clone() };
+    beside.iter().filter(of).map(copy).collect()
+}
+
+/// A net's tensors in headstart's names and layouts.
+fn tensors(path: &Path, place: &state_names::Place, own: Vec<Raw>) -> Result<Vec<Tensor>> {
     let names: Vec<(String, String)> = own
         .iter()
-        .filter_map(|r| place.name(&r.name).map(|(layer, role)| (layer, role.to_string())))
+        .map(|r| match place.name(&r.name) {
+            Some((layer, role)) => (layer, role.to_string()),
+            // A head from elsewhere.
+            None => {
+                let (layer, role) = r.name.rsplit_once('.').unwrap_or((&r.name, ""));
+                (layer.to_string(), role.to_string())
+            }
+        })
         .collect();
     let normalized: HashSet<&str> = names
         .iter()
@@ -215,13 +310,7 @@ pub(super) fn convert(path: &Path, raw: Vec<Raw>) -> Result<Converted> {
         };
         tensors.push(Tensor { name: format!("{}/{role}", from_torch(layer)), shape, values });
     }
-    let name = match place.prefix.trim_end_matches('.') {
-        "" => "the outermost",
-        prefix => prefix,
-    };
-    let kind = if place.ema { ", a moving average (EMA)" } else { "" };
-    let copy = place.copies.then(|| format!("{name}{kind}"));
-    Ok(Converted { tensors, copy, outside })
+    Ok(tensors)
 }
 
 #[cfg(test)]
@@ -243,7 +332,8 @@ mod tests {
             raw("module.fc.weight", &[2, 3]),
             raw("module.fc.bias", &[2]),
         ];
-        let tensors = convert(Path::new("x.pth"), list).unwrap().tensors;
+        let file = WeightFile::bare(Path::new("x.pth"), Format::Pytorch);
+        let tensors = convert(Path::new("x.pth"), list, file).unwrap().tensors;
         let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
         let expected =
             ["conv1/kernel", "bn1/gamma", "bn1/beta", "bn1/moving_mean", "fc/kernel", "fc/bias"];

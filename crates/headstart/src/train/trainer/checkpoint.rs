@@ -13,8 +13,8 @@ use crate::measure::events::Event;
 use crate::measure::history::History;
 use crate::measure::metrics::Totals;
 use crate::measure::monitor;
-use crate::net::weights::Tensor;
 use crate::net::weights::model_file::{self, ModelCard, Place, Progress};
+use crate::net::weights::{self, Scope, Tensor};
 use crate::train::run_folder::RunFolder;
 
 /// State of an earlier run.
@@ -129,11 +129,32 @@ impl Trainer<'_> {
             let found = format!("{} epochs in its history", self.history.epochs.len());
             return Err(Error::invalid(what, format!("{} epochs", progress.epochs), found, ""));
         }
+        self.check_best()?;
         self.epoch = self.history.epochs.len();
         let seconds = self.history.epochs.iter().map(|e| e.seconds).sum::<f64>();
         self.spent_before = place.spent.max(seconds + place.seconds);
         self.over = place.over;
         self.resume = Some(Resume { phase: place.phase, progress, optimizer });
+        Ok(())
+    }
+}
+
+impl Trainer<'_> {
+    /// Fails where the best weights of the epochs so far, which may be those that are shipped, are not in the folder.
+    fn check_best(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        if self.history.best(self.settings.best_by).is_none() {
+            return Ok(());
+        }
+        let file = weights::read(folder.best())?;
+        weights::apply(&file, &self.model.net, &mut self.model.parameters.clone(), Scope::All)?;
+        let images = |card: &ModelCard| card.trained.as_ref().map(|trained| trained.images.clone());
+        let (own, found) = (images(&self.model.card), file.card.as_ref().and_then(images));
+        if own.is_some() && own != found {
+            let expected = "the best weights of this run";
+            let hint = "put them back, or start a new run";
+            return Err(Error::format(folder.best(), expected, "a model of other images", hint));
+        }
         Ok(())
     }
 }
