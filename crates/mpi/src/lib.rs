@@ -14,6 +14,7 @@
 
 mod call;
 mod find;
+mod heap;
 mod launch;
 #[cfg(unix)]
 mod library;

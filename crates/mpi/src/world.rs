@@ -9,6 +9,7 @@ use headstart::{Error, Result};
 
 use crate::call::{Broken, Comm, Mpi, Parts};
 use crate::find::candidates;
+use crate::heap;
 use crate::launch::{LIBRARY, Launch, TURNED_OFF};
 use crate::rounds::{LIMIT, parts, rounds};
 
@@ -105,6 +106,7 @@ impl World {
                 ),
             ));
         }
+        heap::keep();
         let shared = Shared { mpi, broken: false, gives_up: || false, limit: LIMIT, calls: 0 };
         Ok(World { shared: Arc::new(Mutex::new(shared)), rank, size, about })
     }

@@ -142,6 +142,7 @@ impl Device {
     ) -> Result<()> {
         match self {
             Device::Cpu(_) => {
+                let _ = parameters;
                 Plan::aligned(graph, request, self.alignment())?.check_memory_or(graph, hint)
             }
             #[cfg(feature = "gpu")]
