@@ -42,7 +42,7 @@ pub struct Explain {
     pub json: bool,
 }
 
-/// Settings of a measurement.
+/// Settings of a measurement, or of a report of all.
 #[derive(Debug, Args)]
 pub struct Bench {
     #[command(flatten)]
@@ -53,6 +53,10 @@ pub struct Bench {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    /// Measure every phase at --batch-size and at 256, on the device and on the CPU, and write it with what this machine is to
+    /// a JSON file that can be sent to others
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["phase", "cached", "json"])]
+    pub report: Option<std::path::PathBuf>,
 }
 
 /// Settings of the check of this machine.
@@ -67,7 +71,7 @@ pub struct Doctor {
 }
 
 /// What to explain or measure.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Work {
     /// Net
     #[arg(long, value_name = "NAME", default_value = "resnet50")]

@@ -102,6 +102,14 @@ fn corrupt_images_are_named_skipped_and_counted() {
     place
         .run(&format!("predict {model} data/red/bad.png data/green/zero.jpg gone.png"))
         .fails(1, &["skipped 3 of 3 images", "bad.png", "zero.jpg", "gone.png"]);
+    // Many with the same reason are counted.
+    for i in 0..7 {
+        place.image(&format!("data/violet/{i}.png"), 16, [90, 10, 200], i);
+    }
+    let done = place.run("evaluate run --data data --split train").ok();
+    let counted = "skipped 7 files, such as data/violet/0.png: of class violet, which the model";
+    assert!(done.err.contains(counted), "{}", done.err);
+    assert_eq!(done.err.matches("violet").count(), 2, "{}", done.err);
     let bad = Place::new();
     for class in ["a", "b"] {
         fs::create_dir_all(bad.path(&format!("data/{class}"))).unwrap();

@@ -123,6 +123,17 @@ fn folds_can_be_fine_tuned() {
 
 #[cfg(unix)]
 #[test]
+fn there_are_as_many_folds_as_there_are_images_for() {
+    // Nobody asked for five.
+    let place = Place::new();
+    place.data(3);
+    let three = place.run(&format!("{FOLDS} --json")).ok();
+    assert_eq!(three.json()["folds"].as_array().unwrap().len(), 3);
+    assert!(three.err.contains("3 folds: the images are too few for 5"), "{}", three.err);
+    place.run(&format!("{FOLDS} --folds 5")).fails(1, &["--folds", "3"]);
+}
+
+#[test]
 fn an_interrupted_cross_validation_says_so_and_writes_nothing() {
     let place = Place::new();
     place.data(8);
@@ -244,15 +255,19 @@ fn recipes_split_by_class_unless_told_otherwise() {
     assert!(!flags("--no-stratify").contains("stratify"));
     let grouped = flags("--group folder");
     assert!(
-        grouped.contains("\"--group\",\"folder\"") && !grouped.contains("stratify"),
+        grouped.contains("\"--group\",\"folder\"") && grouped.contains("--stratify"),
         "{grouped}"
     );
-    let both = flags("--group folder --stratify");
-    assert!(both.contains("--group") && both.contains("--stratify"), "{both}");
-    // A class of one image cannot be split by class: a default is not the user's error.
+    let alone = flags("--group folder --no-stratify");
+    assert!(alone.contains("--group") && !alone.contains("stratify"), "{alone}");
+    // The only image of a class is trained on, with or without the flag.
     place.image("data/green/1.png", 16, [30, 200, 30], 1);
-    assert!(!flags("").contains("stratify"));
-    place.run(&format!("{line} --stratify")).fails(1, &["test split", "green", "--stratify"]);
+    for flag in ["", "--stratify"] {
+        assert!(flags(flag).contains("--stratify"), "{flag}");
+    }
+    let done = place.run("train --data data --stratify --test-split 0.2 --epochs 1 --model resnet20 --weights cifar10").ok();
+    let said = "warning: the test split has no images of green (1 image)";
+    assert!(done.err.contains(said), "{}", done.err);
 }
 
 #[test]

@@ -93,6 +93,29 @@ fn bench_prints_its_fields() {
 }
 
 #[test]
+fn a_report_of_all_measurements_can_be_sent() {
+    let place = Place::new();
+    let line = "bench --model resnet20 --image-size 8 --upsample 1 --batch-size 2 --repeat 1 --fine-tune-at 20";
+    let done = place.run(&format!("{line} --report r.json")).ok();
+    assert!(done.out.contains("r.json: 8 measurements"), "{}", done.out);
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path("r.json")).unwrap()).unwrap();
+    assert!(report["machine"]["version"].is_string(), "{report}");
+    let measured = report["measured"].as_array().unwrap();
+    let of =
+        |row: &serde_json::Value| format!("{} {}", row["phase"].as_str().unwrap(), row["batch"]);
+    let names: Vec<String> = measured.iter().map(of).collect();
+    assert_eq!(names[..3], ["forward 2", "forward 256", "head 2"]);
+    for row in measured {
+        assert!(
+            row["images_per_second"].as_f64().unwrap() > 0.0 && row["device"] == "cpu",
+            "{row}"
+        );
+    }
+    place.run(&format!("{line} --report r.json --json")).fails(2, &["--report", "--json"]);
+}
+
+#[test]
 fn completions_and_manual_pages_know_every_command_and_flag() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

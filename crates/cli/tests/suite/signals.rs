@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Done, Place, TRAIN, skip};
+use crate::support::{Done, Place, TRAIN, skip, trained};
 
 /// Starts training below a shell that runs `before`; returns when an epoch is done.
 fn start(
@@ -129,5 +129,39 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         }
         let done = end(running).ok();
         assert!(done.err.contains("epoch 60/60"), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_signal_ends_what_waits_for_the_reader_of_a_pipe() {
+    let place = trained(5, "");
+    let pipe = place.path("out.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let place_of = |child: &Child| {
+        let wait = std::fs::read_to_string(format!("/proc/{}/wchan", child.id()));
+        wait.unwrap_or_default()
+    };
+    for line in ["predict run data/red --output out.csv", "features run --data data --out out.csv"]
+    {
+        let mut command = place.command(line);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // It is done with its work when it waits; at worst the signal comes before that, and ends it too.
+        for _ in 0..100 {
+            if place_of(&child).contains("fifo") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        send(&child, "TERM");
+        let mut code = None;
+        for _ in 0..200 {
+            code = child.try_wait().unwrap().map(|status| status.code());
+            if code.is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        assert_eq!(code, Some(Some(130)), "{line}");
     }
 }

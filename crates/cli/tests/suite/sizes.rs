@@ -31,7 +31,7 @@ fn numbers_that_wrap_or_have_no_end_are_wrong_usage() {
         ("recipe --data data --budget 584542046090years", "--budget <TIME>", "1ms to 365days"),
         ("recipe --data data --cache-memory 17592186044416", "--cache-memory <MB>", "1073741824"),
         ("train --epochs 18446744073709551615", "--epochs <N>", "0 to 1000000"),
-        ("train --batch-size 0", "--batch-size <N>", "1 to 65536"),
+        ("train --batch-size 0", "--batch-size <N|auto>", "1 to 65536, or auto"),
         ("train --accumulate 0", "--accumulate <STEPS>", "1 to 1000000"),
         ("train --unfreeze head:18446744073709551615", "--unfreeze", "1 to 1000000 epochs"),
         ("summary resnet50 --image-size 9223372036854775807", "--image-size", "1 to 4096"),
