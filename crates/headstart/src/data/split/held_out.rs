@@ -131,7 +131,7 @@ impl By<'_> {
             .collect();
         let all = match few.len() {
             0 => return None,
-            ..=NAMED => String::new(),
+            1..=NAMED => String::new(),
             n => format!(", ... ({n} classes in all)"),
         };
         let what = self.what;
