@@ -237,9 +237,9 @@ fn spellings_of_one_path_are_one_image() {
 fn headers_may_have_spaces_and_the_nearest_file_is_named() {
     let place = tempfile::tempdir().unwrap();
     let text =
-        words(table(place.path(), "t.csv", "Image Path,Class Label\ni/a/0.png,x\ni/b/0.png,y\n"));
+        words(table(place.path(), "t.csv", "Photo Place,Class Label\ni/a/0.png,x\ni/b/0.png,y\n"));
     assert!(
-        text.contains("a column path") && text.contains("columns Image Path, Class Label"),
+        text.contains("a column path") && text.contains("columns Photo Place, Class Label"),
         "{text}"
     );
     for path in ["i/a/0", "i/a/0.PNG", "i/a/0.jpg", "'i/a/0.png'", "a/0"] {
@@ -250,6 +250,19 @@ fn headers_may_have_spaces_and_the_nearest_file_is_named() {
             text.contains("the nearest file that is there is") && text.contains(&near),
             "{path}: {text}"
         );
+    }
+}
+
+#[test]
+fn other_names_of_columns_are_known_and_empty_rows_are_passed_over() {
+    let place = tempfile::tempdir().unwrap();
+    let rows = rows(|class, i| format!("i/{class}/{i}.png,{class}"));
+    for header in
+        ["image_path,labels", "Image Name,target", "img,class_name", "filepaths,Class Name"]
+    {
+        let data = table(place.path(), "t.csv", &format!("{header}\n{rows}\n,\n,\n")).unwrap();
+        assert_eq!((data.classes.len(), data.train.len()), (2, 8), "{header}");
+        assert!(data.warnings.is_empty(), "{:?}", data.warnings);
     }
 }
 

@@ -379,6 +379,10 @@ pub(super) fn text_rows(
     let mut splits = Unused::new(&names, &columns, group);
     for record in reader(separator).records() {
         let record = record.map_err(failed)?;
+        // Spreadsheets leave such rows at the end.
+        if record.iter().all(str::is_empty) {
+            continue;
+        }
         let cell = |i: usize| record.get(i).unwrap_or_default().to_string();
         let group = group.map(cell).filter(|text| !text.is_empty());
         let split = columns.split.of_row(&names, table.rows.len() + 1, &cell);

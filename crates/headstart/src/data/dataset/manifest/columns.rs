@@ -5,8 +5,25 @@ use crate::data::dataset::tree::{Part, part_of};
 use crate::text::shortened;
 
 /// Names that each column may have; the first is used in messages, and earlier ones are taken before later ones.
-pub(super) const PATH: &[&str] = &["path", "file", "filename", "file_name", "filepath", "image"];
-pub(super) const LABEL: &[&str] = &["label", "class", "category"];
+pub(super) const PATH: &[&str] = &[
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "image",
+    "file_path",
+    "filepaths",
+    "image_path",
+    "img_path",
+    "image_name",
+    "image_file",
+    "fname",
+    "img",
+    "image_id",
+];
+pub(super) const LABEL: &[&str] =
+    &["label", "class", "category", "labels", "class_name", "label_name", "classname", "target"];
 /// Columns of splits.
 const SPLIT: &[&str] = &["split", "subset", "partition"];
 /// Columns that are of splits where all their cells are.
