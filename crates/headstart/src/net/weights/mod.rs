@@ -244,25 +244,86 @@ fn read_as_it_is(path: &Path) -> Result<WeightFile> {
     if start.starts_with(b"PK\x03\x04") || start.starts_with(&[0x80, 0x02]) {
         return torch::read(path);
     }
-    let onnx = "an ONNX model";
-    let found = match length {
-        0 => "an empty file".to_string(),
-        // The fields 1 and 2 of its protocol buffer: the version, and who made it.
-        _ if start.starts_with(&[0x08]) && start.get(2) == Some(&0x12) => onnx.to_string(),
-        n => format!("{n} bytes of something else"),
-    };
-    let hint = match found == onnx {
-        true => "it is for other programs; take the model file or the run that it was made from",
-        false => "a file cut short by a broken download looks like this too",
-    };
+    let (found, hint) = other_kind(start, length);
     let expected =
         "Keras .h5 or .keras, PyTorch .pth, .safetensors or TensorFlow.js model.json weights";
     Err(Error::format(path, expected, found, hint))
 }
 
+/// What a file is that has no weights that are read, by its first bytes, and what to do about it.
+fn other_kind(start: &[u8], length: u64) -> (String, &'static str) {
+    const UNPACK: &str = "unpack it and give the file inside";
+    const FOREIGN: &str =
+        "it is for other programs; take the model file or the run that it was made from";
+    const KINDS: [(&[u8], &str, &str); 13] = [
+        (b"version https://", "a pointer of Git LFS", "`git lfs pull` fetches the file itself"),
+        (b"<!DOCTYPE", "a web page", "the address is not that of the file, or asks to log in"),
+        (b"<!doctype", "a web page", "the address is not that of the file, or asks to log in"),
+        (b"<html", "a web page", "the address is not that of the file, or asks to log in"),
+        (
+            b"<?xml",
+            "an XML text",
+            "the address is not that of the file: this may be its error message",
+        ),
+        (
+            b"<Error",
+            "an XML text",
+            "the address is not that of the file: this may be its error message",
+        ),
+        (b"\x1f\x8b", "a gzip file", UNPACK),
+        (b"\xfd7zXZ", "an xz file", UNPACK),
+        (b"\x28\xb5\x2f\xfd", "a Zstandard file", UNPACK),
+        (b"BZh", "a bzip2 file", UNPACK),
+        (b"GGUF", "a GGUF file, of a language model", ""),
+        (b"\x89PNG", "a picture", ""),
+        (b"\xff\xd8\xff", "a picture", ""),
+    ];
+    if let Some((_, what, hint)) = KINDS.iter().find(|(magic, _, _)| start.starts_with(magic)) {
+        return (what.to_string(), hint);
+    }
+    if start.get(4..8) == Some(b"TFL3") {
+        return ("a TensorFlow Lite model".to_string(), FOREIGN);
+    }
+    match length {
+        0 => (
+            "an empty file".to_string(),
+            "a file cut short by a broken download looks like this too",
+        ),
+        // The fields 1 and 2 of its protocol buffer: the version, and who made it.
+        _ if start.starts_with(&[0x08]) && start.get(2) == Some(&0x12) => {
+            ("an ONNX model".to_string(), FOREIGN)
+        }
+        n => (
+            format!("{n} bytes of something else"),
+            "a file cut short by a broken download looks like this too",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_other_kinds_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.pth");
+        for (bytes, said) in [
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0"[..], "git lfs pull"),
+            (b"<!DOCTYPE html><html>", "a web page"),
+            (b"<?xml version='1.0'?><Error><Code>AccessDenied", "an XML text"),
+            (b"\x1f\x8b\x08\0\0\0\0\0", "a gzip file"),
+            (b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model"),
+            (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+            (b"", "an empty file"),
+            (b"something", "9 bytes of something else"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path).unwrap_err();
+            let text = format!("{error} ({})", error.hint().unwrap_or_default());
+            assert!(text.contains(said), "{text}");
+        }
+    }
 
     #[test]
     fn a_reader_that_panics_is_an_error_that_names_the_file() {
