@@ -15,6 +15,7 @@ pub mod embedded;
 mod floats;
 mod hdf5;
 mod inspect;
+mod items;
 mod keras3;
 mod keras_config;
 mod keras_h5;

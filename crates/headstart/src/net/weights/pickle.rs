@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 /// Most instructions of all pickles of a file. A ResNet-152 with its optimizer's state has about 60,000.
 pub(super) const MOST_STEPS: usize = 1_000_000;
 /// Longest pickle inside an archive.
-const LONGEST: u64 = 64 << 20;
+pub(super) const LONGEST: u64 = 64 << 20;
 /// Most tensors that are read, and most bytes of the names of all.
 pub(super) const MOST_TENSORS: usize = 10_000;
 const MOST_NAMES: usize = 16 << 20;
 /// Most bytes of a storage that an archive holds compressed: to read a part of it, all before it is inflated.
 const MOST_INFLATED: u64 = 64 << 20;
 /// Pickles of a file that is no archive: magic number, protocol, system, weights, keys of storages.
-const PICKLES: usize = 5;
+pub(super) const PICKLES: usize = 5;
 
 /// The error for the file at `path`, read at `place`, that cannot be read for what it says: an archive has its list of contents at its end, so that one
 /// that is cut short has none.

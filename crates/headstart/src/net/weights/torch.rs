@@ -10,7 +10,7 @@ use pytorch_reader::{DType, PickleValue, PytorchReader};
 use super::floats::Stored;
 use super::pickle;
 use super::torch_names::from_torch;
-use super::{Format, Listed, Tensor, WeightFile, state_names, zip64};
+use super::{Format, Listed, Tensor, WeightFile, items, state_names, zip64};
 use crate::error::{Error, Result};
 use crate::memory::{Claim, Over};
 
@@ -32,11 +32,12 @@ pub(super) struct Raw {
 /// If it is damaged, holds anything but tensors and plain containers, or a tensor that is not of floats.
 pub(super) fn read(path: &Path) -> Result<WeightFile> {
     let readable = zip64::readable(path)?;
-    let damaged = |e: &dyn std::fmt::Display| pickle::damaged(path, readable.path(), e);
     let steps = pickle::check(readable.path())?;
     let mut claim = Claim::default();
     let over = |over: Over| over.of(path);
     claim.grow(steps as u64 * STEP).map_err(over)?;
+    let readable = items::plain(readable).map_err(Error::io("copy", path))?;
+    let damaged = |e: &dyn std::fmt::Display| pickle::damaged(path, readable.path(), e);
     let value = PytorchReader::read_pickle_data(readable.path(), None).map_err(|e| damaged(&e))?;
     if let Some(stranger) = stranger(&value) {
         let hint =

@@ -28,6 +28,17 @@ class Config:
 
 Point = collections.namedtuple("Point", "x y")
 
+
+class Settings(dict):
+    pass
+
+
+def filled():
+    settings = Settings(rate=0.1)
+    settings.name = "x"
+    return settings
+
+
 BESIDE = {
     "range": range(3),
     "path": pathlib.PurePosixPath("data/photos"),
@@ -39,13 +50,22 @@ BESIDE = {
     "date": datetime.datetime(2026, 1, 1),
     "complex": 1j,
     "none": None,
+    "defaultdict": collections.defaultdict(list, {"loss": [1.0, 2.0]}),
+    "deque": collections.deque([1, 2, 3], maxlen=5),
+    "dict": filled(),
+    "counter": collections.Counter("abca"),
+    "bytes": b"x",
+    "tuples": {(1, 2): 3},
 }
 
 weights = {"conv1.weight": torch.arange(6.0).reshape(2, 3, 1, 1)}
 with tarfile.open("beside.tar.gz", "w:gz") as archive:
-    for name, value in BESIDE.items():
+    files = {name: ({"state_dict": weights, "beside": value}, True) for name, value in BESIDE.items()}
+    files["old"] = ({"state_dict": weights, "beside": BESIDE["defaultdict"]}, False)
+    files["whole"] = (collections.defaultdict(int, weights), True)
+    for name, (value, is_zip) in files.items():
         out = io.BytesIO()
-        torch.save({"state_dict": weights, "beside": value}, out)
+        torch.save(value, out, _use_new_zipfile_serialization=is_zip)
         entry = tarfile.TarInfo(f"{name}.pth")
         entry.size = out.tell()
         out.seek(0)
