@@ -1,5 +1,5 @@
 //! Formats besides JPEG and those of `images.rs`, and orientations wherever they are written, against Pillow's and libjxl's
-//! pixels (`golden/formats/generate.py`).
+//! pixels (`generate.py` of `golden/formats` and `golden/readers`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -72,6 +72,68 @@ fn every_file_decodes_to_pillows_pixels() {
     println!("{same} the same, {near} near, {refused} refused by both, {deep} too deep");
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(same >= 381 && near == 4 && refused >= 14, "{same} {near} {refused}");
+}
+
+#[test]
+fn pictures_beside_their_screens_and_damaged_ends_are_what_they_are_to_pillow() {
+    let (files, lines) = golden_files("readers", "");
+    let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+    for line in &lines {
+        let (name, expected) = line.split_once(' ').unwrap();
+        match decode(name, &files[name]) {
+            Ok(image) if line_of(&image) == expected => same += 1,
+            Err(_) if expected == "refused" => refused += 1,
+            other => {
+                let found = other.map_or_else(|e| e.to_string(), |image| line_of(&image));
+                wrong.push(format!("{name}: {found} for {expected}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(same >= 130 && refused >= 44, "{same} {refused}");
+}
+
+#[test]
+fn time_follows_what_a_file_holds_and_not_the_size_that_it_says() {
+    let start = Instant::now();
+    let screen = |side: u16| {
+        let [low, high] = side.to_le_bytes();
+        let head = [b"GIF89a".as_slice(), &[low, high, low, high, 0x80, 0, 0], &[0; 6]].concat();
+        [&head[..], b",\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;"].concat()
+    };
+    let runs = |side: u32| {
+        let mut bytes = b"BM\0\0\0\0\0\0\0\0\x36\x04\0\0\x28\0\0\0".to_vec();
+        bytes.extend(side.to_le_bytes());
+        bytes.extend(side.to_le_bytes());
+        bytes.extend(b"\x01\0\x08\0\x01\0\0\0".iter().chain(&[0; 20 + 1024]));
+        // Moves up by 255 rows each, and the end.
+        (0..side.div_ceil(255)).for_each(|_| bytes.extend(b"\0\x02\0\xff"));
+        bytes.extend(b"\0\x01");
+        bytes
+    };
+    // One colour, in a code that takes no bits.
+    let webp = |side: u32| {
+        let sizes = ((side - 1) | (side - 1) << 14).to_le_bytes();
+        let mut bytes = b"RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f".to_vec();
+        bytes.extend(sizes);
+        bytes.extend(b"\x88\x88\x08\0\0\0\0\0\0\0\0\0\0\0\0");
+        bytes
+    };
+    for (name, file, bytes) in [
+        ("x.gif", screen(10_000), "35"),
+        ("x.bmp", runs(10_000), "1,240"),
+        ("x.webp", webp(10_000), "40"),
+    ] {
+        let error = decode(name, &file).unwrap_err().to_string();
+        let said = format!("10000x10000 pixels in {bytes} bytes");
+        assert!(error.contains(&said), "{name}: {error}");
+    }
+    // Of what is no larger than photos, all is read.
+    for (name, file) in [("x.gif", screen(300)), ("x.bmp", runs(300)), ("x.webp", webp(300))] {
+        let image = decode(name, &file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((image.width, image.height), (300, 300));
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]
