@@ -80,7 +80,10 @@ fn only_archives(folder: &Path) -> Result<Option<String>> {
                 _ if is_hidden(&name) => {}
                 path if path.is_dir() => inside.push(path),
                 _ if ARCHIVES.iter().any(|ending| lower.ends_with(ending)) => {
-                    found.get_or_insert(name);
+                    // The first by name, in whatever order they are listed.
+                    if found.as_ref().is_none_or(|first| name < *first) {
+                        found = Some(name);
+                    }
                 }
                 _ if has_image_extension(&name) || !name.contains('.') => return Ok(false),
                 _ => {}

@@ -82,7 +82,7 @@ fn kind(name: &str, start: &[u8]) -> Option<(&'static str, &'static str)> {
             _ if ends(&[".jsonl", ".ndjson"]) => ("lines of JSON", SAVE_AS_CSV),
             b'{' | b'[' => ("JSON", SAVE_AS_CSV),
             b'<' => ("XML or a web page", "is it the file that is meant? A table is given as CSV"),
-            _ if ends(&[".csv", ".tsv", ".tab", ".txt"]) => ("a table of text", SAVE_AS_CSV),
+            _ if ends(&[".csv", ".tsv", ".tab", ".txt"]) => ("a table of text", UNPACK),
             _ => ("a text file", "a table of images is given as .csv, .tsv or .txt"),
         },
     })

@@ -1,6 +1,6 @@
 //! Headers of formats whose sizes stand at their start.
 
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 
 use super::super::formats::RAW;
 use super::{Format, Header, Reason, bytes, gif, ico, tiff};
@@ -34,7 +34,11 @@ pub(super) fn pnm(kind: u8, source: &mut impl Read) -> Result<Header, Reason> {
 }
 
 pub(super) fn gif(source: &mut (impl Read + Seek)) -> Result<Header, Reason> {
-    let picture = gif::Picture::read(source)?.map_err(Reason::Bad)?;
+    let picture = gif::Picture::read(source).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Reason::Bad("a GIF that ends before its picture".to_string()),
+        _ => Reason::Io(error),
+    })?;
+    let picture = picture.map_err(Reason::Bad)?;
     Ok(Header::new(Format::Gif, picture.width, picture.height))
 }
 
