@@ -47,6 +47,10 @@ with tarfile.open(GOLDEN / "jpeg/files.tar.gz") as tar:
     members = [m for m in tar.getmembers() if m.isfile() and m.size < 1200]
     for member in members[::12]:
         put("jpeg", pathlib.Path(member.name).name, tar.extractfile(member).read())
+with tarfile.open(GOLDEN / "readers/files.tar.gz") as tar:
+    members = [m for m in tar.getmembers() if m.name.endswith((".gif", ".bmp", ".webp")) and m.size < 500]
+    for member in members[::9]:
+        put("image", member.name, tar.extractfile(member).read())
 
 # Archives.
 png = images["png-rgb"]

@@ -77,25 +77,17 @@ pub fn line(text: impl Display) -> Result<(), Error> {
     write(&(plain(&text.to_string()).into_owned() + "\n"))
 }
 
-/// Prints text as it is.
+/// Prints text that has its own line ends.
 pub fn text(text: impl Display) -> Result<(), Error> {
-    write(&text.to_string())
+    write(&plain(&text.to_string()))
 }
 
 /// Prints a value as JSON on one line.
 pub fn json(value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string(value)
         .map_err(|e| Error::invalid("result", "a value that fits JSON", e.to_string(), ""))?;
-    // JSON escapes only those below a space.
-    let mut escaped = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        match c.is_control() {
-            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => escaped.push(c),
-        }
-    }
-    escaped.push('\n');
-    write(&escaped)
+    // JSON itself escapes only those below a space.
+    write(&(headstart::text::json(&text).into_owned() + "\n"))
 }
 
 fn write(text: &str) -> Result<(), Error> {

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::Path;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use serde::{Deserialize, Deserializer};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::numbers::grouped;
@@ -42,6 +44,56 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
         }
     }
     out.into()
+}
+
+/// JSON of the same value in which nothing controls a terminal or turns text around: such characters are escaped. What is only
+/// between values, a line end, stays.
+pub fn json(text: &str) -> Cow<'_, str> {
+    // Inside of strings, JSON itself escapes line ends.
+    let active = |c: char| is_active(c) && c != '\n';
+    if !text.contains(active) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // None of them needs two code units.
+        match active(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out.into()
+}
+
+/// Writes JSON as [`json`] has it.
+pub(crate) struct JsonWriter<W>(pub W);
+
+impl<W: Write> Write for JsonWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // What serde_json hands on are whole texts.
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.0.write_all(json(text).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// For serde: reads a name as [`visible`].
+pub(crate) fn read_visible<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| visible(&text).into_owned())
+}
+
+/// For serde: reads names as [`visible`].
+pub(crate) fn read_all_visible<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<String>, D::Error> {
+    let all = Vec::<String>::deserialize(from)?;
+    Ok(all.into_iter().map(|text| visible(&text).into_owned()).collect())
 }
 
 /// The name of a file as text, [`composed`] and [`visible`]. Bytes that are no text stand there as `\xE9`, and the backslash of
@@ -116,12 +168,13 @@ fn plain_backslashes(text: &str) -> Cow<'_, str> {
     if changed { out.into() } else { text.into() }
 }
 
-/// Text for a cell of a CSV: what a spreadsheet would take for a formula begins with an apostrophe, which makes it text. Numbers
+/// Text for a cell of a CSV, [`visible`]: what a spreadsheet would take for a formula begins with an apostrophe, which makes it text. Numbers
 /// stay numbers.
 pub(crate) fn cell(text: &str) -> Cow<'_, str> {
     let formula =
         text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
-    if formula { format!("'{text}").into() } else { text.into() }
+    let text = visible(text);
+    if formula { format!("'{text}").into() } else { text }
 }
 
 /// The text of a file: UTF-8, UTF-16 with a byte order mark or recognised by its zeros, else Windows-1252, which is what
@@ -215,6 +268,38 @@ mod tests {
     }
 
     #[test]
+    fn json_is_the_same_value_without_what_controls_a_terminal() {
+        let value =
+            vec!["\u{1b}]0;x\u{7}", "\u{7f}\u{9b}31m", "\u{202e}gpj\u{2069}", "caf\u{e9}\n\"\\"];
+        for text in
+            [serde_json::to_string(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap()]
+        {
+            let safe = json(&text);
+            assert!(!safe.contains(|c: char| is_active(c) && c != '\n'), "{safe}");
+            assert!(safe.contains("\\u009b31m") && safe.contains("\\u202egpj\\u2069"), "{safe}");
+            assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), value);
+        }
+        let mut written = Vec::new();
+        serde_json::to_writer_pretty(JsonWriter(&mut written), &value).unwrap();
+        assert_eq!(written, json(&serde_json::to_string_pretty(&value).unwrap()).as_bytes());
+    }
+
+    #[test]
+    fn names_of_files_of_others_are_read_as_visible_lines() {
+        #[derive(Deserialize)]
+        struct Names {
+            #[serde(deserialize_with = "read_visible")]
+            one: String,
+            #[serde(deserialize_with = "read_all_visible")]
+            all: Vec<String>,
+        }
+        let text = r#"{"one": "a\u001b[1m", "all": ["\u202eb", "c"]}"#;
+        let names: Names = serde_json::from_str(text).unwrap();
+        assert_eq!(names.one, "a\\u{1b}[1m");
+        assert_eq!(names.all, ["\\u{202e}b", "c"]);
+    }
+
+    #[test]
     fn cells_are_no_formulas() {
         for (text, safe) in [
             ("=HYPERLINK(\"x\")", "'=HYPERLINK(\"x\")"),
@@ -223,6 +308,8 @@ mod tests {
             ("-1", "-1"),
             ("rose", "rose"),
             ("a=b", "a=b"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("\t=1", "'\\u{9}=1"),
         ] {
             assert_eq!(cell(text), safe);
         }

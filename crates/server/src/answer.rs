@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use headstart::Error;
-use headstart::text::is_active;
 use serde::Serialize;
 
 /// An answer that says why there is none.
@@ -101,20 +100,14 @@ pub fn with(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Re
 /// # Errors
 /// If the value has no JSON.
 pub fn text(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    let plain = serde_json::to_string(value)?;
-    let active = |c: char| is_active(c) || matches!(c, '<' | '>' | '&');
-    if !plain.contains(active) {
-        return Ok(plain);
-    }
-    // Such characters stand in strings only, and none of them needs two code units.
-    let mut out = String::with_capacity(plain.len() + 16);
-    for c in plain.chars() {
-        match active(c) {
-            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => out.push(c),
+    let mut text = headstart::text::json(&serde_json::to_string(value)?).into_owned();
+    // Such characters stand in strings only.
+    for (mark, escape) in [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")] {
+        if text.contains(mark) {
+            text = text.replace(mark, escape);
         }
     }
-    Ok(out)
+    Ok(text)
 }
 
 /// What every answer says to a browser.
@@ -135,6 +128,8 @@ pub fn secure(response: &mut Response<Body>) {
 
 #[cfg(test)]
 mod tests {
+    use headstart::text::is_active;
+
     use super::*;
 
     #[test]

@@ -1,11 +1,12 @@
 //! What images are called: by paths that open, wherever they are shown or written, and by archive and member.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use headstart::text::is_active;
 use serde_json::Value;
 
-use crate::support::{Done, Place, TRAIN, list};
+use crate::support::{Done, Place, TRAIN, list, trained};
 
 /// All texts of a JSON value.
 fn texts(value: &Value, found: &mut Vec<String>) {
@@ -205,4 +206,90 @@ fn the_summary_of_a_run_says_what_was_trained() {
             }
         }
     }
+}
+
+/// What would colour a terminal, delete from it and turn text around.
+const ACTIVE: &str = "\u{1b}[31mred\u{9b}2J\u{202e}";
+
+/// The header of a safetensors file with `from` replaced in it.
+fn with_header(path: &Path, from: &str, to: &str) {
+    let bytes = fs::read(path).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let text = String::from_utf8(header.to_vec()).unwrap();
+    assert!(text.contains(from), "{text}");
+    let text = text.replace(from, to);
+    let length = (text.len() as u64).to_le_bytes();
+    fs::write(path, [&length[..], text.as_bytes(), values].concat()).unwrap();
+}
+
+#[test]
+fn runs_and_models_of_others_do_nothing_to_a_terminal() {
+    let place = trained(8, "");
+    let evil = format!("evil{ACTIVE}");
+    fs::create_dir_all(place.path(&evil).join("weights")).unwrap();
+    for name in ["config.toml", "results.csv", "report.json", "events.jsonl"] {
+        let text = fs::read_to_string(place.path("run").join(name)).unwrap();
+        let json = r#""\u001b[31mred\u009b2J\u202e""#;
+        let text =
+            text.replace(r#""red""#, json).replace(r#"data = "data""#, &format!("data = {json}"));
+        fs::write(place.path(&evil).join(name), text).unwrap();
+    }
+    let model = place.path(&evil).join("weights/best.safetensors");
+    fs::copy(place.path("run/weights/best.safetensors"), &model).unwrap();
+    with_header(&model, r#"\"red\""#, r#"\"\\u001b[31mred\\u009b2J\\u202e\""#);
+    place.data(4);
+    fs::rename(place.path("data/red"), place.path("data").join(ACTIVE)).unwrap();
+    let still = |what: &str, text: &str| {
+        let active = |c: char| is_active(c) && !matches!(c, '\n' | '\t');
+        assert!(!text.contains(active), "{what}: {text:?}");
+    };
+    let compared = place.run(&format!("compare {evil} run")).ok();
+    assert!(compared.out.contains("evil\\u{1b}[31mred\\u{9b}2J\\u{202e}"), "{}", compared.out);
+    let mut worked = 0;
+    for line in [
+        "compare EVIL run",
+        "compare EVIL run --json --out EVIL/compared",
+        "plot EVIL",
+        "report EVIL --no-cache",
+        "weights inspect EVIL/weights/best.safetensors",
+        "weights inspect EVIL/weights/best.safetensors --json",
+        "summary EVIL",
+        "evaluate EVIL --data data --split all --no-cache --out of --output of/x.csv",
+        "evaluate EVIL --data data --split all --no-cache --output of/x.json --json",
+        "evaluate EVIL --data data --split all --no-cache --output of/x.jsonl",
+        "evaluate EVIL --data data --split all --no-cache --gallery of/x.html",
+        "predict EVIL data",
+        "predict EVIL data --json",
+        "predict EVIL/no data",
+        "probe EVIL --data data --no-cache",
+        "data check data",
+        "data check data --json --html of/y.html",
+        "similar EVIL data/blue/000.png --data data --no-cache",
+    ] {
+        let done = place.run(&line.replace("EVIL", &evil));
+        assert!(done.code.is_some() && !done.err.contains("panicked"), "{line}: {}", done.err);
+        worked += usize::from(done.code == Some(0));
+        still(line, &done.out);
+        still(line, &done.err);
+    }
+    assert!(worked >= 10, "{worked}");
+    let mut written = 0;
+    for folder in [place.path("of"), place.path(&evil), place.path(&evil).join("compared")] {
+        for name in list(&folder) {
+            let made =
+                name.ends_with(".svg") || name.starts_with("report.") || folder.ends_with("of");
+            if let (true, Ok(text)) = (made, fs::read_to_string(folder.join(&name))) {
+                still(&name, &text);
+                written += 1;
+            }
+        }
+    }
+    assert!(written >= 10, "{written}");
+    // They say the same.
+    let report = fs::read_to_string(place.path("of/report.txt")).unwrap();
+    assert!(report.contains("\\u{1b}[31mred\\u{9b}2J\\u{202e}"), "{report}");
+    let line = format!("predict {evil} data/blue/000.png --json --top-k 3");
+    let first = place.run(&line).ok().out;
+    assert!(first.contains(r"\\u{1b}[31mred"), "{first}");
 }

@@ -10,9 +10,11 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
+mod bmp;
 mod decode;
 mod directory;
 mod formats;
+mod gif;
 mod header;
 mod ico;
 mod jpeg;
@@ -35,6 +37,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::memory::{self, Claim};
+use crate::numbers::grouped;
 
 pub use formats::{FORMATS, Format, is_image_name};
 pub(crate) use formats::{has_image_extension, suits};
@@ -211,13 +214,24 @@ pub(crate) fn decode_scaled(bytes: &[u8], scale: usize) -> Result<Rgb8<'static>,
     pixels(bytes, header, scale)
 }
 
+/// Pixels that a file of any length may have, and how many more for each of its bytes: what Deflate makes of one at most, where
+/// each is a bit. A file of some formats tells any number of pixels of one colour in a few bytes.
+const FREE_PIXELS: u64 = 1 << 24;
+const PIXELS_PER_BYTE: u64 = 8 * 1032;
+
 /// Decodes a file of this header; of a JPEG both sides become `scale` times smaller.
 fn pixels(bytes: &[u8], header: Header, scale: usize) -> Result<Rgb8<'static>, String> {
+    let Header { format, width, height, .. } = header;
+    let most = FREE_PIXELS.saturating_add((bytes.len() as u64).saturating_mul(PIXELS_PER_BYTE));
+    if header.pixels() as u64 > most {
+        let length = grouped(bytes.len());
+        return Err(format!(
+            "a {format} of {width}x{height} pixels in {length} bytes, which is too few for a picture"
+        ));
+    }
     let need = decode::memory(bytes, &header).saturating_add(bytes.len() as u64);
-    let _claim = memory::passing(need).map_err(|over| {
-        let Header { format, width, height, .. } = header;
-        format!("a {format} of {width}x{height} pixels that takes {over}")
-    })?;
+    let _claim = memory::passing(need)
+        .map_err(|over| format!("a {format} of {width}x{height} pixels that takes {over}"))?;
     let pixels = without_panic(header.format, || decode::pixels(bytes, &header, scale))?;
     let (width, height) = (header.width.div_ceil(scale), header.height.div_ceil(scale));
     if pixels.len() != width * height * 3 {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::measure::rank::argmax;
-use crate::text::cell;
+use crate::text::{cell, visible};
 
 /// A row for each image: what a model predicts for it that was not trained on it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,7 +48,7 @@ pub fn write_out_of_fold(path: impl AsRef<Path>, rows: &OutOfFold) -> Result<()>
     write_atomic(path, |out| {
         let mut writer = csv::Writer::from_writer(out);
         let head = ["file", "label", "predicted", "fold"].map(String::from);
-        let columns = classes.iter().map(|class| format!("probability_{class}"));
+        let columns = classes.iter().map(|class| format!("probability_{}", visible(class)));
         writer.write_record(head.into_iter().chain(columns))?;
         let rows = files.iter().zip(labels).zip(folds);
         for (((file, &label), fold), p) in

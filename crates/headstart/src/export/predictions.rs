@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::ending;
 use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
-use crate::text::cell;
+use crate::text::{JsonWriter, cell};
 
 /// The prediction where no class is probable enough.
 pub const UNKNOWN: &str = "unknown";
@@ -130,12 +130,12 @@ pub fn write_predictions(path: impl AsRef<Path>, predictions: &[Prediction]) -> 
     match kind(path)? {
         Kind::Csv => write_atomic(path, |out| csv(out, predictions)),
         Kind::Json => write_atomic(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, predictions)?;
+            serde_json::to_writer_pretty(JsonWriter(&mut *out), predictions)?;
             out.write_all(b"\n")
         }),
         Kind::Jsonl => write_atomic(path, |out| {
             predictions.iter().try_for_each(|p| {
-                serde_json::to_writer(&mut *out, p)?;
+                serde_json::to_writer(JsonWriter(&mut *out), p)?;
                 out.write_all(b"\n")
             })
         }),

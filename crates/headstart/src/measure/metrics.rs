@@ -24,11 +24,13 @@ use crate::measure::monitor::says;
 pub use crate::measure::rank::{argmax, in_top5, top};
 use crate::memory::read_records;
 use crate::task::{Metric, Task};
+use crate::text;
 
 /// One class's metrics, as scikit-learn's `classification_report` defines them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// Class name.
+    #[serde(deserialize_with = "text::read_visible")]
     pub class: String,
     /// Precision: fraction of the images predicted as this class that belong to it; 0 where there are none.
     pub precision: f64,
@@ -87,6 +89,7 @@ impl Averages {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     /// The class with the most images; the first among equals.
+    #[serde(deserialize_with = "text::read_visible")]
     pub class: String,
     /// Its fraction of the images.
     pub accuracy: f64,
@@ -107,6 +110,7 @@ impl Baseline {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// "test" or "validation".
+    #[serde(deserialize_with = "text::read_visible")]
     pub split: String,
     /// Mean categorical cross-entropy.
     pub loss: f64,
@@ -117,6 +121,7 @@ pub struct Report {
     /// Number of images.
     pub samples: usize,
     /// Class names in label order.
+    #[serde(deserialize_with = "text::read_all_visible")]
     pub classes: Vec<String>,
     /// Metrics by class.
     pub per_class: Vec<ClassReport>,
@@ -146,6 +151,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shipped {
     /// The file.
+    #[serde(deserialize_with = "text::read_visible")]
     pub file: String,
     /// The best epoch, by its number within the run.
     pub epoch: usize,
@@ -155,6 +161,7 @@ pub struct Shipped {
     pub phase: PhaseName,
     /// The metric by which it is the best, on the validation images, or on the training images where there are none:
     /// "val_accuracy", "val_loss", "accuracy" or "loss".
+    #[serde(deserialize_with = "text::read_visible")]
     pub monitor: String,
     /// The epoch is the last of its phase within this of the best; 0 for the best itself.
     #[serde(default, skip_serializing_if = "is_none")]

@@ -49,7 +49,7 @@ use crate::atomic::{write_atomic, write_bytes};
 use crate::error::{Error, Result};
 use crate::measure::history::History;
 use crate::measure::metrics::Report;
-use crate::text::cell;
+use crate::text::{self, cell};
 
 /// Draws accuracy.{png,svg} and loss.{png,svg} of a history, and confusion_matrix.{png,svg} and
 /// reliability.{png,svg} of a report, into a run's folder. Its config.toml, if there is one, says in what training metrics
@@ -96,7 +96,7 @@ pub fn write(folder: impl AsRef<Path>, report: &Report) -> Result<()> {
     let path = folder.join("report.json");
     let json = serde_json::to_string_pretty(report)
         .map_err(|e| Error::format(&path, "a report that fits JSON", e.to_string(), ""))?;
-    write_bytes(&path, (json + "\n").as_bytes())?;
+    write_bytes(&path, (text::json(&json).into_owned() + "\n").as_bytes())?;
     write_bytes(folder.join("report.txt"), report.to_string().as_bytes())?;
     write_atomic(folder.join("confusion_matrix.csv"), |out| {
         let mut csv = csv::Writer::from_writer(out);

@@ -7,6 +7,7 @@ use super::plots::Picture;
 use crate::data::image::Rgb8;
 use crate::data::image::picture::{png, thumbnail};
 use crate::error::Result;
+use crate::text::is_active;
 
 /// Bytes of an SVG that is taken even where the PNG is smaller.
 const LARGE: usize = 100_000;
@@ -39,8 +40,8 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Names of files can have any byte; HTML has no other control characters.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
+            // Names from outside can have any byte; HTML has no other control characters.
+            c if is_active(c) && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

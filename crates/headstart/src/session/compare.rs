@@ -30,6 +30,7 @@ use crate::measure::monitor::BestBy;
 use crate::memory::read_settings;
 use crate::net::weights::{self, SHIPPED};
 use crate::session::config::{TrainConfig, word};
+use crate::text::{of_path, visible};
 
 /// One run's results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -127,7 +128,7 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
         Figures { split, loss, accuracy, macro_f1, top5, classes }
     });
     Ok(RunSummary {
-        run: folder.display().to_string(),
+        run: of_path(folder),
         epochs: history.epochs.len(),
         seconds: history.epochs.iter().map(|e| e.seconds).sum(),
         best: history.best(by).cloned(),
@@ -140,6 +141,11 @@ pub fn read(folder: impl AsRef<Path>) -> Result<RunSummary> {
     })
 }
 
+/// A setting of somebody else's run, in one line.
+fn shown(value: &toml::Value) -> String {
+    visible(&word(value)).into_owned()
+}
+
 /// Compares runs.
 pub fn compare(runs: Vec<RunSummary>) -> Comparison {
     let mut names: Vec<&String> = runs.iter().flat_map(|r| r.settings.keys()).collect();
@@ -149,13 +155,13 @@ pub fn compare(runs: Vec<RunSummary>) -> Comparison {
     let usual = usual();
     let differences = names.into_iter().filter_map(|name| {
         let values: Vec<Option<String>> =
-            runs.iter().map(|r| r.settings.get(name).map(word)).collect();
+            runs.iter().map(|r| r.settings.get(name).map(shown)).collect();
         // Where a setting has no effect in one run, its default in another is no choice.
-        let usual = usual.get(name).map(word);
+        let usual = usual.get(name).map(shown);
         let of = |value: &Option<String>| value.clone().or(usual.clone());
         let differ = values.iter().any(|v| of(v) != of(&values[0]));
         let differ = differ && !(name == "data" && same_images);
-        differ.then(|| Difference { setting: name.clone(), values })
+        differ.then(|| Difference { setting: visible(name).into_owned(), values })
     });
     let differences = differences.collect();
     Comparison { runs, differences }

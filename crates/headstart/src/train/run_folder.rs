@@ -22,6 +22,7 @@ use crate::measure::events::Event;
 use crate::measure::history::History;
 use crate::memory::{self, Claim};
 use crate::net::weights::SHIPPED;
+use crate::text;
 
 /// Least time between two recorded steps, in epochs of more than [`FEW_STEPS`].
 const STEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -244,7 +245,7 @@ impl RunFolder {
         let file = self.path.join(EVENTS);
         let mut line = serde_json::to_string(event)
             .map_err(|e| Error::format(&file, "an event that fits JSON", e.to_string(), ""))?;
-        line.push('\n');
+        line = text::json(&line).into_owned() + "\n";
         self.events.write_all(line.as_bytes()).map_err(Error::io("write", &file))
     }
 

@@ -1,6 +1,7 @@
 //! Image folders, archives, CIFAR-10 files and made-up images: layouts, splits, errors.
 
 use std::fs;
+use std::io::Write;
 
 use headstart::dataset::{DataOptions, Dataset, Grouping, Limits, Subset, open};
 use headstart::split::train_test_split;
@@ -313,12 +314,43 @@ fn the_sample_is_scikit_learns_digits_split_by_scikit_learn() {
 fn sources_that_are_no_data_set_are_refused() {
     let dir = tempdir().unwrap();
     let text = |name: &str| words(plain(&dir.path().join(name)));
+    let gzip = |text: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(text).unwrap();
+        packed.finish().unwrap()
+    };
+    let colours = [9; 768];
+    let gif = [b"GIF89a\x01\0\x01\0\x87\0\0".as_slice(), &colours, b",\0\0\0\0\x01\0\x01\0\0\x02"]
+        .concat();
+    // The header of a first entry of this name, which is all that tells.
+    let zip = |name: &str| {
+        let mut bytes = b"PK\x03\x04".to_vec();
+        bytes.extend([0; 22]);
+        bytes.extend([name.len() as u8, 0, 0, 0]);
+        [&bytes, name.as_bytes(), &[7; 600]].concat()
+    };
     assert!(text("nowhere/x").contains("nowhere does not exist"), "{}", text("nowhere/x"));
     for (name, bytes, part) in [
         ("empty.tar", &b""[..], "an empty file"),
         ("x.zip", b"PK\x03\x04....", "a zip file"),
         ("x.png", &png(1, 1, [0; 3]), "a single image"),
-        ("x.dat", &b"some text that is no archive ".repeat(40), "complete .tar"),
+        ("x.gif", &gif, "a single image"),
+        ("x.dat", &b"some text that is no archive ".repeat(40), "a text file"),
+        ("short.dat", b"some text", "a text file"),
+        ("x.bin", &[1; 600], "complete .tar"),
+        ("x.json", b"{\"images\": []}", "found JSON (save its table as CSV"),
+        ("x.jsonl", b"{\"image\": 1}\n{\"image\": 2}\n", "lines of JSON (save its table as CSV"),
+        ("x.csv.gz", &gzip(b"path,label\na.png,a\n"), "compressed by gzip (unpack it with gunzip"),
+        ("x.json.gz", &gzip(b"[1]"), "JSON, compressed by gzip (unpack it with gunzip, save its"),
+        ("x.xlsx", &zip("[Content_Types].xml"), "a spreadsheet (save its table as CSV"),
+        ("x.ods", &zip("mimetype"), "a spreadsheet (save its table as CSV"),
+        ("x.export", &zip("xl/workbook.xml"), "a spreadsheet or other document (save its"),
+        ("x.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1....", "old Excel or Office file (save its"),
+        ("many.zip", &zip("daisy/0.png"), "a zip file (unpack it"),
+        ("x.npz", &zip("arr_0.npy"), "NumPy arrays (write its images as files"),
+        ("x.rar", b"Rar!\x1a\x07\x01\0", "a RAR file (unpack it"),
+        ("x.sqlite", b"SQLite format 3\0", "an SQLite database (save its"),
+        ("text.tar", &b"a page that was got instead ".repeat(40), "complete .tar"),
         ("x.txt", &b"some text that is no table ".repeat(40), "a column path"),
         ("cut.tar.gz", &tar_gz(&[("a/x.png", &png(4, 4, [0; 3]))])[..60], "complete .tar"),
         ("junk.tar.gz", b"\x1f\x8bjunkjunkjunk", "complete .tar"),
@@ -338,6 +370,32 @@ fn sources_that_are_no_data_set_are_refused() {
         let options = DataOptions { test_split: bad, ..DataOptions::default() };
         assert!(words(open("synthetic", &options)).contains("test split"));
     }
+}
+
+#[test]
+fn folders_of_nothing_but_archives_say_so() {
+    let dir = tempdir().unwrap();
+    let text = |name: &str| words(plain(&dir.path().join(name)));
+    write(dir.path(), "zips/0.zip", b"PK");
+    write(dir.path(), "zips/1.zip", b"PK");
+    write(dir.path(), "zips/README.md", b"text");
+    assert!(text("zips").contains("found nothing but archives, such as 0.zip (unpack them"));
+    write(dir.path(), "shards/train-0.tar.gz", b"\x1f\x8b");
+    assert!(text("shards").contains("such as train-0.tar.gz (unpack them"), "{}", text("shards"));
+    assert!(text("shards").contains("gunzip them"), "{}", text("shards"));
+    for class in ["a", "b"] {
+        write(dir.path(), &format!("classes/{class}/images.zip"), b"PK");
+    }
+    assert!(text("classes").contains("nothing but archives, such as images.zip"));
+    // With images it is a folder of images.
+    fill(dir.path(), "mixed/a", 2);
+    fill(dir.path(), "mixed/b", 2);
+    write(dir.path(), "mixed/all.zip", b"PK");
+    write(dir.path(), "mixed/a/all.zip", b"PK");
+    assert_eq!(plain(&dir.path().join("mixed")).unwrap().train.len(), 4);
+    write(dir.path(), "plain/0.png", &png(1, 1, [0; 3]));
+    write(dir.path(), "plain/0.zip", b"PK");
+    assert!(!text("plain").contains("nothing but archives"), "{}", text("plain"));
 }
 
 #[test]

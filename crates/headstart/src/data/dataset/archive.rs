@@ -2,6 +2,9 @@
 //! Images in a plain `.tar` stay on disk and are read from there by position. Nothing is written, so
 //! names in the archive cannot reach any file.
 
+mod foreign;
+mod keys;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -10,10 +13,11 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
+use self::keys::Labels;
 use super::room::{self, Room};
 use super::tree::{File, MAX_DEPTH, Origin, Slice, Tree, has_image_extension, is_hidden};
 use super::{Limits, Skipped, cifar};
-use crate::data::image::{Format, read_header, read_named};
+use crate::data::image::read_named;
 use crate::error::{Error, Result};
 use crate::text::{composed, decode, of_bytes, visible};
 
@@ -22,8 +26,8 @@ pub(crate) struct Contents {
     pub tree: Tree,
     /// Files of the CIFAR-10 binary format by file name.
     pub cifar: BTreeMap<String, Vec<u8>>,
-    /// Texts of the `.cls` files of a WebDataset shard by [`key`].
-    pub labels: BTreeMap<Vec<String>, String>,
+    /// Texts of the `.cls` files of a WebDataset shard.
+    pub labels: Labels,
     /// Whether it ends in the blocks of zeros that mark the end. One without them is probably cut short.
     pub ends: bool,
 }
@@ -38,13 +42,14 @@ impl Contents {
     }
 }
 
-/// The key of a sample in a shard: the path of its files up to the first dot of the file name.
-pub(crate) fn key(path: &[String]) -> Vec<String> {
-    let mut key = path.to_vec();
-    if let Some(name) = key.last_mut() {
-        name.truncate(name.find('.').unwrap_or(name.len()));
-    }
-    key
+/// The error for labels, given by their names, of which it is not clear which one is an image's.
+pub(crate) fn two_labels(shard: &Path, [one, other]: [String; 2], image: &str) -> Error {
+    Error::format(
+        shard,
+        "one label (.cls) for each image",
+        format!("{one} and {other}{image}"),
+        "give every image a .cls of its own name, as in IMG_1.0.png and IMG_1.0.cls",
+    )
 }
 
 const MIB: u64 = 1 << 20;
@@ -63,37 +68,22 @@ pub(crate) fn read(path: &Path, limits: &Limits, room: &mut Room) -> Result<Cont
     let mut file = crate::memory::open(path)?;
     let length = file.metadata().map_err(Error::io("open", path))?.len();
     let mut start = Vec::new();
-    (&mut file).take(512).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    let source = io::Cursor::new(start.clone()).chain(BufReader::with_capacity(1 << 16, file));
-    if start.starts_with(&[0x1f, 0x8b]) {
+    (&mut file).take(foreign::START).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    let packed = start.starts_with(&[0x1f, 0x8b]);
+    let first = match packed {
+        true => foreign::start(flate2::read::MultiGzDecoder::new(&start[..])),
+        false => foreign::start(&start[..]),
+    };
+    if let Some(error) = foreign::not_an_archive(path, &first, packed) {
+        return Err(error);
+    }
+    let source = io::Cursor::new(start).chain(BufReader::with_capacity(1 << 16, file));
+    if packed {
         let most = limits.unpacked_bytes.min(length.saturating_mul(LARGER).max(FREE));
         entries(path, flate2::read::MultiGzDecoder::new(source), limits, room, Some(most))
-    } else if let Some(error) = not_an_archive(path, &start) {
-        Err(error)
     } else {
         entries(path, source, limits, room, None)
     }
-}
-
-/// The error for a file that is known to be something else.
-fn not_an_archive(path: &Path, start: &[u8]) -> Option<Error> {
-    let found = match start {
-        [] => "an empty file",
-        [b'P', b'K', 3 | 5, 4 | 6, ..] => "a zip file",
-        [b'B', b'Z', b'h', ..] => "a bzip2 file",
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "an xz file",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
-        _ if read_header(&mut io::Cursor::new(start)).is_ok_and(|h| h.format != Format::Tga) => {
-            "a single image"
-        }
-        _ => return None,
-    };
-    Some(Error::format(
-        path,
-        "an image folder, a .tar or a .tar.gz",
-        found,
-        "unpack it and give the folder",
-    ))
 }
 
 /// Fails, rather than ending, after `left` bytes: the guard against decompression bombs. Sets `ended` where
@@ -141,7 +131,7 @@ fn entries(
         skipped: Vec::new(),
         cifar: BTreeMap::new(),
         python: BTreeSet::new(),
-        labels: BTreeMap::new(),
+        labels: Labels::default(),
     };
     // Raw: extended headers come as entries of their own, so that their size can be checked.
     for entry in archive.entries().map_err(damaged(path))?.raw(true) {
@@ -151,7 +141,7 @@ fn entries(
     if let Some(error) = cifar::python_version(path, |name| python.contains(name)) {
         return Err(error);
     }
-    let files = files.into_iter().map(|(path, origin)| File { path, origin }).collect();
+    let files = files.into_iter().map(|((path, _), origin)| File { path, origin }).collect();
     let folders = folders.into_iter().collect();
     let tree = Tree { root: path.to_path_buf(), archive: true, folders, files, skipped };
     Ok(Contents { tree, cifar, labels, ends: !ended.get() })
@@ -178,13 +168,17 @@ struct Reading<'a> {
     /// The name of the next entry, where it is too long for a header of its own.
     long_name: Option<Vec<u8>>,
     folders: BTreeSet<Vec<String>>,
-    files: BTreeMap<Vec<String>, Origin>,
+    files: BTreeMap<Place, Origin>,
     skipped: Vec<Skipped>,
     cifar: BTreeMap<String, Vec<u8>>,
     /// Names of parts of CIFAR's Python version, which is not read.
     python: BTreeSet<String>,
-    labels: BTreeMap<Vec<String>, String>,
+    labels: Labels,
 }
+
+/// Where a file is: its path as text, and the bytes of the path where these are not the text's. Names whose letters are composed
+/// in different ways are different files, as in a folder.
+type Place = (Vec<String>, Option<Box<[u8]>>);
 
 impl Reading<'_> {
     fn damaged(&self, error: impl Into<io::Error>) -> Error {
@@ -233,7 +227,12 @@ impl Reading<'_> {
             }
         }
         match kind {
-            EntryType::Regular | EntryType::Continuous => self.file(&mut entry, names),
+            EntryType::Regular | EntryType::Continuous => {
+                let own = raw.split(|&b| b == b'/').filter(|n| !matches!(*n, b"" | b"."));
+                let own = own.collect::<Vec<_>>().join(&b'/');
+                let own = (own != names.join("/").as_bytes()).then(|| own.into_boxed_slice());
+                self.file(&mut entry, (names, own))
+            }
             EntryType::Link | EntryType::Symlink if has_image_extension(name) => {
                 self.skip(&names, "a link inside an archive")
             }
@@ -265,8 +264,9 @@ impl Reading<'_> {
     }
 
     /// A file: an image, a label, a part of CIFAR, or something else.
-    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, names: Vec<String>) -> Result<()> {
+    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, place: Place) -> Result<()> {
         let size = entry.header().entry_size().map_err(damaged(&self.path))?;
+        let names = &place.0;
         let Some(name) = names.last() else { return Ok(()) };
         if cifar::is_python_part(name) && !self.python.contains(name) {
             self.keep(room::ENTRY + room::text(name))?;
@@ -277,11 +277,10 @@ impl Reading<'_> {
             if entry.read_to_end(&mut text).map_err(damaged(&self.path))? as u64 != size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));
             }
-            let (key, label) =
-                (key(&names), visible(&composed(decode(&text).0.trim())).into_owned());
-            self.keep(room::path(&key) + room::text(&label))?;
-            self.labels.insert(key, label);
-            return Ok(());
+            let label = visible(&composed(decode(&text).0.trim())).into_owned();
+            self.keep(room::path(names) + 2 * room::text(name) + room::text(&label))?;
+            let path = &self.path;
+            return self.labels.insert(names, label).map_err(|two| two_labels(path, two, ""));
         }
         let offset = entry.raw_file_position();
         let mut bytes = Vec::with_capacity(size.min(16) as usize);
@@ -293,16 +292,16 @@ impl Reading<'_> {
             return Ok(());
         }
         if size > self.limits.file_bytes {
-            return self.skip(&names, format!("a file of {} MiB", size / MIB));
+            return self.skip(names, format!("a file of {} MiB", size / MIB));
         }
-        self.keep(room::path(&names))?;
+        self.keep(room::path(names) + place.1.as_ref().map_or(0, |own| own.len() as u64))?;
         if self.plain && !is_cifar {
             let rest = io::copy(entry, &mut io::sink()).map_err(damaged(&self.path))?;
             if rest + (bytes.len() as u64) < size {
                 return Err(self.damaged(io::ErrorKind::UnexpectedEof));
             }
             let path = Arc::clone(&self.path);
-            self.files.insert(names, Origin::Slice(Slice { path, offset, bytes: size }));
+            self.files.insert(place, Origin::Slice(Slice { path, offset, bytes: size }));
             return Ok(());
         }
         self.keep(size)?;
@@ -317,13 +316,13 @@ impl Reading<'_> {
         } else {
             match read_named(name, &mut io::Cursor::new(&bytes)) {
                 Ok(_) => {
-                    self.files.insert(names, Origin::Memory(bytes.into_boxed_slice()));
+                    self.files.insert(place, Origin::Memory(bytes.into_boxed_slice()));
                 }
                 // No image, and nothing to be kept in memory until all is read.
                 Err(error) => {
                     self.room.give_back(size);
                     if !error.alien || has_image_extension(name) {
-                        return self.skip(&names, error.reason);
+                        return self.skip(names, error.reason);
                     }
                 }
             }

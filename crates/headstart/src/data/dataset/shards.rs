@@ -9,7 +9,7 @@ use super::archive::{self, Contents};
 use super::labelled::{self, Labelled};
 use super::room::Room;
 use super::shown::Place;
-use super::tree::{Layout, Part, is_hidden, part_of};
+use super::tree::{Layout, Part, has_image_extension, is_hidden, part_of};
 use super::{Limits, Skipped};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
@@ -18,6 +18,11 @@ use crate::text::{self, composed, decode};
 
 const CLASS_FILE: &str = "classes.txt";
 const HINT: &str = "a shard holds KEY.jpg with KEY.cls beside it";
+/// Endings of archives. Those of shards are among them: in class folders they are none.
+const ARCHIVES: [&str; 11] = [
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz",
+    ".xz",
+];
 /// Most shards that a pattern may stand for.
 const MAX_SHARDS: usize = 100_000;
 
@@ -45,7 +50,58 @@ pub(crate) fn find(folder: &Path) -> Result<Vec<Shard>> {
             _ => return Ok(Vec::new()),
         }
     }
+    if shards.is_empty()
+        && let Some(found) = only_archives(folder)?
+    {
+        let hint = match found.ends_with("gz") {
+            true => "unpack them; shards of WebDataset are read as .tar, so gunzip them",
+            false => "unpack them, and give the folder with a folder of images for each class",
+        };
+        let found = format!("nothing but archives, such as {found}");
+        return Err(Error::format(
+            folder,
+            "images in class folders, or shards (.tar)",
+            found,
+            hint,
+        ));
+    }
     Ok(shards)
+}
+
+/// The name of an archive where all that a folder has, or its folders, are archives and what is surely no image.
+fn only_archives(folder: &Path) -> Result<Option<String>> {
+    let (mut found, mut inside) = (None, Vec::new());
+    // The listing ends at the first image, and says then that it is over.
+    let mut look = |folder: &Path, inside: &mut Vec<PathBuf>| -> Result<bool> {
+        for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
+            let entry = entry.map_err(Error::io("list folder", folder))?;
+            let name = text::of_name(&entry.file_name());
+            let lower = name.to_ascii_lowercase();
+            match entry.path() {
+                _ if is_hidden(&name) => {}
+                path if path.is_dir() => inside.push(path),
+                _ if ARCHIVES.iter().any(|ending| lower.ends_with(ending)) => {
+                    // The first by name, in whatever order they are listed.
+                    if found.as_ref().is_none_or(|first| name < *first) {
+                        found = Some(name);
+                    }
+                }
+                _ if has_image_extension(&name) || !name.contains('.') => return Ok(false),
+                _ => {}
+            }
+        }
+        Ok(true)
+    };
+    if !look(folder, &mut inside)? {
+        return Ok(None);
+    }
+    for folder in &inside {
+        let mut deeper = Vec::new();
+        if !look(folder, &mut deeper)? || !deeper.is_empty() {
+            return Ok(None);
+        }
+    }
+    Ok(found)
 }
 
 fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -147,7 +203,9 @@ pub(crate) fn arrange(
         }
         for image in shard.tree.files {
             let name = within(image.path.join("/"));
-            let label = shard.labels.get(&archive::key(&image.path));
+            let label = shard.labels.of(&image.path).map_err(|two| {
+                archive::two_labels(own, two, &format!(" for {}", image.path.join("/")))
+            })?;
             match label.ok_or("no label (.cls)".to_string()).and_then(|l| resolve(l, &names)) {
                 Ok(label) => {
                     rows.push(Labelled { name, label, part, origin: image.origin });

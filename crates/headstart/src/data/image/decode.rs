@@ -6,7 +6,7 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::ico::{self, Inside};
-use super::{Format, Header, jpeg, jpeg_xl, qoi, read_header, tga, tiff};
+use super::{Format, Header, bmp, gif, jpeg, jpeg_xl, qoi, read_header, tga, tiff};
 
 /// Bytes of memory that decoding takes at most, with those of the result.
 pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
@@ -15,6 +15,8 @@ pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
         Format::Jpeg => jpeg::memory(bytes),
         // Up to 4 samples a pixel, and what becomes of them; a file that lacks its end is copied.
         Format::Png => 7 * pixels + bytes.len() as u64,
+        // Numbers of pixels, in a vector that doubles, and their colours.
+        Format::Gif => 5 * pixels,
         // Floats of each colour, before and after its filters.
         Format::JpegXl => 48 * pixels,
         _ => alloc(header),
@@ -36,9 +38,9 @@ pub(super) fn pixels(bytes: &[u8], header: &Header, scale: usize) -> Result<Vec<
     let stored = match header.format {
         Format::Jpeg => jpeg::decode(bytes, header.stored(), scale),
         Format::Png => decode_png(bytes, header),
-        Format::WebP => decode_other(bytes, header, ImageFormat::WebP),
-        Format::Gif => decode_other(bytes, header, ImageFormat::Gif),
-        Format::Bmp => decode_other(bytes, header, ImageFormat::Bmp),
+        Format::WebP => decode_webp(bytes, header),
+        Format::Gif => gif::decode(bytes),
+        Format::Bmp => decode_bmp(bytes, header),
         Format::Pnm => decode_other(bytes, header, ImageFormat::Pnm),
         Format::Tiff => tiff::decode(bytes),
         Format::Tga => tga::decode(bytes),
@@ -78,6 +80,26 @@ fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Ve
     Ok(image.into_rgb8().into_raw())
 }
 
+fn decode_bmp(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    if let Some(decoded) = bmp::of_runs(bytes) {
+        return decoded;
+    }
+    let mut rgb = decode_other(bytes, header, ImageFormat::Bmp)?;
+    bmp::exact(bytes, &mut rgb);
+    Ok(rgb)
+}
+
+/// A WebP is as long as it says; what follows is no part of it (libwebp's `demux.c`).
+fn decode_webp(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    let length = match bytes {
+        [_, _, _, _, l0, l1, l2, l3, ..] => u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize,
+        _ => 0,
+    };
+    let whole = length.checked_add(8).and_then(|end| bytes.get(..end)).filter(|_| length >= 8);
+    let whole = whole.ok_or("a WebP that ends too early, or has a wrong length")?;
+    decode_other(whole, header, ImageFormat::WebP)
+}
+
 /// The picture of an icon, whose header this is.
 fn decode_ico(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
     let inside = |format| Header { format, ..*header };
@@ -89,7 +111,7 @@ fn decode_ico(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
                 false => Err("an ICO whose PNG has another size".into()),
             }
         }
-        Inside::Bmp(bmp) => decode_other(&bmp, &inside(Format::Bmp), ImageFormat::Bmp),
+        Inside::Bmp(bmp) => decode_bmp(&bmp, &inside(Format::Bmp)),
     }
 }
 

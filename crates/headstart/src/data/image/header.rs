@@ -12,7 +12,7 @@ use ::image::metadata::Orientation;
 
 use super::directory::Directory;
 use super::formats::{Foreign, Format, RAW, foreign_by_content, foreign_by_name};
-use super::{ico, reduced, tga, tiff};
+use super::{gif, ico, reduced, tga, tiff};
 
 /// Images with more pixels than this are refused before any memory is taken for them.
 pub const MAX_PIXELS: usize = 100_000_000;
@@ -127,7 +127,7 @@ pub(crate) fn read_header(source: &mut (impl Read + Seek)) -> Result<Header, Not
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
             from(12).map_err(Reason::Io).and_then(|_| webp::header(source))
         }
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => small::gif(&mut &head[6..]),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => small::gif(source),
         [b'B', b'M', ..] => small::bmp(&mut &head[2..]),
         [b'P', kind @ b'1'..=b'6', next, ..] if next.is_ascii_whitespace() || *next == b'#' => {
             from(2).map_err(Reason::Io).and_then(|_| small::pnm(*kind, source))

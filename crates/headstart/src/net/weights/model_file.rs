@@ -21,6 +21,7 @@ use crate::net::preprocess::Preprocess;
 use crate::net::resnet::Surroundings;
 use crate::numbers::grouped;
 use crate::task::Task;
+use crate::text;
 
 /// Most axes of a tensor.
 const MOST_AXES: usize = 16;
@@ -48,6 +49,7 @@ pub struct ModelCard {
     #[serde(default, skip_serializing_if = "Task::is_default")]
     pub task: Task,
     /// Class names in the order of the outputs.
+    #[serde(deserialize_with = "text::read_all_visible")]
     pub classes: Vec<String>,
     /// Height to which images are resized before they enter the net.
     pub height: usize,

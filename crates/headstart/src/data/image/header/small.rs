@@ -1,9 +1,9 @@
 //! Headers of formats whose sizes stand at their start.
 
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 
 use super::super::formats::RAW;
-use super::{Format, Header, Reason, bytes, ico, tiff};
+use super::{Format, Header, Reason, bytes, gif, ico, tiff};
 
 /// Numbers in text, between spaces and comments: width, height and, but in bitmaps, the greatest value.
 pub(super) fn pnm(kind: u8, source: &mut impl Read) -> Result<Header, Reason> {
@@ -33,10 +33,13 @@ pub(super) fn pnm(kind: u8, source: &mut impl Read) -> Result<Header, Reason> {
     Ok(Header { precision, ..Header::new(Format::Pnm, width, height) })
 }
 
-pub(super) fn gif(source: &mut impl Read) -> Result<Header, Reason> {
-    let [w0, w1, h0, h1] = bytes(source)?;
-    let size = [[w0, w1], [h0, h1]].map(|b| u32::from(u16::from_le_bytes(b)));
-    Ok(Header::new(Format::Gif, size[0], size[1]))
+pub(super) fn gif(source: &mut (impl Read + Seek)) -> Result<Header, Reason> {
+    let picture = gif::Picture::read(source).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Reason::Bad("a GIF that ends before its picture".to_string()),
+        _ => Reason::Io(error),
+    })?;
+    let picture = picture.map_err(Reason::Bad)?;
+    Ok(Header::new(Format::Gif, picture.width, picture.height))
 }
 
 pub(super) fn bmp(source: &mut impl Read) -> Result<Header, Reason> {

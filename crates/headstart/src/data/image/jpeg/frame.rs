@@ -60,7 +60,8 @@ impl Frame {
             12 => return Err(Fault::Foreign("12 bits a sample, as medical images have")),
             _ => return Err(Fault::Foreign("other than 8 bits a sample")),
         }
-        if !matches!(count, 1 | 3 | 4) {
+        // Two are in TIFF: grey with alpha.
+        if !matches!(count, 1..=4) {
             return Err(bad);
         }
         let [width, height] = [[w1, w0], [h1, h0]].map(|b| usize::from(u16::from_be_bytes(b)));

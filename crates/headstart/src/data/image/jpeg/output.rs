@@ -145,8 +145,8 @@ pub(in super::super) enum Colours {
     /// Inverted, as Adobe's programs write it.
     Cmyk,
     Ycck,
-    /// Not inverted, as in TIFF.
-    Inks,
+    /// As they are stored, so many of each pixel, as in TIFF.
+    Stored(usize),
 }
 
 impl Colours {
@@ -217,7 +217,8 @@ pub(super) fn samples(
     let expected = match colours {
         Colours::Grey => 1,
         Colours::Rgb | Colours::Ycc => 3,
-        Colours::Cmyk | Colours::Ycck | Colours::Inks => 4,
+        Colours::Cmyk | Colours::Ycck => 4,
+        Colours::Stored(count) => count,
     };
     if count != expected {
         return Err(Fault::Bad("another number of components than stated outside"));

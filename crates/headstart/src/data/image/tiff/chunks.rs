@@ -207,10 +207,12 @@ impl<'a> Chunks<'a> {
         let (colours, samples) = match self.picture.meaning {
             _ if self.picture.by_planes => (Colours::Grey, 1),
             Meaning::Ycc => (Colours::Ycc, 3),
-            Meaning::Rgb => (Colours::Rgb, 3),
-            Meaning::Cmyk => (Colours::Inks, 4),
-            Meaning::Grey | Meaning::WhiteIsZero if self.picture.samples == 1 => (Colours::Grey, 1),
-            _ => return Err(super::unsupported("JPEG of such colours")),
+            Meaning::Palette => return Err(super::unsupported("JPEG of such colours")),
+            // With alpha, too.
+            _ => match self.picture.samples {
+                count @ ..=4 => (Colours::Stored(count), count),
+                count => return Err(super::unsupported(&format!("JPEG of {count} samples"))),
+            },
         };
         let bytes = jpeg::decode_part(&joined, (self.size.0, rows..=self.size.1), colours)?;
         Ok(Part { bytes, row: self.size.0 * samples, bits: 8, samples })
