@@ -32,6 +32,26 @@ pub(crate) type Shard = (PathBuf, Part);
 /// The shards in `folder` or in its folders `train`, `validation`, `test`; none where it has other
 /// folders, which makes it an image folder.
 pub(crate) fn find(folder: &Path) -> Result<Vec<Shard>> {
+    let shards = listed(folder)?;
+    if shards.is_empty()
+        && let Some(found) = only_archives(folder)?
+    {
+        let hint = match found.ends_with("gz") {
+            true => "unpack them; shards of WebDataset are read as .tar, so gunzip them",
+            false => "unpack them, and give the folder with a folder of images for each class",
+        };
+        let found = format!("nothing but archives, such as {found}");
+        return Err(Error::format(
+            folder,
+            "images in class folders, or shards (.tar)",
+            found,
+            hint,
+        ));
+    }
+    Ok(shards)
+}
+
+fn listed(folder: &Path) -> Result<Vec<Shard>> {
     let mut shards = Vec::new();
     for path in visible(folder)? {
         if !path.is_dir() {
@@ -49,21 +69,6 @@ pub(crate) fn find(folder: &Path) -> Result<Vec<Shard>> {
             }
             _ => return Ok(Vec::new()),
         }
-    }
-    if shards.is_empty()
-        && let Some(found) = only_archives(folder)?
-    {
-        let hint = match found.ends_with("gz") {
-            true => "unpack them; shards of WebDataset are read as .tar, so gunzip them",
-            false => "unpack them, and give the folder with a folder of images for each class",
-        };
-        let found = format!("nothing but archives, such as {found}");
-        return Err(Error::format(
-            folder,
-            "images in class folders, or shards (.tar)",
-            found,
-            hint,
-        ));
     }
     Ok(shards)
 }
