@@ -229,11 +229,16 @@ impl Proxy {
         let _ = from.shutdown(Shutdown::Both);
     }
 
-    /// The keys that were asked for since the last time.
-    fn fetched(&self) -> BTreeSet<String> {
+    /// The keys that were asked for since the last time, as often as they were.
+    fn asked(&self) -> Vec<String> {
         let lines = std::mem::take(&mut *self.requests.lock().unwrap());
         let paths = lines.iter().filter_map(|line| line.strip_prefix("GET ")?.split(' ').next());
         paths.filter(|path| !path.contains('?')).map(String::from).collect()
+    }
+
+    /// The keys that were asked for since the last time.
+    fn fetched(&self) -> BTreeSet<String> {
+        self.asked().into_iter().collect()
     }
 }
 
@@ -324,7 +329,8 @@ fn images_of_a_bucket_are_predicted_a_part_at_a_time() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["image"].to_string())
         .collect();
     assert_eq!(names, ["\"s3://photos/new/3.png\"", "\"new/1.png\"", "\"s3://photos/new/2.png\""]);
-    proxy.fetched();
+    at("explain-image run s3://photos/new/3.png --out seen.png").ok();
+    fs::remove_dir_all(place.cache().join("objects/s3")).unwrap();
     let whole = at("predict run s3://photos/new --output whole.csv").fails(1, &["1 that cannot"]);
     assert!(!whole.err.contains(".blocks"));
     assert!(fs::read_to_string(place.path("whole.csv")).unwrap().contains("s3://photos/new/0.png"));
@@ -385,25 +391,94 @@ fn a_program_that_was_killed_goes_on_where_it_was() {
     // The first range arrives, and no other.
     proxy.stall_from.store(16 << 20, Ordering::SeqCst);
     let line = "data check s3://photos/data";
-    let mut child = command(&place, &proxy.address, line).stderr(Stdio::null()).spawn().unwrap();
+    let start = || {
+        let mut command = command(&place, &proxy.address, line);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = start();
     let parts = place.cache().join("objects/.parts");
     let arrived =
         || -> u64 { files_below(&parts).iter().map(|f| f.metadata().map_or(0, |m| m.len())).sum() };
-    let start = Instant::now();
+    let begun = Instant::now();
     while arrived() < 16 << 20 {
-        assert!(start.elapsed() < Duration::from_secs(120), "nothing arrived");
+        assert!(begun.elapsed() < Duration::from_secs(240), "nothing arrived");
         std::thread::sleep(Duration::from_millis(20));
     }
     child.kill().unwrap();
     child.wait().unwrap();
     let (kept, mirror) = (arrived(), place.cache().join("objects/s3/photos/data/large.bin"));
     assert!(!mirror.exists() && kept >= 16 << 20);
+    // Ctrl-C leaves no less.
+    #[cfg(unix)]
+    {
+        let asked = proxy.requests.lock().unwrap().len();
+        let child = start();
+        while proxy.requests.lock().unwrap().len() < asked + 3 {
+            assert!(begun.elapsed() < Duration::from_secs(240), "nothing is asked for");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let number = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &number]).status().unwrap().success());
+        let done = Done::from(child.wait_with_output().unwrap());
+        done.fails(130, &["what has arrived is kept"]);
+        assert!(!mirror.exists() && arrived() == kept);
+    }
     let proxy = Proxy::before(&bucket.address);
     run(&place, &proxy.address, line).ok();
     let sent = proxy.sent.load(Ordering::SeqCst);
     assert!(sent < size as u64 - kept + (1 << 20), "{sent} bytes were sent, {kept} were there");
     let expected: Vec<u8> = (0..size as u32 / 4).flat_map(u32::to_be_bytes).collect();
     assert!(fs::read(mirror).unwrap() == expected);
+    assert_eq!(cached(&place, "objects/.parts"), BTreeSet::new());
+}
+
+#[test]
+fn two_programs_fetch_a_bucket_once() {
+    let Some(mut bucket) = Bucket::start() else { return };
+    let place = Place::new();
+    place.data(5);
+    bucket.put_folder("photos", "data/", &place.path("data"));
+    let proxy = Proxy::before(&bucket.address);
+    let start = || {
+        let mut command = command(&place, &proxy.address, "data check s3://photos/data --json");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = (0..3).map(|_| start()).collect();
+    let all = children.into_iter().map(|child| Done::from(child.wait_with_output().unwrap()));
+    let found: Vec<String> = all.map(|done| done.ok().out).collect();
+    assert!(found.iter().all(|one| *one == found[0]));
+    assert_eq!(proxy.asked().len(), 15);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let Some(mut bucket) = Bucket::start() else { return };
+    let place = Place::new();
+    place.data(2);
+    bucket.put_folder("photos", "data/", &place.path("data"));
+    bucket.fill("photos", "data/some.bin", 9 << 20);
+    bucket.fill("photos", "data/large.bin", 20 << 20);
+    let line = "data check s3://photos/data";
+    let program = env!("CARGO_BIN_EXE_headstart");
+    // Of 2 or 4 MB, by the shell.
+    let limited = format!("trap '' XFSZ; ulimit -f 4096; exec {program} {line}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited]);
+    let full = command(&place, &bucket.address, line);
+    for (name, value) in full.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let done = Done::from(shell.current_dir(place.path("")).output().unwrap());
+    done.fails(1, &["cannot write", "make room"]);
+    let there = cached(&place, "objects/s3/photos/data");
+    assert!(!there.contains("some.bin") && !there.contains("large.bin"), "{there:?}");
+    run(&place, &bucket.address, line).ok();
+    let there = cached(&place, "objects/s3/photos/data");
+    assert!(there.contains("some.bin") && there.contains("large.bin"), "{there:?}");
     assert_eq!(cached(&place, "objects/.parts"), BTreeSet::new());
 }
 

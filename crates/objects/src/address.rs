@@ -54,6 +54,9 @@ impl Address {
             return bad("none of a bucket", "");
         }
         if kind != Kind::Web {
+            if Path::parse(key).is_err() {
+                return bad("a name with an empty part, . or .., or control characters", "");
+            }
             let root = format!("{scheme}://{authority}");
             return Ok(Address { kind, root, key: key.trim_matches('/').to_string(), folder });
         }
@@ -124,9 +127,16 @@ mod tests {
             let expected = Address { kind, root: root.into(), key: key.into(), folder };
             assert_eq!(address, expected, "{url}");
         }
-        for url in
-            ["s3:///x", "https://h/x?sig=1", "https://h/x#a", "ftp://h/x", "photos", "http:///"]
-        {
+        for url in [
+            "s3:///x",
+            "s3://b/../x",
+            "gs://b/a//b",
+            "https://h/x?sig=1",
+            "https://h/x#a",
+            "ftp://h/x",
+            "photos",
+            "http:///",
+        ] {
             assert!(Address::parse(url).is_err(), "{url}");
         }
         let secret = Address::parse("https://me:secret@h/x").unwrap_err().to_string();

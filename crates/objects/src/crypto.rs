@@ -75,8 +75,9 @@ impl CryptoProvider for Graviola {
             Ok(_) => return Err(failed("expected an RSA key, found a key of another kind".into())),
             Err(e) => return Err(failed(format!("expected an RSA key as PEM: {e}"))),
         };
-        let key =
-            key.map_err(|e| failed(format!("expected an RSA key of 2048 to 8192 bits: {e:?}")))?;
+        let key = key.map_err(|e| {
+            failed(format!("expected an RSA key of 2048 to 8192 bits, found another key: {e:?}"))
+        })?;
         Ok(Box::new(Rsa(key)))
     }
 }
@@ -196,7 +197,7 @@ mod tests {
             assert!(signature == SIGNATURE);
             assert!(signer.sign(b"header.other").unwrap() != SIGNATURE);
         }
-        for (pem, part) in [(EC, "another kind"), (&b"no key"[..], "PEM")] {
+        for (pem, part) in [(EC, "2048 to 8192 bits"), (&b"no key"[..], "PEM")] {
             let Err(error) = Graviola.sign(SigningAlgorithm::RS256, pem) else { panic!("a key") };
             assert!(error.to_string().contains(part), "{error}");
         }

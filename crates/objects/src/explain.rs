@@ -46,58 +46,63 @@ pub fn reason(failure: &Failure) -> String {
     plain(&text)
 }
 
-/// Text from outside in one short line, without what follows a question mark in URLs: some have a signature there.
+/// Text from outside in one short line, without what follows a question mark in URLs: some have a signature there. Of an answer in
+/// XML what it says.
 fn plain(text: &str) -> String {
-    let mut short = String::new();
-    let mut hidden = false;
-    for (n, c) in text.chars().enumerate() {
-        hidden = (hidden || c == '?') && !c.is_whitespace() && c != '"';
-        match c {
-            _ if n >= LONGEST => {
-                short.push_str("...");
-                break;
-            }
-            _ if hidden => {}
-            c if is_active(c) => {
-                if !short.ends_with(' ') {
-                    short.push(' ');
-                }
-            }
-            c => short.push(c),
-        }
-    }
-    short.trim_end().to_string()
+    let of = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let said = of("Code").map(|code| match of("Message") {
+        Some(message) => format!("the server says {code}: {message}"),
+        None => format!("the server says {code}"),
+    });
+    let text = said.as_deref().unwrap_or(text);
+    let visible = |c: char| if is_active(c) { ' ' } else { c };
+    let line: String = text.chars().take(LONGEST).map(visible).collect();
+    let words = line.split_whitespace().map(|word| match word.split_once('?') {
+        Some((url, _)) if url.contains("://") => url,
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn hint(failure: &Failure, reason: &str, kind: Kind) -> String {
+    // The status is in the text where a list was refused.
+    let text = failure.to_string();
+    let status = |code: &str| text.contains(&format!("status code: {code}"));
     let refused =
-        matches!(failure, Failure::PermissionDenied { .. } | Failure::Unauthenticated { .. });
+        matches!(failure, Failure::PermissionDenied { .. } | Failure::Unauthenticated { .. })
+            || status("401")
+            || status("403");
+    let missing = matches!(failure, Failure::NotFound { .. }) || status("404");
     let by = match kind {
         Kind::S3 => {
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; a public bucket is read with \
-                     AWS_SKIP_SIGNATURE=true"
+             AWS_SKIP_SIGNATURE=true"
         }
         Kind::Gs => {
             "GOOGLE_APPLICATION_CREDENTIALS; a public bucket is read with GOOGLE_SKIP_SIGNATURE=true"
         }
         Kind::Az => {
             "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN; a public \
-                     container is read with AZURE_SKIP_SIGNATURE=true"
+             container is read with AZURE_SKIP_SIGNATURE=true"
         }
-        Kind::Web if refused => return "servers that ask for a password are not read".into(),
         Kind::Web => "",
     };
-    if refused {
-        return format!("credentials are those of {by}");
-    }
     match kind {
+        Kind::Web if refused => "servers that ask for a password are not read".into(),
+        _ if refused => format!("credentials are those of {by}"),
         Kind::S3 if reason.contains("edirect") => "set AWS_REGION to the bucket's region".into(),
-        Kind::S3 if matches!(failure, Failure::NotFound { .. }) => {
+        Kind::S3 if missing => {
             "check the spelling, AWS_REGION, and AWS_ENDPOINT_URL if it is not Amazon's".into()
         }
-        _ if matches!(failure, Failure::NotFound { .. }) => "check the spelling".into(),
-        Kind::Web if reason.contains("405") || reason.contains("501") => {
+        _ if missing => "check the spelling".into(),
+        Kind::Web if status("405") || status("501") => {
             "the server lists no files (WebDAV): give the URLs of files, such as a .tar".into()
+        }
+        Kind::S3 if text.contains("error sending request") => {
+            "check the network, and AWS_ENDPOINT_URL if it is not Amazon's; what has arrived is kept".into()
         }
         _ => "what has arrived is kept; the same command goes on from there".into(),
     }
@@ -113,9 +118,11 @@ mod tests {
 
     #[test]
     fn reasons_are_one_line_without_signatures() {
-        let text = "GET https://h/x?sig=secret&a=b HTTP 503\n<Error>\n\u{1b}[31mslow</Error>";
-        let told = reason(&generic(text));
-        assert_eq!(told, "GET https://h/x HTTP 503 <Error> [31mslow</Error>");
+        let text = "GET https://h/x?sig=secret&a=b HTTP 503\n\u{1b}[31mslow, is it?";
+        assert_eq!(reason(&generic(text)), "GET https://h/x HTTP 503 [31mslow, is it?");
+        let text = "status code: 404: <?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code>\
+                    <Message>There is\nnone</Message><HostId>1</HostId></Error>";
+        assert_eq!(reason(&generic(text)), "the server says NoSuchBucket: There is none");
         assert!(reason(&generic(&"x".repeat(10_000))).len() < 600);
     }
 
@@ -128,6 +135,11 @@ mod tests {
             ("az://b", "AZURE_STORAGE_ACCOUNT_NAME"),
         ] {
             let error = explain(&denied, &Address::parse(url).unwrap(), "the list");
+            assert!(error.hint().unwrap().contains(name), "{error}");
+        }
+        for (status, name) in [(403, "AWS_ACCESS_KEY_ID"), (404, "AWS_ENDPOINT_URL")] {
+            let failure = generic(&format!("Server returned non-2xx status code: {status} : "));
+            let error = explain(&failure, &Address::parse("s3://b").unwrap(), "the list");
             assert!(error.hint().unwrap().contains(name), "{error}");
         }
         let moved = generic("Received redirect without LOCATION");

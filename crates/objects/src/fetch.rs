@@ -208,7 +208,7 @@ mod tests {
             |bytes| Object { name: "x".into(), bytes, modified: SystemTime::UNIX_EPOCH, tag: None };
         let cut = |start, bytes| cut(start, &object(bytes)).collect::<Vec<_>>();
         assert_eq!(cut(0, RANGE + 1), [0..RANGE, RANGE..RANGE + 1]);
-        assert_eq!(cut(5, RANGE + 5), [5..RANGE + 5]);
+        assert_eq!(cut(5, RANGE + 6), [5..RANGE + 5, RANGE + 5..RANGE + 6]);
         assert!(cut(7, 7).is_empty());
     }
 }

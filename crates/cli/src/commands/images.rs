@@ -161,7 +161,8 @@ impl Images {
                     })?;
                 }
                 Group::Objects { base, objects } => {
-                    let fetched = fetched(base, &objects[own], model, device, options, &mut tell)?;
+                    let fetched =
+                        fetched(base, &objects[own], With { model, device, options }, &mut tell)?;
                     if fetched == Control::Stop {
                         last = Control::Stop;
                     }
@@ -175,13 +176,19 @@ impl Images {
     }
 }
 
+/// What images are classified with.
+#[derive(Clone, Copy)]
+struct With<'w> {
+    model: &'w Model,
+    device: &'w Device,
+    options: ClassifyOptions,
+}
+
 /// Classifies objects block by block, of which the next is fetched meanwhile.
 fn fetched(
     base: &str,
     objects: &[Object],
-    model: &Model,
-    device: &Device,
-    options: ClassifyOptions,
+    with: With<'_>,
     tell: &mut dyn FnMut(usize, Told<'_>) -> Result<Control, Failure>,
 ) -> Result<Control, Failure> {
     let blocks = Blocks::new()?;
@@ -191,9 +198,8 @@ fn fetched(
     std::thread::scope(|scope| {
         let (blocks, stopped) = (&blocks, &stopped);
         scope.spawn(move || fetch(blocks, base, objects, stopped, &sender));
-        let done = take(base, objects, &receiver, &mut |first, files, names| {
-            block(first, (files, names), model, device, options, tell)
-        });
+        let done = take(base, objects, &receiver, with, tell);
+        // However this ends, the thread must end too.
         stopped.store(true, Ordering::Relaxed);
         drop(receiver);
         done
@@ -220,21 +226,22 @@ fn fetch(
     }
 }
 
-/// Hands on block after block, until `each` says to stop.
+/// Classifies block after block, until `tell` says to stop.
 fn take(
     base: &str,
     objects: &[Object],
     receiver: &Receiver<Result<Block, Error>>,
-    each: &mut dyn FnMut(usize, &Block, &[String]) -> Result<Control, Failure>,
+    with: With<'_>,
+    tell: &mut dyn FnMut(usize, Told<'_>) -> Result<Control, Failure>,
 ) -> Result<Control, Failure> {
     for (n, some) in objects.chunks(BLOCK).enumerate() {
-        let block = match receiver.recv() {
+        let fetched = match receiver.recv() {
             Ok(Ok(block)) => block,
             Ok(Err(Error::Stopped(_))) | Err(_) => return Ok(Control::Stop),
             Ok(Err(error)) => return Err(error.into()),
         };
         let names: Vec<String> = some.iter().map(|object| url_of(base, &object.name)).collect();
-        if each(n * BLOCK, &block, &names)? == Control::Stop {
+        if block(n * BLOCK, (&fetched, &names), with, tell)? == Control::Stop {
             return Ok(Control::Stop);
         }
     }
@@ -245,9 +252,7 @@ fn take(
 fn block(
     first: usize,
     (block, names): (&Block, &[String]),
-    model: &Model,
-    device: &Device,
-    options: ClassifyOptions,
+    With { model, device, options }: With<'_>,
     tell: &mut dyn FnMut(usize, Told<'_>) -> Result<Control, Failure>,
 ) -> Result<Control, Failure> {
     let lost = |i: usize| match &block.files[i] {

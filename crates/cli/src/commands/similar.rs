@@ -67,7 +67,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             .collect();
         let caption = "the image".to_string();
         let own = Captioned {
-            image: image::open(&path)?,
+            image: image::open(path)?,
             name: args.image.display().to_string(),
             caption,
         };
