@@ -7,6 +7,7 @@ Prints its address, then does what comes on stdin, a line each, and answers each
 
     put BUCKET KEY BODY      KEY and BODY are base64; the bucket is made if it is not there
     fill BUCKET KEY BYTES    an object of so many bytes
+    many BUCKET KEY COUNT    small objects, whose names begin with KEY and end in a number
     delete BUCKET KEY
     tar BUCKET KEY FOLDER    a tar of a folder of this machine
 """
@@ -36,6 +37,9 @@ def do(words):
         # Not all the same, so that a range in the wrong place is seen.
         size = int(words[3])
         backend.put_object(bucket, key, b"".join(n.to_bytes(4, "big") for n in range(size // 4)))
+    elif what == "many":
+        for n in range(int(words[3])):
+            backend.put_object(bucket, f"{key}{n:06}", b"text")
     elif what == "delete":
         backend.delete_object(bucket, key)
     elif what == "tar":

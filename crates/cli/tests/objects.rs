@@ -518,6 +518,27 @@ fn names_that_are_none_of_files_are_left_out() {
 }
 
 #[test]
+fn lists_have_many_pages_and_go_on_after_names_that_are_none() {
+    let Some(mut bucket) = Bucket::start() else { return };
+    let place = support::trained(2, "");
+    let image = fs::read(place.path("data/red/000.png")).unwrap();
+    bucket.order(&format!("many photos {} 2345", base64(b"all/n")));
+    // Before, between and after the others, and two that follow each other.
+    for name in ["all/a/../b.png", "all/n001234/..", "all/n001234/../x", "all/z//y.png"] {
+        bucket.put("photos", name, &image);
+    }
+    for name in ["all/b.png", "all/n001500.png", "all/z.png"] {
+        bucket.put("photos", name, &image);
+    }
+    let done = run(&place, &bucket.address, "predict run s3://photos/all --json").ok();
+    assert!(done.err.contains("left out 4 objects below s3://photos/all"), "{}", done.err);
+    assert!(done.err.contains("2345 of 2348 objects are not named as images"), "{}", done.err);
+    let names = done.out.lines().map(|line| line.split('"').nth(3).unwrap().to_string());
+    let expected = ["b.png", "n001500.png", "z.png"].map(|name| format!("s3://photos/all/{name}"));
+    assert_eq!(names.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn archives_and_files_of_web_servers_are_data_sets() {
     let Some(mut bucket) = Bucket::start() else { return };
     let place = Place::new();

@@ -309,7 +309,8 @@ fn objects_of(url: &str) -> Result<Group, Failure> {
     let listing = hub::watched(|watch| objects::list(url, watch))?;
     let (left_out, mut objects) = (listing.left_out, listing.objects);
     if left_out.count > 0 {
-        note!("left out {} objects below {url}, such as {}", left_out.count, left_out.first);
+        let s = if left_out.count == 1 { "" } else { "s" };
+        note!("left out {} object{s} below {url}, such as {}", left_out.count, left_out.first);
     }
     if !listing.single {
         let all = objects.len();
