@@ -51,6 +51,11 @@ impl Download {
                 let path = path.display();
                 self.say(format!("{path} is not used: expected {expected}, found {found}"));
             }
+            Event::Listing { url, count } => self.listing(url, count),
+            Event::LeftOut { url, count, first } => {
+                let s = if count == 1 { "" } else { "s" };
+                self.say(format!("left out {count} object{s} below {url}, such as {first}"));
+            }
             Event::Waiting { file } => {
                 self.say(format!("waiting: another process is downloading {file}"));
             }
@@ -102,6 +107,13 @@ impl Download {
             bar.set_length(total);
         }
         bar.set_position(done);
+    }
+
+    /// Says where a list comes from once it takes a while, and then how far it is.
+    fn listing(&mut self, url: &str, count: u64) {
+        if self.last_line.elapsed() > INTERVAL {
+            self.say(format!("listing {url}: {count} objects so far"));
+        }
     }
 
     fn say(&mut self, line: String) {

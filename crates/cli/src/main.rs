@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Err(text) if !text.use_stderr() => return help(&text),
         Err(error) => error.exit(),
     };
+    #[cfg(feature = "objects")]
+    headstart::hub::objects::register(Box::new(headstart_objects::Buckets::new()));
     let done = commands::run(cli.command, cli.memory_limit);
     ranks::end(done.map_err(|failure| failure.naming_flags(arguments())))
 }

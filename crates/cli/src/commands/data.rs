@@ -2,9 +2,10 @@
 
 use headstart::atomic::write_bytes;
 use headstart::config::TrainConfig;
-use headstart::dataset::{self, DataOptions, Dataset, Limits};
+use headstart::dataset::{DataOptions, Dataset, Limits};
 use headstart::evaluate::tuned_on;
 use headstart::inspect::{self, Inspection, LabelCheck};
+use headstart::job;
 use headstart::label_issues::LabelOptions;
 use headstart::model::Model;
 use headstart::run::DiskCache;
@@ -32,7 +33,8 @@ fn check(args: &DataCheck) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.data])?;
     let judge = args.labels.then(|| settings(args)).transpose()?;
     let part = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
-    let data = dataset::open(&args.data, &options(args.threads))?;
+    let data =
+        super::hub::watched(|watch| job::open_with(&args.data, &options(args.threads), watch))?;
     if let (Some(part), Some(folder)) = (part, &args.out) {
         return shard::check(args, (part, folder), &data);
     }

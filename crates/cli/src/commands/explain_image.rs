@@ -9,7 +9,7 @@ use headstart::report::explained;
 use headstart::text::of_path;
 use serde::Serialize;
 
-use super::{check_output, device, open_model, settled};
+use super::{check_output, device, hub, open_model, settled};
 use crate::args::ExplainImage;
 use crate::failure::Failure;
 use crate::output;
@@ -35,9 +35,9 @@ pub fn run(args: &ExplainImage) -> Result<(), Failure> {
     let classes = &model.card.classes;
     let class = args.class.as_deref().map(|name| model.class(name).map_err(Failure::Usage));
     let class = class.transpose()?;
-    let bytes = image::read(&args.image)?;
-    let (image, seen) =
-        (image::decode(&args.image, &bytes)?, model.target().decoded(&args.image, &bytes)?);
+    let path = hub::local(&args.image)?;
+    let bytes = image::read(&path)?;
+    let (image, seen) = (image::decode(&path, &bytes)?, model.target().decoded(&path, &bytes)?);
     let device = device(args.threads, args.precision.into(), args.device)?;
     let device = settled(device, (args.device, args.precision.into()), &model, 1)?;
     let heat = GradCam::new(&model, &device)?.look(&seen, &[class])?.remove(0);

@@ -1,9 +1,9 @@
 //! `headstart weights list`, `headstart weights get`, `headstart data get`, and what other commands fetch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headstart::Error;
-use headstart::hub::{Asset, Content, Hub, Watch, sources};
+use headstart::hub::{Asset, Content, Hub, Watch, objects, sources};
 use headstart::inference::Control;
 use headstart::nearest::did_you_mean;
 use serde::Serialize;
@@ -107,6 +107,14 @@ fn list(args: &WeightsList) -> Result<(), Failure> {
 /// The path of the first of `assets` that is on this machine, else of the first, downloaded.
 fn fetch(assets: &[Asset]) -> Result<PathBuf, Failure> {
     watched(|watch| Hub::from_env()?.fetch_any(assets, watch))
+}
+
+/// Where an image is on this machine: that of a URL is fetched into the cache.
+pub fn local(image: &Path) -> Result<PathBuf, Failure> {
+    match image.to_str().filter(|text| objects::is_url(text)) {
+        Some(url) => watched(|watch| objects::mirror(url, watch)),
+        None => Ok(image.to_path_buf()),
+    }
 }
 
 /// What `open` opens, with the downloads on the way shown.

@@ -4,18 +4,18 @@ use std::path::Path;
 
 use headstart::Error;
 use headstart::atomic::write_bytes;
-use headstart::dataset;
 use headstart::export::parts::{Encoded, Parts, Row};
 use headstart::export::{
     Choice, Columns, Prediction, check_ending, check_predictions_ending, write_features,
     write_predictions,
 };
 use headstart::inspect::{self, Looked};
+use headstart::job;
 use serde::Deserialize;
 
-use super::check_output;
 use super::data::options;
 use super::shard::same_data;
+use super::{check_output, hub};
 use crate::args::Merge;
 use crate::failure::Failure;
 use crate::output;
@@ -134,7 +134,7 @@ fn findings(args: &Merge, parts: &Parts, out: Option<&Path>) -> Result<(), Failu
         return Err(Failure::Usage(error));
     }
     let path = head.about["data"].as_str().unwrap_or_default();
-    let data = dataset::open(path, &options(args.threads))?;
+    let data = hub::watched(|watch| job::open_with(path, &options(args.threads), watch))?;
     if same_data(&data) != head.same {
         let expected = "the images that the parts are of";
         let hint = "check it again";

@@ -14,6 +14,7 @@ mod features;
 mod generate;
 mod guide;
 mod hub;
+mod images;
 mod inspect;
 mod lr_find;
 mod merge;

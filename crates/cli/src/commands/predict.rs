@@ -1,20 +1,19 @@
 //! `headstart predict`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use headstart::Error;
-use headstart::classify::{Answer, ClassifyOptions, classify};
-use headstart::dataset::{ImageFiles, Skipped};
+use headstart::classify::ClassifyOptions;
 use headstart::export::{Prediction, check_predictions_ending, write_predictions};
 use headstart::inference::Control;
-use headstart::text::of_path;
 
+use super::images::Images;
 use super::{check_output, device, open_model, settled, shard};
 use crate::args::Predict;
 use crate::failure::Failure;
 use crate::output::note;
 use crate::progress::Progress;
-use crate::{interrupt, output, show};
+use crate::{interrupt, output};
 
 /// Classes for each image, where --top-k does not say how many.
 pub(super) const TOP: usize = 5;
@@ -25,9 +24,9 @@ const LEAST: f32 = 0.01;
 pub fn run(args: &Predict) -> Result<(), Failure> {
     check(args)?;
     let part = args.shard.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
-    let files = files(&args.images)?;
+    let images = Images::of(&args.images)?;
     if part.is_none() {
-        let inputs = files.iter().map(PathBuf::as_path).chain([Path::new(&args.model)]);
+        let inputs = images.files().chain([Path::new(&args.model)]);
         check_output(args.output.as_deref(), inputs)?;
     }
     let mut model = open_model(&args.model, args.weights.as_deref())?;
@@ -43,24 +42,24 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         decoders: device.compute().threads.count(),
     };
     if let (Some(part), Some(folder)) = (part, &args.output) {
-        return shard::predict(args, (part, folder), &files, &model, &device, options);
+        return shard::predict(args, (part, folder), &images, &model, &device, options);
     }
     if args.output.is_some() {
         interrupt::watch();
     }
     let mut progress = Progress::new(0);
-    let (mut kept, mut skipped, mut stopped) = (Vec::new(), 0, false);
+    let (mut kept, mut skipped) = (Vec::new(), 0);
     let threshold = args.threshold.unwrap_or(0.0);
-    classify(&model, &files, &device, options, &mut |i, answer: Answer<'_>| {
+    let all = 0..images.len();
+    let last = images.classify(all, &model, &device, options, &mut |i, told| {
         let control = match args.output {
-            Some(_) => progress.images("predicting", i + 1, files.len()),
-            None => Control::Continue,
+            Some(_) => progress.images("predicting", i + 1, images.len()),
+            None => interrupt::control(),
         };
-        match answer {
+        match told {
             Ok(p) => {
                 let choices = model.choices(p, args.top_k.unwrap_or(TOP));
-                let name = of_path(&files[i]);
-                let prediction = Prediction::new(name, choices, threshold);
+                let prediction = Prediction::new(images.name(i), choices, threshold);
                 if args.output.is_some() {
                     kept.push(prediction);
                 } else {
@@ -72,14 +71,17 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
                 skipped += 1;
             }
         }
-        stopped |= control == Control::Stop;
-        Ok::<_, Failure>(control)
+        Ok(control)
     })?;
     progress.clear();
-    if stopped {
-        return Err(Failure::Interrupted("nothing was written".into()));
+    if last == Control::Stop {
+        let left = match args.output {
+            Some(_) => "nothing was written",
+            None => "the images before are above",
+        };
+        return Err(Failure::Interrupted(left.into()));
     }
-    if skipped < files.len()
+    if skipped < images.len()
         && let Some(path) = &args.output
     {
         write_predictions(path, &kept)?;
@@ -87,9 +89,9 @@ pub fn run(args: &Predict) -> Result<(), Failure> {
         output::line(format!("{}: {} image{s}", path.display(), kept.len()))?;
     }
     if skipped > 0 {
-        let s = if files.len() == 1 { "" } else { "s" };
-        note!("skipped {skipped} of {} image{s}", files.len());
-        let gone = files.iter().filter(|file| is_gone(file)).count();
+        let s = if images.len() == 1 { "" } else { "s" };
+        note!("skipped {skipped} of {} image{s}", images.len());
+        let gone = images.gone();
         let found = match (gone, skipped) {
             (0, n) => format!("{n} that cannot be read"),
             (gone, n) if gone >= n => format!("{n} that {} there", are_not(n)),
@@ -128,47 +130,6 @@ fn print(args: &Predict, prediction: &Prediction) -> Result<(), Error> {
     output::line(format!("{}: {}", prediction.image, words.join(", ")))
 }
 
-/// Whether there is nothing at the path.
-fn is_gone(path: &Path) -> bool {
-    std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
-}
-
 fn are_not(count: usize) -> &'static str {
     if count == 1 { "is not" } else { "are not" }
-}
-
-/// All files of the arguments: folders give the image files below them, in order.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let found = ImageFiles::below(path)?;
-        let below = |Skipped { name, reason }| {
-            let name = Path::new(&of_path(path)).join(name).display().to_string();
-            Skipped { name, reason }
-        };
-        show::skipped(&found.skipped.into_iter().map(below).collect::<Vec<_>>());
-        files.extend(found.files);
-    }
-    if let Some(first) = files.first().filter(|_| files.iter().all(|file| is_gone(file))) {
-        let found = match files.len() {
-            1 => "no such file".to_string(),
-            n => format!("no such file, as for {} more", n - 1),
-        };
-        let folder = first.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists());
-        let hint = match folder {
-            Some(folder) => format!("the folder {} does not exist either", of_path(folder)),
-            None => "check the spelling, and the folder that you are in".to_string(),
-        };
-        return Err(Error::invalid(of_path(first), "an image, or a folder of images", found, hint));
-    }
-    if files.is_empty() {
-        let found = "folders without any";
-        let expected = format!("files of {}", headstart::image::FORMATS);
-        return Err(Error::invalid("images", expected, found, ""));
-    }
-    Ok(files)
 }

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart::classify::{Answer, ClassifyOptions, classify};
+use headstart::classify::ClassifyOptions;
 use headstart::dataset::{Dataset, Subset};
 use headstart::export::Prediction;
 use headstart::export::parts::{Encoded, Head, Part, Row, fingerprint};
 use headstart::graph::NodeId;
 use headstart::inference::{self, Control};
 use headstart::shard::Shard;
-use headstart::text::of_path;
 use headstart::trainer::INFERENCE_BATCH;
 use headstart::{Device, Model, inspect};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::images::Images;
 use super::predict::TOP;
 use crate::args::{DataCheck, Features, Predict};
 use crate::failure::Failure;
@@ -71,7 +71,7 @@ fn head(command: &str, shard: Shard, total: usize, same: &[String], about: Value
 pub fn predict(
     args: &Predict,
     (shard, folder): (Shard, &PathBuf),
-    files: &[PathBuf],
+    images: &Images,
     model: &Model,
     device: &Device,
     options: ClassifyOptions,
@@ -80,30 +80,25 @@ pub fn predict(
     let threshold = args.threshold.unwrap_or(0.0);
     let mut same = same_model(model, device);
     same.push(format!("top {top}, threshold {threshold}, tta {}", options.tta));
-    same.extend(files.iter().map(|file| of_path(file)));
-    let head = head("predict", shard, files.len(), &same, Value::Null);
+    same.extend((0..images.len()).map(|i| images.name(i)));
+    let head = head("predict", shard, images.len(), &same, Value::Null);
     let mut part = open(folder, &head)?;
-    let left = &files[head.first + part.done()..head.first + head.count];
-    let (before, mut progress) = (part.done(), Progress::new(0));
-    let mut last = Control::Continue;
-    if !left.is_empty() {
-        classify(model, left, device, options, &mut |i, answer: Answer<'_>| {
-            let name = of_path(&left[i]);
-            match answer {
-                Ok(p) => part.add(&Prediction::new(name, model.choices(p, top), threshold))?,
-                Err(error) => {
-                    note!("skipped: {error}");
-                    let reason = error.to_string();
-                    part.add(&Row::<()>::Skipped { skipped: name, reason })?;
-                }
+    let left = head.first + part.done()..head.first + head.count;
+    let mut progress = Progress::new(0);
+    let last = images.classify(left, model, device, options, &mut |i, told| {
+        let name = images.name(i);
+        match told {
+            Ok(p) => part.add(&Prediction::new(name, model.choices(p, top), threshold))?,
+            Err(error) => {
+                note!("skipped: {error}");
+                part.add(&Row::<()>::Skipped { skipped: name, reason: error.to_string() })?;
             }
-            if part.done() % FLUSH == 0 {
-                part.flush()?;
-            }
-            last = progress.images("predicting", before + i + 1, head.count);
-            Ok::<_, Failure>(last)
-        })?;
-    }
+        }
+        if part.done() % FLUSH == 0 {
+            part.flush()?;
+        }
+        Ok(progress.images("predicting", i + 1 - head.first, head.count))
+    })?;
     progress.clear();
     let stopped = last == Control::Stop && part.done() < head.count;
     close(part, head.count, if stopped { Control::Stop } else { Control::Continue })

@@ -353,3 +353,26 @@ fn devices_that_are_not_there() {
     let cpu = place.run(&format!("{predict} cpu --json")).ok().out;
     assert_eq!(place.run(&format!("{predict} auto --json")).ok().out, cpu);
 }
+
+#[test]
+fn urls_need_a_build_that_has_them() {
+    // `tests/objects.rs` is about such a build.
+    if cfg!(feature = "objects") {
+        return;
+    }
+    let place = trained(2, "");
+    for line in [
+        "data check s3://bucket/photos",
+        "train --data gs://bucket/photos --model resnet20 --weights none --out new",
+        "evaluate run --data az://container/photos",
+        "predict run s3://bucket/photo.jpg data/red/000.png",
+        "explain-image run https://server/photo.jpg --out seen.png",
+        "similar run s3://bucket/photo.jpg --data data",
+    ] {
+        let url = line.split(' ').find(|word| word.contains("://")).unwrap();
+        place.run(line).fails(1, &[url, "is built without", "hint:", "--features objects"]);
+    }
+    assert!(!place.path("new").exists() && !place.cache().join("objects").exists());
+    // A path is no URL for what stands in it.
+    place.run("data check ./s3://bucket/photos").fails(1, &["s3:/"]);
+}

@@ -12,6 +12,7 @@
 
 mod digest;
 mod http;
+pub mod objects;
 mod place;
 pub mod sources;
 mod tls;
@@ -43,6 +44,22 @@ pub enum Event<'a> {
         expected: &'a Digest,
         /// The hash it has.
         found: &'a str,
+    },
+    /// The objects below a URL are listed.
+    Listing {
+        /// The URL.
+        url: &'a str,
+        /// How many were found so far.
+        count: u64,
+    },
+    /// Objects below a URL are not used, because of their names.
+    LeftOut {
+        /// The URL.
+        url: &'a str,
+        /// How many.
+        count: u64,
+        /// The name of the first, and why.
+        first: &'a str,
     },
     /// Another process is downloading the file; this one waits.
     Waiting {

@@ -50,7 +50,7 @@ pub fn other_caches() -> Vec<PathBuf> {
 #[derive(Debug)]
 pub(crate) struct Lock {
     /// `None` where the file system has no locks.
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 impl Lock {
@@ -62,11 +62,16 @@ impl Lock {
         let file =
             File::options().create(true).truncate(false).write(true).open(locks.join(name))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+            Ok(()) => Ok(Some(Lock { file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
             // At worst two writers then damage each other's part, and the hash shows it.
-            Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: None })),
+            Err(TryLockError::Error(_)) => Ok(Some(Lock { file: None })),
         }
+    }
+
+    /// Whether no other process has it: not known where the file system has no locks.
+    pub(crate) fn is_real(&self) -> bool {
+        self.file.is_some()
     }
 }
 

@@ -12,7 +12,7 @@
 //! # Ok::<(), headstart::Error>(())
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headstart_kernels::table::Compute;
 
@@ -22,7 +22,7 @@ use crate::data::dataset::{self, DataOptions, Dataset, Subset};
 use crate::data::image::{Decode, Fit, Interpolation, Target};
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
-use crate::hub::{Hub, Watch, sources};
+use crate::hub::{Hub, Watch, objects, sources};
 use crate::nearest::{did_you_mean, one_of};
 use crate::net::model::Model;
 use crate::net::resnet::{Net, Recipe, Surroundings};
@@ -184,9 +184,19 @@ pub fn open(source: &str, options: &DataOptions) -> Result<Dataset> {
 /// # Errors
 /// As there; [`Error::Stopped`].
 pub fn open_with(source: &str, options: &DataOptions, watch: &mut Watch<'_>) -> Result<Dataset> {
+    dataset::open(local(source, watch)?, options)
+}
+
+/// Where a data set is on this machine: a published one is downloaded, unless it is there already, and of what is below a URL the
+/// copy in the cache is brought up to date. Others are where they are.
+///
+/// # Errors
+/// If it cannot be downloaded; [`Error::Stopped`].
+pub fn local(source: &str, watch: &mut Watch<'_>) -> Result<PathBuf> {
     match sources::data(source) {
-        Some(asset) => dataset::open(Hub::from_env()?.fetch(&asset, watch)?, options),
-        None => dataset::open(source, options),
+        Some(asset) => Hub::from_env()?.fetch(&asset, watch),
+        None if objects::is_url(source) => objects::mirror(source, watch),
+        None => Ok(source.into()),
     }
 }
 

@@ -5,11 +5,12 @@ use std::fmt;
 use headstart_kernels::threads::Threads;
 
 use super::config::trained_layers;
-use super::job::open_with;
+use super::job::{local, open_with};
 use crate::data::dataset::{DataOptions, Dataset, Grouping, Split, Subset};
 use crate::data::prints::Prints;
 use crate::error::Result;
 use crate::hub::Watch;
+use crate::hub::objects::is_url;
 use crate::net::model::Model;
 use crate::net::weights::model_file::Trained;
 
@@ -111,6 +112,9 @@ pub fn open_for(
     threads: &Threads,
     watch: &mut Watch<'_>,
 ) -> Result<Opened> {
+    // Opened more than once, and brought up to date once.
+    let copy = is_url(source).then(|| local(source, watch)).transpose()?;
+    let source = copy.as_ref().and_then(|path| path.to_str()).unwrap_or(source);
     // What is given, over how the images are split otherwise.
     let with = |usual: DataOptions| DataOptions {
         validation_split: given.validation_split.unwrap_or(usual.validation_split),

@@ -65,6 +65,11 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// The user's cache.
+    pub fn cache(&self) -> &Path {
+        self.cache.path()
+    }
+
     /// The entries of the feature cache.
     pub fn kept(&self) -> Vec<PathBuf> {
         let root = self.cache.path().join("features");

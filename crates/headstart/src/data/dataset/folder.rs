@@ -88,6 +88,11 @@ impl ImageFiles {
     }
 }
 
+/// Whether a file of this name below a folder of images counts as one: by its ending, and as no name on the way is hidden.
+pub fn is_image_file(name: &str) -> bool {
+    has_image_extension(name) && !name.split('/').any(is_hidden)
+}
+
 struct Walk {
     tree: Tree,
     room: Room,

@@ -57,7 +57,7 @@ use crate::text::shortened;
 
 pub use corrections::{CORRECTIONS, Corrections};
 pub use describe::{Description, PartSummary};
-pub use folder::ImageFiles;
+pub use folder::{ImageFiles, is_image_file};
 pub use grouping::Grouping;
 use grouping::{Keys, groups};
 use load::Loaded;
