@@ -29,9 +29,9 @@ struct Found<'a> {
 pub fn run(args: &Similar) -> Result<(), Failure> {
     check_output(args.html.as_deref(), [&*args.image.to_string_lossy(), &args.data, &args.model])?;
     let model = open_model(&args.model, args.weights.as_deref())?;
-    let path = hub::local(&args.image)?;
-    let query = model.target().open(&path)?;
-    let itself = image_hash(&path)?;
+    let local = hub::local(&args.image)?;
+    let query = model.target().open(&local)?;
+    let itself = image_hash(&local)?;
     let device = device(args.threads, args.precision.into(), args.device)?;
     let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     let own = features(&model, &query, &device)?;
@@ -67,7 +67,7 @@ pub fn run(args: &Similar) -> Result<(), Failure> {
             .collect();
         let caption = "the image".to_string();
         let own = Captioned {
-            image: image::open(path)?,
+            image: image::open(&local)?,
             name: args.image.display().to_string(),
             caption,
         };

@@ -21,7 +21,7 @@ fn weights_that_cannot_be_used() {
         ("empty", &b""[..], "an empty file"),
         ("half.safetensors", &good[..good.len() / 2], "a whole safetensors file"),
         ("header.safetensors", &good[..100], "a whole safetensors file"),
-        ("text.h5", &b"<html>not found</html>"[..], "something else"),
+        ("text.h5", &b"<html>not found</html>"[..], "a web page"),
         ("cut.h5", &b"\x89HDF\r\n\x1a\n\0\0\0\0"[..], "HDF5"),
     ] {
         fs::write(place.path(name), bytes).unwrap();

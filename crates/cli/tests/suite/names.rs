@@ -246,6 +246,7 @@ fn runs_and_models_of_others_do_nothing_to_a_terminal() {
     };
     let compared = place.run(&format!("compare {evil} run")).ok();
     assert!(compared.out.contains("evil\\u{1b}[31mred\\u{9b}2J\\u{202e}"), "{}", compared.out);
+    fs::create_dir(place.path("of")).unwrap();
     let mut worked = 0;
     for line in [
         "compare EVIL run",

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use pytorch_reader::OpCode;
 use tempfile::NamedTempFile;
@@ -13,6 +14,8 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::pickle::{LONGEST, MOST_STEPS, PICKLES};
 use super::zip64::Readable;
+use crate::error::{Error, Result};
+use crate::memory::Claim;
 
 /// A value of a pickle, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,31 @@ enum Value {
 }
 
 /// The file, or where its pickles fill objects with items, a copy in which these are dictionaries and lists.
-pub(super) fn plain(readable: Readable) -> io::Result<Readable> {
+///
+/// # Errors
+/// If `path`, which is read there, cannot be read or copied, or its pickles are more than the memory for reading.
+pub(super) fn plain(path: &Path, readable: Readable) -> Result<Readable> {
+    // The pickle, and the copy of it.
+    let mut claim = Claim::default();
+    claim.grow(2 * pickled(&readable).min(LONGEST)).map_err(|over| over.of(path))?;
+    copied(readable).map_err(Error::io("copy", path))
+}
+
+/// Bytes of a file's longest pickle, or of all of a file that is no archive.
+fn pickled(readable: &Readable) -> u64 {
+    let length = std::fs::metadata(readable.path()).map_or(0, |meta| meta.len());
+    let archive = File::open(readable.path())
+        .ok()
+        .and_then(|file| ZipArchive::new(BufReader::new(file)).ok());
+    let Some(mut archive) = archive else { return length };
+    let sizes = (0..archive.len()).filter_map(|index| {
+        let entry = archive.by_index_raw(index).ok()?;
+        entry.name_raw().ends_with(b"data.pkl").then(|| entry.size())
+    });
+    sizes.max().unwrap_or(0)
+}
+
+fn copied(readable: Readable) -> io::Result<Readable> {
     let mut file = BufReader::new(File::open(readable.path())?);
     let mut start = [0; 2];
     let is_archive = file.read_exact(&mut start).is_ok() && &start == b"PK";
@@ -47,7 +74,7 @@ fn archive(file: BufReader<File>) -> io::Result<Option<NamedTempFile>> {
         let Ok(entry) = archive.by_index(index) else { return Ok(None) };
         if entry.name_raw().ends_with(b"data.pkl") {
             let mut bytes = Vec::new();
-            entry.take(LONGEST + 1).read_to_end(&mut bytes)?;
+            io::copy(&mut entry.take(LONGEST), &mut bytes)?;
             if let Some((text, _)) = cleaned(&bytes).filter(|(text, _)| *text != bytes) {
                 texts.insert(index, text);
             }
@@ -76,7 +103,7 @@ fn archive(file: BufReader<File>) -> io::Result<Option<NamedTempFile>> {
 /// A file of pickles, after which come the tensors' bytes.
 fn pickles(mut file: BufReader<File>) -> io::Result<Option<NamedTempFile>> {
     let mut bytes = Vec::new();
-    (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
+    io::copy(&mut (&mut file).take(LONGEST), &mut bytes)?;
     let (mut text, mut at) = (Vec::new(), 0);
     for _ in 0..PICKLES {
         let Some((one, length)) = cleaned(&bytes[at..]) else { break };

@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<WeightFile> {
     let mut claim = Claim::default();
     let over = |over: Over| over.of(path);
     claim.grow(steps as u64 * STEP).map_err(over)?;
-    let readable = items::plain(readable).map_err(Error::io("copy", path))?;
+    let readable = items::plain(path, readable)?;
     let damaged = |e: &dyn std::fmt::Display| pickle::damaged(path, readable.path(), e);
     let value = PytorchReader::read_pickle_data(readable.path(), None).map_err(|e| damaged(&e))?;
     if let Some(stranger) = stranger(&value) {

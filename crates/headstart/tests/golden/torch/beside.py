@@ -55,7 +55,6 @@ BESIDE = {
     "dict": filled(),
     "counter": collections.Counter("abca"),
     "bytes": b"x",
-    "tuples": {(1, 2): 3},
 }
 
 weights = {"conv1.weight": torch.arange(6.0).reshape(2, 3, 1, 1)}
