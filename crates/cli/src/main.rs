@@ -43,7 +43,7 @@ fn help(text: &clap::Error) -> ExitCode {
         true => styled.ansi().to_string(),
         false => styled.to_string(),
     };
-    match output::text(text) {
+    match output::own(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::Failure::from(error).report(),
     }

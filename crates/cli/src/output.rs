@@ -77,6 +77,11 @@ pub fn line(text: impl Display) -> Result<(), Error> {
     write(&(plain(&text.to_string()).into_owned() + "\n"))
 }
 
+/// Prints the program's own text as it is, with colours.
+pub fn own(text: impl Display) -> Result<(), Error> {
+    write(&text.to_string())
+}
+
 /// Prints text that has its own line ends.
 pub fn text(text: impl Display) -> Result<(), Error> {
     write(&plain(&text.to_string()))

@@ -11,7 +11,7 @@ use crate::output;
 pub fn completions(args: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), "headstart", &mut script);
-    output::text(String::from_utf8_lossy(&script))?;
+    output::own(String::from_utf8_lossy(&script))?;
     Ok(())
 }
 

@@ -143,7 +143,7 @@ fn files_that_are_no_weights_are_refused_by_inspect() {
     let place = Place::new();
     for (name, bytes, expected) in [
         ("empty.pth", &b""[..], "an empty file"),
-        ("text.h5", b"<html>", "something else"),
+        ("text.h5", b"<html>", "a web page"),
         ("model.json", b"{\"format\": \"graph-model\"}", "a TensorFlow.js layers model"),
         ("cut.keras", b"PK\x03\x04", "PyTorch"),
         ("run.pth", b"\x80\x02}X\x01\0\0\0acos\nsystem\n(X\x05\0\0\0touchtRs.", "os.system"),

@@ -75,7 +75,7 @@ fn listed(folder: &Path) -> Result<Vec<Shard>> {
 
 /// The name of an archive where all that a folder has, or its folders, are archives and what is surely no image.
 fn only_archives(folder: &Path) -> Result<Option<String>> {
-    let (mut found, mut inside) = (None, Vec::new());
+    let (mut found, mut inside) = (None::<String>, Vec::new());
     // The listing ends at the first image, and says then that it is over.
     let mut look = |folder: &Path, inside: &mut Vec<PathBuf>| -> Result<bool> {
         for entry in fs::read_dir(folder).map_err(Error::io("list folder", folder))? {
@@ -85,11 +85,10 @@ fn only_archives(folder: &Path) -> Result<Option<String>> {
             match entry.path() {
                 _ if is_hidden(&name) => {}
                 path if path.is_dir() => inside.push(path),
+                // The first by name, in whatever order they are listed.
                 _ if ARCHIVES.iter().any(|ending| lower.ends_with(ending)) => {
-                    // The first by name, in whatever order they are listed.
-                    if found.as_ref().is_none_or(|first| name < *first) {
-                        found = Some(name);
-                    }
+                    let first = found.take().unwrap_or_else(|| name.clone());
+                    found = Some(first.min(name));
                 }
                 _ if has_image_extension(&name) || !name.contains('.') => return Ok(false),
                 _ => {}

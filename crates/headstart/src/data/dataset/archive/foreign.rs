@@ -109,7 +109,7 @@ fn text(start: &[u8]) -> Option<u8> {
     let readable = std::str::from_utf8(start).map_or_else(whole, |_| true);
     let control = |&b: &u8| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c);
     let first = start.iter().find(|b| !b.is_ascii_whitespace()).copied();
-    first.filter(|_| readable && !start.iter().any(|b| control(b)))
+    first.filter(|_| readable && !start.iter().any(control))
 }
 
 /// Whether a block begins a .tar: its sum is right, or it is the end of an empty one.
