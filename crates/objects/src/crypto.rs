@@ -95,11 +95,17 @@ impl DigestContext for Digest {
     }
 
     fn finish(&mut self) -> Result<&[u8]> {
-        if let Some(state) = self.state.take() {
-            self.out = Some(state.finish());
-        }
-        self.out.as_ref().map(HashOutput::as_ref).ok_or_else(|| failed("no hash".into()))
+        let Self { state, out } = self;
+        once(state.take().map(|state| state.finish()), out)
     }
+}
+
+/// What was made of all data, now or before.
+fn once(made: Option<HashOutput>, out: &mut Option<HashOutput>) -> Result<&[u8]> {
+    if made.is_some() {
+        *out = made;
+    }
+    out.as_ref().map(HashOutput::as_ref).ok_or_else(|| failed("no hash".into()))
 }
 
 struct Mac {
@@ -115,10 +121,8 @@ impl HmacContext for Mac {
     }
 
     fn finish(&mut self) -> Result<&[u8]> {
-        if let Some(state) = self.state.take() {
-            self.out = Some(state.finish());
-        }
-        self.out.as_ref().map(HashOutput::as_ref).ok_or_else(|| failed("no hash".into()))
+        let Self { state, out } = self;
+        once(state.take().map(|state| state.finish()), out)
     }
 }
 

@@ -38,7 +38,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::control::Control;
-use crate::data::batch::Batch;
 use crate::data::dataset::Dataset;
 use crate::data::prints::Prints;
 use crate::engine::device::Device;
@@ -55,11 +54,11 @@ use crate::session::job::{self, build_model_with, open_data_with};
 use crate::session::known::seen;
 use crate::session::page;
 use crate::session::settle::exactly;
-use crate::train::cache::{CacheSettings, DISK};
 use crate::train::collective::{Alone, Collective};
 use crate::train::run_folder::RunFolder;
 use crate::train::trainer::{Answers, Outcome, Phase, Settings, Trainer};
 
+pub use batch::FirstBatch;
 pub use disk_cache::{CacheFolder, DiskCache};
 use earlier::Earlier;
 use together::Machine;
@@ -134,19 +133,6 @@ impl Finished {
     pub fn best_epoch(&self) -> Option<usize> {
         self.history.best(self.config.best_by()).map(|epoch| epoch.epoch)
     }
-}
-
-/// The first training batch.
-#[derive(Debug)]
-pub struct FirstBatch {
-    /// Its images, augmented as the settings say.
-    pub batch: Batch,
-    /// Their height in pixels.
-    pub height: usize,
-    /// Their width in pixels.
-    pub width: usize,
-    /// Names of the classes.
-    pub classes: Vec<String>,
 }
 
 impl Job {
@@ -265,25 +251,6 @@ impl Job {
         let phases = self.config.phases(&job::bare_net(&self.config)?)?;
         job::check(&self.config)?;
         Ok(phases)
-    }
-
-    /// The first training batch, augmented as in training; no weights are needed for it.
-    ///
-    /// # Errors
-    /// As [`Job::run`]; [`Error::Stopped`].
-    pub fn first_batch(mut self, listen: &mut Listen<'_>) -> Result<FirstBatch> {
-        self.check()?;
-        let mut teller = Teller::new(listen);
-        let device = self.device(Machine::default())?;
-        let data = self.open(&mut teller)?;
-        let bare = TrainConfig { weights: "none".into(), ..self.config.clone() };
-        let (mut model, _) = job::build_model(&bare, &data)?;
-        let cache = CacheSettings { memory: 0, folder: None, disk: DISK };
-        let trainer = Trainer::new(&mut model, &data, device, self.config.settings(cache, None))?;
-        let batch = trainer.first_batch()?;
-        let side = self.config.train_size;
-        let (height, width) = side.map_or((model.card.height, model.card.width), |s| (s, s));
-        Ok(FirstBatch { batch, height, width, classes: data.classes })
     }
 
     /// Does the whole run. `listen` gets every event and can stop the run at any of them: the run can then be resumed by

@@ -31,6 +31,7 @@ mod recipes;
 mod reduced;
 mod replicas;
 mod room;
+mod shard_names;
 mod shared_data;
 mod sources;
 mod splits;

@@ -259,13 +259,7 @@ impl Match {
 /// What stands before the names of the layers of the net's blocks: `layer1.0.`, `conv2_block1_`.
 fn blocks(net: &Net) -> HashSet<&str> {
     let names = net.graph.nodes.iter().map(|node| node.name.as_str());
-    let before = |name| -> Option<&str> {
-        match name_of_block(name) {
-            Some(end) => Some(&name[..end]),
-            None => None,
-        }
-    };
-    names.filter_map(before).collect()
+    names.filter_map(|name| Some(&name[..name_of_block(name)?])).collect()
 }
 
 /// Where the name of a layer's block ends, in PyTorch's and in Keras's names.
@@ -338,13 +332,10 @@ fn absent(
 fn why_absent(file: &WeightFile, net: &Net, node: NodeId) -> &'static str {
     let has = |part: &str| file.listing.iter().any(|t| t.name.contains(part));
     let name = file.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let layers = |wanted: bool| {
-        let own = net.graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2D { .. }));
-        let there =
-            |layer: &str| file.tensors.iter().any(|t| t.name.starts_with(&format!("{layer}/")));
-        let count = own.clone().filter(|n| there(&n.name)).count();
-        if wanted { 2 * count > own.count() } else { count == 0 }
-    };
+    let layers: HashSet<&str> =
+        file.tensors.iter().filter_map(|t| Some(t.name.rsplit_once('/')?.0)).collect();
+    let own = net.graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv2D { .. }));
+    let there = own.clone().filter(|n| layers.contains(n.name.as_str())).count();
     if name.contains("-of-0") && file.format == Format::Safetensors {
         return "it is one of several parts: join them, such as with safetensors' load_file and save_file";
     }
@@ -355,10 +346,10 @@ fn why_absent(file: &WeightFile, net: &Net, node: NodeId) -> &'static str {
         return "its weights are parametrised: call torch.nn.utils.parametrize.remove_parametrizations (or \
                 remove_weight_norm) before it is saved";
     }
-    if layers(false) && (has("exp_avg") || has("momentum_buffer") || has("square_avg")) {
+    if there == 0 && (has("exp_avg") || has("momentum_buffer") || has("square_avg")) {
         return "it has an optimizer's state and no weights: take the file that has these";
     }
-    if node > net.base_output() && layers(true) {
+    if node > net.base_output() && 2 * there > own.count() {
         return "the file has the net without this head: train one (`headstart train --weights`), or take a file with it";
     }
     "the weights are of another net: choose the one that they are of"
