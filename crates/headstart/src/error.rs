@@ -137,6 +137,15 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// That `count` threads do not start, for what the system says: there is no room for their stacks, or a limit is
+    /// reached.
+    pub fn threads(count: usize, why: impl std::fmt::Display) -> Error {
+        let expected = "as many as the system can start";
+        let hint =
+            "memory may be short, or a limit reached (ulimit -v, ulimit -u); give fewer --threads";
+        Error::invalid("threads", expected, format!("{count}: {why}"), hint)
+    }
+
     /// An [`Error::Invalid`] from its four parts. Of parts longer than a reader wants the middle is left out.
     pub fn invalid(
         what: impl Into<String>,

@@ -58,10 +58,7 @@ impl Buckets {
             .thread_name("objects")
             .enable_all()
             .build()
-            .map_err(|e| {
-                let expected = "as many as the system can start";
-                Error::invalid("threads", expected, "2 for the network", e.to_string())
-            })?;
+            .map_err(|e| Error::threads(2, e))?;
         Ok(self.runtime.get_or_init(|| made))
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use headstart::classify::{Answer, ClassifyOptions, classify};
 use headstart::dataset::{ImageFiles, Skipped, is_image_file};
@@ -195,9 +196,11 @@ fn fetched(
     let stopped = AtomicBool::new(false);
     // The next block waits there, complete, and no further one is fetched until it is taken.
     let (sender, receiver) = sync_channel(0);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (blocks, stopped) = (&blocks, &stopped);
-        scope.spawn(move || fetch(blocks, base, objects, stopped, &sender));
+        let fetching = move || fetch(blocks, base, objects, stopped, &sender);
+        let started = thread::Builder::new().spawn_scoped(scope, fetching);
+        started.map_err(|e| Error::threads(1, e))?;
         let done = take(base, objects, &receiver, with, tell);
         // However this ends, the thread must end too.
         stopped.store(true, Ordering::Relaxed);

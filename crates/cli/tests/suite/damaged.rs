@@ -106,7 +106,7 @@ fn a_run_that_diverges_saves_nothing_that_is_no_number() {
 fn too_little_memory_is_an_error_in_words() {
     let place = Place::new();
     let (mut ended, mut trained) = (0, 0);
-    for mb in [60, 80, 90, 100, 110, 120, 150, 250] {
+    for mb in [48, 52, 56, 60, 80, 90, 100, 110, 120, 150, 250] {
         let plain = place.command(&format!(
             "train --epochs 1 --fine-tune-epochs 0 --limit 100 --no-cache --threads 2 --out r{mb}"
         ));

@@ -256,10 +256,7 @@ impl Loader {
             let worker = std::thread::Builder::new()
                 .name("headstart-loader".to_string())
                 .spawn(move || shared.work())
-                .map_err(|e| {
-                    let expected = "as many as the system can start";
-                    Error::invalid("threads", expected, options.threads.to_string(), e.to_string())
-                })?;
+                .map_err(|e| Error::threads(options.threads, e))?;
             loader.workers.push(worker);
         }
         Ok(loader)

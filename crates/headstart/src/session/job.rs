@@ -14,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+use headstart_kernels::isa::Isa;
 use headstart_kernels::table::Compute;
 
 use crate::control::Control;
@@ -94,10 +95,10 @@ pub fn bare_net(config: &TrainConfig) -> Result<Net> {
 /// # Errors
 /// If threads cannot start, or there is no such GPU; if it does not compute with this precision.
 pub fn device(threads: usize, precision: Precision, choice: DeviceChoice) -> Result<Device> {
-    let compute = Compute::new(threads).map_err(|message| {
-        let expected = "threads and kernels that can start";
-        Error::invalid("compute", expected, message, "unset HEADSTART_ISA")
+    let isa = Isa::from_env().map_err(|message| {
+        Error::invalid("compute", "kernels that this CPU runs", message, "unset HEADSTART_ISA")
     })?;
+    let compute = Compute::with_isa(threads, isa).map_err(|e| Error::threads(threads, e))?;
     if let DeviceChoice::Gpu(number) = choice {
         return on_gpu(number, compute, precision);
     }

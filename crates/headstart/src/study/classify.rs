@@ -22,6 +22,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::control::Control;
 use crate::data::image::{Resizer, Rgb8, Target, mirror, size};
@@ -65,12 +66,16 @@ pub fn classify<E: From<Error>>(
     let (classes, target) = (model.card.classes.len(), model.target());
     let queue = Queue::new(files.len(), 2 * batch);
     let (mut pixels, mut errors) = (Vec::new(), Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..decoders.clamp(1, files.len().max(1)) {
-            scope.spawn(|| queue.work(files, target));
-        }
+    thread::scope(|scope| {
         // However this ends, the threads must end too.
         let _closing = Closing(&queue);
+        for started in 0..decoders.clamp(1, files.len().max(1)) {
+            match thread::Builder::new().spawn_scoped(scope, || queue.work(files, target)) {
+                Err(e) if started == 0 => return Err(Error::threads(decoders, e).into()),
+                Err(_) => break,
+                Ok(_) => {}
+            }
+        }
         let mut first = 0;
         for i in 0..files.len() {
             match queue.take(i) {

@@ -226,11 +226,10 @@ impl DataOptions {
 /// Of a folder, [`Corrections`] mend labels and leave images out.
 pub fn open(source: impl AsRef<OsStr>, options: &DataOptions) -> Result<Dataset> {
     options.check()?;
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|e| {
-            let threads = options.threads.to_string();
-            Error::invalid("threads", "as many as the system can start", threads, e.to_string())
-        })?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| Error::threads(options.threads, e))?;
     let source = source.as_ref();
     pool.install(|| open_here(source, options))
 }

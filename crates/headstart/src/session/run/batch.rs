@@ -28,7 +28,7 @@ impl Job {
     /// The first training batch, augmented as in training; no weights are needed for it.
     ///
     /// # Errors
-    /// As [`Job::run`]; [`Error::Stopped`].
+    /// As [`Job::run`]; [`Stopped`](crate::Error::Stopped).
     pub fn first_batch(mut self, listen: &mut Listen<'_>) -> Result<FirstBatch> {
         self.check()?;
         let mut teller = Teller::new(listen);

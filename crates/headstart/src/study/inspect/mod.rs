@@ -190,10 +190,8 @@ pub fn inspect(
 }
 
 fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
-        let expected = "as many as the system can start";
-        Error::invalid("threads", expected, threads.to_string(), e.to_string())
-    })
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| Error::threads(threads, e))
 }
 
 /// Images of all splits.

@@ -13,7 +13,7 @@ use super::run::Run;
 use crate::control::Control;
 use crate::engine::execute::{Bucket, Execute, Input, Ready, Turn};
 use crate::engine::gradients::StepResult;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::train::cache::Part;
 use crate::train::collective::{Alone, Collective, share};
 
@@ -123,7 +123,7 @@ fn summed(
 ) -> Result<Vec<Vec<f32>>> {
     thread::scope(|scope| {
         let (send, receive) = mpsc::channel::<Bucket>();
-        let adding = scope.spawn(move || {
+        let adding = thread::Builder::new().spawn_scoped(scope, move || {
             let mut sums = Vec::new();
             for Bucket { own, elements, .. } in receive {
                 let own: Vec<&[f32]> = own.iter().map(|values| &values[..]).collect();
@@ -133,6 +133,7 @@ fn summed(
             }
             Ok(sums)
         });
+        let adding = adding.map_err(|e| Error::threads(1, e))?;
         // Nobody receives it where a sum failed, which is the error then.
         let done = work(&mut |bucket| drop(send.send(bucket)));
         drop(send);
