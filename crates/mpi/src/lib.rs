@@ -18,6 +18,8 @@ mod heap;
 mod launch;
 #[cfg(unix)]
 mod library;
+mod near;
+mod offer;
 mod rounds;
 mod world;
 

@@ -11,6 +11,8 @@ use crate::call::{Broken, Comm, Mpi, Parts};
 use crate::find::candidates;
 use crate::heap;
 use crate::launch::{LIBRARY, Launch, TURNED_OFF};
+use crate::near::{NUMBERS, Near};
+use crate::offer::{accept, offer};
 use crate::rounds::{LIMIT, parts, rounds};
 
 /// How long a call is asked for without a pause, and how long a pause is after that: longer ones would hold up long messages.
@@ -36,6 +38,8 @@ pub struct World {
 #[derive(Debug)]
 struct Shared {
     mpi: Box<dyn Mpi>,
+    /// Where sums are made, if all processes are on one machine.
+    near: Option<Near>,
     /// Whether a call of the work failed, so that none can follow.
     broken: bool,
     /// Whether to give up waiting for other processes.
@@ -107,7 +111,13 @@ impl World {
             ));
         }
         heap::keep();
-        let shared = Shared { mpi, broken: false, gives_up: || false, limit: LIMIT, calls: 0 };
+        let mut shared =
+            Shared { mpi, near: None, broken: false, gives_up: || false, limit: LIMIT, calls: 0 };
+        shared.near = shared.work(Shared::meet_nearby)?;
+        let about = match &shared.near {
+            Some(_) => format!("{about}; sums in shared memory"),
+            None => about,
+        };
         Ok(World { shared: Arc::new(Mutex::new(shared)), rank, size, about })
     }
 
@@ -227,6 +237,19 @@ impl Shared {
         })
     }
 
+    /// Memory that all processes have, if they all are on this machine.
+    fn meet_nearby(&mut self, wait: &mut dyn FnMut() -> bool) -> Result<Option<Near>, Broken> {
+        let (rank, size) = (self.mpi.rank(), self.mpi.size());
+        let own = offer(rank, size);
+        let all = self.gather_bytes(Comm::Work, own.text.as_bytes(), wait)?;
+        let texts: Vec<String> =
+            all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        let near = accept(&own, &texts, rank);
+        // Every process has it, or none uses it.
+        let have = self.gather_bytes(Comm::Work, &[u8::from(near.is_some())], wait)?;
+        Ok(near.filter(|_| have.iter().all(|have| have == &[1])))
+    }
+
     /// The bytes of every process, in rank order.
     fn gather_bytes(
         &mut self,
@@ -281,8 +304,11 @@ impl Shared {
         wait: &mut dyn FnMut() -> bool,
     ) -> Result<(), Broken> {
         self.calls += 1;
-        let numbers = [own.len() as u64, sum.len() as u64, self.calls];
-        let all = self.gather_numbers(Comm::Work, numbers, wait)?;
+        let numbers: [u64; NUMBERS] = [own.len() as u64, sum.len() as u64, self.calls];
+        let all = match &mut self.near {
+            Some(near) => near.gather(numbers, wait)?,
+            None => self.gather_numbers(Comm::Work, numbers, wait)?,
+        };
         if let Some(other) = all.iter().find(|other| other[1..] != numbers[1..]) {
             let message = format!(
                 "processes do not do the same: {} elements in sum {} here, {} in sum {} elsewhere",
@@ -295,6 +321,9 @@ impl Shared {
         if total == 0 {
             sum.fill(0.0);
             return Ok(());
+        }
+        if let Some(near) = self.near.as_mut().filter(|near| most <= near.most()) {
+            return near.sum(own, &vectors, sum, wait);
         }
         let (rank, size) = (self.mpi.rank(), self.mpi.size());
         for round in rounds(sum.len(), (most, total), size, self.limit) {

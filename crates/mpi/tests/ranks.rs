@@ -6,7 +6,7 @@ mod skip;
 mod support;
 
 use std::env;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use headstart::collective::{Alone, Collective, own_replicas};
@@ -86,6 +86,8 @@ fn rank(program: &str) {
     let mut group = world.collective();
     match program {
         "sums" => {
+            let shares = world.about().contains("shared memory");
+            println!("rank {} shares memory: {shares}", world.rank());
             // The last in pieces, and all in pieces of a kilobyte.
             for limit in [1 << 30, 1 << 16, 1 << 10] {
                 world.limit_messages(limit);
@@ -118,12 +120,15 @@ fn rank(program: &str) {
             let again = group.barrier().unwrap_err();
             println!("rank {} {error} | {again}", world.rank());
         }
-        "gone" => {
+        "gone" | "gone from a sum" => {
             if world.rank() == 1 {
                 std::thread::sleep(Duration::from_secs(3));
             } else {
                 world.give_up_when(|| true);
-                let error = group.barrier().unwrap_err();
+                let error = match program {
+                    "gone" => group.barrier().unwrap_err(),
+                    _ => group.all_reduce(&[&[1.0]], &mut [0.0]).unwrap_err(),
+                };
                 println!("rank {} {error}", world.rank());
                 let left = world.leave("I gave up", Some(Duration::from_millis(100)));
                 assert_eq!(left, Left::Alone);
@@ -139,17 +144,27 @@ fn rank(program: &str) {
     world.finalize();
 }
 
+fn command(launcher: &Launcher, ranks: usize, program: &str) -> Command {
+    let mut command = launcher.command(ranks);
+    command.arg(env::current_exe().unwrap()).env(PROGRAM, program);
+    command
+}
+
 fn run(
     launcher: &Launcher,
     ranks: usize,
     program: &str,
     library: Option<&str>,
 ) -> (Output, Vec<String>) {
-    let mut command = launcher.command(ranks);
-    command.arg(env::current_exe().unwrap()).env(PROGRAM, program);
+    let mut command = command(launcher, ranks, program);
     if let Some(library) = library {
         command.env("HEADSTART_MPI", library);
     }
+    lines(&mut command)
+}
+
+/// What came of it, and its lines in order.
+fn lines(command: &mut Command) -> (Output, Vec<String>) {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines: Vec<String> = text.lines().map(String::from).collect();
@@ -158,10 +173,15 @@ fn run(
 }
 
 fn sums(launcher: &Launcher) {
-    for ranks in [2, 3, 4] {
-        let (output, lines) = run(launcher, ranks, "sums", None);
+    // In memory that they share, and with messages.
+    for (ranks, memory) in [(2, ""), (3, ""), (4, ""), (2, "off"), (3, "off"), (4, "off")] {
+        let mut command = command(launcher, ranks, "sums");
+        let (output, lines) = lines(command.env("HEADSTART_SHARED_MEMORY", memory));
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(lines.len(), ranks * 16, "{lines:?}");
+        let shared = lines.iter().filter(|line| line.ends_with("shares memory: true")).count();
+        let expected = if cfg!(target_os = "linux") && memory != "off" { ranks } else { 0 };
+        assert_eq!(shared, expected, "{lines:?}");
+        assert_eq!(lines.len(), ranks * 17, "{lines:?}");
         for (count, length) in CASES {
             let all = replicas(count, length);
             let mut sum = vec![0.0; length];
@@ -197,11 +217,13 @@ fn differs(launcher: &Launcher) {
 }
 
 fn gone(launcher: &Launcher) {
-    let start = Instant::now();
-    let (output, lines) = run(launcher, 2, "gone", None);
-    assert!(!output.status.success());
-    assert!(lines.iter().any(|line| line.contains("told to end")), "{output:?}");
-    assert!(start.elapsed() < Duration::from_secs(30));
+    for program in ["gone", "gone from a sum"] {
+        let start = Instant::now();
+        let (output, lines) = run(launcher, 2, program, None);
+        assert!(!output.status.success());
+        assert!(lines.iter().any(|line| line.contains("told to end")), "{output:?}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
 }
 
 fn wrong_library(launcher: &Launcher) {

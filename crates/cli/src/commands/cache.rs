@@ -49,7 +49,7 @@ pub fn disk(flags: &CacheFlags) -> DiskCache {
 
 /// The same without memory; none where the user has no folder for it.
 pub fn settings(flags: &CacheFlags) -> CacheSettings {
-    disk(flags).with_memory(0).unwrap_or_else(|_| CacheSettings::none())
+    disk(flags).with_memory(0)
 }
 
 /// Shows a pass over images: how many are done of those that have to be computed, under `title`, and what else happens.

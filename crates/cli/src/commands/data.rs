@@ -122,8 +122,7 @@ fn labels(
     let device = settled(device, (args.device, args.precision.into()), &model, INFERENCE_BATCH)?;
     found.warnings.extend(learned(&model, data, &device)?);
     let folder = cache::folder(args.no_cache, args.cache_dir.as_ref());
-    let settings =
-        DiskCache { folder, ..DiskCache::default() }.with_memory(config.cache_bytes())?;
+    let settings = DiskCache { folder, ..DiskCache::default() }.with_memory(config.cache_bytes());
     interrupt::watch();
     let mut progress = Progress::new(0);
     let mut show = |event| Ok(progress.show(&event));

@@ -376,3 +376,30 @@ fn urls_need_a_build_that_has_them() {
     // A path is no URL for what stands in it.
     place.run("data check ./s3://bucket/photos").fails(1, &["s3:/"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_no_text_are_named_and_control_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = Place::new();
+    let run = |words: &[&[u8]]| -> Done {
+        let mut command = place.command("");
+        command.args(words.iter().map(|word| OsStr::from_bytes(word)));
+        command.output().unwrap().into()
+    };
+    let done = run(&[b"train", b"--data", b"a\xe9b"]);
+    done.fails(2, &["error: --data: expected text in UTF-8, found a\\xE9b", "hint: ", "ln -s"]);
+    let done = run(&[b"train", b"--data=a\xe9b"]);
+    done.fails(2, &["error: argument: ", "--data=a\\xE9b"]);
+    // Where a path is expected, it is one.
+    run(&[b"predict", b"a\xe9b.safetensors", b"b.png"]).fails(1, &["a\\xE9b.safetensors"]);
+    for words in
+        [&[&b"train"[..], b"--\x1b[2Jx"][..], &[b"\x1b[31mtrain"], &[b"train", b"\xc2\x9b2J"]]
+    {
+        let done = run(words);
+        done.fails(2, &["error: ", "\\u{", "--help"]);
+        assert!(!done.err.contains(['\x1b', '\u{9b}']), "{:?}", done.err);
+    }
+}

@@ -74,10 +74,15 @@ fn one_two_and_four_processes_leave_the_same_run() {
         let place = Place::new();
         place.data(10);
         place.run(&line("plain")).ok();
-        for ranks in [1, 2, 4] {
-            let out = format!("by{ranks}");
-            let done = run(&place, launcher, ranks, &line(&out)).ok();
+        for (ranks, memory) in [(1, ""), (2, ""), (4, ""), (2, "off")] {
+            let out = format!("by{ranks}{memory}");
+            let line = line(&out);
+            let mut command = command(&place, launcher, &[(ranks, &line)]);
+            command.env("HEADSTART_SHARED_MEMORY", memory);
+            let done = Done::from(command.output().unwrap()).ok();
             same(&place, "plain", &out);
+            let shared = done.err.contains("sums in shared memory");
+            assert_eq!(shared, cfg!(target_os = "linux") && ranks > 1 && memory != "off");
             let said = format!("{ranks} processes, joined by");
             assert_eq!(done.err.contains(&said), ranks > 1, "{}", done.err);
             // Only one process speaks.

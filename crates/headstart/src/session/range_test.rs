@@ -70,7 +70,7 @@ pub fn range_test(
     let (device, _) =
         job::settle(device, config.device, config.precision, &model, config.batch_size)?;
     let first = freeze_point(config, &model.net)?;
-    let cache = DiskCache::default().with_memory(config.cache_bytes())?;
+    let cache = DiskCache::default().with_memory(config.cache_bytes());
     let mut trainer = Trainer::new(&mut model, &data, device, config.settings(cache, None))?;
     let phase = match first {
         None if config.from_scratch() => Phase::full(1, 1.0),

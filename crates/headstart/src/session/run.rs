@@ -431,7 +431,7 @@ impl Job {
     }
 
     fn settings(&self, machine: Machine) -> Result<Settings> {
-        let cache = self.cache.with_memory(machine.memory(&self.config))?;
+        let cache = self.cache.with_memory(machine.memory(&self.config));
         Ok(self.config.settings(cache, self.save_every))
     }
 

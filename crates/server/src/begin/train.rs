@@ -144,7 +144,7 @@ impl Begin {
         }
         self.doing("measuring how fast this machine is", None);
         let pace = opened.pace(name, budget)?;
-        let cache = self.cache.with_memory(0)?;
+        let cache = self.cache.with_memory(0);
         let mut emit = |step: Step| {
             self.step(&step);
             Ok(stop.control())

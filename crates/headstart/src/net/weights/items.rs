@@ -1,10 +1,12 @@
-//! Pickles in which objects of Python's own are filled with items, as a `defaultdict`, a `deque` or a subclass of a dictionary are.
-//! The reader of PyTorch's files takes an object for nothing that can be filled. In a copy of the pickle such objects are
-//! plain dictionaries and lists.
+//! Pickles in which objects of Python's own are filled with items, as a `defaultdict`, a `deque` or a subclass of a dictionary are,
+//! or dictionaries have keys that are neither text nor numbers, such as tuples. The reader of PyTorch's files takes an object for
+//! nothing that can be filled, and refuses such keys. In a copy of the pickle the objects are plain dictionaries and lists, and
+//! the keys are text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use pytorch_reader::OpCode;
@@ -30,7 +32,20 @@ enum Value {
     Other,
 }
 
-/// The file, or where its pickles fill objects with items, a copy in which these are dictionaries and lists.
+/// A value on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    value: Value,
+    /// Whether the reader takes it for a key.
+    is_key: bool,
+    /// Where the instructions end that made it.
+    end: usize,
+}
+
+/// Most keys of a pickle that are made text.
+const MOST_KEYS: usize = 100_000;
+
+/// The file, or where its pickles have what the reader does not know, a copy in which that is plain.
 ///
 /// # Errors
 /// If `path`, which is read there, cannot be read or copied, or its pickles are more than the memory for reading.
@@ -121,26 +136,18 @@ fn pickles(mut file: BufReader<File>) -> io::Result<Option<NamedTempFile>> {
     Ok(Some(copy))
 }
 
-/// The pickle at the start of `bytes`, with dictionaries and lists for objects that are filled, and its length before; `None`
-/// where there is none that ends.
+/// The pickle at the start of `bytes`, with dictionaries and lists for objects that are filled and text for keys, and its length
+/// before; `None` where there is none that ends.
 fn cleaned(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut machine = Machine::default();
     let mut at = 0;
     for _ in 0..MOST_STEPS {
         let op = OpCode::try_from(*bytes.get(at)?).ok()?;
         let end = end_of(op, bytes, at + 1)?;
-        machine.step(op, at, &bytes[at + 1..end])?;
+        machine.step(op, at..end, &bytes[at + 1..end])?;
         at = end;
         if matches!(op, OpCode::Stop) {
-            let (mut text, mut from) = (Vec::new(), 0);
-            for (place, (of, empty)) in machine.filled {
-                text.extend_from_slice(&bytes[from..place]);
-                text.extend(std::iter::repeat_n(b'0', of));
-                text.push(empty);
-                from = place + 1;
-            }
-            text.extend_from_slice(&bytes[from..at]);
-            return Some((text, at));
+            return Some((machine.written(&bytes[..at]), at));
         }
     }
     None
@@ -180,16 +187,67 @@ fn end_of(op: OpCode, bytes: &[u8], at: usize) -> Option<usize> {
 /// What a pickle's instructions work on.
 #[derive(Default)]
 struct Machine {
-    stack: Vec<Value>,
+    stack: Vec<Entry>,
     marks: Vec<usize>,
-    memo: HashMap<u64, Value>,
+    memo: HashMap<u64, Entry>,
+    /// Where the instruction ends that is done.
+    end: usize,
     /// Where objects are made that are filled: of how many values, and the instruction that makes an empty one instead.
     filled: BTreeMap<usize, (usize, u8)>,
+    /// Where keys end that have to be text.
+    keys: BTreeSet<usize>,
 }
 
 impl Machine {
+    /// The pickle with what was found exchanged.
+    fn written(&self, bytes: &[u8]) -> Vec<u8> {
+        let (mut text, mut from) = (Vec::new(), 0);
+        let places: BTreeSet<usize> = self.filled.keys().chain(&self.keys).copied().collect();
+        for place in places {
+            text.extend_from_slice(&bytes[from..place]);
+            from = place;
+            if self.keys.contains(&place) {
+                // The key goes, and a text of its own comes.
+                let key = format!("key at {place}");
+                text.extend_from_slice(b"0X");
+                text.extend_from_slice(&(key.len() as u32).to_le_bytes());
+                text.extend_from_slice(key.as_bytes());
+            }
+            if let Some(&(of, empty)) = self.filled.get(&place) {
+                text.extend(std::iter::repeat_n(b'0', of));
+                text.push(empty);
+                from = place + 1;
+            }
+        }
+        text.extend_from_slice(&bytes[from..]);
+        text
+    }
+
     fn push(&mut self, value: Value) -> Option<()> {
-        self.stack.push(value);
+        self.enter(Entry { value, is_key: false, end: self.end })
+    }
+
+    fn enter(&mut self, entry: Entry) -> Option<()> {
+        self.stack.push(Entry { end: self.end, ..entry });
+        Some(())
+    }
+
+    /// Those of `items`, keys and values in turn, that have to be text.
+    fn look_at_keys(&mut self, items: usize) -> Option<()> {
+        let first = self.stack.len().checked_sub(items)?;
+        let odd = self.stack[first..].iter().step_by(2).filter(|key| !key.is_key);
+        self.keys.extend(odd.map(|key| key.end));
+        (self.keys.len() <= MOST_KEYS).then_some(())
+    }
+
+    /// How many values lie above the last mark.
+    fn marked(&self) -> Option<usize> {
+        self.stack.len().checked_sub(*self.marks.last()?)
+    }
+
+    /// The value on top is not complete before this instruction.
+    fn goes_on(&mut self) -> Option<()> {
+        self.stack.last_mut()?.end = self.end;
         Some(())
     }
 
@@ -207,15 +265,15 @@ impl Machine {
 
     /// The value on top gets items.
     fn fill(&mut self, empty: u8) -> Option<()> {
-        if let Value::Object { at, of } = *self.stack.last()? {
+        if let Value::Object { at, of } = self.stack.last()?.value {
             self.filled.entry(at).or_insert((of, empty));
         }
-        Some(())
+        self.goes_on()
     }
 
     /// Calls a class with arguments, or makes its object.
     fn call(&mut self, at: usize, of: usize) -> Option<()> {
-        let class = *self.stack.get(self.stack.len().checked_sub(of)?)?;
+        let class = self.stack.get(self.stack.len().checked_sub(of)?)?.value;
         self.pop(of)?;
         self.push(match class {
             Value::Ordered => Value::Other,
@@ -224,7 +282,9 @@ impl Machine {
     }
 
     /// Does one instruction, as far as it moves values; `None` where it cannot be done.
-    fn step(&mut self, op: OpCode, at: usize, operand: &[u8]) -> Option<()> {
+    fn step(&mut self, op: OpCode, place: Range<usize>, operand: &[u8]) -> Option<()> {
+        let at = place.start;
+        self.end = place.end;
         let index = || operand.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
         let written = || std::str::from_utf8(operand).ok()?.trim().parse::<u64>().ok();
         match op {
@@ -238,8 +298,13 @@ impl Machine {
             }
             OpCode::Pop => self.pop(1),
             OpCode::PopMark => self.pop_to_mark(),
-            OpCode::Dup => self.push(*self.stack.last()?),
-            OpCode::Tuple | OpCode::List | OpCode::Dict | OpCode::FrozenSet => {
+            OpCode::Dup => self.enter(*self.stack.last()?),
+            OpCode::Tuple | OpCode::List | OpCode::FrozenSet => {
+                self.pop_to_mark()?;
+                self.push(Value::Other)
+            }
+            OpCode::Dict => {
+                self.look_at_keys(self.marked()?)?;
                 self.pop_to_mark()?;
                 self.push(Value::Other)
             }
@@ -264,14 +329,19 @@ impl Machine {
                 self.fill(b']')
             }
             OpCode::SetItem => {
+                self.look_at_keys(2)?;
                 self.pop(2)?;
                 self.fill(b'}')
             }
             OpCode::SetItems => {
+                self.look_at_keys(self.marked()?)?;
                 self.pop_to_mark()?;
                 self.fill(b'}')
             }
-            OpCode::Build => self.pop(1),
+            OpCode::Build => {
+                self.pop(1)?;
+                self.goes_on()
+            }
             OpCode::Reduce | OpCode::NewObj => self.call(at, 2),
             OpCode::NewObjEx => self.call(at, 3),
             OpCode::Global => self.push(match operand == b"collections\nOrderedDict\n" {
@@ -279,25 +349,45 @@ impl Machine {
                 false => Value::Other,
             }),
             OpCode::StackGlobal => {
-                let name = *self.stack.last()?;
+                let name = self.stack.last()?.value;
                 self.pop(2)?;
                 self.push(name)
             }
-            OpCode::Get => self.push(*self.memo.get(&written()?)?),
-            OpCode::BinGet | OpCode::LongBinGet => self.push(*self.memo.get(&index())?),
+            OpCode::Get => self.enter(*self.memo.get(&written()?)?),
+            OpCode::BinGet | OpCode::LongBinGet => self.enter(*self.memo.get(&index())?),
             OpCode::Put => self.remember(written()?),
             OpCode::BinPut | OpCode::LongBinPut => self.remember(index()),
             OpCode::Memoize => self.remember(self.memo.len() as u64),
             OpCode::ShortBinUnicode if operand.get(1..) == Some(b"OrderedDict") => {
-                self.push(Value::Ordered)
+                self.enter(Entry { value: Value::Ordered, is_key: true, end: place.end })
             }
-            _ => self.push(Value::Other),
+            _ => {
+                let is_key = is_key(op, operand);
+                self.enter(Entry { value: Value::Other, is_key, end: place.end })
+            }
         }
     }
 
     fn remember(&mut self, index: u64) -> Option<()> {
         self.memo.insert(index, *self.stack.last()?);
-        Some(())
+        self.goes_on()
+    }
+}
+
+/// Whether an instruction makes what the reader takes for a key: text, or a number of 64 bits.
+fn is_key(op: OpCode, operand: &[u8]) -> bool {
+    match op {
+        OpCode::ShortBinUnicode | OpCode::BinUnicode | OpCode::BinUnicode8 | OpCode::Unicode => {
+            true
+        }
+        OpCode::ShortBinString | OpCode::BinString => true,
+        OpCode::BinInt | OpCode::BinInt1 | OpCode::BinInt2 => true,
+        // These two are `True` and `False`.
+        OpCode::Int => operand != b"01\n" && operand != b"00\n",
+        OpCode::Long => operand.len() <= 20,
+        OpCode::Long1 => operand.len() <= 1 + 8,
+        OpCode::Long4 => operand.len() <= 4 + 8,
+        _ => false,
     }
 }
 
@@ -324,6 +414,38 @@ mod tests {
             b"\x80\x02cdatetime\ndate\nq\0U\x04\x07\xea\x01\x01\x85q\x01Rq\x02.",
             b"\x80\x04\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94\x8c\x01aK\x01s.",
         ] {
+            assert_eq!(cleaned(same).unwrap().0, same);
+        }
+        // pickle.dumps({(1, 2): "a", "b": 3}, 2), and with the tuple again as a value and a key.
+        let tuple = b"\x80\x02}q\0(K\x01K\x02\x86q\x01X\x01\0\0\0aX\x01\0\0\0bK\x03u.";
+        let wanted =
+            b"\x80\x02}q\0(K\x01K\x02\x86q\x010X\x09\0\0\0key at 13X\x01\0\0\0aX\x01\0\0\0bK\x03u.";
+        assert_eq!(cleaned(tuple).unwrap().0, wanted);
+        let again = b"\x80\x02}(K\x01\x85q\x01K\x05X\x01\0\0\0bh\x01h\x01K\x06u.";
+        let wanted = b"\x80\x02}(K\x01\x85q\x010X\x08\0\0\0key at 9K\x05X\x01\0\0\0bh\x01h\x010X\x09\0\0\0key at 21K\x06u.";
+        assert_eq!(cleaned(again).unwrap().0, wanted);
+        // None, True of either protocol, a number with a point, bytes; an object with a state; one in a dictionary of protocol 0.
+        for (odd, end) in [
+            (&b"}NK\x01s."[..], 2),
+            (b"}\x88K\x01s.", 2),
+            (b"}I01\nK\x01s.", 5),
+            (b"}G\0\0\0\0\0\0\0\0K\x01s.", 10),
+            (b"}C\x01aK\x01s.", 4),
+            (b"}cm\nC\n)\x81}bK\x01s.", 10),
+            (b"(NK\x01d.", 2),
+        ] {
+            let key = format!("key at {end}");
+            let mut wanted = odd[..end].to_vec();
+            wanted.extend_from_slice(b"0X");
+            wanted.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            wanted.extend_from_slice(key.as_bytes());
+            wanted.extend_from_slice(&odd[end..]);
+            assert_eq!(cleaned(odd).unwrap().0, wanted, "{odd:?}");
+        }
+        // Numbers and text are keys as they are.
+        for same in
+            [&b"}K\x01Ns."[..], b"}I10\nNs.", b"}L10L\nNs.", b"}\x8a\x01\x07Ns.", b"}U\x01aNs."]
+        {
             assert_eq!(cleaned(same).unwrap().0, same);
         }
         for bad in [&b"\x80\x02(K\x01"[..], b"R.", b"\x80\x02h\x05.", b"X\xff\xff\xff\x7fa.", b""] {

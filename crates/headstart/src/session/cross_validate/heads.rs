@@ -29,7 +29,7 @@ pub fn answers(
     if teller.tell(&event) == Control::Stop {
         return Ok(None);
     }
-    let cache = options.cache.with_memory(config.cache_bytes())?;
+    let cache = options.cache.with_memory(config.cache_bytes());
     let mut whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &cache);
     let mut emit = |event| Ok(teller.tell(&Event::Training(&event)));
     let Some(features) = whole.pooled((Part::Train.name(), &data.train), &mut emit)? else {

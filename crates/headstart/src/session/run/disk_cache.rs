@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::error::Result;
 use crate::train::cache::folder::default_root;
 use crate::train::cache::{CacheSettings, DISK};
 
@@ -18,7 +17,7 @@ pub struct DiskCache {
 /// The folder of a [`DiskCache`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CacheFolder {
-    /// `features` in the user's cache folder.
+    /// `features` in the user's cache folder; none where the user has no home folder.
     #[default]
     User,
     /// Another.
@@ -36,15 +35,12 @@ impl Default for DiskCache {
 
 impl DiskCache {
     /// The same, with this many bytes of memory.
-    ///
-    /// # Errors
-    /// If the user has no cache folder.
-    pub fn with_memory(&self, memory: u64) -> Result<CacheSettings> {
+    pub fn with_memory(&self, memory: u64) -> CacheSettings {
         let folder = match &self.folder {
-            CacheFolder::User => Some(default_root()?),
+            CacheFolder::User => default_root().ok(),
             CacheFolder::At(folder) => Some(folder.clone()),
             CacheFolder::Off => None,
         };
-        Ok(CacheSettings { memory, folder, disk: self.bytes })
+        CacheSettings { memory, folder, disk: self.bytes }
     }
 }
