@@ -210,6 +210,19 @@ fn what_cannot_be_gone_on_with_is_refused() {
     }
     fs::write(place.path("run/config.toml"), config).unwrap();
     assert!(fs::read(&last).unwrap() == before && fs::read(&events).unwrap() == recorded);
+    // The best weights are those of this run, and whole.
+    let shipped = fs::read(&best).unwrap();
+    let other = Place::new();
+    other.data(7);
+    other.run(TRAIN).ok();
+    fs::copy(other.path("run/weights/best.safetensors"), &best).unwrap();
+    place.run("train --resume run").fails(1, &["best.safetensors", "of other images", "hint:"]);
+    fs::write(&best, &shipped[..shipped.len() / 2]).unwrap();
+    place.run("train --resume run").fails(1, &["best.safetensors", "whole", "hint:"]);
+    fs::remove_file(&best).unwrap();
+    place.run("train --resume run").fails(1, &["best.safetensors"]);
+    assert!(fs::read(&last).unwrap() == before && fs::read(&events).unwrap() == recorded);
+    fs::write(&best, &shipped).unwrap();
     fs::remove_file(&last).unwrap();
     place.run("train --resume run").fails(1, &["no weights/last.safetensors", "--exist-ok"]);
     fs::write(&last, &before).unwrap();

@@ -26,17 +26,19 @@ impl Gradients {
 }
 
 /// The sum of a replica's gradients of several steps, weighted by their images.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Accumulated {
     /// The replica.
     pub replica: usize,
-    pub sum: Gradients,
+    sum: Gradients,
+    /// Whether nothing was added since the sum began: the values are old ones, and count as zeros.
+    is_empty: bool,
 }
 
 impl Accumulated {
     /// None yet, of this replica.
     pub fn of(replica: usize) -> Accumulated {
-        Accumulated { replica, sum: Gradients::default() }
+        Accumulated { replica, sum: Gradients::default(), is_empty: true }
     }
 
     /// Makes room for sums of such gradients.
@@ -49,19 +51,63 @@ impl Accumulated {
     /// Adds the mean gradients of `images` images.
     pub fn add(&mut self, gradients: &Gradients, images: usize) {
         self.fit(gradients);
-        (0..gradients.tensors.len()).for_each(|i| self.add_tensor(i, gradients, images));
+        let count = images as f32;
+        for (sum, tensor) in self.sum.tensors.iter_mut().zip(&gradients.tensors) {
+            let pairs = sum.iter_mut().zip(tensor);
+            match self.is_empty {
+                true => pairs.for_each(|(s, g)| *s = first(count, *g)),
+                false => pairs.for_each(|(s, g)| *s += count * g),
+            }
+        }
+        self.is_empty = false;
     }
 
-    /// The same of one tensor, for which there is room.
-    pub fn add_tensor(&mut self, number: usize, gradients: &Gradients, images: usize) {
-        let (sum, tensor) = (&mut self.sum.tensors[number], &gradients.tensors[number]);
-        sum.iter_mut().zip(tensor).for_each(|(s, g)| *s += images as f32 * g);
+    /// The sum of a tensor, added to what `to` has.
+    pub fn append(&self, number: usize, to: &mut Vec<f32>) {
+        let tensor = &self.sum.tensors[number];
+        match self.is_empty {
+            true => to.resize(to.len() + tensor.len(), 0.0),
+            false => to.extend_from_slice(tensor),
+        }
+    }
+
+    /// The same as if the mean gradients of `images` images were added before.
+    pub fn append_with(
+        &self,
+        number: usize,
+        (gradients, images): (&Gradients, usize),
+        to: &mut Vec<f32>,
+    ) {
+        let (sum, tensor) = (&self.sum.tensors[number], &gradients.tensors[number]);
+        let count = images as f32;
+        match self.is_empty {
+            true => to.extend(tensor.iter().map(|g| first(count, *g))),
+            false => to.extend(sum.iter().zip(tensor).map(|(s, g)| s + count * g)),
+        }
+    }
+
+    /// The sum of a tensor.
+    pub fn tensor(&self, number: usize) -> &[f32] {
+        &self.sum.tensors[number]
+    }
+
+    /// Makes an empty sum zeros.
+    pub fn settle(&mut self) {
+        if self.is_empty {
+            self.sum.tensors.iter_mut().for_each(|tensor| tensor.fill(0.0));
+            self.is_empty = false;
+        }
     }
 
     /// Starts a new sum.
     pub fn clear(&mut self) {
-        self.sum.tensors.iter_mut().for_each(|tensor| tensor.fill(0.0));
+        self.is_empty = true;
     }
+}
+
+/// What the first of a sum's gradients adds to zero, which makes 0 of -0.
+fn first(count: f32, gradient: f32) -> f32 {
+    0.0 + count * gradient
 }
 
 /// What a training step measured before its update.

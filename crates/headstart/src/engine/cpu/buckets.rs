@@ -51,7 +51,7 @@ pub(super) fn buckets(plan: &Plan, parameters: &Parameters, most: usize) -> Vec<
 /// What a step tells of the replica that it computes, beside those that were computed before.
 pub(super) struct Telling<'t> {
     buckets: &'t [Tensors],
-    sums: &'t mut [Accumulated],
+    sums: &'t [Accumulated],
     replica: usize,
     images: usize,
     next: usize,
@@ -62,19 +62,31 @@ impl Telling<'_> {
     /// Tells what is complete after that step.
     pub fn after(&mut self, step: usize, gradients: &Gradients) {
         while let Some(tensors) = self.buckets.get(self.next).filter(|t| t.after <= step) {
-            for sum in self.sums.iter_mut().filter(|sum| sum.replica == self.replica) {
-                tensors.numbers.iter().for_each(|&i| sum.add_tensor(i, gradients, self.images));
-            }
-            (self.ready)(bucket(self.next, tensors, self.sums));
+            let running = Some((self.replica, gradients, self.images));
+            (self.ready)(bucket(self.next, tensors, self.sums, running));
             self.next += 1;
         }
     }
 }
 
-fn bucket(number: usize, tensors: &Tensors, sums: &[Accumulated]) -> Bucket {
+/// The sums of some tensors, with the gradients of a replica that are not in its sum yet, of so many images.
+fn bucket(
+    number: usize,
+    tensors: &Tensors,
+    sums: &[Accumulated],
+    running: Option<(usize, &Gradients, usize)>,
+) -> Bucket {
     let of = |sum: &Accumulated| {
         let mut all = Vec::with_capacity(tensors.elements);
-        tensors.numbers.iter().for_each(|&i| all.extend_from_slice(&sum.sum.tensors[i]));
+        let new = running.filter(|&(replica, ..)| replica == sum.replica);
+        for &i in &tensors.numbers {
+            match new {
+                Some((_, gradients, images)) => {
+                    sum.append_with(i, (gradients, images), &mut all);
+                }
+                None => sum.append(i, &mut all),
+            }
+        }
         all
     };
     Bucket { number, own: sums.iter().map(of).collect(), elements: tensors.elements }
@@ -100,7 +112,7 @@ impl InBuckets for Executor {
         self.gradients = gradients;
         let mut telling = Telling {
             buckets: &buckets,
-            sums: &mut sums,
+            sums: &sums,
             replica: turn.replica,
             images: labels.first.len(),
             next: 0,
@@ -116,7 +128,7 @@ impl InBuckets for Executor {
             return Err(not_prepared());
         }
         for (number, tensors) in self.buckets.iter().enumerate() {
-            ready(bucket(number, tensors, &self.sums));
+            ready(bucket(number, tensors, &self.sums, None));
         }
         Ok(())
     }
@@ -210,8 +222,9 @@ mod tests {
         }
         plain.reduce(4, &mut |own, sum| Alone.all_reduce(own, sum)).unwrap();
         for most in [1, 5_000, TOGETHER] {
-            let mut e = executor();
+            let (mut e, mut idle) = (executor(), executor());
             e.buckets = buckets(&e.plan, &e.parameters, most);
+            idle.buckets.clone_from(&e.buckets);
             let add = |bucket: &Bucket| {
                 let own: Vec<&[f32]> = bucket.own.iter().map(|v| &v[..]).collect();
                 let mut sum = vec![0.0; bucket.elements];
@@ -230,10 +243,18 @@ mod tests {
                 })
                 .unwrap();
                 assert_eq!(numbers, (0..e.buckets.len()).collect::<Vec<_>>());
-                // What a process without images has is the same.
+                // Of a process without images in the last step they are the same.
                 let mut again = Vec::new();
-                e.all_buckets(&mut |bucket| again.push(add(&bucket))).unwrap();
+                idle.train_step(&[first.into()], of_first.into(), turn(0)).unwrap();
+                idle.accumulate().unwrap();
+                idle.train_step(&[second.into()], of_second.into(), turn(1)).unwrap();
+                idle.accumulate().unwrap();
+                idle.all_buckets(&mut |bucket| again.push(add(&bucket))).unwrap();
                 assert!(again == sums);
+                // A new sum begins with zeros.
+                idle.take_sums(4, &sums).unwrap();
+                idle.all_buckets(&mut |bucket| assert!(add(&bucket).iter().all(|&v| v == 0.0)))
+                    .unwrap();
                 e.take_sums(4, &sums).unwrap();
                 let mut others = (Gradients::default(), Gradients::default());
                 plain.gradients(&mut others.0).unwrap();

@@ -131,10 +131,11 @@ impl Executor {
             self.gradients = gradients;
         }
         let share = 1.0 / images as f32;
+        self.sums.iter_mut().for_each(Accumulated::settle);
         for (i, tensor) in
             self.gradients.tensors.iter_mut().enumerate().filter(|(_, t)| !t.is_empty())
         {
-            let own: Vec<&[f32]> = self.sums.iter().map(|r| &r.sum.tensors[i][..]).collect();
+            let own: Vec<&[f32]> = self.sums.iter().map(|r| r.tensor(i)).collect();
             sum(&own, tensor)?;
         }
         self.gradients.tensors.iter_mut().flatten().for_each(|g| *g *= share);

@@ -66,6 +66,8 @@ pub(super) struct Run<'t, 'a> {
     pub seconds: f64,
     /// Images whose gradients are summed up since the last update.
     pub images: usize,
+    /// The last sums over all processes: memory for the next ones.
+    pub sums: Vec<Vec<f32>>,
     pub saves: Saves,
 }
 
@@ -230,6 +232,7 @@ impl<'t, 'a> Run<'t, 'a> {
             totals: Totals::default(),
             seconds: 0.0,
             images: 0,
+            sums: Vec::new(),
             saves: Saves::new(trainer.settings.save_every),
             trainer,
         })

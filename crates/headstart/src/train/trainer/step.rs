@@ -48,7 +48,7 @@ impl Run<'_, '_> {
         learning_rate: f32,
         updates: bool,
     ) -> Result<(StepResult, Control)> {
-        let Run { trainer, train, step, images, .. } = self;
+        let Run { trainer, train, step, images, sums: spare, .. } = self;
         let (own, shared) = (trainer.own_replicas(), trainer.shares_batches());
         let portion = trainer.portion();
         let (model, frozen) = trainer.side_mut(Part::Train);
@@ -76,18 +76,20 @@ impl Run<'_, '_> {
         }
         let sums = match train.in_buckets().filter(|_| together) {
             None => None,
-            Some(train) => Some(summed(&mut **collective, |ready| match last {
-                None => train.all_buckets(ready),
-                Some((replica, range)) => {
-                    let (inputs, labels, turn) = batch.replica(replica, &range);
-                    results.push(train.step_in_buckets(&inputs, labels, turn, ready)?);
-                    Ok(())
-                }
-            })?),
+            Some(train) => {
+                Some(summed(&mut **collective, std::mem::take(spare), |ready| match last {
+                    None => train.all_buckets(ready),
+                    Some((replica, range)) => {
+                        let (inputs, labels, turn) = batch.replica(replica, &range);
+                        results.push(train.step_in_buckets(&inputs, labels, turn, ready)?);
+                        Ok(())
+                    }
+                })?)
+            }
         };
         *step += 1;
         let (result, control) = self.together(&results)?;
-        let Run { trainer, train, images, .. } = self;
+        let Run { trainer, train, images, sums: spare, .. } = self;
         let collective = &mut *trainer.collective;
         if !result.loss.is_finite() {
             return Ok((result, control));
@@ -100,7 +102,10 @@ impl Run<'_, '_> {
         }
         if !alone {
             match (sums, train.in_buckets()) {
-                (Some(sums), Some(train)) => train.take_sums(*images, &sums)?,
+                (Some(sums), Some(train)) => {
+                    train.take_sums(*images, &sums)?;
+                    *spare = sums;
+                }
                 _ => train.reduce(*images, &mut |own, sum| match shared {
                     true => collective.all_reduce(own, sum),
                     false => Alone.all_reduce(own, sum),
@@ -116,18 +121,20 @@ impl Run<'_, '_> {
     }
 }
 
-/// Does the work, and on a thread beside it sums the buckets that it tells; their sums in order.
+/// Does the work, and on a thread beside it sums the buckets that it tells; their sums in order, in the memory of `spare`.
 fn summed(
     collective: &mut dyn Collective,
+    spare: Vec<Vec<f32>>,
     work: impl FnOnce(&mut Ready<'_>) -> Result<()>,
 ) -> Result<Vec<Vec<f32>>> {
     thread::scope(|scope| {
         let (send, receive) = mpsc::channel::<Bucket>();
         let adding = thread::Builder::new().spawn_scoped(scope, move || {
-            let mut sums = Vec::new();
+            let (mut spare, mut sums) = (spare.into_iter(), Vec::new());
             for Bucket { own, elements, .. } in receive {
                 let own: Vec<&[f32]> = own.iter().map(|values| &values[..]).collect();
-                let mut sum = vec![0.0; elements];
+                let mut sum = spare.next().unwrap_or_default();
+                sum.resize(elements, 0.0);
                 collective.all_reduce(&own, &mut sum)?;
                 sums.push(sum);
             }
