@@ -2,7 +2,7 @@
 //! process and of its file. No file system shows it, and it is gone with the last process, however that ends.
 
 #[cfg(target_os = "linux")]
-pub use linux::{Offer, accept, offer};
+pub use linux::{accept, offer};
 
 /// Whether processes of one machine share memory; `off` for messages alone.
 pub const SHARED_MEMORY: &str = "HEADSTART_SHARED_MEMORY";
@@ -125,6 +125,7 @@ mod elsewhere {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use super::linux::Offer;
     use super::*;
 
     #[test]
