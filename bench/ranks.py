@@ -86,7 +86,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--headstart", default="target/release/headstart")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--precision", nargs="+", default=["f32", "bf16"])
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()

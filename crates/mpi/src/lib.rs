@@ -21,6 +21,7 @@ mod library;
 mod near;
 mod offer;
 mod rounds;
+mod sleep;
 mod world;
 
 pub use launch::{Launch, TURNED_OFF};

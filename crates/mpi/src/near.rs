@@ -11,6 +11,7 @@ use headstart::collective::share;
 use memmap2::MmapRaw;
 
 use crate::call::{Broken, Wait};
+use crate::sleep;
 
 /// The memory begins with random bytes by which processes know that it is the same.
 pub const MARK: usize = 16;
@@ -103,12 +104,15 @@ impl Near {
         wait: &mut Wait<'_>,
     ) -> Result<(), Broken> {
         for rank in 0..self.size {
-            let behind = || {
-                let there = word(self.line(rank)).load(Ordering::Acquire);
-                turn.wrapping_sub(there).cast_signed() > 0
-            };
-            while behind() {
-                if wait() {
+            let word = word(self.line(rank));
+            loop {
+                let there = word.load(Ordering::Acquire);
+                if turn.wrapping_sub(there).cast_signed() <= 0 {
+                    break;
+                }
+                sleep::while_it_is(word, there);
+                let same = word.load(Ordering::Relaxed) == there;
+                if same && wait() {
                     return Err(Broken::GivenUp);
                 }
             }
@@ -116,10 +120,15 @@ impl Near {
         Ok(())
     }
 
+    fn say(word: &AtomicU32, turn: u32) {
+        word.store(turn, Ordering::Release);
+        sleep::changed(word);
+    }
+
     /// Says that the own slot of the next turn is filled, and waits until all are; the turn.
     fn meet(&mut self, wait: &mut Wait<'_>) -> Result<u32, Broken> {
         self.turn = self.turn.wrapping_add(1);
-        self.line(self.rank).filled.store(self.turn, Ordering::Release);
+        Self::say(&self.line(self.rank).filled, self.turn);
         self.wait_for(self.turn, |line| &line.filled, wait)?;
         Ok(self.turn)
     }
@@ -196,7 +205,7 @@ impl Near {
             let to = place.add(own.start);
             std::ptr::copy_nonoverlapping(sum[own.clone()].as_ptr(), to, own.len());
         }
-        self.line(self.rank).added.store(turn, Ordering::Release);
+        Self::say(&self.line(self.rank).added, turn);
         self.wait_for(turn, |line| &line.added, wait)?;
         for part in [0..own.start, own.end..length] {
             // SAFETY: all parts of this turn are there, and nobody writes to them before two turns have passed.
