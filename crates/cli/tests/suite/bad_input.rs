@@ -399,7 +399,7 @@ fn arguments_that_are_no_text_are_named_and_control_nothing() {
         [&[&b"train"[..], b"--\x1b[2Jx"][..], &[b"\x1b[31mtrain"], &[b"train", b"\xc2\x9b2J"]]
     {
         let done = run(words);
-        done.fails(2, &["error: ", "\\u{", "--help"]);
         assert!(!done.err.contains(['\x1b', '\u{9b}']), "{:?}", done.err);
+        done.fails(2, &["error: ", "\\u{", "--help"]);
     }
 }
