@@ -18,8 +18,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches};
 use headstart::Error;
 use headstart::text::{is_active, of_path};
 
@@ -29,8 +29,12 @@ fn arguments() -> impl Iterator<Item = String> {
 
 fn main() -> ExitCode {
     let matches = args::command().try_get_matches();
-    let cli = match matches.and_then(|matches| args::Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let cli = matches.and_then(|matches| {
+        Ok((args::Cli::from_arg_matches(&matches)?, output_elsewhere(&matches)))
+    });
+    let cli = match cli {
+        Ok((_, Some(error))) => return failure::Failure::Usage(error).report(),
+        Ok((cli, None)) => cli,
         // Help and the version: text on stdout, which must not be lost.
         Err(text) if !text.use_stderr() => return help(&text),
         Err(error) => return refused(&error),
@@ -39,6 +43,30 @@ fn main() -> ExitCode {
     headstart::hub::objects::register(Box::new(headstart_objects::Buckets::new()));
     let done = commands::run(cli.command, cli.memory_limit);
     ranks::end(done.map_err(|failure| failure.naming_flags(arguments())))
+}
+
+/// What is wrong with an output that is named by a URL, for which a folder of that name would be made.
+fn output_elsewhere(matches: &ArgMatches) -> Option<Error> {
+    const OUTPUTS: [&str; 5] = ["out", "output", "html", "report", "show_batch"];
+    let of = |id: &clap::Id| {
+        let values = matches.get_raw(id.as_str()).filter(|_| OUTPUTS.contains(&id.as_str()))?;
+        let mut words = values.map(|value| value.to_string_lossy());
+        words.find(|word| is_url(word)).map(|word| {
+            let what = format!("--{}", id.as_str().replace('_', "-"));
+            let hint = "write it here, and copy it: aws s3 cp --recursive, gcloud storage cp -r, az storage blob upload-batch";
+            Error::invalid(what, "a file or folder of this machine", word, hint)
+        })
+    };
+    let below = matches.subcommand().and_then(|(_, matches)| output_elsewhere(matches));
+    below.or_else(|| matches.ids().find_map(of))
+}
+
+/// Whether it begins as `s3://` does.
+fn is_url(word: &str) -> bool {
+    word.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
 }
 
 /// Says what is wrong with the command line.

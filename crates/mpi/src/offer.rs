@@ -38,7 +38,8 @@ mod linux {
 
     /// Offers memory for `size` processes if this is the first one. Others say where they are.
     pub fn offer(rank: usize, size: usize) -> Offer {
-        let wanted = std::env::var_os(SHARED_MEMORY).is_none_or(|v| v.is_empty() || v != "off");
+        let choice = std::env::var(SHARED_MEMORY).unwrap_or_default().to_lowercase();
+        let wanted = !["off", "0", "false", "no"].contains(&choice.trim());
         // Two hosts on one machine have two of these.
         let network = std::fs::read_link("/proc/self/ns/net").ok().filter(|_| wanted);
         let Some(network) = network else { return Offer { text: "off".into(), file: None } };
@@ -62,6 +63,11 @@ mod linux {
         let file = File::from(rustix::fs::memfd_create("headstart", flags).ok()?);
         // Where there is no memory left this fails, and not the first use of a page.
         let length = bytes(size) as u64;
+        // A file above the limit (`ulimit -f`) would end the program.
+        let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if most.is_some_and(|most| most < length) {
+            return None;
+        }
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length).ok()?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).ok()?;
         let mark: String =

@@ -54,6 +54,14 @@ impl Address {
             return bad("none of a bucket", "");
         }
         if kind != Kind::Web {
+            // Of Azure's, `container@account`.
+            let mut names = authority.split('@');
+            let is_name = |c: char| c.is_alphanumeric() || "-_.~".contains(c);
+            let good = names.all(|name| !name.is_empty() && name.chars().all(is_name));
+            if !good || authority.matches('@').count() > usize::from(kind == Kind::Az) {
+                let hint = "credentials come from the environment, and signatures are not taken";
+                return bad("a bucket with other characters", hint);
+            }
             if Path::parse(key).is_err() {
                 return bad("a name with an empty part, . or .., or control characters", "");
             }
@@ -97,12 +105,22 @@ impl Address {
     }
 }
 
-/// A URL without what may be a password.
+/// A URL without what may be a password or a signature.
 fn shown(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
-        Some((scheme, rest)) if scheme.starts_with("http") => format!("{scheme}://...@{rest}"),
-        _ => url_of("", url).trim_start_matches('/').to_string(),
-    }
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let web = scheme.starts_with("http");
+    let cut = |text: &str| match text.split_once('?') {
+        Some((before, _)) => format!("{before}?..."),
+        None => text.to_string(),
+    };
+    let authority = match authority.rsplit_once('@') {
+        Some((secret, host)) if web || secret.contains(':') => format!("...@{}", cut(host)),
+        _ => cut(authority),
+    };
+    let path = if web { cut(path) } else { path.to_string() };
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    url_of("", &format!("{scheme}{separator}{authority}{path}")).trim_start_matches('/').to_string()
 }
 
 #[cfg(test)]
@@ -132,6 +150,12 @@ mod tests {
             "s3://b/../x",
             "gs://b/a//b",
             "https://h/x?sig=1",
+            "s3://b?sig=1/x",
+            "s3://b#a/x",
+            "s3://u:p@b/x",
+            "s3://u@b/x",
+            "az://u:p@b/x",
+            "az://c@a@b/x",
             "https://h/x#a",
             "ftp://h/x",
             "photos",

@@ -60,9 +60,11 @@ fn plain(text: &str) -> String {
     let text = said.as_deref().unwrap_or(text);
     let visible = |c: char| if is_active(c) { ' ' } else { c };
     let line: String = text.chars().take(LONGEST).map(visible).collect();
-    let words = line.split_whitespace().map(|word| match word.split_once('?') {
-        Some((url, _)) if url.contains("://") => url,
-        _ => word,
+    let words = line.split_whitespace().map(|word| {
+        let Some((scheme, rest)) = word.split_once("://") else { return word.to_string() };
+        let rest = rest.split('?').next().unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -83,10 +83,15 @@ impl Objects for Buckets {
         drive(self.runtime()?, listing, &mut tell)?
     }
 
+    fn server(&self, url: &str) -> Result<String> {
+        Ok(store::server(&Address::parse(url)?, &store::variables()))
+    }
+
     fn fetch(&self, base: &str, wanted: &[Wanted<'_>], watch: &mut Watch<'_>) -> Result<Vec<Lost>> {
         let address = Address::parse(base)?;
         let (store, done) = (self.store(&address)?, AtomicU64::new(0));
-        let total = wanted.iter().map(|wanted| wanted.object.bytes).sum();
+        let sizes = wanted.iter().map(|wanted| wanted.object.bytes);
+        let total = sizes.fold(0, u64::saturating_add);
         let what = match wanted {
             [one] => one.object.name.to_string(),
             all => format!("{} objects", all.len()),

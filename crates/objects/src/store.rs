@@ -46,7 +46,45 @@ pub fn variables() -> Vec<(String, String)> {
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let known =
         |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|start| name.starts_with(start));
+    // Of a file that a secret is read from, the end of its line may be left.
+    let all = all.map(|(name, value)| (name, value.trim().to_string()));
     all.filter(|(name, value)| !value.is_empty() && (known(name) || name == "HOME")).collect()
+}
+
+/// Fails where a variable has what no request can: object_store takes such values as they are. Secrets are not shown.
+fn check(kind: Kind, variables: &[(String, String)]) -> Result<()> {
+    let prefix = match kind {
+        Kind::S3 => "AWS_",
+        Kind::Gs => "GOOGLE_",
+        Kind::Az => "AZURE_",
+        Kind::Web => return Ok(()),
+    };
+    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        // Google's is a text of several lines.
+        if name.ends_with("SERVICE_ACCOUNT_KEY") || name.contains("_USE_") {
+            continue;
+        }
+        let is_path = ["FILE", "PATH", "CREDENTIALS", "ACCOUNT"].iter().any(|p| name.contains(p));
+        if value.contains(|c: char| c.is_control() || (!is_path && !c.is_ascii())) {
+            let expected = "one line of plain characters";
+            let hint = "look for line ends and characters that came with copying it";
+            return Err(Error::invalid(name, expected, "others among them", hint));
+        }
+        let is_address = ["ENDPOINT", "_URL", "_URI"].iter().any(|part| name.contains(part))
+            && !name.ends_with("RELATIVE_URI");
+        let asks = url::Url::parse(value).ok().filter(|url| {
+            let secret = !url.username().is_empty() || url.password().is_some();
+            let http = ["http", "https"].contains(&url.scheme());
+            http && url.has_host() && !value.contains(' ') && !secret
+        });
+        if is_address && asks.is_none() {
+            let expected = "a URL that begins with http:// or https://, without a password";
+            let found = value.rsplit('@').next().unwrap_or_default();
+            let hint = format!("{name}=http://127.0.0.1:9000, for one");
+            return Err(Error::invalid(name, expected, found, hint));
+        }
+    }
+    Ok(())
 }
 
 /// The value of a variable.
@@ -59,6 +97,23 @@ fn is_true(variables: &[(String, String)], name: &str) -> bool {
         .is_some_and(|v| matches!(&*v.to_lowercase(), "true" | "1" | "yes" | "on" | "y"))
 }
 
+/// Which of several servers or accounts has a bucket of that name.
+pub fn server(address: &Address, variables: &[(String, String)]) -> String {
+    let names: &[&str] = match address.kind {
+        Kind::S3 => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"],
+        Kind::Gs => &["GOOGLE_BASE_URL"],
+        Kind::Az => &[
+            "AZURE_STORAGE_ENDPOINT",
+            "AZURE_ENDPOINT",
+            "AZURE_STORAGE_ACCOUNT_NAME",
+            "AZURE_ACCOUNT_NAME",
+        ],
+        Kind::Web => &[],
+    };
+    let set: Vec<&str> = names.iter().filter_map(|name| of(variables, name)).collect();
+    set.join(" ")
+}
+
 impl Store {
     /// Opens what `address` is in; no request is made, but where credentials can only be those of a machine in the cloud it is
     /// looked whether this is one.
@@ -69,6 +124,7 @@ impl Store {
         crypto::install().map_err(|reason| {
             Error::invalid(address.url(), "a processor for cryptography", reason, "")
         })?;
+        check(address.kind, variables)?;
         let failed = |error: object_store::Error| explain(&error, address, "settings");
         Ok(match address.kind {
             Kind::S3 => {
@@ -282,6 +338,33 @@ mod tests {
         let store = open("gs://b/x", &[("GOOGLE_SERVICE_ACCOUNT_KEY", &account)]).unwrap();
         assert!(store.pages.is_some());
         assert!(open("https://localhost/x", &[]).unwrap().pages.is_none());
+    }
+
+    #[test]
+    fn variables_that_no_request_can_have_are_errors() {
+        let good = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+        let address = Address::parse("s3://b/x").unwrap();
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", "127.0.0.1:9000"),
+            ("AWS_ENDPOINT_URL", "nonsense"),
+            ("AWS_ENDPOINT_URL_S3", "http:"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:90 00"),
+            ("AWS_ENDPOINT", "ftp://127.0.0.1"),
+            ("AWS_ENDPOINT_URL", "http://me:kéy@127.0.0.1:9000"),
+            ("AWS_ENDPOINT_URL", "http://me:s%20kéy@127.0.0.1:9000"),
+            ("AWS_ACCESS_KEY_ID", "a\nb"),
+            ("AWS_SESSION_TOKEN", "tok\u{7f}"),
+            ("AWS_SECRET_ACCESS_KEY", "kéy"),
+        ] {
+            let all = set(&[&good[..], &[(name, value)]].concat());
+            let error = Store::open(&address, &all, &Hub::new("cache")).unwrap_err();
+            let text = format!("{error} {}", error.hint().unwrap());
+            assert!(text.contains(name) && !text.contains("kéy"), "{text}");
+        }
+        open("s3://b/x", &[&good[..], &[("AWS_ENDPOINT_URL", "http://[::1]:9000/x")]].concat())
+            .unwrap();
+        // Those of another store do not matter.
+        open("s3://b/x", &[&good[..], &[("AZURE_ENDPOINT", "none")]].concat()).unwrap();
     }
 
     #[test]

@@ -61,7 +61,10 @@ fn predictions(parts: &Parts, out: &Path) -> Result<(), Failure> {
                 kept.push(Prediction { image, class, index, probability, top, truth: None });
             }
             Row::Skipped { skipped: image, reason } => {
-                note!("skipped: {image}: {reason}");
+                match reason.starts_with(&*image) {
+                    true => note!("skipped: {reason}"),
+                    false => note!("skipped: {image}: {reason}"),
+                }
                 skipped += 1;
             }
         }
@@ -100,6 +103,10 @@ fn features(parts: &Parts, out: &Path) -> Result<(), Failure> {
     let bad = |found: String| Error::invalid("parts", "parts of features", found, "");
     let About { classes, layer, width } = serde_json::from_value(head.about.clone())
         .map_err(|e| bad(format!("a head without them ({e})")))?;
+    // Each number is at least a byte of a line.
+    if width == 0 || width > 256 << 20 {
+        return Err(bad(format!("{width} numbers for each image")).into());
+    }
     let count = classes.len();
     let mut columns = Columns { classes, width, ..Columns::default() };
     parts.rows(&mut |row: Vector| {

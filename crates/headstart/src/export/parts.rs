@@ -16,9 +16,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::atomic::make_folder;
+use crate::data::batch::Portion;
 use crate::error::{Error, Result};
 use crate::memory::Claim;
 
+/// Most parts.
+pub const MOST: usize = 1 << 20;
 /// Version of the files.
 const VERSION: u32 = 1;
 /// Most bytes of a line: features of the largest layers are a few megabytes.
@@ -74,6 +77,16 @@ struct End {
     end: usize,
 }
 
+/// The name of a part in the folder that is one of another number of parts than `of`.
+fn of_another_number(folder: &Path, of: usize) -> Option<String> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).find(|name| {
+        let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".jsonl"));
+        let number = number.and_then(|rest| rest.split_once("-of-")?.1.parse::<usize>().ok());
+        number.is_some_and(|number| number != of)
+    })
+}
+
 /// A part that is being written, by this process alone.
 #[derive(Debug)]
 pub struct Part {
@@ -91,6 +104,11 @@ impl Part {
     /// If the file is of other things or settings, another process writes to it, or it cannot be written.
     pub fn open(folder: &Path, head: &Head) -> Result<Part> {
         make_folder(folder)?;
+        if let Some(other) = of_another_number(folder, head.of) {
+            let expected = format!("a folder for {} parts", head.of);
+            let hint = "give the part of that number (--shard K/N), remove the others, or name another folder";
+            return Err(Error::format(folder, expected, format!("{other} in it"), hint));
+        }
         let path = folder.join(head.file());
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -238,6 +256,10 @@ fn scan(path: &Path, file: &mut File, length: u64) -> Result<Option<(Head, Scan)
         let expected = format!("version {VERSION} of a part");
         return Err(Error::format(path, expected, head.headstart_part.to_string(), ""));
     }
+    if !fits(&head) {
+        let expected = "a head whose numbers fit each other";
+        return Err(Error::format(path, expected, "others", "run the job of this part again"));
+    }
     let mut scan = Scan { rows: 0, whole: lines.whole, finished: false };
     while let Some(line) = lines.next()? {
         if let Ok(End { end }) = serde_json::from_slice(line) {
@@ -254,6 +276,16 @@ fn scan(path: &Path, file: &mut File, length: u64) -> Result<Option<(Head, Scan)
         scan.whole = lines.whole;
     }
     Ok(Some((head, scan)))
+}
+
+/// Whether there is such a part, and it has the things that belong to it.
+fn fits(head: &Head) -> bool {
+    let Head { part, of, first, count, total, .. } = *head;
+    if !(1..=MOST).contains(&of) || !(1..=of).contains(&part) {
+        return false;
+    }
+    let things = Portion { from: part - 1, to: part, of }.range(total);
+    (things.start, things.len()) == (first, count)
 }
 
 fn not_a_part(path: &Path) -> Error {
@@ -453,6 +485,42 @@ mod tests {
             part.add(&row).unwrap();
         }
         if rows == 3 { part.finish().unwrap() } else { part.flush().unwrap() }
+    }
+
+    #[test]
+    fn heads_whose_numbers_do_not_fit_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part-0001-of-0001.jsonl");
+        let refused = |(part, of): (usize, usize), (first, count): (usize, usize), total| {
+            let things = first..first + count;
+            let head = Head::new("predict", (part, of), things, total, "s".into(), Value::Null);
+            let lines = [line(&path, &head).unwrap(), line(&path, &End { end: 0 }).unwrap()];
+            fs::write(&path, lines.concat()).unwrap();
+            Parts::find(std::slice::from_ref(&path)).is_err_and(|e| e.to_string().contains("fit"))
+        };
+        assert!(!refused((1, 1), (0, 0), 0));
+        for (part, things, total) in [
+            ((0, 0), (0, 0), 0),
+            ((0, 1), (0, 0), 0),
+            ((2, 1), (0, 0), 0),
+            ((1, usize::MAX), (0, 0), 0),
+            ((1, 1), (5, 0), 9),
+            ((1, 2), (0, 9), 9),
+            ((1, 1), (0, 0), usize::MAX),
+        ] {
+            assert!(refused(part, things, total), "{part:?} {things:?} {total}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_another_number_in_the_folder_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 2, 3);
+        let one = Head::new("predict", (1, 1), 0..12, 12, "s".into(), Value::Null);
+        let error = Part::open(folder.path(), &one).unwrap_err();
+        assert!(error.to_string().contains("part-0002-of-0004.jsonl"), "{error}");
+        fs::write(folder.path().join("part-of-it.jsonl"), "").unwrap();
+        write(folder.path(), 1, 3);
     }
 
     #[test]

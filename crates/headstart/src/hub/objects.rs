@@ -126,6 +126,12 @@ pub trait Objects: Send + Sync {
     /// If there is nothing, or it cannot be listed; [`Error::Stopped`].
     fn list(&self, url: &str, watch: &mut Watch<'_>) -> Result<Listing>;
 
+    /// The server or account that `url` is at, where its name does not say so; empty for that of the makers.
+    ///
+    /// # Errors
+    /// If it is no such URL.
+    fn server(&self, url: &str) -> Result<String>;
+
     /// Fetches objects below `base` into files, each completely or not at all, and returns those that cannot be had.
     ///
     /// # Errors

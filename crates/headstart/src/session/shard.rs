@@ -15,8 +15,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::train::collective::share;
 
-/// Most parts.
-pub const MOST: usize = 1 << 20;
+pub use crate::export::parts::MOST;
 
 /// One of several parts of the same size, to within one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +72,14 @@ impl Shard {
         let (index, count, by) = if let Some(id) = variable("SLURM_ARRAY_TASK_ID") {
             let first = variable("SLURM_ARRAY_TASK_MIN").unwrap_or(1);
             let step = variable("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
+            let count = variable("SLURM_ARRAY_TASK_COUNT");
+            // Some jobs of an array that are started again count from another first one.
+            if let (Some(of), Some(count)) = (of, count.filter(|&count| Some(count) != of)) {
+                let hint = "start all jobs of the array, or name the part: --shard 3/16";
+                return bad(format!("auto/{of} in an array of {count} jobs"), hint);
+            }
             let index = id.checked_sub(first).map(|i| i / step);
-            (index, variable("SLURM_ARRAY_TASK_COUNT"), "SLURM_ARRAY_TASK_ID")
+            (index, count, "SLURM_ARRAY_TASK_ID")
         } else if let Some(index) = variable("JOB_COMPLETION_INDEX") {
             (Some(index), None, "JOB_COMPLETION_INDEX")
         } else if let Some(index) = variable("AWS_BATCH_JOB_ARRAY_INDEX") {
@@ -93,7 +98,10 @@ impl Shard {
         };
         match index.and_then(|index| Shard::new(index + 1, of)) {
             Some(shard) => Ok(shard),
-            None => bad(format!("{text}, with {by} for another number of parts"), ""),
+            None => {
+                let hint = "start all jobs of the array, or name the part: --shard 3/16";
+                bad(format!("{text}, with {by} for another number of parts"), hint)
+            }
         }
     }
 }
@@ -142,6 +150,19 @@ mod tests {
             ("SLURM_ARRAY_TASK_COUNT", "5"),
         ];
         assert_eq!(of("auto", &slurm).unwrap(), Shard { number: 4, of: 5 });
+        // One of sixteen, started again.
+        let one = [
+            ("SLURM_ARRAY_TASK_ID", "7"),
+            ("SLURM_ARRAY_TASK_MIN", "7"),
+            ("SLURM_ARRAY_TASK_COUNT", "1"),
+        ];
+        assert!(of("auto/16", &one).unwrap_err().hint().unwrap().contains("--shard 3/16"));
+        let two = [
+            ("SLURM_ARRAY_TASK_ID", "7"),
+            ("SLURM_ARRAY_TASK_MIN", "3"),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+        ];
+        assert!(of("auto", &two).unwrap_err().hint().unwrap().contains("--shard 3/16"));
         let zero = [("SLURM_ARRAY_TASK_ID", "0"), ("SLURM_ARRAY_TASK_MIN", "0")];
         assert_eq!(of("auto/4", &zero).unwrap(), Shard { number: 1, of: 4 });
         let job = [("JOB_COMPLETION_INDEX", "15")];

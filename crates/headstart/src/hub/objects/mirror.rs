@@ -9,10 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::names;
 use super::{LeftOut, Listing, Object, Wanted, registered, url_of};
+use crate::atomic::write_bytes;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::hub::place::{Lock, cache_folder};
 use crate::hub::{Event, POLL, Watch};
+use crate::memory::read_settings;
 use crate::text::visible;
 
 /// How long what is left of an object that never arrived is kept.
@@ -32,6 +34,8 @@ pub fn mirror(url: &str, watch: &mut Watch<'_>) -> Result<PathBuf> {
     let root = cache_folder()?.join("objects");
     let place = Place::of(&root, url)?;
     let _lock = place.lock(watch)?;
+    let server = objects.server(url)?;
+    place.keep_for(&server)?;
     remove_old_parts(&place.parts);
     let mut listing = objects.list(url, watch)?;
     let mut left_out = std::mem::take(&mut listing.left_out);
@@ -50,7 +54,7 @@ pub fn mirror(url: &str, watch: &mut Watch<'_>) -> Result<PathBuf> {
         let names: HashSet<&Path> = kept.iter().map(|(_, path)| path.as_path()).collect();
         remove_others(&folder, &names)?;
     }
-    let wanted = place.wanted(&listing.base, kept)?;
+    let wanted = place.wanted((&server, &listing.base), kept)?;
     if !wanted.is_empty() {
         let lost = objects.fetch(&listing.base, &wanted, watch)?;
         if let Some(first) = lost.first() {
@@ -128,6 +132,21 @@ impl Place {
         }
     }
 
+    /// Removes copies of a bucket of the same name at another server or of another account.
+    fn keep_for(&self, server: &str) -> Result<()> {
+        let mut name = self.bucket.file_name().unwrap_or_default().to_os_string();
+        name.push(".server");
+        let file = self.scheme.join(name);
+        let before = read_settings(&file, |text| text).unwrap_or_default();
+        if before == server.as_bytes() {
+            return Ok(());
+        }
+        // Whatever stops this, the copies are removed before the new server's name is there.
+        fs::remove_dir_all(&self.bucket).map_err(Error::io("remove", &self.bucket))?;
+        fs::create_dir_all(&self.bucket).map_err(Error::io("create", &self.bucket))?;
+        write_bytes(&file, server.as_bytes())
+    }
+
     /// The folder of the objects of a listing.
     fn folder(&self, listing: &Listing) -> Result<PathBuf> {
         let (_, rest) = listing.base.split_once("://").unwrap_or_default();
@@ -142,7 +161,11 @@ impl Place {
     }
 
     /// What is not there as it should be, with its folders made.
-    fn wanted<'o>(&self, base: &str, kept: Vec<(&'o Object, PathBuf)>) -> Result<Vec<Wanted<'o>>> {
+    fn wanted<'o>(
+        &self,
+        from: (&str, &str),
+        kept: Vec<(&'o Object, PathBuf)>,
+    ) -> Result<Vec<Wanted<'o>>> {
         let mut wanted = Vec::new();
         let mut made = HashSet::new();
         for (object, path) in kept {
@@ -158,20 +181,22 @@ impl Place {
             if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
                 fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
             }
-            let part = self.parts.join(part_name(base, object));
+            let part = self.parts.join(part_name(from, object));
             wanted.push(Wanted { object, path, part });
         }
         Ok(wanted)
     }
 }
 
-/// A name for the bytes of this version of an object.
-fn part_name(base: &str, object: &Object) -> String {
+/// A name for the bytes of this version of an object of a server.
+fn part_name((server, base): (&str, &str), object: &Object) -> String {
     let mut hash = Sha256::new();
     let modified = milliseconds(object.modified).to_string();
     let bytes = object.bytes.to_string();
     let tag = object.tag.as_deref().unwrap_or_default();
-    for text in [base, &object.name, &bytes, &modified, tag] {
+    // A tag is the content's own, wherever it is.
+    let server = if tag.is_empty() { server } else { "" };
+    for text in [server, base, &object.name, &bytes, &modified, tag] {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }
@@ -292,10 +317,34 @@ mod tests {
             modified: UNIX_EPOCH,
             tag: tag.map(Into::into),
         };
-        let name = |base, tag| part_name(base, &object(tag));
+        let name = |base, tag| part_name(("", base), &object(tag));
         assert_eq!(name("s3://b", Some("x")), name("s3://b", Some("x")));
         assert_ne!(name("s3://b", Some("x")), name("s3://b", Some("y")));
         assert_ne!(name("s3://b", None), name("s3://c", None));
+        assert_ne!(name("s3://b", None), part_name(("http://h", "s3://b"), &object(None)));
+    }
+
+    #[test]
+    fn copies_are_those_of_one_server() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::of(root.path(), "s3://b/p").unwrap();
+        let copy = root.path().join("s3/b/p/a.jpg");
+        let write = || {
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::write(&copy, "a").unwrap();
+        };
+        write();
+        // Where no server was named before, it is that of the makers.
+        place.keep_for("").unwrap();
+        assert!(copy.exists());
+        for server in ["http://h:1", "http://h:2", ""] {
+            write();
+            place.keep_for(server).unwrap();
+            assert!(!copy.exists(), "{server}");
+            write();
+            place.keep_for(server).unwrap();
+            assert!(copy.exists(), "{server}");
+        }
     }
 
     #[test]
