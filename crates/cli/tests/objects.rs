@@ -506,10 +506,14 @@ fn names_that_are_none_of_files_are_left_out() {
     // What stands for a folder is no object.
     bucket.put("photos", "data/", b"");
     bucket.put("photos", "data/green/", b"");
+    // Nor can requests name it.
+    bucket.put("photos", "data/red/end.png/", &image);
     let done = run(&place, &bucket.address, "data check s3://photos/data").ok();
     let left_out = format!("left out {} objects below s3://photos/data", hostile.len());
     assert!(done.err.contains(&left_out), "{}", done.err);
     assert!(!done.err.contains("line\nend"));
+    let gone = "left out 1 object below s3://photos/data, such as red/end.png";
+    assert!(done.err.contains(gone), "{}", done.err);
     assert_eq!(cached(&place, "objects/s3/photos/data").len(), 6);
     let all = files_below(place.cache());
     assert!(

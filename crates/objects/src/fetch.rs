@@ -28,6 +28,8 @@ const RANGES: usize = 8;
 enum Trouble {
     /// It cannot be had.
     Lost(String),
+    /// There is nothing of that name.
+    Gone(String),
     /// Nor can others.
     Failed(Error),
 }
@@ -50,7 +52,8 @@ pub async fn all(
     while let Some((index, result)) = arriving.next().await {
         match result {
             Ok(()) => {}
-            Err(Trouble::Lost(reason)) => lost.push(Lost { index, reason }),
+            Err(Trouble::Lost(reason)) => lost.push(Lost { index, reason, gone: false }),
+            Err(Trouble::Gone(reason)) => lost.push(Lost { index, reason, gone: true }),
             Err(Trouble::Failed(error)) => return Err(error),
         }
     }
@@ -162,9 +165,10 @@ impl Fetching<'_> {
 
     fn failed(&self, failure: &Failure) -> Trouble {
         match failure {
-            Failure::NotFound { .. }
-            | Failure::Precondition { .. }
-            | Failure::PermissionDenied { .. } => Trouble::Lost(reason(failure)),
+            Failure::NotFound { .. } => Trouble::Gone(reason(failure)),
+            Failure::Precondition { .. } | Failure::PermissionDenied { .. } => {
+                Trouble::Lost(reason(failure))
+            }
             other => Trouble::Failed(explain(other, self.address, &self.wanted.object.name)),
         }
     }

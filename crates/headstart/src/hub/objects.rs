@@ -116,6 +116,8 @@ pub struct Lost {
     pub index: usize,
     /// Why.
     pub reason: String,
+    /// Whether there is nothing of that name: it was removed, or its name begins or ends with a slash, which requests leave out.
+    pub gone: bool,
 }
 
 /// What lists and fetches objects.

@@ -57,6 +57,18 @@ pub fn mirror(url: &str, watch: &mut Watch<'_>) -> Result<PathBuf> {
     let wanted = place.wanted((&server, &listing.base), kept)?;
     if !wanted.is_empty() {
         let lost = objects.fetch(&listing.base, &wanted, watch)?;
+        let (gone, lost): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|one| one.gone && !listing.single);
+        let mut left_out = LeftOut::default();
+        for one in &gone {
+            let Wanted { object, path, .. } = &wanted[one.index];
+            left_out.add(&object.name, &one.reason);
+            // A copy of an earlier one.
+            if path.symlink_metadata().is_ok() {
+                fs::remove_file(path).map_err(Error::io("remove", path))?;
+            }
+        }
+        tell_left_out(url, &left_out, watch)?;
         if let Some(first) = lost.first() {
             let name = url_of(&listing.base, &wanted[first.index].object.name);
             let reason = match lost.len() {
@@ -77,7 +89,7 @@ pub(super) fn stopped() -> Error {
     Error::Stopped("what has arrived is kept; the same command goes on from there".into())
 }
 
-/// Tells what was left out because of its name.
+/// Tells what was left out because of its name, or because it is gone.
 fn tell_left_out(url: &str, left_out: &LeftOut, watch: &mut Watch<'_>) -> Result<()> {
     let LeftOut { count, first } = left_out;
     if *count > 0 && watch(&Event::LeftOut { url, count: *count, first }) == Control::Stop {
