@@ -40,7 +40,7 @@ ip netns add "$a" 2>/dev/null || skip "no network namespaces here"
 ip netns add "$b"
 
 netem() {
-    ip link add va netns "$a" type veth peer name vb netns "$b"
+    ip link add va netns "$a" type veth peer name vb netns "$b" 2>/dev/null || return 1
     for side in a b; do
         name=$([ $side = a ] && echo "$a" || echo "$b")
         ip -n "$name" link set "v$side" up
@@ -50,13 +50,14 @@ netem() {
     ip -n "$b" addr add 10.77.0.2/24 dev vb
 }
 if ! netem; then
-    ip -n "$a" link del va
+    ip -n "$a" link del va 2>/dev/null || true
     python3 "$here/relay.py" "$a" "$b" 0.025 0.01 >"$scratch/relay" 2>&1 &
     relay=$!
     for _ in $(seq 50); do
         grep -q ready "$scratch/relay" && break
         sleep 0.1
     done
+    grep -q ready "$scratch/relay" || skip "no link between the namespaces: $(tail -n 1 "$scratch/relay")"
     ip -n "$a" addr add 10.77.0.1 peer 10.77.0.2 dev ta
     ip -n "$b" addr add 10.77.0.2 peer 10.77.0.1 dev tb
     ip -n "$a" link set ta up
