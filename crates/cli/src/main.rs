@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches};
 use headstart::Error;
+use headstart::hub::objects::is_url;
 use headstart::text::{is_active, of_path};
 
 fn arguments() -> impl Iterator<Item = String> {
@@ -59,14 +60,6 @@ fn output_elsewhere(matches: &ArgMatches) -> Option<Error> {
     };
     let below = matches.subcommand().and_then(|(_, matches)| output_elsewhere(matches));
     below.or_else(|| matches.ids().find_map(of))
-}
-
-/// Whether it begins as `s3://` does.
-fn is_url(word: &str) -> bool {
-    word.split_once("://").is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-    })
 }
 
 /// Says what is wrong with the command line.
