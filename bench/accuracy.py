@@ -3,10 +3,11 @@
     pip install torch torchvision scikit-learn safetensors numpy pillow
     cargo build --release
     python bench/accuracy.py --weights ../shared/data/resnet50_weights_tf_dim_ordering_tf_kernels.h5
-        [--sets trashnet signdigits100 cifar1000 cifar10000 sample] [--budgets 5 20]
+        [--sets trashnet signdigits100 cifar1000 cifar10000 sample FOLDER] [--budgets 5 20]
         [--seeds 0 1 2] [--out accuracy.jsonl] [--systems recipe head sklearn torch]
 
-A set is split once for each seed, stratified, a fifth for testing, into folders that every system
+A set is one of ../shared/data, or a folder with a folder of images for each class
+(bench/clipart.py makes two). It is split once for each seed, stratified, a fifth for testing, into folders that every system
 reads. Budgets are minutes on all cores; PyTorch gets as much processor time as headstart used. Each
 result is a line of --out, and results that are there are not measured again, so that the script goes
 on where it was cut off. A table of medians over the seeds is printed at the end. Run nothing else
@@ -88,11 +89,14 @@ def classes(folder):
 
 def split(name, seed):
     """A folder with train/ and test/, links to the images."""
-    folder = args.work / f"{name}-{seed}"
+    folder = args.work / f"{pathlib.Path(name).name}-{seed}"
     if folder.exists():
         return folder
     limit = int(name.removeprefix("cifar")) if name.startswith("cifar") else None
-    found = classes(extracted("cifar10-jpeg" if limit else name))
+    if "/" in name:
+        found = classes(pathlib.Path(name).resolve())
+    else:
+        found = classes(extracted("cifar10-jpeg" if limit else name))
     chance, part = random.Random(seed), folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     for label, files in found.items():
@@ -171,17 +175,16 @@ def measured(name, system, budget, seed):
         run([args.binary, "export", "resnet50", "--weights", args.weights, "--format", "pytorch", "--out", out])
     used = next((r["processor"] for r in results if key(r) == (name, "recipe", budget, seed)), 2 * 60 * budget)
     script = [sys.executable, str(ROOT / "bench/torch_finetune.py"), str(split(name, seed)), str(module)]
-    out, _, _ = run([*script, "--seconds", str(used), "--seed", str(seed), "--precision", bf16])
+    out, _, _ = run([*script, "--seconds", str(used), "--seed", str(seed)])
     found = json.loads(out.splitlines()[-1])
-    return {"accuracy": found["accuracy"], "processor": found["seconds"], "chosen": f"{found['epochs']} epochs"}
+    chosen = f"{found['epochs']} epochs, {found['precision']}"
+    return {"accuracy": found["accuracy"], "processor": found["seconds"], "chosen": chosen}
 
 
 def key(result):
     return (result["set"], result["system"], result["budget"], result["seed"])
 
 
-flags = pathlib.Path("/proc/cpuinfo")
-bf16 = "bf16" if flags.exists() and "avx512_bf16" in flags.read_text() else "f32"
 args.work.mkdir(parents=True, exist_ok=True)
 results = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
 timeless = ("head", "sklearn")

@@ -9,6 +9,7 @@ use crate::adapter::{Adapter, choose};
 use crate::error::{GpuError, Result};
 use crate::memory::{ALIGNMENT, Span};
 use crate::program::{Kernel, Pipeline};
+use crate::tune::Tuning;
 
 /// Which adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub struct Context {
     failed: Arc<Mutex<Option<String>>>,
     /// What was submitted and not waited for, the oldest first.
     submitted: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    pub(crate) tuning: Tuning,
 }
 
 impl fmt::Debug for Context {
@@ -101,8 +103,8 @@ impl Context {
         let page = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(MOST);
         let page = page / ALIGNMENT * ALIGNMENT;
         let pipelines = Mutex::default();
-        let submitted = Mutex::default();
-        Ok(Context { adapter, device, queue, page, pipelines, failed, submitted })
+        let (submitted, tuning) = (Mutex::default(), Tuning::default());
+        Ok(Context { adapter, device, queue, page, pipelines, failed, submitted, tuning })
     }
 
     /// The same with buffers of at most `page` bytes, as an adapter with a lower limit has them.

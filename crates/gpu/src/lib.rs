@@ -21,9 +21,11 @@ pub mod kernels;
 mod memory;
 mod program;
 pub mod template;
+mod tune;
 
 pub use adapter::{Adapter, Kind, Machine, Missing};
 pub use context::{Choice, Context};
 pub use error::{GpuError, Result};
 pub use memory::{ALIGNMENT, Places, Space, Span};
 pub use program::{Call, Kernel, Program};
+pub use tune::{Keep, Tiles};

@@ -81,6 +81,8 @@ pub const PLATEAU_PATIENCE: Range = Range::new("plateau-patience", 0, MANY);
 pub const PATIENCE: Range = Range::new("patience", 0, MANY);
 /// Most training images.
 pub const LIMIT: Range = Range::new("limit", 1, 1_000_000_000);
+/// Training images that a head is fitted on.
+pub const HEAD_IMAGES: Range = Range::new("head-images", 2, 1_000_000_000);
 /// What random choices follow from.
 pub const SEED: Range = Range::new("seed", 0, u32::MAX as u64);
 /// Threads, 0 for one per core.

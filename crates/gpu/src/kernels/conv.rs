@@ -284,3 +284,41 @@ pub fn kernel_gradient(s: &ConvShape, x: &Span, dy: &Span, scratch: &Span, dw: &
     sum.parameters = vec![(m * n) as u32, parts as u32, sum.parameters[1]];
     vec![product, sum]
 }
+
+/// The binding that both kinds of products write to.
+pub(crate) const OUTPUT: u32 = 3;
+
+/// The number of the tile that a call runs in; none for one that is no matrix product.
+pub(crate) fn tile_of(call: &Call) -> Option<usize> {
+    matches!(call.kernel.name, "conv" | "kernel_gradient")
+        .then(|| Tile::of(&call.kernel.settings))
+        .flatten()
+}
+
+/// The same product, its sums taken in the same order, in another tile.
+pub(crate) fn in_tile(call: &Call, tile: Tile) -> Call {
+    let mut call = call.clone();
+    let (settings, at) = match call.kernel.name {
+        "conv" => (tile.by_terms(), [None, Some(7), Some(23)]),
+        _ => (tile.by_rows(), [Some(7), Some(6), Some(17)]),
+    };
+    let [down_before, across_before] = [at[0], at[1]].map(|at| at.map(|at| call.parameters[at]));
+    let [down, across] = tile.grid(call.parameters[0], call.parameters[1]);
+    // Of a gradient's sum in parts each tile computes all.
+    let parts = match (down_before, across_before) {
+        (Some(down), Some(across)) => call.groups / (down * across).max(1),
+        _ => 1,
+    };
+    let groups = down * across * parts;
+    for (at, value) in at.into_iter().zip([down, across, groups]) {
+        if let Some(at) = at {
+            call.parameters[at] = value;
+        }
+    }
+    for setting in &mut call.kernel.settings {
+        if let Some(own) = settings.iter().find(|own| own.0 == setting.0) {
+            *setting = *own;
+        }
+    }
+    Call { groups, ..call }
+}

@@ -1,6 +1,7 @@
 //! The kernels: WGSL files, and what each is called with. Maps are `[images, height, width, channels]`, kernels of
 //! convolutions `[height, width, in, out]`, all in floats.
 
+pub mod check;
 pub mod conv;
 pub mod elementwise;
 pub mod frame;
@@ -8,7 +9,7 @@ pub mod loss;
 pub mod norm;
 pub mod optim;
 pub mod pool;
-mod tile;
+pub(crate) mod tile;
 pub mod variants;
 
 use crate::memory::Span;

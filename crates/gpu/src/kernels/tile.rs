@@ -15,11 +15,15 @@ pub struct Tile {
 }
 
 /// From few sums a thread to many.
-pub const TILES: [Tile; 3] = [
+pub const TILES: [Tile; 5] = [
     Tile { rows: 4, quads: 1, across: 8, down: 8 },
     Tile { rows: 4, quads: 1, across: 16, down: 16 },
     Tile { rows: 8, quads: 1, across: 16, down: 16 },
+    Tile { rows: 4, quads: 2, across: 16, down: 16 },
+    Tile { rows: 8, quads: 2, across: 8, down: 16 },
 ];
+/// The first of these are taken by size where no clock chose.
+const USUAL: usize = 3;
 
 impl Tile {
     /// Rows of the product.
@@ -62,14 +66,24 @@ impl Tile {
         vec![("TM", rows), ("TN", self.quads), tx, ty, ("LW", fetched)]
     }
 
+    /// Its number in [`TILES`] by the settings of a kernel.
+    pub fn of(settings: &[Setting]) -> Option<usize> {
+        let has = |tile: &Tile| {
+            let is = |own: Vec<Setting>| own.iter().all(|one| settings.contains(one));
+            is(tile.by_terms()) || is(tile.by_rows())
+        };
+        TILES.iter().position(has)
+    }
+
     /// The largest tile of which a product of that size still has enough to fill a device.
     pub fn choose(rows: u32, columns: u32, parts: u32) -> Tile {
         let enough = |tile: &&Tile, many: u32| {
             let [down, across] = tile.grid(rows, columns);
             columns * 2 > tile.width() && down * across * parts >= many
         };
-        let large = TILES.iter().skip(2).find(|tile| enough(tile, 256));
-        let medium = TILES.iter().skip(1).find(|tile| enough(tile, 32));
+        let usual = &TILES[..USUAL];
+        let large = usual.iter().skip(2).find(|tile| enough(tile, 256));
+        let medium = usual.iter().skip(1).find(|tile| enough(tile, 32));
         *large.or(medium).unwrap_or(&TILES[0])
     }
 }

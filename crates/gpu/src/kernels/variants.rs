@@ -134,6 +134,8 @@ fn passes() -> Vec<(Kernel, &'static str)> {
         (kernel(source!("update"), flags(&rule, &["ADAM"])), "Adam"),
         (kernel(source!("update"), flags(&rule, &["SGD", "NESTEROV"])), "SGD with momentum"),
         (kernel(source!("moving_average"), none()), "EMA"),
+        (kernel(source!("noise"), none()), "numbers that tiles are tried on"),
+        (kernel(source!("differ"), none()), "whether results are the same"),
     ]
 }
 

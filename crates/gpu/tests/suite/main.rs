@@ -5,4 +5,5 @@ mod memory;
 mod passes;
 mod support;
 mod threads;
+mod tiles;
 mod training;

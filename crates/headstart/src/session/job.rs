@@ -113,7 +113,11 @@ fn on_gpu(number: Option<usize>, compute: Compute, precision: Precision) -> Resu
         return Err(Error::invalid("--precision", expected, "bf16", hint));
     }
     let compute = compute.storing(headstart_kernels::element::DType::F32);
-    Device::gpu_with(number, std::sync::Arc::new(compute))
+    let device = Device::gpu_with(number, std::sync::Arc::new(compute))?;
+    if let Device::Gpu(gpu) = &device {
+        super::tiles::tune(&gpu.context)?;
+    }
+    Ok(device)
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -7,6 +7,8 @@ pub mod cross_validate;
 mod easy;
 pub mod evaluate;
 pub mod job;
+#[cfg(feature = "gpu")]
+mod kept;
 mod known;
 pub mod neighbours;
 pub mod next;
@@ -20,3 +22,5 @@ mod settle;
 pub mod shard;
 pub mod source;
 mod stopped;
+#[cfg(feature = "gpu")]
+mod tiles;

@@ -44,7 +44,7 @@ pub(crate) fn exactly(device: &Device, choice: DeviceChoice) -> DeviceChoice {
 #[cfg(feature = "gpu")]
 mod auto {
     use std::collections::BTreeMap;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -52,14 +52,12 @@ mod auto {
     use headstart_kernels::element::Values;
     use serde::{Deserialize, Serialize};
 
-    use crate::atomic::write_bytes;
     use crate::engine::device::Device;
     use crate::engine::execute::Execute;
     use crate::engine::inference::executor;
-    use crate::error::{Error, Result};
-    use crate::hub;
-    use crate::memory::read_settings;
+    use crate::error::Result;
     use crate::net::model::Model;
+    use crate::session::{kept as files, tiles};
 
     /// Seconds for which each device is timed.
     const TIMED: f64 = 0.5;
@@ -69,9 +67,8 @@ mod auto {
     const BATCH: usize = 32;
     /// The file in headstart's cache folder.
     const KEPT: &str = "devices.json";
-    /// Entries of the file at most, and bytes that are read of it.
+    /// Entries of the file at most.
     const ENTRIES: usize = 1000;
-    const READ: u64 = 1 << 20;
 
     /// Images a second.
     #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,9 +87,9 @@ mod auto {
             return Ok((device, None));
         }
         let Ok(context) = Context::open(Choice::Any) else { return Ok((device, None)) };
+        tiles::tune(&context)?;
         let gpu = Device::on(context, Arc::clone(device.compute()));
-        let kept = hub::cache_folder().ok().map(|folder| folder.join(KEPT));
-        choose(device, gpu, model, batch, kept.as_deref())
+        choose(device, gpu, model, batch, files::path(KEPT).as_deref())
     }
 
     /// The faster of two devices, by what is kept or else by the clock.
@@ -125,11 +122,8 @@ mod auto {
                     all.pop_first();
                 }
                 // Where it cannot be kept, it is timed again.
-                if let (Some(path), Ok(bytes)) = (kept, serde_json::to_vec_pretty(&all)) {
-                    let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-                    let made =
-                        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder));
-                    let _ = made.and_then(|()| write_bytes(path, &bytes));
+                if let Some(path) = kept {
+                    files::write(path, &all);
                 }
                 timed
             }
@@ -147,12 +141,7 @@ mod auto {
     }
 
     fn read(path: &Path) -> BTreeMap<String, Timed> {
-        let small = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= READ);
-        let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes).unwrap_or_default();
-        let all: BTreeMap<String, Timed> = match small {
-            true => read_settings(path, parse).unwrap_or_default(),
-            false => BTreeMap::new(),
-        };
+        let all: BTreeMap<String, Timed> = files::read(path);
         all.into_iter().filter(|(_, t)| t.cpu.is_finite() && t.gpu.is_finite()).collect()
     }
 

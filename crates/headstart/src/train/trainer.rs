@@ -92,6 +92,8 @@ pub struct Settings {
     pub freeze_bn: bool,
     /// Whether a head that L-BFGS fits is fitted on mirror images too; its penalty is found without them.
     pub head_mirror: bool,
+    /// Most training images that L-BFGS fits a head on, of each class in proportion.
+    pub head_images: Option<usize>,
     /// How the epoch is chosen whose weights are shipped.
     pub best_by: BestBy,
     /// When a phase ends early, with the weights of its best epoch.
@@ -138,6 +140,7 @@ impl Default for Settings {
             dropout: 0.0,
             freeze_bn: false,
             head_mirror: false,
+            head_images: None,
             best_by: BestBy::default(),
             early_stopping: None,
             ema: None,

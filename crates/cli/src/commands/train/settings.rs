@@ -72,6 +72,7 @@ pub fn settings(args: &Train, mut c: TrainConfig) -> Result<TrainConfig, Failure
         fine_tune_at,
         scale_learning_rate,
         head_l2,
+        head_images,
         layer_decay,
         clip_norm,
         clip_value,

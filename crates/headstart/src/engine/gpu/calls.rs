@@ -105,7 +105,9 @@ impl<'e> Calls<'e> {
             steps.push(start..calls.calls.len());
         }
         let Calls { calls, seeds, bytes, moving, shares, .. } = calls;
-        let program = Program::new(&executor.context, &calls).map_err(failed)?;
+        let tuned = executor.context.tuned(calls);
+        let program =
+            tuned.and_then(|calls| Program::new(&executor.context, &calls)).map_err(failed)?;
         let (moves, share) = (true, 0.0);
         Ok(Made { count, bytes, program, steps, seeds, moving, moves, shares, share })
     }

@@ -138,6 +138,7 @@ impl TrainConfig {
             (range::IMAGE_SIZE, self.image_size),
             (range::TRAIN_SIZE, self.train_size),
             (range::LIMIT, self.limit),
+            (range::HEAD_IMAGES, self.head_images),
             (range::THREADS, Some(self.threads)),
         ];
         for (range, value) in numbers.into_iter().chain(listed) {
@@ -181,6 +182,11 @@ impl TrainConfig {
             let expected = "--head-solver lbfgs beside it";
             let hint = "--augment flip mirrors images in epochs";
             return against("head-mirror", expected, "another solver", hint);
+        }
+        if self.head_images.is_some() && !solved {
+            let expected = "--head-solver lbfgs beside it";
+            let hint = "--limit is for every phase";
+            return against("head-images", expected, "another solver", hint);
         }
         if let Some(l2) = self.head_l2
             && !(solved && (0.0..=MOST_L2).contains(&l2))
@@ -362,6 +368,12 @@ mod tests {
             TrainConfig { best_within: -0.1, ..base.clone() },
             TrainConfig { best_within: 1.0, ..base.clone() },
             TrainConfig { head_mirror: true, ..base.clone() },
+            TrainConfig { head_images: Some(100), ..base.clone() },
+            TrainConfig {
+                head_solver: HeadSolver::Lbfgs,
+                head_images: Some(1),
+                ..base.clone()
+            },
             TrainConfig { best_within: f64::NAN, ..base.clone() },
             TrainConfig { min_delta: Some(0.1), ..base.clone() },
             TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },

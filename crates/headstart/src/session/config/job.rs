@@ -99,6 +99,7 @@ impl TrainConfig {
             dropout: self.dropout,
             freeze_bn: self.freeze_bn,
             head_mirror: self.head_mirror,
+            head_images: self.head_images,
             best_by: self.best_by(),
             early_stopping: self.early_stopping(),
             ema: self.ema,

@@ -202,6 +202,9 @@ pub struct TrainConfig {
     pub refit: bool,
     /// Whether a head that L-BFGS fits is fitted on mirror images too.
     pub head_mirror: bool,
+    /// Most training images that a head is fitted on with L-BFGS, of each class in proportion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_images: Option<usize>,
     /// Seed of every random choice.
     pub seed: u32,
     /// Most training images.
@@ -293,6 +296,7 @@ impl Default for TrainConfig {
             calibrate: true,
             refit: false,
             head_mirror: false,
+            head_images: None,
             seed: 42,
             limit: None,
             precision: Precision::Auto,

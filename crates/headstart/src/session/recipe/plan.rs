@@ -14,7 +14,7 @@ use crate::session::config::{HeadSolver, OptimizerName, ScheduleName, TrainConfi
 use crate::train::class_weight::ClassWeight;
 
 /// Fraction of the budget that is planned: the rest is for loading, writing and other programs.
-const PLANNED: f64 = 0.85;
+const PLANNED: f64 = 0.9;
 /// Fraction of the budget after which training ends whatever was planned, to evaluate and to write.
 const ENDS: f64 = 0.95;
 /// Fraction of the planned time that the frozen net may take at the size it was trained on: there the head alone is better than
@@ -106,7 +106,7 @@ impl Choice<'_> {
         };
         let head = cost(&net, None, self.wish.dtype)?;
         let tuned = cost(&net, Some(net.freeze_point(&at)?), self.wish.dtype)?;
-        self.seconds = self.time().once(&head);
+        self.seconds = self.time().once(&head, self.facts.train);
         let epochs = self.config.fine_tune_epochs;
         let [before, each] = self.time().cached(&tuned);
         self.seconds += before + each * epochs as f64;
@@ -127,10 +127,11 @@ impl Choice<'_> {
         let planned = budget.map_or(f64::INFINITY, |b| b.as_secs_f64() * PLANNED);
         self.solved_head();
         let (size, way) = self.size_and_way(planned)?;
+        self.config.head_images = way.and_then(|way| way.head_images);
         self.image_size(size, planned)?;
         let net = net(self.net, size, self.facts.classes)?;
         let head = cost(&net, None, self.wish.dtype)?;
-        self.seconds = self.time().once(&head);
+        self.seconds = self.time().once(&head, self.facts.train);
         if self.wish.name == RecipeName::Quick {
             return Ok(());
         }
@@ -138,8 +139,9 @@ impl Choice<'_> {
             self.because("no --fine-tune-at", "the budget does not allow an epoch of fine-tuning");
             return Ok(());
         };
-        let [before, each] = way.seconds;
-        self.seconds += before + each * way.epochs as f64;
+        let [head_alone, before, each] = way.seconds;
+        // The time cuts the last epoch short.
+        self.seconds = (head_alone + before + each * way.epochs as f64).min(planned);
         self.fine_tune(&way);
         if let Some(budget) = budget {
             self.ends(budget, self.facts.held_out as f64 * head.frozen / self.pace.forward);
@@ -167,12 +169,15 @@ impl Choice<'_> {
         let mut found: Option<(usize, Option<Way>)> = None;
         for &size in &sizes {
             let net = net(self.net, size, self.facts.classes)?;
-            let head = self.time().once(&cost(&net, None, self.wish.dtype)?);
-            let fits = head <= planned * if size == own { OWN } else { FROZEN };
-            let way = match fits && !quick {
-                true => self.time().way(size, planned - head, best)?,
-                false => None,
+            let head = self.time().once(&cost(&net, None, self.wish.dtype)?, self.facts.train);
+            let way = match quick {
+                true => None,
+                false => self.time().way(size, planned, best)?,
             };
+            // A head on all of the images, or the one that the way begins with.
+            let head = way.map_or(head, |(way, _)| way.seconds[0]);
+            let fits = head <= planned * if size == own { OWN } else { FROZEN };
+            let way = way.filter(|_| fits);
             let enough = way.is_some_and(|(_, enough)| enough);
             let larger = size > most && size != sizes[sizes.len() - 1];
             if enough && !larger {
@@ -225,7 +230,11 @@ impl Choice<'_> {
     }
 
     fn fine_tune(&mut self, way: &Way) {
-        let &Way { stage, crops, epochs, wanted, .. } = way;
+        let &Way { stage, crops, epochs, wanted, head_images, .. } = way;
+        if let Some(images) = head_images {
+            let why = "enough for a head from which all of the net is fine-tuned";
+            self.because(format!("--head-images {images}"), why);
+        }
         let at = self.time().at(stage);
         let c = &mut self.config;
         c.fine_tune_at = Some(at.clone());
@@ -320,7 +329,8 @@ impl Choice<'_> {
         };
         self.because(flags, why);
         let net = net(self.net, size, self.facts.classes)?;
-        let seconds = self.time().once(&cost(&net, None, self.wish.dtype)?);
+        let images = self.config.head_images.unwrap_or(self.facts.train);
+        let seconds = self.time().once(&cost(&net, None, self.wish.dtype)?, images);
         let share = if size == own { OWN } else { FROZEN };
         if seconds > planned * share {
             let share = planned * share / seconds;
@@ -424,6 +434,11 @@ mod tests {
         assert_eq!(config.image_size, Some(96));
         assert!(config.limit.unwrap() < 300_000, "{config:?}");
         assert!(recipe.reasons.iter().any(|(flags, _)| flags.starts_with("--limit")));
+        // Too many for an epoch of fine-tuning, and enough for a part of one.
+        let part = auto(300_000, 60).config;
+        assert_eq!((part.fine_tune_at.as_deref(), part.fine_tune_epochs), (Some("0"), 1));
+        assert_eq!((part.head_images, part.limit), (Some(5_000), None));
+        assert_eq!(few.head_images, None);
         let told = Wish { image_size: Some(160), ..wish(RecipeName::Auto, 600) };
         let told = choose(&photos("resnet50"), &facts(100, 200), &PACE, &told).unwrap();
         assert_eq!(told.config.image_size, Some(160));

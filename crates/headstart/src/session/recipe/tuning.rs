@@ -13,9 +13,16 @@ use crate::net::resnet;
 /// Training images that fine-tuning sees over all its epochs, if the time allows.
 const SEEN: usize = 60_000;
 /// Images after which the whole net is better than its last stage alone, and the fewest and most epochs which that may be.
-const ENOUGH: (usize, usize, usize) = (8_000, 2, 5);
+const ENOUGH: (usize, usize, usize) = (8_000, 3, 5);
 /// The fewest epochs of the last stage alone.
 const FEWEST: usize = 2;
+/// Images that are enough however few epochs they are, and those that are worth a part of a single epoch.
+const MANY: usize = 120_000;
+const FEW: usize = 20_000;
+/// The part of a last epoch that is worth it: the time cuts it short, and the learning rate's schedule follows the time.
+const PART: f64 = 0.25;
+/// How many images a head is fitted on from which everything is fine-tuned, and how many of each class, at least.
+const HEAD: (usize, usize) = (5_000, 50);
 /// A way to fine-tune.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Way {
@@ -27,8 +34,10 @@ pub(super) struct Way {
     pub epochs: usize,
     /// How many there would be with more time.
     pub wanted: usize,
-    /// Seconds before the first epoch, in which features are cached, and for each.
-    pub seconds: [f64; 2],
+    /// How many images the head before it is fitted on, where these are not all.
+    pub head_images: Option<usize>,
+    /// Seconds of the head; before the first epoch, in which features are cached; for each.
+    pub seconds: [f64; 3],
 }
 
 /// What a choice is made for.
@@ -40,9 +49,9 @@ pub(super) struct Time<'a> {
 }
 
 impl Time<'_> {
-    /// Seconds of one pass of all images through the frozen net and of fitting the head.
-    pub fn once(&self, head: &Cost) -> f64 {
-        let Facts { train, held_out, classes, .. } = *self.facts;
+    /// Seconds of one pass of `train` training images and those held out through the frozen net and of fitting the head.
+    pub fn once(&self, head: &Cost, train: usize) -> f64 {
+        let Facts { held_out, classes, .. } = *self.facts;
         // About 400 evaluations over all images, forward and backward, at 15 billion multiply-adds a second.
         let solving = 400.0 * 2.0 * train as f64 * (head.step / 6.0).max(classes as f64) / 15e9;
         (train + held_out) as f64 * head.frozen / self.pace.forward + solving
@@ -82,29 +91,53 @@ impl Time<'_> {
         cost(&net, Some(net.freeze_point(&self.at(stage))?), self.wish.dtype)
     }
 
-    /// The best way to fine-tune for `size` pixels within `left` seconds, and whether it gives the whole net enough epochs; none if
-    /// there is no time for any. `longer` wants twice the epochs.
-    pub fn way(&self, size: usize, left: f64, longer: bool) -> Result<Option<(Way, bool)>> {
+    /// How many images a head is fitted on from which everything is fine-tuned, where these are not all.
+    fn head_images(&self) -> Option<usize> {
+        let enough = HEAD.0.max(HEAD.1 * self.facts.classes);
+        // Where it saves little, the better head is worth more.
+        Some(enough).filter(|enough| 2 * enough <= self.facts.train)
+    }
+
+    /// The best way to fine-tune for `size` pixels within `planned` seconds, of which a head takes its part, and whether it gives
+    /// the whole net enough epochs; none if there is no time for any. `longer` wants twice the epochs.
+    pub fn way(&self, size: usize, planned: f64, longer: bool) -> Result<Option<(Way, bool)>> {
         let (images, least, most) = ENOUGH;
         let enough = (images / self.facts.train.max(1)).clamp(least, most);
         let (seen, longest) = if longer { (2 * SEEN, 60) } else { (SEEN, 30) };
         let wanted = (seen / self.facts.train.max(1)).clamp(8, longest);
-        let fits = |[before, each]: [f64; 2]| {
-            let epochs = ((left - before) / each).floor();
-            epochs.clamp(0.0, wanted as f64) as usize
+        let fits = |[head, before, each]: [f64; 3]| {
+            ((planned - head - before) / each).clamp(0.0, wanted as f64)
+        };
+        let seen = |epochs: f64| (epochs * self.facts.train as f64) as usize;
+        let whole = |epochs: f64| {
+            let cut = match epochs as usize {
+                0 => seen(epochs) >= FEW,
+                _ => epochs.fract() >= PART,
+            };
+            epochs as usize + usize::from(cut)
         };
         let crops = crops(size, self.wish.crop);
-        let whole = self.cost(size, 1)?;
-        let seconds = [0.0, self.on_crops(&self.cost(crops, 1)?, &whole)];
-        let all = Way { stage: 1, crops: Some(crops), epochs: fits(seconds), wanted, seconds };
-        if all.epochs >= enough {
+        let plain = self.cost(size, 1)?;
+        let head = cost(&net(self.net, size, self.facts.classes)?, None, self.wish.dtype)?;
+        let head_images = self.head_images();
+        let seconds = [
+            self.once(&head, head_images.unwrap_or(self.facts.train)),
+            0.0,
+            self.on_crops(&self.cost(crops, 1)?, &plain),
+        ];
+        let fitting = fits(seconds);
+        let (epochs, crops) = (whole(fitting), Some(crops));
+        let all = Way { stage: 1, crops, epochs, wanted, head_images, seconds };
+        if all.epochs >= enough || seen(fitting) >= MANY {
             return Ok(Some((all, true)));
         }
         let stage = self.net.stages.len();
-        let seconds = self.cached(&self.cost(size, stage)?);
-        let last = Way { stage, crops: None, epochs: fits(seconds), wanted, seconds };
-        let found = [last, all].into_iter().find(|way| way.epochs >= FEWEST);
-        Ok(found.or(Some(last).filter(|way| way.epochs > 0)).map(|way| (way, false)))
+        let [before, each] = self.cached(&self.cost(size, stage)?);
+        let seconds = [self.once(&head, self.facts.train), before, each];
+        let (epochs, crops) = (whole(fits(seconds)), None);
+        let last = Way { stage, crops, epochs, wanted, head_images: None, seconds };
+        let of = |least: usize| [last, all].into_iter().find(|way| way.epochs >= least);
+        Ok(of(FEWEST).or_else(|| of(1)).map(|way| (way, false)))
     }
 }
 

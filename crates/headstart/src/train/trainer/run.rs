@@ -40,6 +40,8 @@ pub(super) struct Run<'t, 'a> {
     pub opening: Event,
     /// Where the features of training and of validation images are cached.
     keeping: [Keeping; 2],
+    /// The training images that L-BFGS fits the head on, where these are not all.
+    pub some: Option<Subset>,
     pub train: Box<dyn Execute>,
     validate: Box<dyn Execute>,
     pub rates: Rates,
@@ -182,7 +184,10 @@ impl<'t, 'a> Run<'t, 'a> {
             None => trainer.settings.changes(),
             Some(_) => Vec::new(),
         };
-        let [train, validation] = keeping(trainer, !changes.is_empty());
+        let images = trainer.settings.head_images.filter(|&n| n < trainer.data.train.len());
+        let images = images.filter(|_| phase.solver.is_some());
+        let some = images.map(|n| trainer.data.train.limit(n, trainer.settings.seed));
+        let [train, validation] = keeping(trainer, !changes.is_empty() || some.is_some());
         let keeping = [trainer.agree_keeping(train)?, trainer.agree_keeping(validation)?];
         let Trainer { model, data, device, settings, phases, .. } = &*trainer;
         let graph = &trainer.side(Part::Train).0.net.graph;
@@ -216,6 +221,7 @@ impl<'t, 'a> Run<'t, 'a> {
             name: phase.name,
             opening,
             keeping,
+            some,
             train,
             validate,
             rates,

@@ -142,7 +142,9 @@ impl Run<'_, '_> {
         let mut whole = whole.among(&mut **collective);
         for part in parts {
             let (name, subset) = match part {
-                Part::Train => ("train, mirrored", Some(&data.train)),
+                Part::Train => {
+                    ("train, mirrored", Some(self.some.as_ref().unwrap_or(&data.train)))
+                }
                 _ => ("validation, mirrored", data.validation.as_ref()),
             };
             let Some(subset) = subset else { continue };
@@ -161,7 +163,7 @@ impl Run<'_, '_> {
     ) -> Result<Option<Seen>> {
         let data = self.trainer.data;
         let subset = match part {
-            Part::Train => Some(&data.train),
+            Part::Train => Some(self.some.as_ref().unwrap_or(&data.train)),
             _ => data.validation.as_ref(),
         };
         let Some(subset) = subset else {
