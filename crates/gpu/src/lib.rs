@@ -22,8 +22,8 @@ mod memory;
 mod program;
 pub mod template;
 
-pub use adapter::{Adapter, Kind, Machine, Missing};
-pub use context::{Choice, Context};
+pub use adapter::{Adapter, Choice, Kind, Machine, Missing};
+pub use context::Context;
 pub use error::{GpuError, Result};
-pub use memory::{ALIGNMENT, Places, Space, Span};
+pub use memory::{ALIGNMENT, Places, Space, Span, Store};
 pub use program::{Call, Kernel, Program};
