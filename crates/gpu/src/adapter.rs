@@ -89,6 +89,17 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Which adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The first that is no software.
+    Any,
+    /// The first that is no software and whose kernels may compute in 16 bits.
+    Half,
+    /// The one with this number in [`Machine::adapters`].
+    Number(usize),
+}
+
 /// Something that this machine lacks, and what mends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -272,8 +283,8 @@ impl System {
 
 const NVIDIA: &str = "install NVIDIA's driver: `apt install nvidia-driver` (Debian, non-free), `ubuntu-drivers install` (Ubuntu)";
 
-/// The adapter that `index` names, or the first that is no software.
-pub(crate) fn choose(index: Option<usize>) -> Result<wgpu::Adapter> {
+/// The adapter of that number or kind.
+pub(crate) fn choose(choice: Choice) -> Result<wgpu::Adapter> {
     let mut all = adapters();
     if all.is_empty() {
         return Err(Machine::none());
@@ -282,16 +293,25 @@ pub(crate) fn choose(index: Option<usize>) -> Result<wgpu::Adapter> {
         let names = all.iter().map(Adapter::of).enumerate();
         names.map(|(i, a)| format!("gpu:{i} {} ({})", a.name, a.kind.name())).collect::<Vec<_>>()
     };
-    match index {
-        Some(index) if index < all.len() => Ok(all.swap_remove(index)),
-        Some(index) => {
+    match choice {
+        Choice::Number(index) if index < all.len() => Ok(all.swap_remove(index)),
+        Choice::Number(index) => {
             let expected = format!("one of {}", listed(&all).join(", "));
             Err(GpuError::new("device", expected, format!("gpu:{index}"), ""))
         }
-        None => {
-            let hard = all.iter().position(|a| a.get_info().device_type != wgpu::DeviceType::Cpu);
-            match hard {
-                Some(hard) => Ok(all.swap_remove(hard)),
+        Choice::Any | Choice::Half => {
+            let is_hard = |a: &wgpu::Adapter| a.get_info().device_type != wgpu::DeviceType::Cpu;
+            let suits = |a: &wgpu::Adapter| {
+                is_hard(a)
+                    && (choice == Choice::Any || a.features().contains(wgpu::Features::SHADER_F16))
+            };
+            match all.iter().position(suits) {
+                Some(index) => Ok(all.swap_remove(index)),
+                None if all.iter().any(is_hard) => {
+                    let (expected, found) = ("one with `shader-f16`, for f16", listed(&all));
+                    let hint = "give --precision f32";
+                    Err(GpuError::new("GPU", expected, format!("none: {}", found.join(", ")), hint))
+                }
                 None => {
                     let error = Machine::none();
                     let found = format!("software only: {}", listed(&all).join(", "));

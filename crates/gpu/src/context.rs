@@ -5,20 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::adapter::{Adapter, choose};
+use crate::adapter::{Adapter, Choice, choose};
 use crate::error::{GpuError, Result};
 use crate::memory::{ALIGNMENT, Span};
 use crate::program::{Kernel, Pipeline};
 use crate::tune::Tuning;
-
-/// Which adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The first that is no software.
-    Any,
-    /// The one with this number in [`Machine::adapters`](crate::Machine::adapters).
-    Number(usize),
-}
 
 /// Bindings that a kernel has at most; WebGPU promises 8.
 const BINDINGS: u32 = 8;
@@ -53,11 +44,7 @@ impl Context {
     /// # Errors
     /// If there is none, it has no device to give, or lacks what kernels need.
     pub fn open(choice: Choice) -> Result<Context> {
-        let index = match choice {
-            Choice::Any => None,
-            Choice::Number(index) => Some(index),
-        };
-        let found = choose(index)?;
+        let found = choose(choice)?;
         let adapter = Adapter::of(&found);
         let of_adapter = found.limits();
         if of_adapter.max_storage_buffers_per_shader_stage < BINDINGS
@@ -76,6 +63,7 @@ impl Context {
         let limits = limits.or_worse_values_from(&of_adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("headstart"),
+            required_features: found.features() & wgpu::Features::SHADER_F16,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..wgpu::DeviceDescriptor::default()

@@ -23,9 +23,9 @@ mod program;
 pub mod template;
 mod tune;
 
-pub use adapter::{Adapter, Kind, Machine, Missing};
-pub use context::{Choice, Context};
+pub use adapter::{Adapter, Choice, Kind, Machine, Missing};
+pub use context::Context;
 pub use error::{GpuError, Result};
-pub use memory::{ALIGNMENT, Places, Space, Span};
+pub use memory::{ALIGNMENT, Places, Space, Span, Store};
 pub use program::{Call, Kernel, Program};
 pub use tune::{Keep, Tiles};

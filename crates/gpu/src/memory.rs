@@ -8,6 +8,26 @@ use crate::error::{GpuError, Result};
 /// Tensors begin at multiples of this many bytes, as WebGPU lets kernels see parts of buffers.
 pub const ALIGNMENT: u64 = 256;
 
+/// What the elements of a tensor are stored as. Kernels compute in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Store {
+    /// 32-bit float.
+    #[default]
+    F32,
+    /// IEEE 754 half precision, where [`Adapter::half`](crate::Adapter::half).
+    F16,
+}
+
+impl Store {
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Store::F32 => 4,
+            Store::F16 => 2,
+        }
+    }
+}
+
 /// A part of a buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Span {
@@ -16,6 +36,8 @@ pub struct Span {
     pub offset: u64,
     /// Its length in bytes, a multiple of [`ALIGNMENT`].
     pub bytes: u64,
+    /// What floats in it are stored as, from which the variant of a kernel follows.
+    pub store: Store,
 }
 
 impl fmt::Debug for Span {
@@ -25,6 +47,12 @@ impl fmt::Debug for Span {
 }
 
 impl Span {
+    /// The same with floats stored otherwise.
+    #[must_use]
+    pub fn storing(self, store: Store) -> Span {
+        Span { store, ..self }
+    }
+
     /// The part that begins `offset` bytes after its start.
     ///
     /// # Errors
@@ -36,7 +64,7 @@ impl Span {
                 format!("inside of {} bytes, from a multiple of {ALIGNMENT}", self.bytes);
             return Err(GpuError::new("part", expected, format!("{bytes} from {offset}"), ""));
         }
-        Ok(Span { buffer: self.buffer.clone(), offset: self.offset + offset, bytes })
+        Ok(Span { offset: self.offset + offset, bytes, ..self.clone() })
     }
 }
 
@@ -110,14 +138,19 @@ impl Space {
         let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
         let (index, offset) = ((address / self.page) as usize, address % self.page);
         match self.buffers.get(index).filter(|buffer| offset + bytes <= buffer.size()) {
-            Some(buffer) => Ok(Span { buffer: buffer.clone(), offset, bytes }),
+            Some(buffer) => {
+                Ok(Span { buffer: buffer.clone(), offset, bytes, store: Store::default() })
+            }
             None => Err(too_large(bytes, self.page)),
         }
     }
 
     /// Each buffer as a whole.
     pub fn spans(&self) -> Vec<Span> {
-        let whole = |b: &wgpu::Buffer| Span { buffer: b.clone(), offset: 0, bytes: b.size() };
+        let whole = |b: &wgpu::Buffer| {
+            let (buffer, store) = (b.clone(), Store::default());
+            Span { buffer, offset: 0, bytes: b.size(), store }
+        };
         self.buffers.iter().map(whole).collect()
     }
 

@@ -8,8 +8,14 @@
 //!
 //! Every setting is also a constant of that name. Loops over registers are written so, because a loop that is left to the
 //! driver may put its sums into memory.
+//!
+//! A setting in small letters, `x`, says how tensors are stored, as a [`Store`]: `{x}` is the type of their elements,
+//! `{wide_x}(value)` what was loaded as f32, `{near_x}(value)` the f32 as it is stored, and `{wide4_x}`, `{near4_x}` are the
+//! same for four. Where all are f32 these are nothing but brackets.
 
 use std::fmt::Write;
+
+use crate::memory::Store;
 
 /// A setting of a variant: its name and value.
 pub type Setting = (&'static str, u32);
@@ -20,13 +26,33 @@ pub type Setting = (&'static str, u32);
 /// If a directive is not as above, or names a setting that is not there.
 pub fn expand(source: &str, settings: &[Setting]) -> Result<String, String> {
     let mut text = String::new();
-    for (name, value) in settings {
+    let (stores, constants): (Vec<Setting>, Vec<Setting>) =
+        settings.iter().partition(|(name, _)| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    let half = |value: u32| value == Store::F16 as u32;
+    if stores.iter().any(|store| half(store.1)) {
+        text.push_str("enable f16;\n");
+    }
+    for (name, value) in constants {
         let _ = writeln!(text, "const {name}: u32 = {value}u;");
     }
+    let words: Vec<(String, &str)> = stores
+        .into_iter()
+        .flat_map(|(name, value)| {
+            let words = if half(value) { HALF } else { SINGLE };
+            let prefixes = ["", "wide_", "wide4_", "near_", "near4_"].into_iter();
+            prefixes.zip(words).map(move |(prefix, word)| (format!("{prefix}{name}"), word))
+        })
+        .collect();
+    let words: Vec<(&str, String)> =
+        words.iter().map(|(name, word)| (&name[..], (*word).to_string())).collect();
     let lines: Vec<&str> = source.lines().collect();
-    emit(&lines, &[], settings, &mut text)?;
+    emit(&lines, &words, settings, &mut text)?;
     Ok(text)
 }
+
+/// A store's type, and its conversions from it and to it, of one element and of four.
+const SINGLE: [&str; 5] = ["f32", "", "", "", ""];
+const HALF: [&str; 5] = ["f16", "f32", "vec4<f32>", "f16", "vec4<f16>"];
 
 fn emit(
     lines: &[&str],
@@ -116,6 +142,23 @@ mod tests {
         assert_eq!(
             expand("//! if !X\na\n//! end", &[("X", 0)]).unwrap(),
             "const X: u32 = 0u;\na\n"
+        );
+    }
+
+    #[test]
+    fn stores_are_types_and_conversions() {
+        let source =
+            "array<{x}>, array<vec4<{y}>>\na = {wide_x}(b[{i}]);\nc[i] = {near4_y}({wide4_y}(d));";
+        let with = |x: Store, y: Store| {
+            expand(source, &[("x", x as u32), ("N", 1), ("y", y as u32)]).unwrap()
+        };
+        let plain =
+            "const N: u32 = 1u;\narray<f32>, array<vec4<f32>>\na = (b[{i}]);\nc[i] = ((d));\n";
+        assert_eq!(with(Store::F32, Store::F32), plain);
+        let mixed = "enable f16;\nconst N: u32 = 1u;\narray<f32>, array<vec4<f16>>\na = (b[{i}]);\nc[i] = vec4<f16>(vec4<f32>(d));\n";
+        assert_eq!(with(Store::F32, Store::F16), mixed);
+        assert!(
+            with(Store::F16, Store::F32).contains("array<f16>, array<vec4<f32>>\na = f32(b[{i}]);")
         );
     }
 

@@ -117,7 +117,6 @@ impl Error {
     }
 
     /// The same with another hint, if it has one.
-    #[cfg(feature = "gpu")]
     pub(crate) fn with_hint(mut self, other: &str) -> Error {
         if let Error::Format { hint, .. }
         | Error::Invalid { hint, .. }

@@ -1,8 +1,9 @@
-//! What tensors are stored as: 32-bit floats, or bfloat16 where memory and multipliers are dear.
+//! What tensors are stored as: 32-bit floats, or bfloat16 or half precision where memory and multipliers are dear.
 
 use crate::isa::{Kernels, Record};
 
 pub use crate::bf16::Bf16;
+pub use crate::f16::F16;
 
 /// A type of element by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,6 +13,8 @@ pub enum DType {
     F32,
     /// The upper half of a 32-bit float: 8 bits of exponent, 8 significant bits.
     Bf16,
+    /// IEEE 754 half precision: 5 bits of exponent, 11 significant bits. On GPUs only.
+    F16,
 }
 
 impl DType {
@@ -20,6 +23,7 @@ impl DType {
         match self {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
+            DType::F16 => "f16",
         }
     }
 
@@ -27,7 +31,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 => 4,
-            DType::Bf16 => 2,
+            DType::Bf16 | DType::F16 => 2,
         }
     }
 }
@@ -196,8 +200,8 @@ impl Element for Bf16 {
 
     fn of(slice: Slice<'_>) -> &[Bf16] {
         match slice {
-            Slice::F32(_) => &[],
             Slice::Bf16(v) => v,
+            _ => &[],
         }
     }
 
@@ -213,6 +217,8 @@ pub enum Slice<'a> {
     F32(&'a [f32]),
     /// bfloat16.
     Bf16(&'a [Bf16]),
+    /// Half precision.
+    F16(&'a [F16]),
 }
 
 impl<'a, E: Element> From<&'a [E]> for Slice<'a> {
@@ -233,12 +239,25 @@ impl<'a, E: Element> From<&&'a [E]> for Slice<'a> {
     }
 }
 
+impl<'a> From<&'a [F16]> for Slice<'a> {
+    fn from(values: &'a [F16]) -> Slice<'a> {
+        Slice::F16(values)
+    }
+}
+
+impl<'a> From<&'a Vec<F16>> for Slice<'a> {
+    fn from(values: &'a Vec<F16>) -> Slice<'a> {
+        Slice::F16(values)
+    }
+}
+
 impl<'a> Slice<'a> {
     /// Number of elements.
     pub fn len(self) -> usize {
         match self {
             Slice::F32(v) => v.len(),
             Slice::Bf16(v) => v.len(),
+            Slice::F16(v) => v.len(),
         }
     }
 
@@ -252,6 +271,7 @@ impl<'a> Slice<'a> {
         match self {
             Slice::F32(_) => DType::F32,
             Slice::Bf16(_) => DType::Bf16,
+            Slice::F16(_) => DType::F16,
         }
     }
 
@@ -259,7 +279,7 @@ impl<'a> Slice<'a> {
     pub fn f32(self) -> &'a [f32] {
         match self {
             Slice::F32(v) => v,
-            Slice::Bf16(_) => &[],
+            _ => &[],
         }
     }
 
@@ -268,6 +288,7 @@ impl<'a> Slice<'a> {
         match self {
             Slice::F32(v) => v.to_vec(),
             Slice::Bf16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Slice::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
         }
     }
 }
@@ -279,6 +300,8 @@ pub enum Values {
     F32(Vec<f32>),
     /// bfloat16.
     Bf16(Vec<Bf16>),
+    /// Half precision.
+    F16(Vec<F16>),
 }
 
 impl Default for Values {
@@ -293,6 +316,16 @@ impl Values {
         match dtype {
             DType::F32 => Values::F32(Vec::with_capacity(capacity)),
             DType::Bf16 => Values::Bf16(Vec::with_capacity(capacity)),
+            DType::F16 => Values::F16(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// These floats, each rounded to the nearest value of that type.
+    pub fn nearest(dtype: DType, floats: Vec<f32>) -> Values {
+        match dtype {
+            DType::F32 => Values::F32(floats),
+            DType::Bf16 => Values::Bf16(floats.into_iter().map(Bf16::from_f32).collect()),
+            DType::F16 => Values::F16(floats.into_iter().map(F16::from_f32).collect()),
         }
     }
 
@@ -301,6 +334,7 @@ impl Values {
         match self {
             Values::F32(v) => Slice::F32(v),
             Values::Bf16(v) => Slice::Bf16(v),
+            Values::F16(v) => Slice::F16(v),
         }
     }
 
@@ -312,6 +346,10 @@ impl Values {
                 v.extend_from_slice(values);
             }
             (Values::Bf16(v), Slice::Bf16(values)) => {
+                v.clear();
+                v.extend_from_slice(values);
+            }
+            (Values::F16(v), Slice::F16(values)) => {
                 v.clear();
                 v.extend_from_slice(values);
             }
@@ -330,6 +368,7 @@ impl Values {
         match (self, more) {
             (Values::F32(v), Slice::F32(more)) => v.extend_from_slice(more),
             (Values::Bf16(v), Slice::Bf16(more)) => v.extend_from_slice(more),
+            (Values::F16(v), Slice::F16(more)) => v.extend_from_slice(more),
             (held, more) => {
                 panic!("{} appended to {}", more.dtype().name(), held.as_slice().dtype().name())
             }
@@ -354,6 +393,7 @@ impl Values {
         match (self, rows) {
             (Values::F32(from), Values::F32(to)) => copy(from, length, numbers, to),
             (Values::Bf16(from), Values::Bf16(to)) => copy(from, length, numbers, to),
+            (Values::F16(from), Values::F16(to)) => copy(from, length, numbers, to),
             (held, rows) => {
                 *rows = Values::with_capacity(held.as_slice().dtype(), 0);
                 held.gather(length, numbers, rows);

@@ -14,6 +14,7 @@ pub mod conv;
 pub mod element;
 pub mod elementwise;
 mod enlarged;
+mod f16;
 mod gather;
 mod gemm;
 mod gradient;

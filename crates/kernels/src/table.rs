@@ -83,7 +83,7 @@ impl Compute {
     /// programs seldom disturb all of them.
     pub fn measure_burst(&self, dtype: DType) -> f64 {
         let peak = match dtype {
-            DType::F32 => self.record.f32.peak,
+            DType::F32 | DType::F16 => self.record.f32.peak,
             DType::Bf16 => self.record.bf16.peak,
         };
         let mut best = 0.0f64;
@@ -100,7 +100,7 @@ impl Compute {
     /// touches registers only.
     pub fn measure_peak(&self, dtype: DType, seconds: f64) -> f64 {
         let peak = match dtype {
-            DType::F32 => self.record.f32.peak,
+            DType::F32 | DType::F16 => self.record.f32.peak,
             DType::Bf16 => self.record.bf16.peak,
         };
         let rounds = 1 << 16;

@@ -178,5 +178,8 @@ choices! {
         F32 => Precision::F32,
         /// bfloat16 with sums in 32 bits; slow where the CPU has no instruction for it.
         Bf16 => Precision::Bf16,
+        /// Half precision with sums in 32 bits, on a GPU that has it; the loss is scaled.
+        #[value(alias = "mixed_float16")]
+        F16 => Precision::F16,
     }
 }

@@ -104,7 +104,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
     (
         "Results and machine",
         &[
-            ("precision", "auto (default), f32 or bf16"),
+            ("precision", "auto (default), f32, bf16, or f16 on a GPU"),
             ("device", "auto (default), cpu, gpu or gpu:N"),
             ("out", "run folder [default: runs/train, runs/train2, ...]"),
             ("resume", "resume an interrupted run, given its folder"),

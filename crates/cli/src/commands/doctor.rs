@@ -106,7 +106,7 @@ fn devices(d: &Doctor) -> Result<(), Error> {
         let fact = format!("{} {} ({}), {} by {}", a.device, a.name, a.kind, a.backend, a.driver);
         let yes = |is: bool| if is { "yes" } else { "no" };
         let limits = format!(
-            "feature maps of at most {}, {} shared by a workgroup, 16-bit floats {}, subgroups {}",
+            "feature maps of at most {}, {} shared by a workgroup, --precision f16 {}, subgroups {}",
             bytes(a.largest_buffer),
             bytes(u64::from(a.workgroup_memory)),
             yes(a.half),

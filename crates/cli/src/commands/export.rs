@@ -85,10 +85,15 @@ pub fn run(args: &Export) -> Result<(), Failure> {
             100.0 * a.agreement
         );
     }
-    if !args.int8 && precision_of_run(&model) == Some(Precision::Bf16) {
+    let short = match precision_of_run(&model) {
+        Some(Precision::Bf16) => Some("bf16"),
+        Some(Precision::F16) => Some("f16"),
+        _ => None,
+    };
+    if let (Some(short), false) = (short, args.int8) {
         note!(
-            "the run computed in bf16, and what was written computes in f32, as `predict --precision f32` does: from the run's \
-             report and from predictions in bf16, probabilities can differ in the second decimal, \
+            "the run computed in {short}, and what was written computes in f32, as `predict --precision f32` does: from the run's \
+             report and from predictions in {short}, probabilities can differ in the second decimal, \
              and with them the class of an image whose two best are close"
         );
     }

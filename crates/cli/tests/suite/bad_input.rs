@@ -347,11 +347,39 @@ fn devices_that_are_not_there() {
     // Without any driver the error says what is missing, else which adapters there are.
     place.run(&format!("{predict} gpu:99")).fails(1, &["expected", "found"]);
     place.run(&format!("{predict} gpu:0 --precision bf16")).fails(1, &["--precision", "f32"]);
+    half_precision(&place, predict);
     let line = TRAIN.replace("--out run", "--out new");
     place.run(&format!("{line} --device gpu:99")).fails(1, &["expected", "found"]);
     assert!(!place.path("new").exists());
     let cpu = place.run(&format!("{predict} cpu --json")).ok().out;
     assert_eq!(place.run(&format!("{predict} auto --json")).ok().out, cpu);
+}
+
+/// f16 is for GPUs that have it, by either name.
+fn half_precision(place: &Place, predict: &str) {
+    for name in ["f16", "mixed_float16"] {
+        let mends = ["--precision", "found f16", "--precision bf16", "--device gpu"];
+        place.run(&format!("{predict} cpu --precision {name}")).fails(1, &mends);
+        let line = TRAIN.replace("--out run", "--out new");
+        place.run(&format!("{line} --device cpu --precision {name}")).fails(1, &mends);
+        assert!(!place.path("new").exists());
+    }
+    place.run(&format!("{predict} cpu --precision f8")).fails(2, &["--precision", "f16"]);
+    let doctor: serde_json::Value =
+        serde_json::from_str(&place.run("doctor --json").ok().out).unwrap();
+    let adapters = doctor["devices"].as_array().unwrap();
+    for (number, adapter) in adapters.iter().enumerate() {
+        let done = place.run(&format!("{predict} gpu:{number} --precision f16"));
+        match adapter["half"].as_bool().unwrap() {
+            true => done.ok(),
+            false => done.fails(1, &[adapter["name"].as_str().unwrap(), "shader-f16", "f32"]),
+        };
+    }
+    // Software is never taken by itself: `auto` says what there is.
+    if adapters.iter().all(|adapter| adapter["kind"] == "software") {
+        let done = place.run(&format!("{predict} auto --precision f16"));
+        done.fails(1, &["expected", "found", "--precision f32 or bf16"]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 struct Params { len: u32, stride: u32, channels: u32, pixels: u32, share: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
@@ -12,7 +12,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let first = i / p.channels * p.channels * p.pixels + i % p.channels;
         var sum = 0.0;
         for (var pixel = 0u; pixel < p.pixels; pixel++) {
-            sum += x[first + pixel * p.channels];
+            sum += {wide_x}(x[first + pixel * p.channels]);
         }
         y[i] = sum * p.share;
     }

@@ -6,10 +6,10 @@
 struct Params { rows: u32, channels: u32, piece: u32, tiles: u32, groups: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;
 //! if GRADIENTS
-@group(0) @binding(3) var<storage, read_write> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dy: array<{x}>;
 @group(0) @binding(4) var<storage, read_write> mean: array<f32>;
 //! end
 
@@ -31,20 +31,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var two = 0.0;
     if (channel < p.channels) {
 //! if STATISTICS
-        let pivot = x[channel];
+        let pivot = {wide_x}(x[channel]);
 //! end
 //! if GRADIENTS
         let pivot = mean[channel];
 //! end
         for (var row = piece * p.piece + thread / 32u; row < last; row += LINES) {
-            let v = x[row * p.channels + channel];
+            let v = {wide_x}(x[row * p.channels + channel]);
 //! if STATISTICS
             let d = v - pivot;
             one += d;
             two += d * d;
 //! end
 //! if GRADIENTS
-            let d = dy[row * p.channels + channel];
+            let d = {wide_x}(dy[row * p.channels + channel]);
             one += d * (v - pivot);
             two += d;
 //! end

@@ -3,7 +3,7 @@
 use headstart_kernels::conv::ConvShape;
 
 use super::tile::{DEPTH, Tile};
-use super::{flag, kernel, pass, source};
+use super::{flag, kernel, pass, source, stored};
 use crate::error::{GpuError, Result};
 use crate::memory::Span;
 use crate::program::Call;
@@ -49,7 +49,7 @@ fn phases(s: &ConvShape) -> Vec<Phase> {
     phases
 }
 
-/// `y = max(conv(x, w) + bias + residual, 0)`; `w` is `[height, width, in, out]`.
+/// `y = max(conv(x, w) + bias + residual, 0)`; `w` is `[height, width, in, out]` and, as the residual, stored as `y` is.
 pub fn forward(s: &ConvShape, x: &Span, w: &Span, y: &Span, epilogue: Epilogue<'_>) -> Call {
     let (rows, n) = (s.batch() * s.out_height() * s.out_width(), s.out_channels());
     let c = s.in_channels();
@@ -66,6 +66,8 @@ pub fn forward(s: &ConvShape, x: &Span, w: &Span, y: &Span, epilogue: Epilogue<'
         ("ADD", 0),
         ("RELU", flag(relu)),
         ("MASK", 0),
+        ("x", stored(x)),
+        ("y", stored(y)),
     ]);
     let padding = (s.padding() as i32).wrapping_neg() as u32;
     let words = [s.kernel() * s.kernel() * c, c, s.out_width(), s.out_height() * s.out_width()];
@@ -139,6 +141,8 @@ pub fn input_gradient(
             ("ADD", flag(add)),
             ("RELU", 0),
             ("MASK", flag(mask.is_some())),
+            ("x", stored(dy)),
+            ("y", stored(dx)),
         ]);
         let off = [0, 1].map(|i| (phase.from[i] + s.padding() - phase.first[i]) / s.stride());
         let parameters = [
@@ -179,7 +183,8 @@ pub fn input_gradient(
     Ok(calls.collect())
 }
 
-/// The kernel as [`input_gradient`] reads it: taps in the order of its phases, `[taps, out, in]`; as long as the kernel.
+/// The kernel as [`input_gradient`] reads it: taps in the order of its phases, `[taps, out, in]`; as long as the kernel and
+/// stored as it is.
 pub fn transpose(s: &ConvShape, w: &Span, to: &Span) -> Vec<Call> {
     let (inputs, outputs) = (s.in_channels(), s.out_channels());
     let phases = phases(s).into_iter().filter(|phase| !phase.taps.contains(&0));
@@ -195,7 +200,8 @@ pub fn transpose(s: &ConvShape, w: &Span, to: &Span) -> Vec<Call> {
             phase.before * outputs,
         ];
         let len = phase.taps[0] * phase.taps[1] * inputs * outputs;
-        pass(kernel(source!("transpose"), vec![]), len, &rest.map(|w| w as u32), &[w, to])
+        let kernel = kernel(source!("transpose"), vec![("x", stored(w))]);
+        pass(kernel, len, &rest.map(|w| w as u32), &[w, to])
     });
     calls.collect()
 }
@@ -235,7 +241,7 @@ pub fn kernel_gradient_scratch(s: &ConvShape) -> usize {
     }
 }
 
-/// The gradient of the kernel into `dw`.
+/// The gradient of the kernel into `dw`, in f32.
 pub fn kernel_gradient(s: &ConvShape, x: &Span, dy: &Span, scratch: &Span, dw: &Span) -> Vec<Call> {
     let (c, n) = (s.in_channels(), s.out_channels());
     let m = s.kernel() * s.kernel() * c;
@@ -247,6 +253,8 @@ pub fn kernel_gradient(s: &ConvShape, x: &Span, dy: &Span, scratch: &Span, dw: &
         ("XV", flag(c.is_multiple_of(4))),
         ("WV", flag(n.is_multiple_of(4))),
         ("UP", flag(s.upsample() > 1)),
+        ("x", stored(x)),
+        ("y", stored(dy)),
     ]);
     let up = s.upsample();
     let out_pixels = s.out_height() * s.out_width();

@@ -20,33 +20,33 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 //! if XV
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<{x}>>;
 //! else
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 //! end
 //! if WV
-@group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> w: array<vec4<{y}>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<{y}>>;
 //! if BIAS
 @group(0) @binding(4) var<storage, read_write> bias: array<vec4<f32>>;
 //! end
 //! if RESIDUAL
-@group(0) @binding(5) var<storage, read_write> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> residual: array<vec4<{y}>>;
 //! end
 //! if MASK
-@group(0) @binding(6) var<storage, read_write> mask: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> mask: array<vec4<{y}>>;
 //! end
 //! else
-@group(0) @binding(2) var<storage, read_write> w: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> w: array<{y}>;
+@group(0) @binding(3) var<storage, read_write> y: array<{y}>;
 //! if BIAS
 @group(0) @binding(4) var<storage, read_write> bias: array<f32>;
 //! end
 //! if RESIDUAL
-@group(0) @binding(5) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> residual: array<{y}>;
 //! end
 //! if MASK
-@group(0) @binding(6) var<storage, read_write> mask: array<f32>;
+@group(0) @binding(6) var<storage, read_write> mask: array<{y}>;
 //! end
 //! end
 
@@ -101,7 +101,7 @@ fn single(q: vec3<i32>, k: u32) -> f32 {
     if (k >= p.k || pixel < 0) {
         return 0.0;
     }
-    return x[u32(pixel) * p.c + (k - tap * p.c)];
+    return {wide_x}(x[u32(pixel) * p.c + (k - tap * p.c)]);
 }
 //! end
 
@@ -111,13 +111,13 @@ fn weights(row: u32, column: u32) -> vec4<f32> {
     }
     let at = (p.base + row) * p.n + column;
 //! if WV
-    return w[at / 4u];
+    return {wide4_y}(w[at / 4u]);
 //! else
     var v = vec4<f32>(0.0);
-    v.x = w[at];
-    if (column + 1u < p.n) { v.y = w[at + 1u]; }
-    if (column + 2u < p.n) { v.z = w[at + 2u]; }
-    if (column + 3u < p.n) { v.w = w[at + 3u]; }
+    v.x = {wide_y}(w[at]);
+    if (column + 1u < p.n) { v.y = {wide_y}(w[at + 1u]); }
+    if (column + 2u < p.n) { v.z = {wide_y}(w[at + 2u]); }
+    if (column + 3u < p.n) { v.w = {wide_y}(w[at + 3u]); }
     return v;
 //! end
 }
@@ -133,18 +133,18 @@ fn store(pixel: u32, column: u32, sums: vec4<f32>) {
     v = v + bias[column / 4u];
 //! end
 //! if RESIDUAL
-    v = v + residual[at];
+    v = v + {wide4_y}(residual[at]);
 //! end
 //! if ADD
-    v = v + y[at];
+    v = v + {wide4_y}(y[at]);
 //! end
 //! if RELU
     v = select(v, vec4<f32>(0.0), v < vec4<f32>(0.0));
 //! end
 //! if MASK
-    v = select(vec4<f32>(0.0), v, mask[at] > vec4<f32>(0.0));
+    v = select(vec4<f32>(0.0), v, {wide4_y}(mask[at]) > vec4<f32>(0.0));
 //! end
-    y[at] = v;
+    y[at] = {near4_y}(v);
 }
 //! else
 fn store_one(at: u32, column: u32, sum: f32) {
@@ -153,18 +153,18 @@ fn store_one(at: u32, column: u32, sum: f32) {
     v = v + bias[column];
 //! end
 //! if RESIDUAL
-    v = v + residual[at];
+    v = v + {wide_y}(residual[at]);
 //! end
 //! if ADD
-    v = v + y[at];
+    v = v + {wide_y}(y[at]);
 //! end
 //! if RELU
     v = select(v, 0.0, v < 0.0);
 //! end
 //! if MASK
-    v = select(0.0, v, mask[at] > 0.0);
+    v = select(0.0, v, {wide_y}(mask[at]) > 0.0);
 //! end
-    y[at] = v;
+    y[at] = {near_y}(v);
 }
 
 fn store(pixel: u32, column: u32, sums: vec4<f32>) {
@@ -218,7 +218,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //! if XV
             let pixel = under(q{i}, tap_y, tap_x);
             if (inside{i} && k < p.k && pixel >= 0) {
-                v = x[(u32(pixel) * p.c + channel) / 4u];
+                v = {wide4_x}(x[(u32(pixel) * p.c + channel) / 4u]);
             }
 //! else
             if (inside{i}) {

@@ -3,8 +3,8 @@
 struct Params { len: u32, stride: u32, rate: f32, scale: f32, seed_low: u32, seed_high: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
+@group(0) @binding(2) var<storage, read_write> y: array<{x}>;
 
 // Numbers of 64 bits: the low half is x, the high half y.
 fn add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
@@ -40,6 +40,6 @@ fn uniform_at(position: u32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     for (var i = (group.y * 32768u + group.x) * 256u + thread; i < p.len; i += p.stride) {
-        y[i] = select(0.0, x[i] * p.scale, uniform_at(i) >= p.rate);
+        y[i] = {near_x}(select(0.0, {wide_x}(x[i]) * p.scale, uniform_at(i) >= p.rate));
     }
 }

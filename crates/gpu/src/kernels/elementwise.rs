@@ -1,6 +1,6 @@
-//! Passes over memory that no other kernel absorbed. Lengths are in floats; spans are padded to fours.
+//! Passes over memory that no other kernel absorbed. Lengths are in elements; spans are padded to fours.
 
-use super::{flag, kernel, pass, source};
+use super::{flag, kernel, pass, source, stored};
 use crate::memory::Span;
 use crate::program::Call;
 
@@ -18,11 +18,13 @@ fn call(of: Of, len: usize, factor: f32, spans: &[&Span]) -> Call {
         ("ACCUMULATE", flag(of.accumulate)),
         ("MASK", flag(of.mask)),
         ("RELU", flag(of.relu)),
+        ("x", stored(spans[0])),
+        ("y", stored(spans[1])),
     ];
     pass(kernel(source!("elementwise"), settings), len.div_ceil(4), &[factor.to_bits()], spans)
 }
 
-/// `y = x`, then `max(y, 0)` with `relu`.
+/// `y = x`, rounded to what `y` is stored as, then `max(y, 0)` with `relu`.
 pub fn copy(len: usize, x: &Span, relu: bool, y: &Span) -> Call {
     call(Of { relu, ..Of::default() }, len, 1.0, &[x, y])
 }
@@ -42,7 +44,7 @@ pub fn relu_gradient(len: usize, y: &Span, dy: &Span) -> Call {
     call(Of { mask: true, ..Of::default() }, len, 1.0, &[y, dy])
 }
 
-/// Sets all to the number with these bits.
+/// Sets all words to the number with these bits.
 pub fn fill(len: usize, bits: u32, y: &Span) -> Call {
     pass(kernel(source!("fill"), vec![]), len, &[bits], &[y])
 }
@@ -52,7 +54,7 @@ pub fn fill(len: usize, bits: u32, y: &Span) -> Call {
 pub fn dropout(len: usize, rate: f32, seed: u64, x: &Span, y: &Span) -> Call {
     let scale = 1.0 / (1.0 - rate);
     let rest = [rate.to_bits(), scale.to_bits(), seed as u32, (seed >> 32) as u32];
-    pass(kernel(source!("dropout"), vec![]), len, &rest, &[x, y])
+    pass(kernel(source!("dropout"), vec![("x", stored(x))]), len, &rest, &[x, y])
 }
 
 /// Where the parameters of [`dropout`] have its seed, the low half first.

@@ -2,7 +2,7 @@
 
 use headstart_kernels::elementwise::{Affine, FrameShape};
 
-use super::{flag, kernel, pass, source};
+use super::{flag, kernel, pass, source, stored};
 use crate::memory::Span;
 use crate::program::Call;
 
@@ -15,7 +15,12 @@ fn sizes(s: &FrameShape) -> [u32; 7] {
 
 /// A channel map, upsampling and zeros around, of bytes or of floats.
 pub fn frame(s: &FrameShape, map: Option<&Affine>, bytes: bool, x: &Span, y: &Span) -> Call {
-    let settings = vec![("BYTES", flag(bytes)), ("MAP", flag(map.is_some()))];
+    let settings = vec![
+        ("BYTES", flag(bytes)),
+        ("MAP", flag(map.is_some())),
+        ("x", stored(x)),
+        ("y", stored(y)),
+    ];
     let mut rest = sizes(s).to_vec();
     if let Some(map) = map {
         rest.extend(map.source.map(|channel| channel as u32));
@@ -28,5 +33,6 @@ pub fn frame(s: &FrameShape, map: Option<&Affine>, bytes: bool, x: &Span, y: &Sp
 
 /// Its gradient, without a channel map.
 pub fn frame_gradient(s: &FrameShape, dy: &Span, dx: &Span) -> Call {
-    pass(kernel(source!("frame_gradient"), vec![]), s.in_len(), &sizes(s), &[dy, dx])
+    let kernel = kernel(source!("frame_gradient"), vec![("x", stored(dx))]);
+    pass(kernel, s.in_len(), &sizes(s), &[dy, dx])
 }

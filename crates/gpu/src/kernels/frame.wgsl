@@ -14,15 +14,15 @@ struct Params {
 //! if BYTES
 @group(0) @binding(1) var<storage, read_write> x: array<u32>;
 //! else
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 //! end
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<{y}>;
 
 fn pixel(at: u32) -> f32 {
 //! if BYTES
     return f32((x[at / 4u] >> (8u * (at % 4u))) & 255u);
 //! else
-    return x[at];
+    return {wide_x}(x[at]);
 //! end
 }
 
@@ -48,6 +48,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             v = pixel(origin + channel);
 //! end
         }
-        y[i] = v;
+        y[i] = {near_y}(v);
     }
 }

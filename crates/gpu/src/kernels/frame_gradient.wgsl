@@ -7,8 +7,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read_write> dy: array<{x}>;
+@group(0) @binding(2) var<storage, read_write> dx: array<{x}>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -22,9 +22,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < p.factor; r++) {
             for (var c = 0u; c < p.factor; c++) {
                 let pixel = (image * p.out_height + line + r) * p.out_width + column + c;
-                sum += dy[pixel * p.channels + channel];
+                sum += {wide_x}(dy[pixel * p.channels + channel]);
             }
         }
-        dx[i] = sum;
+        dx[i] = {near_x}(sum);
     }
 }

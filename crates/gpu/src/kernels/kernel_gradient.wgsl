@@ -18,15 +18,15 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 //! if XV
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<{x}>>;
 //! else
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 //! end
 //! if WV
-@group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dy: array<vec4<{y}>>;
 @group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>;
 //! else
-@group(0) @binding(2) var<storage, read_write> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dy: array<{y}>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 //! end
 
@@ -71,7 +71,7 @@ fn single(pixel: u32, row: u32) -> f32 {
     if (origin < 0) {
         return 0.0;
     }
-    return x[u32(origin) * p.c + (row - tap * p.c)];
+    return {wide_x}(x[u32(origin) * p.c + (row - tap * p.c)]);
 }
 //! end
 
@@ -81,13 +81,13 @@ fn gradients(pixel: u32, column: u32) -> vec4<f32> {
     }
     let at = pixel * p.n + column;
 //! if WV
-    return dy[at / 4u];
+    return {wide4_y}(dy[at / 4u]);
 //! else
     var v = vec4<f32>(0.0);
-    v.x = dy[at];
-    if (column + 1u < p.n) { v.y = dy[at + 1u]; }
-    if (column + 2u < p.n) { v.z = dy[at + 2u]; }
-    if (column + 3u < p.n) { v.w = dy[at + 3u]; }
+    v.x = {wide_y}(dy[at]);
+    if (column + 1u < p.n) { v.y = {wide_y}(dy[at + 1u]); }
+    if (column + 2u < p.n) { v.z = {wide_y}(dy[at + 2u]); }
+    if (column + 3u < p.n) { v.w = {wide_y}(dy[at + 3u]); }
     return v;
 //! end
 }
@@ -147,7 +147,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (pixel < last && row < p.m) {
                 let origin = under(pixel, tap);
                 if (origin >= 0) {
-                    v = x[(u32(origin) * p.c + channel) / 4u];
+                    v = {wide4_x}(x[(u32(origin) * p.c + channel) / 4u]);
                 }
             }
 //! else

@@ -29,6 +29,9 @@ pub struct Targets<'a> {
     pub smoothing: f32,
 }
 
+/// Where the parameters of [`gradient`] have the number that the gradient is divided by: of rows, or less where the loss is
+/// scaled.
+pub const GRADIENT_ROWS: usize = 3;
 /// Where the parameters of [`gradient`] and of the first call of [`loss`] have the share of the second label, and after it
 /// the smoothing.
 pub const GRADIENT_SHARE: usize = 4;

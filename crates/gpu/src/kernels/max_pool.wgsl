@@ -9,8 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
+@group(0) @binding(2) var<storage, read_write> y: array<{x}>;
 //! if NORMALIZE
 // The batch norm's; scale and shift are its third and fourth row.
 @group(0) @binding(3) var<storage, read_write> state: array<f32>;
@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let from_x = column + c - p.padding;
                 var v = 0.0;
                 if (from_y < p.height && from_x < p.width) {
-                    v = x[((image * p.height + from_y) * p.width + from_x) * p.channels + channel];
+                    v = {wide_x}(x[((image * p.height + from_y) * p.width + from_x) * p.channels + channel]);
 //! if NORMALIZE
                     v = v * a + b;
 //! end
@@ -50,6 +50,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
-        y[i] = best;
+        y[i] = {near_x}(best);
     }
 }

@@ -9,9 +9,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
+@group(0) @binding(2) var<storage, read_write> dy: array<{x}>;
+@group(0) @binding(3) var<storage, read_write> dx: array<{x}>;
 //! if NORMALIZE
 // The batch norm's; scale and shift are its third and fourth row.
 @group(0) @binding(4) var<storage, read_write> state: array<f32>;
@@ -24,7 +24,7 @@ fn value(image: u32, line: u32, column: u32, channel: u32) -> f32 {
     if (from_y >= p.height || from_x >= p.width) {
         return 0.0;
     }
-    var v = x[((image * p.height + from_y) * p.width + from_x) * p.channels + channel];
+    var v = {wide_x}(x[((image * p.height + from_y) * p.width + from_x) * p.channels + channel]);
 //! if NORMALIZE
     v = v * state[2u * p.channels + channel] + state[3u * p.channels + channel];
 //! end
@@ -61,10 +61,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                     }
                 }
                 if (takes) {
-                    sum += dy[((image * p.out_height + wy) * p.out_width + wx) * p.channels + channel];
+                    sum += {wide_x}(dy[((image * p.out_height + wy) * p.out_width + wx) * p.channels + channel]);
                 }
             }
         }
-        dx[i] = sum;
+        dx[i] = {near_x}(sum);
     }
 }

@@ -1,5 +1,6 @@
 //! The kernels: WGSL files, and what each is called with. Maps are `[images, height, width, channels]`, kernels of
-//! convolutions `[height, width, in, out]`, all in floats.
+//! convolutions `[height, width, in, out]`. Both, and the gradients of maps, are stored as their spans say; all else, and what
+//! is computed on the way, is in f32.
 
 pub mod check;
 pub mod conv;
@@ -32,6 +33,11 @@ fn kernel((name, source): (&'static str, &'static str), settings: Vec<Setting>) 
 /// Whether something is there, as a setting.
 fn flag(is: bool) -> u32 {
     u32::from(is)
+}
+
+/// How a span's elements are stored, as a setting.
+fn stored(span: &Span) -> u32 {
+    span.store as u32
 }
 
 /// Threads of a workgroup of a kernel that passes over memory.

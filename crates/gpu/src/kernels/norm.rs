@@ -1,7 +1,7 @@
 //! Batch norms (Ioffe and Szegedy 2015) over rows of `channels` values. The state of one are four rows: mean, variance, and
 //! the scale and shift with which it is `x * scale + shift`.
 
-use super::{flag, kernel, numbered, pass, source};
+use super::{flag, kernel, numbered, pass, source, stored};
 use crate::memory::Span;
 use crate::program::Call;
 
@@ -50,6 +50,7 @@ fn sums(of: Sums, rows: Rows, bindings: &[&Span]) -> Call {
         ("STATISTICS", flag(of == Sums::Statistics)),
         ("GRADIENTS", flag(of == Sums::Gradients)),
         ("PLAIN", flag(of == Sums::Plain)),
+        ("x", stored(bindings[0])),
     ];
     let words = [rows.rows, rows.channels, piece, tiles, tiles * pieces];
     Call {
@@ -103,7 +104,7 @@ pub fn statistics(
     let spans =
         [x, scratch, state, layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance];
     let finish = Call {
-        kernel: kernel(source!("norm_statistics"), vec![]),
+        kernel: kernel(source!("norm_statistics"), vec![("x", stored(x))]),
         parameters: vec![
             rows.channels as u32,
             rows.pieces().1 as u32,
@@ -129,8 +130,12 @@ pub fn apply(
     y: &Span,
 ) -> Call {
     let by = if rows.channels.is_multiple_of(4) { 4 } else { 1 };
-    let settings =
-        vec![("V", flag(by == 4)), ("RESIDUAL", flag(residual.is_some())), ("RELU", flag(relu))];
+    let settings = vec![
+        ("V", flag(by == 4)),
+        ("RESIDUAL", flag(residual.is_some())),
+        ("RELU", flag(relu)),
+        ("x", stored(x)),
+    ];
     let mut spans = vec![x, y, state];
     spans.extend(residual);
     let channels = (rows.channels / by) as u32;
@@ -168,7 +173,7 @@ pub fn input_gradient(
 ) -> Call {
     let share = 1.0 / rows.rows as f32;
     let rest = [rows.channels as u32, share.to_bits(), epsilon.to_bits()];
-    let settings = vec![("APART", flag(dy.is_some())), ("FROZEN", 0)];
+    let settings = vec![("APART", flag(dy.is_some())), ("FROZEN", 0), ("x", stored(dx))];
     let mut call = pass(kernel(source!("norm_input"), settings), rows.len(), &rest, &[dx, state]);
     call.bindings.extend(dy.map(|dy| (3, dy.clone())));
     let others = [(4, x), (5, gamma), (6, dgamma), (7, dbeta)];
@@ -179,7 +184,7 @@ pub fn input_gradient(
 /// The gradient of the input, where the statistics are fixed.
 pub fn frozen_input_gradient(rows: Rows, state: &Span, dy: Option<&Span>, dx: &Span) -> Call {
     let rest = [rows.channels as u32, 0, 0];
-    let settings = vec![("APART", flag(dy.is_some())), ("FROZEN", 1)];
+    let settings = vec![("APART", flag(dy.is_some())), ("FROZEN", 1), ("x", stored(dx))];
     let mut call = pass(kernel(source!("norm_input"), settings), rows.len(), &rest, &[dx, state]);
     call.bindings.extend(dy.map(|dy| (3, dy.clone())));
     call

@@ -7,18 +7,18 @@ struct Params { len: u32, stride: u32, channels: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 //! if V
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<{x}>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<{x}>>;
 @group(0) @binding(3) var<storage, read_write> state: array<vec4<f32>>;
 //! if RESIDUAL
-@group(0) @binding(4) var<storage, read_write> residual: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> residual: array<vec4<{x}>>;
 //! end
 //! else
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
+@group(0) @binding(2) var<storage, read_write> y: array<{x}>;
 @group(0) @binding(3) var<storage, read_write> state: array<f32>;
 //! if RESIDUAL
-@group(0) @binding(4) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read_write> residual: array<{x}>;
 //! end
 //! end
 
@@ -26,9 +26,17 @@ struct Params { len: u32, stride: u32, channels: u32 }
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     for (var i = (group.y * 32768u + group.x) * 256u + thread; i < p.len; i += p.stride) {
         let channel = i % p.channels;
-        var v = x[i] * state[2u * p.channels + channel] + state[3u * p.channels + channel];
+//! if V
+        var v = {wide4_x}(x[i]) * state[2u * p.channels + channel] + state[3u * p.channels + channel];
+//! else
+        var v = {wide_x}(x[i]) * state[2u * p.channels + channel] + state[3u * p.channels + channel];
+//! end
 //! if RESIDUAL
-        v = v + residual[i];
+//! if V
+        v = v + {wide4_x}(residual[i]);
+//! else
+        v = v + {wide_x}(residual[i]);
+//! end
 //! end
 //! if RELU
 //! if V
@@ -37,6 +45,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         v = select(v, 0.0, v < 0.0);
 //! end
 //! end
-        y[i] = v;
+//! if V
+        y[i] = {near4_x}(v);
+//! else
+        y[i] = {near_x}(v);
+//! end
     }
 }

@@ -8,7 +8,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> x: array<{x}>;
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;
 // Mean, variance, scale and shift, one after the other.
 @group(0) @binding(3) var<storage, read_write> state: array<f32>;
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         two += parts[(piece * 2u + 1u) * p.channels + channel];
     }
     let way = one / p.rows;
-    let mean = x[channel] + way;
+    let mean = {wide_x}(x[channel]) + way;
     let variance = max(two / p.rows - way * way, 0.0);
     state[channel] = mean;
     state[p.channels + channel] = variance;

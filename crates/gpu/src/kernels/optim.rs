@@ -37,6 +37,31 @@ pub fn clip_factor(parts: usize, most: f32, from: &Span, factor: &Span) -> Call 
     }
 }
 
+/// Where the parameters of [`unscale`] have the factor.
+pub const UNSCALE: usize = 4;
+
+/// Multiplies `len` gradients by `factor` and leaves in `counts`, from number `to` on, how many of each piece are not finite:
+/// [`square_parts`] of them.
+pub fn unscale(len: usize, factor: f32, g: &Span, to: usize, counts: &Span) -> Call {
+    let groups = square_parts(len) as u32;
+    Call {
+        kernel: kernel(source!("unscale"), vec![]),
+        parameters: vec![len as u32, PIECE as u32, groups, to as u32, factor.to_bits()],
+        bindings: numbered(&[g, counts]),
+        groups,
+    }
+}
+
+/// The sum of `parts` counts into word `to` of `result`.
+pub fn count(parts: usize, counts: &Span, to: usize, result: &Span) -> Call {
+    Call {
+        kernel: kernel(source!("count"), vec![]),
+        parameters: vec![parts as u32, to as u32],
+        bindings: numbered(&[counts, result]),
+        groups: 1,
+    }
+}
+
 /// A rule, without its learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {

@@ -2,7 +2,7 @@
 
 use headstart_kernels::pool::PoolShape;
 
-use super::{flag, kernel, pass, source};
+use super::{flag, kernel, pass, source, stored};
 use crate::memory::Span;
 use crate::program::Call;
 
@@ -25,7 +25,8 @@ fn sizes(s: &PoolShape) -> [u32; 8] {
 /// The maximum over windows of `x`, normalised where that is asked for.
 pub fn max_pool(s: &PoolShape, x: &Span, normalize: Option<Normalize<'_>>, y: &Span) -> Call {
     let relu = normalize.is_some_and(|n| n.relu);
-    let settings = vec![("NORMALIZE", flag(normalize.is_some())), ("RELU", flag(relu))];
+    let normalized = ("NORMALIZE", flag(normalize.is_some()));
+    let settings = vec![normalized, ("RELU", flag(relu)), ("x", stored(x))];
     let mut spans = vec![x, y];
     spans.extend(normalize.map(|n| n.state));
     pass(kernel(source!("max_pool"), settings), s.out_len(), &sizes(s), &spans)
@@ -42,20 +43,21 @@ pub fn max_pool_gradient(
 ) -> Call {
     let relu = normalize.is_some_and(|n| n.relu);
     let normalized = ("NORMALIZE", flag(normalize.is_some()));
-    let settings = vec![normalized, ("RELU", flag(relu)), ("MASK", flag(mask))];
+    let settings = vec![normalized, ("RELU", flag(relu)), ("MASK", flag(mask)), ("x", stored(x))];
     let mut spans = vec![x, dy, dx];
     spans.extend(normalize.map(|n| n.state));
     pass(kernel(source!("max_pool_gradient"), settings), s.in_len(), &sizes(s), &spans)
 }
 
-/// The mean over the `pixels` of each of `images`.
+/// The mean over the `pixels` of each of `images`, in f32.
 pub fn average(images: usize, pixels: usize, channels: usize, x: &Span, y: &Span) -> Call {
     let share = 1.0 / pixels as f32;
     let rest = [channels as u32, pixels as u32, share.to_bits()];
-    pass(kernel(source!("average"), vec![]), images * channels, &rest, &[x, y])
+    let kernel = kernel(source!("average"), vec![("x", stored(x))]);
+    pass(kernel, images * channels, &rest, &[x, y])
 }
 
-/// Its gradient.
+/// Its gradient; `dy` is in f32.
 pub fn average_gradient(
     images: usize,
     pixels: usize,
@@ -65,6 +67,6 @@ pub fn average_gradient(
 ) -> Call {
     let share = 1.0 / pixels as f32;
     let rest = [channels as u32, pixels as u32, share.to_bits()];
-    let len = images * pixels * channels;
-    pass(kernel(source!("average_gradient"), vec![]), len, &rest, &[dy, dx])
+    let kernel = kernel(source!("average_gradient"), vec![("x", stored(dx))]);
+    pass(kernel, images * pixels * channels, &rest, &[dy, dx])
 }

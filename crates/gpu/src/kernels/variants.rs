@@ -2,6 +2,7 @@
 
 use super::tile::{TILES, Tile};
 use super::{kernel, source};
+use crate::memory::Store;
 use crate::program::Kernel;
 use crate::template::Setting;
 
@@ -53,10 +54,23 @@ fn flags(all: &[&'static str], on: &[&str]) -> Vec<Setting> {
     all.iter().map(|name| (*name, u32::from(on.contains(name)))).collect()
 }
 
-const CONV: [&str; 8] = ["XV", "WV", "UP", "BIAS", "RESIDUAL", "ADD", "RELU", "MASK"];
-const GRADIENT: [&str; 3] = ["XV", "WV", "UP"];
+const CONV: [&str; 10] = ["XV", "WV", "UP", "BIAS", "RESIDUAL", "ADD", "RELU", "MASK", "x", "y"];
+const GRADIENT: [&str; 5] = ["XV", "WV", "UP", "x", "y"];
 
-/// All of them.
+/// The same with everything stored in half precision that may be.
+pub fn halves() -> Vec<Variant> {
+    let store = |(name, value): Setting| match name {
+        "x" | "y" => (name, Store::F16 as u32),
+        _ => (name, value),
+    };
+    let half = |mut variant: Variant| {
+        variant.kernel.settings = variant.kernel.settings.into_iter().map(store).collect();
+        variant
+    };
+    variants().into_iter().map(half).collect()
+}
+
+/// All of them, in f32.
 pub fn variants() -> Vec<Variant> {
     let mut all = Vec::new();
     for tile in TILES {
@@ -89,45 +103,47 @@ pub fn variants() -> Vec<Variant> {
 /// Kernels that pass over memory.
 fn passes() -> Vec<(Kernel, &'static str)> {
     let rule = ["ADAM", "CLIP", "NESTEROV", "NORM", "RMSPROP", "SGD"];
-    let sums = ["STATISTICS", "GRADIENTS", "PLAIN"];
-    let elementwise = ["ADD", "ACCUMULATE", "MASK", "RELU"];
-    let pool = ["NORMALIZE", "RELU", "MASK"];
-    let apply = ["V", "RESIDUAL", "RELU"];
+    let sums = ["STATISTICS", "GRADIENTS", "PLAIN", "x"];
+    let elementwise = ["ADD", "ACCUMULATE", "MASK", "RELU", "x", "y"];
+    let pool = ["NORMALIZE", "RELU", "x"];
+    let unpool = ["NORMALIZE", "RELU", "MASK", "x"];
+    let apply = ["V", "RESIDUAL", "RELU", "x"];
+    let map = || flags(&["x"], &[]);
     let none = || Vec::new();
     vec![
         (
-            kernel(source!("frame"), flags(&["BYTES", "MAP"], &["BYTES", "MAP"])),
+            kernel(source!("frame"), flags(&["BYTES", "MAP", "x", "y"], &["BYTES", "MAP"])),
             "pixels of a batch",
         ),
-        (kernel(source!("frame_gradient"), none()), "zeros around, gradient"),
-        (
-            kernel(source!("max_pool"), flags(&pool[..2], &["NORMALIZE", "RELU"])),
-            "norm, ReLU, maximum",
-        ),
-        (kernel(source!("max_pool_gradient"), flags(&pool, &pool)), "its gradient"),
-        (kernel(source!("average"), none()), "global average"),
-        (kernel(source!("average_gradient"), none()), "its gradient"),
+        (kernel(source!("frame_gradient"), map()), "zeros around, gradient"),
+        (kernel(source!("max_pool"), flags(&pool, &["NORMALIZE", "RELU"])), "norm, ReLU, maximum"),
+        (kernel(source!("max_pool_gradient"), flags(&unpool, &unpool[..3])), "its gradient"),
+        (kernel(source!("average"), map()), "global average"),
+        (kernel(source!("average_gradient"), map()), "its gradient"),
         (kernel(source!("column_sums"), flags(&sums, &["STATISTICS"])), "batch norm: sums"),
         (
             kernel(source!("column_sums"), flags(&sums, &["GRADIENTS"])),
             "batch norm: sums of gradients",
         ),
         (kernel(source!("column_sums"), flags(&sums, &["PLAIN"])), "gradient of a bias"),
-        (kernel(source!("norm_statistics"), none()), "mean and variance"),
+        (kernel(source!("norm_statistics"), map()), "mean and variance"),
         (kernel(source!("norm_apply"), flags(&apply, &["V", "RELU"])), "batch norm, ReLU"),
-        (kernel(source!("norm_apply"), flags(&apply, &apply)), "batch norm, residual, ReLU"),
+        (kernel(source!("norm_apply"), flags(&apply, &apply[..3])), "batch norm, residual, ReLU"),
         (kernel(source!("norm_gradients"), none()), "gradients of scale and shift"),
-        (kernel(source!("norm_input"), flags(&["APART", "FROZEN"], &[])), "gradient of its input"),
+        (
+            kernel(source!("norm_input"), flags(&["APART", "FROZEN", "x"], &[])),
+            "gradient of its input",
+        ),
         (kernel(source!("elementwise"), flags(&elementwise, &["ADD", "RELU"])), "sum, ReLU"),
         (kernel(source!("elementwise"), flags(&elementwise, &["MASK"])), "gradient of ReLU"),
-        (kernel(source!("dropout"), none()), "dropout"),
+        (kernel(source!("dropout"), map()), "dropout"),
         (kernel(source!("fill"), none()), "fill"),
         (kernel(source!("softmax"), none()), "softmax"),
         (kernel(source!("loss"), none()), "loss of each image"),
         (kernel(source!("loss_sum"), none()), "loss of a batch"),
         (kernel(source!("loss_gradient"), none()), "its gradient"),
         (kernel(source!("sum_parts"), none()), "sum of parts"),
-        (kernel(source!("transpose"), none()), "kernel for the gradient of the input"),
+        (kernel(source!("transpose"), map()), "kernel for the gradient of the input"),
         (kernel(source!("square_sum"), flags(&["CLIP"], &["CLIP"])), "norm of gradients"),
         (kernel(source!("clip_factor"), none()), "factor of clipping"),
         (kernel(source!("update"), flags(&rule, &["RMSPROP"])), "RMSprop"),
@@ -136,6 +152,8 @@ fn passes() -> Vec<(Kernel, &'static str)> {
         (kernel(source!("moving_average"), none()), "EMA"),
         (kernel(source!("noise"), none()), "numbers that tiles are tried on"),
         (kernel(source!("differ"), none()), "whether results are the same"),
+        (kernel(source!("unscale"), none()), "gradients of a scaled loss"),
+        (kernel(source!("count"), none()), "how many of them are not finite"),
     ]
 }
 
@@ -158,7 +176,7 @@ mod tests {
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, names);
-        for Variant { kernel, what, .. } in &all {
+        for Variant { kernel, what, .. } in all.iter().chain(&halves()) {
             expand(kernel.source, &kernel.settings).unwrap_or_else(|e| panic!("{what}: {e}"));
         }
     }

@@ -1,13 +1,16 @@
 //! Convolutions and their gradients against their definitions.
 
-use headstart_gpu::Context;
 use headstart_gpu::kernels::conv::{
     Epilogue, forward, input_gradient, kernel_gradient, kernel_gradient_scratch, transpose,
 };
+use headstart_gpu::{Context, Store};
 use headstart_kernels::conv::{ConvShape, ConvSizes};
 use headstart_kernels::oracle;
 
-use crate::support::{close, contexts, noise, read, room, run, upload, wide};
+use crate::support::{
+    close, close_as, contexts, noise, read, room, room_as, run, stored, stores, upload, upload_as,
+    wide,
+};
 
 /// Every kernel size, stride and edge: channels in fours and not, one pixel, more taps than pixels, each tile.
 fn shapes() -> Vec<ConvShape> {
@@ -42,17 +45,23 @@ fn upsampled() -> ConvShape {
 }
 
 /// Images and kernels small enough for sums about 1.
-fn input(s: &ConvShape) -> (Vec<f32>, Vec<f32>) {
-    (noise(s.in_len(), 1), noise(s.kernel_len(), 2))
+fn input(s: &ConvShape, store: Store) -> (Vec<f32>, Vec<f32>) {
+    (stored(noise(s.in_len(), 1), store), stored(noise(s.kernel_len(), 2), store))
 }
 
-fn forwards(c: &Context, s: &ConvShape) {
-    let (x, w) = input(s);
+/// How the input of a convolution is stored: pixels, which alone are upsampled, as floats.
+fn input_store(s: &ConvShape, store: Store) -> Store {
+    if s.upsample() > 1 { Store::F32 } else { store }
+}
+
+fn forwards(c: &Context, s: &ConvShape, store: Store) {
+    let (x, w) = input(s, store);
     let n = s.out_channels();
-    let (bias, residual) = (noise(n, 3), noise(s.out_len(), 4));
+    let (bias, residual) = (noise(n, 3), stored(noise(s.out_len(), 4), store));
     let plain = oracle::conv_forward(s, &x, &w);
-    let (xs, ws, y) = (upload(c, &x), upload(c, &w), room(c, s.out_len()));
-    let (b, r) = (upload(c, &bias), upload(c, &residual));
+    let xs = upload_as(c, &x, input_store(s, store));
+    let (ws, y) = (upload_as(c, &w, store), room_as(c, s.out_len(), store));
+    let (b, r) = (upload(c, &bias), upload_as(c, &residual, store));
     for (with, relu) in [([false, false], false), ([true, false], true), ([true, true], true)] {
         let epilogue =
             Epilogue { bias: with[0].then_some(&b), residual: with[1].then_some(&r), relu };
@@ -64,29 +73,34 @@ fn forwards(c: &Context, s: &ConvShape) {
         });
         let terms = s.kernel() * s.kernel() * s.in_channels();
         let what = format!("{s:?} {with:?} {relu}");
-        close(&read(c, &y, s.out_len()), &each.collect::<Vec<_>>(), terms, &what);
+        let ours = read(c, &y, s.out_len());
+        close_as(store, &ours, &each.collect::<Vec<_>>(), terms, &what);
     }
 }
 
-fn kernel_gradients(c: &Context, s: &ConvShape) {
-    let (x, dy) = (noise(s.in_len(), 5), noise(s.out_len(), 6));
-    let (xs, dys, dw) = (upload(c, &x), upload(c, &dy), room(c, s.kernel_len()));
+fn kernel_gradients(c: &Context, s: &ConvShape, store: Store) {
+    let from = input_store(s, store);
+    let (x, dy) = (stored(noise(s.in_len(), 5), from), stored(noise(s.out_len(), 6), store));
+    let (xs, dys) = (upload_as(c, &x, from), upload_as(c, &dy, store));
+    let dw = room(c, s.kernel_len());
     let scratch = room(c, kernel_gradient_scratch(s));
     run(c, &kernel_gradient(s, &xs, &dys, &scratch, &dw));
     let terms = s.batch() * s.out_height() * s.out_width();
     let expected = oracle::conv_backward_kernel(s, &x, &dy);
-    close(&read(c, &dw, s.kernel_len()), &expected, terms, &format!("kernel of {s:?}"));
+    close(&read(c, &dw, s.kernel_len()), &expected, terms, &format!("kernel of {s:?}, {store:?}"));
 }
 
-fn input_gradients(c: &Context, s: &ConvShape) {
-    let (old, w) = input(s);
-    let (dy, mask) = (noise(s.out_len(), 7), noise(s.in_len(), 8));
-    let (dys, ws, turned) = (upload(c, &dy), upload(c, &w), room(c, s.kernel_len()));
+fn input_gradients(c: &Context, s: &ConvShape, store: Store) {
+    let (old, w) = input(s, store);
+    let dy = stored(noise(s.out_len(), 7), store);
+    let mask = stored(noise(s.in_len(), 8), store);
+    let (dys, ws) = (upload_as(c, &dy, store), upload_as(c, &w, store));
+    let turned = room_as(c, s.kernel_len(), store);
     run(c, &transpose(s, &ws, &turned));
-    let masks = upload(c, &mask);
+    let masks = upload_as(c, &mask, store);
     let plain = oracle::conv_backward_input(s, &dy, &w);
     for (add, masked) in [(false, false), (true, false), (false, true), (true, true)] {
-        let dx = if add { upload(c, &old) } else { room(c, s.in_len()) };
+        let dx = if add { upload_as(c, &old, store) } else { room_as(c, s.in_len(), store) };
         let mask_span = masked.then_some(&masks);
         run(c, &input_gradient(s, &dys, &turned, &dx, add, mask_span).unwrap());
         let each = plain.iter().enumerate().map(|(i, &v)| {
@@ -95,28 +109,35 @@ fn input_gradients(c: &Context, s: &ConvShape) {
         });
         let terms = s.kernel() * s.kernel() * s.out_channels();
         let what = format!("input of {s:?}, add {add}, mask {masked}");
-        close(&read(c, &dx, s.in_len()), &each.collect::<Vec<_>>(), terms, &what);
+        let ours = read(c, &dx, s.in_len());
+        close_as(store, &ours, &each.collect::<Vec<_>>(), terms, &what);
     }
 }
 
 #[test]
 fn forward_is_the_definition() {
     for c in contexts() {
-        shapes().iter().chain([&upsampled()]).for_each(|s| forwards(c, s));
+        for store in stores(c) {
+            shapes().iter().chain([&upsampled()]).for_each(|s| forwards(c, s, store));
+        }
     }
 }
 
 #[test]
 fn the_gradient_of_the_kernel_is_the_definition() {
     for c in contexts() {
-        shapes().iter().chain([&upsampled()]).for_each(|s| kernel_gradients(c, s));
+        for store in stores(c) {
+            shapes().iter().chain([&upsampled()]).for_each(|s| kernel_gradients(c, s, store));
+        }
     }
 }
 
 #[test]
 fn the_gradient_of_the_input_is_the_definition() {
     for c in contexts() {
-        shapes().iter().for_each(|s| input_gradients(c, s));
+        for store in stores(c) {
+            shapes().iter().for_each(|s| input_gradients(c, s, store));
+        }
         let span = room(c, 1);
         assert!(input_gradient(&upsampled(), &span, &span, &span, false, None).is_err());
     }

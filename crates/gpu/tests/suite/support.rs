@@ -5,7 +5,8 @@ mod skip;
 
 use std::sync::{Arc, OnceLock};
 
-use headstart_gpu::{Call, Choice, Context, Machine, Program, Space, Span};
+use headstart_gpu::{Call, Choice, Context, Machine, Program, Space, Span, Store};
+use headstart_kernels::element::F16;
 
 /// Every adapter, opened once: kernels compile once.
 pub fn contexts() -> &'static [Arc<Context>] {
@@ -35,19 +36,49 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// How maps can be stored on a device.
+pub fn stores(c: &Context) -> Vec<Store> {
+    if c.adapter().half { vec![Store::F32, Store::F16] } else { vec![Store::F32] }
+}
+
+/// What is left of values that are stored so.
+pub fn stored(values: Vec<f32>, store: Store) -> Vec<f32> {
+    match store {
+        Store::F32 => values,
+        Store::F16 => values.into_iter().map(|v| F16::from_f32(v).to_f32()).collect(),
+    }
+}
+
 /// Memory of a device that holds these values.
 pub fn upload(c: &Context, values: &[f32]) -> Span {
-    let span = room(c, values.len());
-    c.write_floats(&span, values).unwrap();
+    upload_as(c, values, Store::F32)
+}
+
+/// Memory of a device that stores these values so.
+pub fn upload_as(c: &Context, values: &[f32], store: Store) -> Span {
+    let span = room_as(c, values.len(), store);
+    match store {
+        Store::F32 => c.write_floats(&span, values).unwrap(),
+        Store::F16 => {
+            let halves = values.iter().flat_map(|&v| F16::from_f32(v).0.to_le_bytes());
+            c.write(&span, &halves.collect::<Vec<u8>>()).unwrap();
+        }
+    }
     span
 }
 
 /// Memory for so many floats, all NaN: what a kernel does not write must not look like a result.
 pub fn room(c: &Context, len: usize) -> Span {
-    let bytes = 4 * len.max(1) as u64;
+    room_as(c, len, Store::F32)
+}
+
+/// The same for values that are stored so.
+pub fn room_as(c: &Context, len: usize, store: Store) -> Span {
+    let bytes = store.bytes() * len.max(1) as u64;
     let span = Space::new(c, bytes).unwrap().span(0, bytes).unwrap();
-    c.write_floats(&span, &vec![f32::NAN; span.bytes as usize / 4]).unwrap();
-    span
+    // Its halves are half-precision NaN.
+    c.write_floats(&span, &vec![f32::from_bits(0x7fc0_7fc0); span.bytes as usize / 4]).unwrap();
+    span.storing(store)
 }
 
 pub fn words(c: &Context, words: &[u32]) -> Span {
@@ -62,7 +93,14 @@ pub fn run(c: &Context, calls: &[Call]) {
 }
 
 pub fn read(c: &Context, span: &Span, len: usize) -> Vec<f32> {
-    c.read_floats(span, len).unwrap()
+    match span.store {
+        Store::F32 => c.read_floats(span, len).unwrap(),
+        Store::F16 => {
+            let words = c.read_floats(span, len.div_ceil(2)).unwrap().into_iter().map(f32::to_bits);
+            let halves = words.flat_map(|word| [word as u16, (word >> 16) as u16]);
+            halves.take(len).map(|half| F16(half).to_f32()).collect()
+        }
+    }
 }
 
 /// Relative L2 distance; NaN if either holds one, and so above any bound.
@@ -79,9 +117,24 @@ pub fn distance(ours: &[f32], reference: &[f64]) -> f64 {
 /// Fails unless the distance is what rounding of sums of `terms` makes of it; a NaN fails.
 #[track_caller]
 pub fn close(ours: &[f32], reference: &[f64], terms: usize, what: &str) {
-    let bound = 2.0 * f64::from(f32::EPSILON) * (terms as f64).sqrt();
+    close_as(Store::F32, ours, reference, terms, what);
+}
+
+/// The same for values that are stored so: half precision rounds each to its nearest neighbour, which is 2^-11 of it away at
+/// most, or half of the least number, 2^-24.
+#[track_caller]
+pub fn close_as(store: Store, ours: &[f32], reference: &[f64], terms: usize, what: &str) {
+    let way = |v: &f64| match store {
+        Store::F32 => 0.0,
+        Store::F16 => (v.abs() * 2f64.powi(-11)).max(2f64.powi(-25)),
+    };
+    let square = |sum: f64, v: f64| sum + v * v;
+    let norm = reference.iter().copied().fold(0.0, square).sqrt();
+    let rounding = reference.iter().map(way).fold(0.0, square).sqrt();
+    let rounding = if norm == 0.0 { rounding } else { rounding / norm };
+    let bound = 2.0 * f64::from(f32::EPSILON) * (terms as f64).sqrt() + rounding;
     let found = distance(ours, reference);
-    assert!(found <= bound, "{what}: {found:e} is not within {bound:e}");
+    assert!(found <= bound, "{what}, {store:?}: {found:e} is not within {bound:e}");
 }
 
 pub fn wide(values: &[f32]) -> Vec<f64> {

@@ -163,3 +163,29 @@ fn gradients_are_clipped_by_their_global_norm() {
         close(&read(c, &averages, 100), &mean, 4, "average");
     }
 }
+
+/// Values that are not finite are counted wherever they are, and the factor is a power of two.
+#[test]
+fn scaled_gradients_are_unscaled_and_counted() {
+    for c in contexts() {
+        let g = noise(50_000, 3);
+        for bad in [&[][..], &[0], &[16_383, 16_384, 49_999]] {
+            let mut scaled: Vec<f32> = g.iter().map(|v| v * 1024.0).collect();
+            let kinds = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            bad.iter().zip(kinds).for_each(|(&i, kind)| scaled[i] = kind);
+            let parts = optim::square_parts(g.len());
+            let (gs, result) = (upload(c, &scaled), words(c, &[7; 3]));
+            let counts = words(c, &vec![2; parts + 1]);
+            let calls = [
+                optim::unscale(g.len(), 1.0 / 1024.0, &gs, 1, &counts),
+                optim::count(parts + 1, &counts, 2, &result),
+            ];
+            run(c, &calls);
+            let found: Vec<u32> = read(c, &result, 3).into_iter().map(f32::to_bits).collect();
+            assert_eq!(found, [7, 7, 2 + bad.len() as u32]);
+            let after = read(c, &gs, g.len());
+            let same = |i: usize| after[i] == g[i] || bad.contains(&i) && !after[i].is_finite();
+            assert!((0..g.len()).all(same), "{bad:?}");
+        }
+    }
+}

@@ -114,7 +114,8 @@ impl Executor {
     /// Takes memory for `plan` and packs `parameters`.
     ///
     /// # Errors
-    /// If `parameters` lack a tensor of the graph or hold one of another size.
+    /// If `parameters` lack a tensor of the graph or hold one of another size; if the plan stores what no processor computes
+    /// with.
     pub fn new(
         graph: Arc<Graph>,
         plan: Plan,
@@ -122,6 +123,9 @@ impl Executor {
         parameters: &Parameters,
         seed: u64,
     ) -> Result<Executor> {
+        if plan.request.dtype == DType::F16 {
+            return Err(on_a_processor());
+        }
         plan.check_memory(&graph)?;
         let arena = Buffer::zeros(plan.arena);
         let states = plan.groups.iter().map(|_| State::default()).collect();
@@ -164,6 +168,8 @@ impl Executor {
                 match spec.dtype {
                     DType::F32 => Slice::F32(at.of(&self.arena)),
                     DType::Bf16 => Slice::Bf16(at.of(&self.arena)),
+                    // `new` refuses it.
+                    DType::F16 => Slice::F16(&[]),
                 }
             }
             _ => Slice::F32(&[]),
@@ -403,6 +409,12 @@ impl Execute for Executor {
     fn seconds(&self) -> &[f64] {
         self.seconds.as_deref().unwrap_or_default()
     }
+}
+
+/// The error of half precision, which no kernel for processors computes with.
+pub(crate) fn on_a_processor() -> Error {
+    let (expected, hint) = ("f32 or bf16 on a processor", "give --precision bf16, or --device gpu");
+    Error::invalid("--precision", expected, DType::F16.name(), hint)
 }
 
 /// The error of training without [`Execute::prepare`].

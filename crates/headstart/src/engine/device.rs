@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headstart_kernels::element::DType;
 use headstart_kernels::table::Compute;
 
-use crate::engine::cpu::Executor;
+use crate::engine::cpu::{Executor, on_a_processor};
 use crate::engine::execute::Execute;
 #[cfg(feature = "gpu")]
 use crate::engine::gpu::{self, Gpu, failed};
@@ -74,7 +74,45 @@ impl Device {
     /// An open GPU with this machine's threads.
     #[cfg(feature = "gpu")]
     pub fn on(context: headstart_gpu::Context, compute: Arc<Compute>) -> Device {
-        Device::Gpu(Arc::new(Gpu { context: Arc::new(context), compute }))
+        let (context, dtype) = (Arc::new(context), DType::F32);
+        Device::Gpu(Arc::new(Gpu { context, compute, dtype }))
+    }
+
+    /// The same GPU for plans that store feature maps and their gradients in half precision.
+    ///
+    /// # Errors
+    /// If it is none, or one whose kernels cannot compute with 16 bits.
+    pub fn half(&self) -> Result<Device> {
+        match self {
+            Device::Cpu(_) => Err(on_a_processor()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => {
+                let adapter = gpu.context.adapter();
+                if !adapter.half {
+                    let expected = "a GPU with `shader-f16`, for f16";
+                    let hint = "give --precision f32; `headstart doctor` lists what adapters have";
+                    return Err(Error::invalid(
+                        adapter.name.clone(),
+                        expected,
+                        "one without",
+                        hint,
+                    ));
+                }
+                let (context, compute) = (Arc::clone(&gpu.context), Arc::clone(&gpu.compute));
+                Ok(Device::Gpu(Arc::new(Gpu { context, compute, dtype: DType::F16 })))
+            }
+        }
+    }
+
+    /// The GPU with this number, or the first that is no software, as [`Device::half`] makes it: of those that can.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be opened.
+    #[cfg(feature = "gpu")]
+    pub fn half_gpu(number: Option<usize>, compute: Arc<Compute>) -> Result<Device> {
+        let choice = number.map_or(headstart_gpu::Choice::Half, headstart_gpu::Choice::Number);
+        let context = headstart_gpu::Context::open(choice).map_err(failed)?;
+        Device::on(context, compute).half()
     }
 
     /// The threads of this machine, for work that does not run on the device: decoding, L-BFGS.
@@ -96,7 +134,7 @@ impl Device {
         match self {
             Device::Cpu(compute) => compute.dtype,
             #[cfg(feature = "gpu")]
-            Device::Gpu(_) => DType::F32,
+            Device::Gpu(gpu) => gpu.dtype,
         }
     }
 
@@ -124,7 +162,9 @@ impl Device {
         match self {
             Device::Cpu(compute) => format!("{} {}", compute.isa(), compute.dtype.name()),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => format!("gpu {} f32", gpu.context.adapter().fingerprint()),
+            Device::Gpu(gpu) => {
+                format!("gpu {} {}", gpu.context.adapter().fingerprint(), gpu.dtype.name())
+            }
         }
     }
 

@@ -27,7 +27,7 @@
 
 use std::ops::Range;
 
-use headstart_kernels::element::{Bf16, DType, Slice, Values};
+use headstart_kernels::element::{Bf16, DType, F16, Slice, Values};
 use headstart_kernels::loss::{BatchLoss, Labels, Targets};
 
 use crate::data::batch::Pixels;
@@ -81,6 +81,7 @@ impl<'a> Input<'a> {
             Input::Bytes(v) => Input::Bytes(&v[range]),
             Input::Values(Slice::F32(v)) => Input::Values(Slice::F32(&v[range])),
             Input::Values(Slice::Bf16(v)) => Input::Values(Slice::Bf16(&v[range])),
+            Input::Values(Slice::F16(v)) => Input::Values(Slice::F16(&v[range])),
         }
     }
 }
@@ -128,7 +129,7 @@ macro_rules! input_from {
     )*};
 }
 
-input_from!(f32, Bf16);
+input_from!(f32, Bf16, F16);
 
 impl<'a> From<&'a Values> for Input<'a> {
     fn from(values: &'a Values) -> Input<'a> {
@@ -309,10 +310,11 @@ pub trait Execute: std::fmt::Debug + Send {
         None
     }
 
-    /// Clips the gradients, and updates the weights and their EMA.
+    /// Clips the gradients, and updates the weights and their EMA. In half precision, where a gradient is not finite, it halves
+    /// the scale of the loss instead, as Keras's `LossScaleOptimizer` does.
     ///
     /// # Errors
-    /// If there are no gradients.
+    /// If there are no gradients; if they are not finite however the loss is scaled.
     fn update(&mut self, learning_rate: f32) -> Result<()>;
 
     /// Copies the gradients of the last step, or those that replaced them in [`Execute::reduce`].

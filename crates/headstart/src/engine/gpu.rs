@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_gpu::{Context, GpuError, Places, Program, Space, Span};
-use headstart_kernels::element::{DType, Slice, Values};
+use headstart_gpu::{Context, GpuError, Places, Program, Space, Span, Store};
+use headstart_kernels::element::{DType, F16, Slice, Values};
 use headstart_kernels::loss::{BatchLoss, Labels, cross_entropy};
 use headstart_kernels::table::Compute;
 
@@ -36,12 +36,14 @@ pub struct Gpu {
     pub context: Arc<Context>,
     /// Threads and instructions of this machine.
     pub compute: Arc<Compute>,
+    /// What feature maps and their gradients are stored as: f32, or f16 where the adapter can.
+    pub dtype: DType,
 }
 
-/// A source of a plan: its values as floats, and room for pixels as bytes.
+/// A source of a plan: its values as kernels read them, and room for pixels as bytes.
 #[derive(Debug)]
 struct Source {
-    floats: Span,
+    values: Span,
     bytes: Option<Span>,
     /// Whether the images of the last run were bytes.
     is_bytes: bool,
@@ -64,6 +66,9 @@ struct Made {
     /// Calls and words that have the second label's share, and what it is.
     shares: Vec<(usize, usize)>,
     share: f32,
+    /// The call that begins the backward pass, and the scale of the loss there.
+    loss: Option<usize>,
+    scale: f32,
 }
 
 /// A plan with memory and weights on a GPU.
@@ -95,7 +100,8 @@ impl Executor {
     /// Takes memory for `plan` and uploads `parameters`.
     ///
     /// # Errors
-    /// If `parameters` lack a tensor of the graph or hold one of another size; if the GPU has too little memory, or fails.
+    /// If `parameters` lack a tensor of the graph or hold one of another size; if the GPU has too little memory, or fails; if
+    /// it does not store what the plan asks for.
     pub fn new(
         graph: Arc<Graph>,
         plan: Plan,
@@ -103,9 +109,11 @@ impl Executor {
         parameters: &Parameters,
         seed: u64,
     ) -> Result<Executor> {
-        if plan.request.dtype != DType::F32 {
-            let (expected, found) = (DType::F32.name(), plan.request.dtype.name());
-            return Err(Error::invalid("precision on a GPU", expected, found, "--precision f32"));
+        let found = plan.request.dtype;
+        if found == DType::Bf16 || (found == DType::F16 && !context.adapter().half) {
+            let expected = if context.adapter().half { "f32 or f16" } else { "f32" };
+            let hint = "--precision f32";
+            return Err(Error::invalid("precision on a GPU", expected, found.name(), hint));
         }
         let c = &*context;
         let arena = Space::new(c, plan.arena_bytes() as u64).map_err(failed)?;
@@ -114,8 +122,9 @@ impl Executor {
             let elements = graph.nodes[node].shape.elements() * plan.request.batch;
             let pixels = matches!(graph.nodes[node].op, Op::Input(_));
             let bytes = pixels.then(|| room(c, elements as u64)).transpose()?;
-            let floats = room(c, 4 * elements as u64)?;
-            sources.push(Source { floats, bytes, is_bytes: false });
+            let store = stored(plan.dtypes[node]);
+            let values = room(c, store.bytes() * elements as u64)?.storing(store);
+            sources.push(Source { values, bytes, is_bytes: false });
         }
         let trained = Trained::new(c, &plan, parameters)?;
         let held = Held::new(c, &graph, &plan, &trained, parameters)?;
@@ -147,12 +156,13 @@ impl Executor {
     fn buffer(&self, buffer: usize) -> Result<Span> {
         let spec = self.plan.buffers[buffer];
         let bytes = 4 * spec.floats(self.plan.request.batch) as u64;
-        self.arena.span(4 * spec.offset as u64, bytes).map_err(failed)
+        let span = self.arena.span(4 * spec.offset as u64, bytes).map_err(failed)?;
+        Ok(span.storing(stored(spec.dtype)))
     }
 
     fn place(&self, place: Option<Place>) -> Result<Span> {
         match place {
-            Some(Place::Source(i)) => Ok(self.sources[i].floats.clone()),
+            Some(Place::Source(i)) => Ok(self.sources[i].values.clone()),
             Some(Place::Buffer(b)) => self.buffer(b),
             None => Err(Error::invalid("plan", "a place for every value", "none", "")),
         }
@@ -169,11 +179,15 @@ impl Executor {
                 }
                 (Input::Bytes(bytes), None) => {
                     let floats: Vec<f32> = bytes.iter().map(|&b| f32::from(b)).collect();
-                    c.write_floats(&source.floats, &floats).map_err(failed)?;
+                    c.write_floats(&source.values, &floats).map_err(failed)?;
                     source.is_bytes = false;
                 }
                 (Input::Values(Slice::F32(values)), _) => {
-                    c.write_floats(&source.floats, values).map_err(failed)?;
+                    c.write_floats(&source.values, values).map_err(failed)?;
+                    source.is_bytes = false;
+                }
+                (Input::Values(Slice::F16(values)), _) => {
+                    write_halves(c, &source.values, values)?;
                     source.is_bytes = false;
                 }
                 (Input::Values(Slice::Bf16(_)), _) => {
@@ -212,11 +226,33 @@ impl Executor {
         Ok(())
     }
 
-    fn floats(&self, spans: &[(Span, usize)]) -> Result<Vec<f32>> {
-        let mut words = Vec::new();
-        self.context.read(spans, &mut words).map_err(failed)?;
-        Ok(words.into_iter().map(f32::from_bits).collect())
+    /// The first elements of a span, as they are stored.
+    fn values(&self, span: Span, elements: usize) -> Result<Values> {
+        let (mut words, store) = (Vec::new(), span.store);
+        let count = (elements * store.bytes() as usize).div_ceil(4);
+        self.context.read(&[(span, count)], &mut words).map_err(failed)?;
+        Ok(match store {
+            Store::F32 => Values::F32(words.into_iter().map(f32::from_bits).collect()),
+            Store::F16 => {
+                let halves = words.into_iter().flat_map(|word| [word as u16, (word >> 16) as u16]);
+                Values::F16(halves.take(elements).map(F16).collect())
+            }
+        })
     }
+}
+
+/// How a GPU stores this type; it has no plans for bfloat16.
+fn stored(dtype: DType) -> Store {
+    match dtype {
+        DType::F16 => Store::F16,
+        DType::F32 | DType::Bf16 => Store::F32,
+    }
+}
+
+/// Copies half-precision values to the start of a span.
+fn write_halves(c: &Context, to: &Span, values: &[F16]) -> Result<()> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.0.to_le_bytes()).collect();
+    c.write(to, &bytes).map_err(failed)
 }
 
 /// Memory of a GPU.
@@ -261,7 +297,7 @@ impl Execute for Executor {
             return Err(Error::invalid("output", expected, output.to_string(), ""));
         };
         let elements = self.graph.nodes[node].shape.elements() * self.count;
-        *into = Values::F32(self.floats(&[(self.buffer(buffer)?, elements)])?);
+        *into = self.values(self.buffer(buffer)?, elements)?;
         Ok(())
     }
 

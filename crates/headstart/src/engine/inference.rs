@@ -79,7 +79,7 @@ pub fn read_floats(executor: &mut dyn Execute, output: usize) -> Result<Vec<f32>
     executor.read(output, &mut values)?;
     Ok(match values {
         Values::F32(values) => values,
-        Values::Bf16(_) => values.as_slice().to_f32(),
+        values => values.as_slice().to_f32(),
     })
 }
 

@@ -8,5 +8,6 @@ pub mod gpu;
 pub mod gradients;
 pub mod inference;
 pub mod logistic;
+mod loss_scale;
 pub mod optimizer;
 pub mod plan;

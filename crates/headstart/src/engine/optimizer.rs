@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::loss_scale::LossScale;
 use crate::error::{Error, Result};
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::Tensor;
@@ -113,10 +114,14 @@ pub struct Optimizer {
     /// Means of gradients, of their squares or both, as the rule's `memory` names them, for each
     /// parameter; empty for those never updated.
     pub(super) state: Vec<[Vec<f32>; 2]>,
+    /// The scale of the loss, where gradients are stored in half precision.
+    pub(super) loss_scale: Option<LossScale>,
 }
 
 /// Name under which the number of updates is stored.
 const ITERATIONS: &str = "iterations";
+/// Name under which the scale of the loss is stored, with the steps since it changed.
+const LOSS_SCALE: &str = "loss_scale";
 /// More updates than any run has.
 const UPDATES: f32 = 1e15;
 
@@ -152,8 +157,9 @@ impl Optimizer {
                 check("epsilon", epsilon, "a positive number", epsilon > 0.0)?;
             }
         }
-        let (weight_decay, scales, state) = Default::default();
-        Ok(Optimizer { rule, learning_rate, weight_decay, scales, iterations: 0, state })
+        let (weight_decay, scales, state, loss_scale) = Default::default();
+        let iterations = 0;
+        Ok(Optimizer { rule, learning_rate, weight_decay, scales, iterations, state, loss_scale })
     }
 
     /// The same with weight decay.
@@ -174,8 +180,8 @@ impl Optimizer {
         Optimizer { scales, ..self }
     }
 
-    /// The state as named tensors, to be stored: `LAYER/ROLE/momentum` and similar, and the number
-    /// of updates as `iterations` (exact up to 2^24; its effect is gone long before).
+    /// The state as named tensors, to be stored: `LAYER/ROLE/momentum` and similar, the number
+    /// of updates as `iterations` (exact up to 2^24; its effect is gone long before), and `loss_scale`, if there is one.
     pub fn tensors(&self, parameters: &Parameters) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for (p, state) in parameters.tensors.iter().zip(&self.state) {
@@ -188,21 +194,31 @@ impl Optimizer {
         }
         let values = vec![self.iterations as f32];
         tensors.push(Tensor { name: ITERATIONS.into(), shape: vec![1], values });
+        tensors.extend(self.loss_scale.map(|scale| {
+            let values = scale.to_values();
+            Tensor { name: LOSS_SCALE.into(), shape: vec![values.len()], values }
+        }));
         tensors
     }
 
-    /// Loads state that [`Self::tensors`] returned.
+    /// Loads state that [`Self::tensors`] returned. A scale of the loss is taken only where there is one.
     ///
     /// # Errors
     /// If a tensor is not of `parameters`, or not of this optimizer.
     pub fn restore(&mut self, parameters: &Parameters, tensors: &[Tensor]) -> Result<()> {
         let mut state = vec![<[Vec<f32>; 2]>::default(); parameters.tensors.len()];
-        let mut iterations = 0;
+        let (mut iterations, mut loss_scale) = (0, self.loss_scale.map(|_| LossScale::default()));
         for tensor in tensors {
             if let (ITERATIONS, [value]) = (tensor.name.as_str(), &tensor.values[..])
                 && (0.0..=UPDATES).contains(value)
             {
                 iterations = *value as u64;
+                continue;
+            }
+            if tensor.name == LOSS_SCALE
+                && let Some(stored) = LossScale::of_values(&tensor.values)
+            {
+                loss_scale = loss_scale.map(|_| stored);
                 continue;
             }
             let place = tensor.name.rsplit_once('/').and_then(|(name, part)| {
@@ -218,7 +234,7 @@ impl Optimizer {
             };
             state[i][k].clone_from(&tensor.values);
         }
-        (self.state, self.iterations) = (state, iterations);
+        (self.state, self.iterations, self.loss_scale) = (state, iterations, loss_scale);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ use crate::control::Control;
 use crate::data::augment::Augment;
 use crate::data::dataset::{self, DataOptions, Dataset, Subset};
 use crate::data::image::{Decode, Fit, Interpolation, Target};
+use crate::engine::cpu::on_a_processor;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Watch, objects, sources};
@@ -90,30 +91,42 @@ pub fn bare_net(config: &TrainConfig) -> Result<Net> {
 }
 
 /// Where nets run: threads, kernels and their element type; 0 threads means one per core. What `auto` comes to is known once
-/// there is a model, by [`settle`]; until then it is the processor.
+/// there is a model, by [`settle`]; until then it is the processor, or for f16 the first GPU that has it.
 ///
 /// # Errors
-/// If threads cannot start, or there is no such GPU; if it does not compute with this precision.
+/// If threads cannot start, or there is no such GPU; if the device does not compute with this precision.
 pub fn device(threads: usize, precision: Precision, choice: DeviceChoice) -> Result<Device> {
     let isa = Isa::from_env().map_err(|message| {
         Error::invalid("compute", "kernels that this CPU runs", message, "unset HEADSTART_ISA")
     })?;
     let compute = Compute::with_isa(threads, isa).map_err(|e| Error::threads(threads, e))?;
-    if let DeviceChoice::Gpu(number) = choice {
-        return on_gpu(number, compute, precision);
+    match (choice, precision) {
+        (DeviceChoice::Gpu(number), _) => on_gpu(number, compute, precision),
+        (DeviceChoice::Auto, Precision::F16) => on_gpu(None, compute, precision).map_err(|error| {
+            let hint = error.hint().filter(|hint| !hint.is_empty());
+            let mend = hint.map_or(String::new(), |hint| format!("{hint}; "));
+            error.with_hint(&format!("{mend}without a GPU give --precision f32 or bf16"))
+        }),
+        (DeviceChoice::Cpu, Precision::F16) => Err(on_a_processor()),
+        _ => {
+            let dtype = precision.dtype(&compute);
+            Ok(compute.storing(dtype).into())
+        }
     }
-    let dtype = precision.dtype(&compute);
-    Ok(compute.storing(dtype).into())
 }
 
 #[cfg(feature = "gpu")]
 fn on_gpu(number: Option<usize>, compute: Compute, precision: Precision) -> Result<Device> {
     if precision == Precision::Bf16 {
-        let (expected, hint) = ("f32 on a GPU", "give --precision f32, or --device cpu");
+        let (expected, hint) = ("f32 or f16 on a GPU", "give --precision f32, or --device cpu");
         return Err(Error::invalid("--precision", expected, "bf16", hint));
     }
     let compute = compute.storing(headstart_kernels::element::DType::F32);
-    let device = Device::gpu_with(number, std::sync::Arc::new(compute))?;
+    let compute = std::sync::Arc::new(compute);
+    let device = match precision {
+        Precision::F16 => Device::half_gpu(number, compute),
+        _ => Device::gpu_with(number, compute),
+    }?;
     if let Device::Gpu(gpu) = &device {
         super::tiles::tune(&gpu.context)?;
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use headstart_kernels::element::DType;
+
 use crate::data::dataset::Subset;
 use crate::engine::device::Device;
 use crate::session::config::{DeviceChoice, Precision, TrainConfig, shell_words};
@@ -29,6 +31,7 @@ pub fn next(
     // What a reader's command would choose by itself, and this run did not.
     let own = |device: Device| (config.precision.dtype(device.compute()), device.dtype());
     let precision = match job::device(1, Precision::Auto, DeviceChoice::Cpu).map(own) {
+        Ok((DType::F16, _)) => format!(" --precision f16 --device {}", config.device),
         Ok((own, auto)) if own != auto => format!(" --precision {}", own.name()),
         _ => String::new(),
     };

@@ -16,7 +16,7 @@ use crate::net::model::Model;
 use crate::net::weights::SHIPPED;
 use crate::numbers::grouped;
 use crate::report::{self, CurveNotes, RunPage};
-use crate::session::config::{DeviceChoice, TrainConfig};
+use crate::session::config::{DeviceChoice, Precision, TrainConfig};
 use crate::session::evaluate::{self, Evaluated};
 use crate::session::job::{self, open_data_with};
 use crate::session::known::is_own;
@@ -174,7 +174,12 @@ pub fn remake(
         let (expected, hint) = ("an epoch that is done", format!("to {what}: {hint}"));
         return Err(Error::invalid(folder.display().to_string(), expected, "none yet", hint));
     }
-    let device = &job::device(threads, config.precision, DeviceChoice::Cpu)?;
+    // Pages are made on the processor, which has no f16.
+    let precision = match config.precision {
+        Precision::F16 => Precision::F32,
+        precision => precision,
+    };
+    let device = &job::device(threads, precision, DeviceChoice::Cpu)?;
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
@@ -331,7 +336,7 @@ fn facts(
             card.height,
             card.fit,
             card.preprocess.name(),
-            device.dtype().name()
+            config.precision.dtype(device.compute()).name()
         ),
     );
     if !history.epochs.is_empty() {

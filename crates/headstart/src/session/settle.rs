@@ -7,8 +7,8 @@ use crate::net::model::Model;
 use crate::session::config::{DeviceChoice, Precision};
 
 /// The device for `model` in batches of `batch` images, and why it is that one, where there was a choice: as
-/// [`device`](super::job::device) opened it, unless `auto` finds a GPU that is faster. A GPU computes in f32, so it is not asked
-/// for where bf16 is; software is never taken for one.
+/// [`device`](super::job::device) opened it, unless `auto` finds a GPU that is faster. A GPU has no bf16, so it is not asked
+/// where that is wanted; where f16 is, it is open already. Software is never taken for one.
 ///
 /// # Errors
 /// If the processor cannot run the net.
@@ -19,7 +19,7 @@ pub fn settle(
     model: &Model,
     batch: usize,
 ) -> Result<(Device, Option<String>)> {
-    if choice != DeviceChoice::Auto || precision == Precision::Bf16 {
+    if choice != DeviceChoice::Auto || matches!(precision, Precision::Bf16 | Precision::F16) {
         return Ok((device, None));
     }
     #[cfg(feature = "gpu")]

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headstart_kernels::element::{Bf16, DType, Element, Values};
+use headstart_kernels::element::Values;
 use serde::Serialize;
 
 use crate::data::split::RandomState;
@@ -130,12 +130,7 @@ impl Work {
                         .iter()
                         .map(|&s| {
                             let values = uniform(batch * graph.nodes[s].shape.elements());
-                            match plan.dtypes[s] {
-                                DType::F32 => Values::F32(values),
-                                DType::Bf16 => {
-                                    Values::Bf16(values.into_iter().map(Bf16::from_f32).collect())
-                                }
-                            }
+                            Values::nearest(plan.dtypes[s], values)
                         })
                         .collect();
                 }

@@ -44,6 +44,28 @@ macro_rules! battery {
     };
 }
 
+/// The parts of the battery that ask for nothing that 16 bits round away.
+#[cfg(feature = "gpu")]
+mod gpu_in_f16 {
+    use super::*;
+
+    battery!(@ gradients: labels_out_of_range_are_errors);
+    battery!(@ inference: bytes_are_as_good_as_floats, what_does_not_fit_is_an_error);
+    battery!(@ learning: every_optimizer_follows_its_rule, gradients_are_clipped,
+        targets_are_checked_and_weigh, a_resumed_step_has_the_same_bits, dropout_follows_the_turn);
+    battery!(@ replicas: batches_add_up);
+
+    fn devices() -> Vec<Device> {
+        halves()
+    }
+
+    #[test]
+    fn gradients_follow_the_reference() {
+        let follows = battery::gradients::rounding_follows_the_reference;
+        devices().iter().for_each(|device| follows(device, 12, 7));
+    }
+}
+
 battery!(cpu, vec![Compute::new(2).unwrap().into()]);
 #[cfg(feature = "gpu")]
 battery!(gpu, gpus());
@@ -63,12 +85,22 @@ pub fn gpus() -> Vec<Device> {
     all.clone()
 }
 
+/// Those of them that store f16, which share their kernels with the others.
+#[cfg(feature = "gpu")]
+pub fn halves() -> Vec<Device> {
+    let halves: Vec<Device> = gpus().iter().filter_map(|gpu| gpu.half().ok()).collect();
+    if halves.is_empty() {
+        crate::support::skip::skipped("nets in f16: no adapter here has `shader-f16`");
+    }
+    halves
+}
+
 #[test]
 fn bf16_on_every_instruction_set() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
         let device = Compute::with_isa(2, isa).unwrap().storing(DType::Bf16).into();
         let step = if isa == Isa::best() { 1 } else { 11 };
-        battery::gradients::bf16_follows_the_reference(&device, step);
+        battery::gradients::rounding_follows_the_reference(&device, 12, step);
     }
 }
 

@@ -12,6 +12,8 @@ mod fuzz;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod grouped;
+#[cfg(feature = "gpu")]
+mod half;
 mod hostile_runs;
 mod hostile_weights;
 mod hub;

@@ -145,5 +145,6 @@ fn roundoff<E: Element>() -> f64 {
     match E::DTYPE {
         DType::F32 => 0.0,
         DType::Bf16 => 1.0 / 256.0,
+        DType::F16 => 1.0 / 2048.0,
     }
 }

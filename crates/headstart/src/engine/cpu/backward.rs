@@ -38,6 +38,8 @@ impl Executor {
         match dtype {
             DType::F32 => self.backward_on::<f32>(step, inputs, count, parameters, gradients),
             DType::Bf16 => self.backward_on::<Bf16>(step, inputs, count, parameters, gradients),
+            // `new` refuses it.
+            DType::F16 => {}
         }
     }
 

@@ -67,6 +67,8 @@ impl Executor {
             Main::Conv { node, norm, .. } => match self.plan.dtype(group) {
                 DType::F32 => self.load_conv::<f32>(group, node, norm, parameters),
                 DType::Bf16 => self.load_conv::<Bf16>(group, node, norm, parameters),
+                // `new` refuses it.
+                DType::F16 => Ok(()),
             },
             Main::Norm { node, training } => self.load_norm(group, node, training, parameters),
             _ => Ok(()),

@@ -32,12 +32,12 @@ impl Calls<'_> {
                 self.push([elementwise::relu_gradient(self.elements(node), &y, &d)]);
             }
             Step::Accumulate { from, to } => {
-                let len = e.plan.buffers[to].floats(self.count);
+                let len = e.plan.buffers[to].elements * self.count;
                 let (from, to) = (e.buffer(from)?, e.buffer(to)?);
                 self.push([elementwise::accumulate(len, 1.0, &from, &to)]);
             }
             Step::Copy { from, to } => {
-                let len = e.plan.buffers[to].floats(self.count);
+                let len = e.plan.buffers[to].elements * self.count;
                 let (from, to) = (e.buffer(from)?, e.buffer(to)?);
                 self.push([elementwise::copy(len, &from, false, &to)]);
             }

@@ -24,10 +24,11 @@ pub(super) struct Calls<'e> {
     bytes: Vec<bool>,
     moving: Vec<usize>,
     shares: Vec<(usize, usize)>,
+    loss: Option<usize>,
 }
 
-/// The bits of a NaN.
-const NAN: u32 = 0x7fc0_0000;
+/// The bits of a NaN, each half of which is a half-precision NaN.
+const NAN: u32 = 0x7fc0_7fc0;
 /// Bytes of a convolution's output that is pooled and not kept, at most, unless one image has more.
 const POOLED: usize = 64 << 20;
 
@@ -39,8 +40,8 @@ pub(super) fn scratch(graph: &Graph, plan: &Plan) -> usize {
             let g = &plan.groups[group];
             match (g.main, plan.shapes[group].conv) {
                 (Main::Conv { .. }, Some(shape)) if g.pool.is_some() => {
-                    let each = shape.first(1).out_len();
-                    images_at_once(&shape, plan.shapes[group].pool) * each
+                    let each = shape.first(1).out_len() * plan.dtypes[g.output].bytes();
+                    (images_at_once(plan, group, &shape) * each).div_ceil(size_of::<f32>())
                 }
                 (Main::Norm { node, training: true }, _) => rows(graph, node, batch).scratch(),
                 _ => 0,
@@ -69,13 +70,28 @@ pub(super) fn rows(graph: &Graph, node: NodeId, count: usize) -> Rows {
 }
 
 /// Images of a pooled convolution that run at once: parts of maps begin at multiples of [`ALIGNMENT`].
-fn images_at_once(shape: &ConvShape, pool: Option<PoolShape>) -> usize {
-    let one = shape.first(1);
-    let lengths = [one.in_len(), pool.map_or(0, |pool| pool.first(1).out_len())];
+fn images_at_once(plan: &Plan, group: usize, shape: &ConvShape) -> usize {
+    let (one, pool) = (shape.first(1), plan.shapes[group].pool);
+    let [read, written] = image_bytes(plan, group, &one, pool);
+    let alignment = ALIGNMENT as usize;
     let aligned =
-        |n: &usize| lengths.iter().all(|len| (4 * len * n).is_multiple_of(ALIGNMENT as usize));
-    let step = (1..=ALIGNMENT as usize / 4).find(aligned).unwrap_or(1);
-    (POOLED / (4 * one.out_len()) / step * step).max(step).min(shape.batch())
+        |n: &usize| [read, written].iter().all(|bytes| (bytes * n).is_multiple_of(alignment));
+    let step = (1..=ALIGNMENT as usize).find(aligned).unwrap_or(1);
+    let each = one.out_len() * plan.dtypes[plan.groups[group].output].bytes();
+    (POOLED / each / step * step).max(step).min(shape.batch())
+}
+
+/// Bytes of an image that a pooled convolution reads, and of what the pooling leaves.
+fn image_bytes(
+    plan: &Plan,
+    group: usize,
+    shape: &ConvShape,
+    pool: Option<PoolShape>,
+) -> [usize; 2] {
+    let bytes = |node: NodeId| plan.dtypes[node].bytes();
+    let g = &plan.groups[group];
+    let pooled = pool.map_or(0, |pool| pool.first(1).out_len());
+    [shape.first(1).in_len() * bytes(g.inputs[0]), pooled * bytes(g.output)]
 }
 
 impl<'e> Calls<'e> {
@@ -89,6 +105,7 @@ impl<'e> Calls<'e> {
             bytes,
             moving: Vec::new(),
             shares: Vec::new(),
+            loss: None,
         };
         let plan = &executor.plan;
         let mut steps = Vec::new();
@@ -104,12 +121,12 @@ impl<'e> Calls<'e> {
             }
             steps.push(start..calls.calls.len());
         }
-        let Calls { calls, seeds, bytes, moving, shares, .. } = calls;
+        let Calls { calls, seeds, bytes, moving, shares, loss, .. } = calls;
         let tuned = executor.context.tuned(calls);
         let program =
             tuned.and_then(|calls| Program::new(&executor.context, &calls)).map_err(failed)?;
-        let (moves, share) = (true, 0.0);
-        Ok(Made { count, bytes, program, steps, seeds, moving, moves, shares, share })
+        let (moves, share, scale) = (true, 0.0, 1.0);
+        Ok(Made { count, bytes, program, steps, seeds, moving, moves, shares, share, loss, scale })
     }
 
     pub fn push(&mut self, calls: impl IntoIterator<Item = Call>) {
@@ -147,7 +164,7 @@ impl<'e> Calls<'e> {
                 Error::invalid("images", error.expected, error.found, "take smaller batches")
             })?;
             if let Some(bytes) = &source.bytes {
-                self.calls.push(frame::frame(&shape, None, true, bytes, &source.floats));
+                self.calls.push(frame::frame(&shape, None, true, bytes, &source.values));
             }
         }
         Ok(())
@@ -256,6 +273,7 @@ impl<'e> Calls<'e> {
         let (p, d) = (self.kept(node)?, e.buffer(output)?);
         let targets = e.labels.targets(e.training.as_ref());
         self.shares.push((self.calls.len(), loss::GRADIENT_SHARE));
+        self.loss = Some(self.calls.len());
         let classes = e.graph.nodes[node].shape.channels();
         self.push([loss::gradient(self.count, classes, &p, targets, &d)]);
         Ok(())
@@ -267,6 +285,9 @@ impl<'e> Calls<'e> {
             (&e.plan.groups[group], e.plan.shapes[group], &e.held.groups[group]);
         let Some(shape) = shapes.conv else { return Ok(()) };
         let kernel = held.kernel.as_ref().ok_or_else(lacking)?;
+        if let Some(master) = &held.master {
+            self.push([elementwise::copy(shape.kernel_len(), master, false, kernel)]);
+        }
         let residual = g.residual.map(|node| self.value(node)).transpose()?;
         let epilogue =
             Epilogue { bias: held.bias.as_ref(), residual: residual.as_ref(), relu: g.relu };
@@ -275,8 +296,9 @@ impl<'e> Calls<'e> {
             return Ok(());
         };
         // What is pooled is not kept: some images at a time.
-        let each = [shape.first(1).in_len(), pool.first(1).out_len()].map(|len| 4 * len as u64);
-        let (step, mut first) = (images_at_once(&shape, Some(pool)), 0);
+        let each = image_bytes(&e.plan, group, &shape, Some(pool)).map(|bytes| bytes as u64);
+        let (step, mut first) = (images_at_once(&e.plan, group, &shape), 0);
+        let scratch = e.scratch.clone().storing(y.store);
         while first < self.count {
             let count = step.min(self.count - first);
             let part = |span: &Span, each: u64| {
@@ -284,8 +306,8 @@ impl<'e> Calls<'e> {
             };
             let (x, y) = (part(x, each[0])?, part(y, each[1])?);
             self.push([
-                conv::forward(&shape.first(count), &x, kernel, &e.scratch, epilogue),
-                pool::max_pool(&pool.first(count), &e.scratch, None, &y),
+                conv::forward(&shape.first(count), &x, kernel, &scratch, epilogue),
+                pool::max_pool(&pool.first(count), &scratch, None, &y),
             ]);
             first += count;
         }

@@ -1,11 +1,12 @@
 //! What groups read beside maps: kernels with frozen batch norms folded in, biases, and the state of batch norms.
 
 use headstart_gpu::kernels::conv;
-use headstart_gpu::{Context, Places, Space, Span};
+use headstart_gpu::{Context, Places, Space, Span, Store};
+use headstart_kernels::element::F16;
 use headstart_kernels::norm;
 
-use super::failed;
 use super::weights::Trained;
+use super::{failed, stored, write_halves};
 use crate::engine::plan::{Folded, Main, Plan, Step, tensor};
 use crate::error::Result;
 use crate::net::graph::{Graph, Op};
@@ -17,6 +18,8 @@ pub(super) struct Of {
     /// A convolution's kernel and bias.
     pub kernel: Option<Span>,
     pub bias: Option<Span>,
+    /// The weights of which a kernel that trains is the rounded copy, made again in each step.
+    pub master: Option<Span>,
     /// The kernel as the gradient of the input reads it; one that trains is made again in each step.
     pub backward: Option<Span>,
     /// Mean, variance, scale and shift of a batch norm.
@@ -40,25 +43,27 @@ impl Held {
     ) -> Result<Held> {
         let mut places = Places::new(c.page());
         let mut wanted: Vec<[Option<(u64, u64)>; 4]> = Vec::new();
-        let mut place = |floats: usize| {
-            let bytes = 4 * floats as u64;
+        let mut place = |elements: usize, store: Store| {
+            let bytes = store.bytes() * elements as u64;
             places.place(bytes).map(|at| Some((at, bytes))).map_err(failed)
         };
         for (group, g) in plan.groups.iter().enumerate() {
-            let mut own = [None; 4];
+            let (mut own, store) = ([None; 4], kernel_store(plan, group));
             match (g.main, plan.shapes[group].conv) {
                 (Main::Conv { node, .. }, Some(shape)) => {
                     let (trains, backward) = (plan.trains(node), passes(plan, group));
+                    if !trains || store != Store::F32 {
+                        own[0] = place(shape.kernel_len(), store)?;
+                    }
                     if !trains {
-                        own[0] = place(shape.kernel_len())?;
-                        own[1] = place(shape.out_channels())?;
+                        own[1] = place(shape.out_channels(), Store::F32)?;
                     }
                     if backward {
-                        own[2] = place(shape.kernel_len())?;
+                        own[2] = place(shape.kernel_len(), store)?;
                     }
                 }
                 (Main::Norm { node, .. }, _) => {
-                    own[3] = place(4 * graph.nodes[node].shape.channels())?;
+                    own[3] = place(4 * graph.nodes[node].shape.channels(), Store::F32)?;
                 }
                 _ => {}
             }
@@ -66,18 +71,25 @@ impl Held {
         }
         let space = Space::new(c, places.end()).map_err(failed)?;
         let mut groups = Vec::new();
-        for (g, own) in plan.groups.iter().zip(wanted) {
+        for (group, (g, own)) in plan.groups.iter().zip(wanted).enumerate() {
             let span = |i: usize| {
                 own[i].map(|(at, bytes)| space.span(at, bytes)).transpose().map_err(failed)
             };
-            let (kernel, bias) = match g.main {
-                Main::Conv { node, .. } if plan.trains(node) => {
-                    let get = |role| parameters.index(node, role).and_then(|i| trained.value(i));
-                    (get(Role::Kernel), get(Role::Bias))
+            let store = kernel_store(plan, group);
+            let kernel = span(0)?.map(|span| span.storing(store));
+            let backward = span(2)?.map(|span| span.storing(store));
+            let mut of = Of { kernel, bias: span(1)?, backward, state: span(3)?, master: None };
+            if let Main::Conv { node, .. } = g.main
+                && plan.trains(node)
+            {
+                let get = |role| parameters.index(node, role).and_then(|i| trained.value(i));
+                of.bias = get(Role::Bias);
+                match of.kernel {
+                    None => of.kernel = get(Role::Kernel),
+                    Some(_) => of.master = get(Role::Kernel),
                 }
-                _ => (span(0)?, span(1)?),
-            };
-            groups.push(Of { kernel, bias, backward: span(2)?, state: span(3)? });
+            }
+            groups.push(of);
         }
         Ok(Held { groups })
     }
@@ -102,7 +114,14 @@ impl Held {
                         continue;
                     }
                     let kernel = folded.scaled();
-                    write(&own.kernel, &kernel)?;
+                    match (&own.kernel, kernel_store(plan, group)) {
+                        (Some(span), Store::F16) => {
+                            let halves: Vec<F16> =
+                                kernel.iter().map(|&v| F16::from_f32(v)).collect();
+                            write_halves(c, span, &halves)?;
+                        }
+                        (span, _) => write(span, &kernel)?,
+                    }
                     write(&own.bias, &folded.bias)?;
                     if let (Some(kernel), Some(to)) = (&own.kernel, &own.backward) {
                         let calls = conv::transpose(&shape, kernel, to);
@@ -131,6 +150,11 @@ impl Held {
         }
         Ok(())
     }
+}
+
+/// How a convolution's kernel is stored: as the maps that it is multiplied for.
+fn kernel_store(plan: &Plan, group: usize) -> Store {
+    stored(plan.dtypes[plan.groups[group].output])
 }
 
 /// Whether the gradient passes through a group to its input.

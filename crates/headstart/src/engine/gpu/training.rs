@@ -3,12 +3,14 @@
 use headstart_gpu::kernels::optim::{self, BLOCK};
 use headstart_gpu::kernels::{elementwise, loss, norm};
 use headstart_gpu::{Call, Context, Program, Space, Span};
+use headstart_kernels::element::DType;
 use headstart_kernels::loss::Labels;
 
 use super::weights::Sum;
 use super::{Executor, failed, room};
 use crate::engine::execute::{Input, SumReplicas, Training, Turn, check_inputs, check_labels};
 use crate::engine::gradients::StepResult;
+use crate::engine::loss_scale::LossScale;
 use crate::engine::optimizer::{Optimizer, Rule};
 use crate::error::{Error, Result};
 
@@ -23,13 +25,18 @@ pub(super) struct Memory {
     pub result: Span,
     /// The program of an update, and its calls that have the learning rate.
     update: Option<(Program, Vec<usize>)>,
-    /// Whether there are gradients.
+    /// In half precision, what takes the scale off the gradients and counts those that are not finite.
+    unscale: Option<Program>,
+    /// Whether there are gradients, and whether all of them are known to be finite or none is in half precision.
     ready: bool,
+    finite: bool,
 }
 
 /// Where the parameters of an update have the learning rate, and what unbiases Adam.
 const RATE: usize = 3;
 const UNBIAS: usize = 7;
+/// Words of what a step finds: loss, hits, and gradients that are not finite.
+const FOUND: usize = 3;
 
 impl Memory {
     pub fn new(c: &Context, batch: usize, classes: usize) -> Result<Memory> {
@@ -40,9 +47,11 @@ impl Memory {
             weights: words(classes)?,
             losses: words(batch)?,
             hits: words(batch)?,
-            result: words(2)?,
+            result: words(FOUND)?,
             update: None,
+            unscale: None,
             ready: false,
+            finite: true,
         })
     }
 
@@ -72,6 +81,9 @@ impl Executor {
         self.check_trains()?;
         let classes = self.graph.nodes[self.graph.output()].shape.elements();
         training.check(classes)?;
+        let half = self.plan.request.dtype == DType::F16;
+        let scale = training.optimizer.loss_scale.unwrap_or_default();
+        training.optimizer.loss_scale = half.then_some(scale);
         let c = &*self.context;
         let weights = &training.targets.weights;
         let each = if weights.is_empty() { vec![1.0; classes] } else { weights.clone() };
@@ -100,6 +112,8 @@ impl Executor {
         self.made.clear();
         let update = self.update_program(&training)?;
         self.labels.update = Some(update);
+        self.labels.unscale = if half { Some(self.unscale_program()?) } else { None };
+        self.labels.finite = true;
         self.labels.ready = false;
         self.training = Some(training);
         Ok(())
@@ -161,6 +175,22 @@ impl Executor {
         Ok((Program::new(c, &calls).map_err(failed)?, rates))
     }
 
+    /// Over all gradients at once; each call but the last has the factor.
+    fn unscale_program(&self) -> Result<Program> {
+        let c = &*self.context;
+        let Some(gradients) = &self.trained.gradients else { return Err(not_prepared()) };
+        let pages = gradients.spans();
+        let parts: usize = pages.iter().map(|g| optim::square_parts(floats(g))).sum();
+        let counts = room(c, 4 * parts.max(1) as u64)?;
+        let (mut calls, mut to) = (Vec::new(), 0);
+        for g in &pages {
+            calls.push(optim::unscale(floats(g), 1.0, g, to, &counts));
+            to += optim::square_parts(floats(g));
+        }
+        calls.push(optim::count(parts, &counts, FOUND - 1, &self.labels.result));
+        Program::new(c, &calls).map_err(failed)
+    }
+
     /// For each block of floats its factor on the learning rate, below 0 where nothing trains, and its weight decay.
     fn block_settings(&self, optimizer: &Optimizer) -> Vec<f32> {
         let trained = &self.trained;
@@ -194,9 +224,8 @@ impl Executor {
         check_inputs(&self.graph, &self.plan, inputs, count)?;
         self.check_trains()?;
         check_labels(labels, self.graph.nodes[self.graph.output()].shape.elements())?;
-        if self.training.is_none() {
-            return Err(not_prepared());
-        }
+        let Some(training) = &self.training else { return Err(not_prepared()) };
+        let scale = training.optimizer.loss_scale.map(LossScale::scale);
         self.turn = turn;
         self.upload(inputs)?;
         let (second, share) = labels.second.unwrap_or((labels.first, 0.0));
@@ -205,12 +234,18 @@ impl Executor {
         c.write(&self.labels.second, &bytes_of(second)).map_err(failed)?;
         let made = self.program(count)?;
         self.follow_turn(made, share)?;
+        self.follow_scale(made, scale.unwrap_or(1.0))?;
         self.run(made)?;
+        let c = &*self.context;
+        if let Some(unscale) = &self.labels.unscale {
+            unscale.run(c).map_err(failed)?;
+        }
         let mut words = Vec::new();
-        let result = [(self.labels.result.clone(), 2)];
-        self.context.read(&result, &mut words).map_err(failed)?;
+        let found = if self.labels.unscale.is_some() { FOUND } else { FOUND - 1 };
+        c.read(&[(self.labels.result.clone(), found)], &mut words).map_err(failed)?;
         self.count = count;
         self.labels.ready = true;
+        self.labels.finite = words.get(FOUND - 1).is_none_or(|&bad| bad == 0);
         let (loss, correct) = (f32::from_bits(words[0]), words[1] as usize);
         Ok(StepResult { loss, correct, count })
     }
@@ -238,6 +273,24 @@ impl Executor {
                 made.program.set(c, call, word, &[share.to_bits()]).map_err(failed)?;
             }
             made.share = share;
+        }
+        Ok(())
+    }
+
+    /// Scales the loss in the backward pass, and takes the scale off its gradients.
+    fn follow_scale(&mut self, made: usize, scale: f32) -> Result<()> {
+        let (c, made) = (&*self.context, &mut self.made[made]);
+        if let (Some(call), true) = (made.loss, scale != made.scale) {
+            // As the scale is a power of two, this rounds nothing.
+            let rows = made.count as f32 / scale;
+            made.program.set(c, call, loss::GRADIENT_ROWS, &[rows.to_bits()]).map_err(failed)?;
+            made.scale = scale;
+        }
+        if let Some(unscale) = &self.labels.unscale {
+            for call in 0..unscale.len() - 1 {
+                let factor = [(1.0 / scale).to_bits()];
+                unscale.set(c, call, optim::UNSCALE, &factor).map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -274,20 +327,21 @@ impl Executor {
         let has = |t: &crate::net::parameters::Parameter| t.role.has_gradient();
         let replicas = trained.sums.iter().map(|own| trained.read(c, &own.space, has));
         let replicas = replicas.collect::<Result<Vec<_>>>()?;
-        let share = 1.0 / images as f32;
+        let (share, mut finite) = (1.0 / images as f32, true);
         for (i, _) in trained.each() {
             let Some(span) = trained.gradient(i) else { continue };
             let own: Vec<&[f32]> = replicas.iter().map(|tensors| &tensors[i][..]).collect();
             let mut total = vec![0.0; trained.parameters.tensors[i].shape.iter().product()];
             sum(&own, &mut total)?;
             total.iter_mut().for_each(|g| *g *= share);
+            finite &= total.iter().all(|g| g.is_finite());
             c.write_floats(&span, &total).map_err(failed)?;
         }
         let zeros = trained.sums.iter().flat_map(|own| own.space.spans());
         let calls: Vec<Call> =
             zeros.map(|span| elementwise::fill(floats(&span), 0, &span)).collect();
         Program::new(c, &calls).and_then(|program| program.run(c)).map_err(failed)?;
-        self.labels.ready = true;
+        (self.labels.ready, self.labels.finite) = (true, finite);
         Ok(())
     }
 
@@ -298,6 +352,11 @@ impl Executor {
             return Err(no_gradients());
         }
         let optimizer = &mut training.optimizer;
+        match &mut optimizer.loss_scale {
+            Some(scale) if !self.labels.finite => return scale.skip(),
+            Some(scale) => scale.good(),
+            None => {}
+        }
         optimizer.learning_rate = learning_rate;
         optimizer.iterations += 1;
         let unbias = match optimizer.rule {

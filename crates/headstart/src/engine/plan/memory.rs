@@ -25,9 +25,10 @@ pub(super) fn check(plan: &Plan, graph: &Graph) -> Result<()> {
 /// Fails where a buffer is larger than a page; it names the batch of which none is.
 pub(super) fn check_page(plan: &Plan, graph: &Graph) -> Result<()> {
     let bytes = |buffer: &BufferSpec, batch: usize| buffer.floats(batch) * size_of::<f32>();
-    let sources = plan.request.sources.iter().map(|&node| graph.nodes[node].shape.elements());
+    let source = |&node: &usize| graph.nodes[node].shape.elements() * plan.dtypes[node].bytes();
+    let sources = plan.request.sources.iter().map(source);
     let each = plan.buffers.iter().filter(|b| b.first != usize::MAX).map(|b| bytes(b, 1));
-    let largest = each.chain(sources.map(|elements| elements * size_of::<f32>())).max();
+    let largest = each.chain(sources).max();
     let (largest, batch) = (largest.unwrap_or(0), plan.request.batch);
     if largest.saturating_mul(batch) <= plan.page {
         return Ok(());
@@ -57,8 +58,9 @@ impl Plan {
     /// The same with a hint of its own.
     pub(crate) fn check_memory_or(&self, graph: &Graph, hint: &str) -> Result<()> {
         let Request { batch, sources, .. } = &self.request;
-        let elements: usize = sources.iter().map(|&node| graph.nodes[node].shape.elements()).sum();
-        let bytes = (elements * batch * size_of::<f32>() + self.arena_bytes()) as u64;
+        let source = |&node: &usize| graph.nodes[node].shape.elements() * self.dtypes[node].bytes();
+        let each: usize = sources.iter().map(source).sum();
+        let bytes = (each * batch + self.arena_bytes()) as u64;
         room_for(&format!("a batch of {batch} images in the net"), bytes, hint)
     }
 }

@@ -316,11 +316,11 @@ impl Plan {
         self.request.trainable.as_ref().is_some_and(|t| t[node])
     }
 
-    /// What a group computes on: bfloat16 if it reads or writes any.
+    /// What a group computes on: the type of feature maps if it reads or writes any, else floats.
     pub fn dtype(&self, group: usize) -> DType {
         let g = &self.groups[group];
-        let half = |n: NodeId| self.dtypes[n] == DType::Bf16;
-        if half(g.output) || g.inputs.iter().any(|&n| half(n)) { DType::Bf16 } else { DType::F32 }
+        let mut nodes = g.inputs.iter().chain([&g.output]).map(|&n| self.dtypes[n]);
+        nodes.find(|&dtype| dtype != DType::F32).unwrap_or_default()
     }
 
     /// Whether the weights of a group's layer are trained by this plan.

@@ -1,5 +1,7 @@
 //! Stored numbers as 32-bit floats.
 
+use headstart_kernels::element::F16;
+
 /// How a file stores a tensor's elements, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
@@ -34,7 +36,7 @@ impl Stored {
         match self {
             Stored::F32 => each(bytes, f32::from_le_bytes),
             Stored::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-            Stored::F16 => each(bytes, half),
+            Stored::F16 => each(bytes, |b| F16(u16::from_le_bytes(b)).to_f32()),
             Stored::Bf16 => each(bytes, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
         }
     }
@@ -42,19 +44,6 @@ impl Stored {
 
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks::<N>().0.iter().map(|&b| number(b)).collect()
-}
-
-/// IEEE 754 half precision.
-fn half(bytes: [u8; 2]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let (sign, exponent, mantissa) = (bits >> 15, (bits >> 10) & 31, bits & 0x3ff);
-    let magnitude = match exponent {
-        0 => mantissa as f32 * 2f32.powi(-24),
-        31 if mantissa == 0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => f32::from_bits(((exponent + 112) << 23) | (mantissa << 13)),
-    };
-    if sign == 1 { -magnitude } else { magnitude }
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ pub enum Precision {
     /// Feature maps, their gradients and packed weights in bfloat16; sums, weights, statistics and the
     /// optimizer's state in f32.
     Bf16,
+    /// Keras's `mixed_float16`: feature maps, their gradients and the weights that kernels multiply with in half precision, on
+    /// GPUs that can; sums, weights, statistics and the optimizer's state in f32, and the loss scaled.
+    #[serde(alias = "mixed_float16")]
+    F16,
 }
 
 impl Precision {
@@ -85,6 +89,7 @@ impl Precision {
         match self {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
+            Precision::F16 => DType::F16,
             Precision::Auto if multiplies_bf16_fast(compute) => DType::Bf16,
             Precision::Auto => DType::F32,
         }
@@ -95,6 +100,7 @@ impl Precision {
         match dtype {
             DType::F32 => Precision::F32,
             DType::Bf16 => Precision::Bf16,
+            DType::F16 => Precision::F16,
         }
     }
 }
@@ -194,7 +200,7 @@ mod tests {
             let auto = Precision::Auto.dtype(&compute);
             assert!(auto == DType::F32 || isa.multiplies_bf16(), "{isa}");
             assert_eq!(Precision::Auto.dtype(&compute), auto);
-            for dtype in [DType::F32, DType::Bf16] {
+            for dtype in [DType::F32, DType::Bf16, DType::F16] {
                 assert_eq!(Precision::exactly(dtype).dtype(&compute), dtype);
             }
         }

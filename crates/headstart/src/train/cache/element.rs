@@ -1,6 +1,6 @@
 //! How values are stored in a row: tensor after tensor, each of its own type, little-endian.
 
-use headstart_kernels::element::{Bf16, DType, Slice, Values};
+use headstart_kernels::element::{Bf16, DType, F16, Slice, Values};
 
 /// What a row holds: for each tensor its type and the number of its elements per image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,9 @@ impl Layout {
         })
     }
 
-    /// Which of the first 32 tensors are bfloat16, as bits.
+    /// Which of the first 32 tensors have elements of two bytes, as bits; of which type they are, the key says.
     pub(super) fn code(&self) -> u32 {
-        let halves = self.tensors.iter().map(|(dtype, _)| u32::from(*dtype == DType::Bf16));
+        let halves = self.tensors.iter().map(|(dtype, _)| u32::from(dtype.bytes() == 2));
         halves.take(32).enumerate().fold(0, |code, (i, half)| code | half << i)
     }
 }
@@ -40,6 +40,7 @@ pub fn part(values: Slice<'_>, start: usize, count: usize) -> Slice<'_> {
     match values {
         Slice::F32(v) => Slice::F32(&v[start..][..count]),
         Slice::Bf16(v) => Slice::Bf16(&v[start..][..count]),
+        Slice::F16(v) => Slice::F16(&v[start..][..count]),
     }
 }
 
@@ -48,6 +49,7 @@ pub fn encode(values: Slice<'_>, out: &mut Vec<u8>) {
     match values {
         Slice::F32(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
         Slice::Bf16(v) => out.extend(v.iter().flat_map(|x| x.0.to_le_bytes())),
+        Slice::F16(v) => out.extend(v.iter().flat_map(|x| x.0.to_le_bytes())),
     }
 }
 
@@ -67,6 +69,11 @@ pub fn decode(bytes: &[u8], out: &mut Values, start: usize) {
                 *to = Bf16(u16::from_le_bytes([b[0], b[1]]));
             }
         }
+        Values::F16(v) => {
+            for (to, b) in v[start..][..bytes.len() / 2].iter_mut().zip(bytes.chunks_exact(2)) {
+                *to = F16(u16::from_le_bytes([b[0], b[1]]));
+            }
+        }
     }
 }
 
@@ -78,6 +85,7 @@ pub fn copy(values: Slice<'_>, out: &mut Values, start: usize) {
     match (values, out) {
         (Slice::F32(v), Values::F32(out)) => out[start..][..v.len()].copy_from_slice(v),
         (Slice::Bf16(v), Values::Bf16(out)) => out[start..][..v.len()].copy_from_slice(v),
+        (Slice::F16(v), Values::F16(out)) => out[start..][..v.len()].copy_from_slice(v),
         (values, _) => panic!("{} put among others", values.dtype().name()),
     }
 }
@@ -102,8 +110,8 @@ fn fit(values: &mut Values, dtype: DType, count: usize) {
     match (values, dtype) {
         (Values::F32(v), DType::F32) => v.resize(count, 0.0),
         (Values::Bf16(v), DType::Bf16) => v.resize(count, Bf16::default()),
-        (values, DType::F32) => *values = Values::F32(vec![0.0; count]),
-        (values, DType::Bf16) => *values = Values::Bf16(vec![Bf16::default(); count]),
+        (Values::F16(v), DType::F16) => v.resize(count, F16::default()),
+        (values, dtype) => *values = Values::nearest(dtype, vec![0.0; count]),
     }
 }
 
@@ -115,7 +123,8 @@ mod tests {
     fn values_come_back_bit_for_bit() {
         let floats = [0.0f32, -0.0, 1.0, -2.5, f32::INFINITY, 1e-42, 3.4e38];
         let halves: Vec<Bf16> = (0..=u16::MAX).step_by(257).map(Bf16).collect();
-        for values in [Slice::F32(&floats), Slice::Bf16(&halves)] {
+        let others: Vec<F16> = halves.iter().map(|half| F16(half.0)).collect();
+        for values in [Slice::F32(&floats), Slice::Bf16(&halves), Slice::F16(&others)] {
             let (mut bytes, mut back) = (Vec::new(), Values::default());
             encode(values, &mut bytes);
             assert_eq!(bytes.len(), values.len() * values.dtype().bytes());

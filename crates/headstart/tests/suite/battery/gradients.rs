@@ -117,16 +117,17 @@ pub fn trainable_layers_need_not_be_the_last_ones(device: &Device) {
     }
 }
 
-/// How far a step in bfloat16 is from the f64 reference, and how far rounding leads the reference itself at
+/// How far a step in 16 bits is from the f64 reference, and how far rounding leads the reference itself at
 /// the same places: relative L2 distances of all gradients. The errors are of the same size but not the same
 /// ones, as kernels fuse what the reference rounds one by one.
-fn distances_bf16(case: &Case, trainable: &[bool], device: &Device, what: &str) -> [f64; 2] {
-    let Case { graph, parameters, images, labels } = case;
+fn rounded_distances(case: &Case, trainable: &[bool], device: &Device, what: &str) -> [f64; 2] {
+    let (Case { graph, parameters, images, labels }, dtype) = (case, device.dtype());
     let exact = reference(graph, parameters, trainable, images, labels);
-    let rounded = rounded_reference(graph, parameters, trainable, images, labels);
+    let rounded = rounded_reference(dtype, graph, parameters, trainable, images, labels);
     let (loss, _, gradients) = step(case, trainable, labels.len(), device);
-    // Rounding may happen to hardly change the loss of one batch; a few bfloat16 steps it may.
-    let bound = 2.0 * (rounded.loss - exact.loss).abs().max(exact.loss / 128.0);
+    // Rounding may happen to hardly change the loss of one batch; a few steps of the type it may.
+    let steps = if dtype == DType::F16 { 1024.0 } else { 128.0 };
+    let bound = 2.0 * (rounded.loss - exact.loss).abs().max(exact.loss / steps);
     assert_within((f64::from(loss) - exact.loss).abs(), bound, &format!("{what}: loss"));
     let (mut ours, mut theirs, mut norm) = (0.0, 0.0, 0.0);
     for (i, mine) in gradients.tensors.iter().enumerate() {
@@ -140,9 +141,9 @@ fn distances_bf16(case: &Case, trainable: &[bool], device: &Device, what: &str) 
     [(ours / norm).sqrt(), (theirs / norm).sqrt()]
 }
 
-/// A device that stores bfloat16, at every `step`th freeze point.
-pub fn bf16_follows_the_reference(device: &Device, step: usize) {
-    assert_eq!(device.dtype(), DType::Bf16);
+/// A device that stores maps in 16 bits, with this many images at every `step`th freeze point.
+pub fn rounding_follows_the_reference(device: &Device, images: usize, step: usize) {
+    assert_ne!(device.dtype(), DType::F32);
     let torch = Recipe {
         naming: Naming::Torchvision,
         stride: Stride::Middle,
@@ -156,13 +157,13 @@ pub fn bf16_follows_the_reference(device: &Device, step: usize) {
     let keras = recipe(Stem::Imagenet, Block::Bottleneck, true);
     for recipe in [keras, torch, v2, recipe(Stem::Cifar, Block::Basic, false)] {
         let net = Net::new(&recipe, &around()).unwrap();
-        let case = case(&net, 12);
+        let case = case(&net, images);
         let what = format!("{:?} {:?}", recipe.naming, recipe.block);
         let list: Vec<[f64; 2]> = (0..=net.base_layers())
             .step_by(step)
             .map(|from| {
                 let trainable = net.trainable(FreezePoint(from));
-                distances_bf16(&case, &trainable, device, &format!("{what} from {from}"))
+                rounded_distances(&case, &trainable, device, &format!("{what} from {from}"))
             })
             .collect();
         let total = |i: usize| list.iter().map(|d| d[i] * d[i]).sum::<f64>().sqrt();

@@ -4,7 +4,7 @@
 use headstart::graph::{Graph, NodeId, Op, Shape};
 use headstart::parameters::{Parameters, Role};
 use headstart::split::RandomState;
-use headstart_kernels::element::{Bf16, Element};
+use headstart_kernels::element::{DType, Values};
 
 pub struct Reference {
     /// Value of every node, `[count, ...]` row-major.
@@ -72,12 +72,13 @@ pub fn reference(
     images: &[f32],
     labels: &[u32],
 ) -> Reference {
-    stored(graph, p, training, images, labels, |v| v)
+    stored(graph, p, training, images, labels, [&|v| v, &|v| v])
 }
 
-/// [`reference`] with every feature map, gradient of one and convolution kernel rounded to bfloat16:
-/// what storing them so does to exact arithmetic.
+/// [`reference`] with every feature map, gradient of one and convolution kernel rounded to `dtype`, and gradients scaled as
+/// half precision has them: what storing them so does to exact arithmetic.
 pub fn rounded_reference(
+    dtype: DType,
     graph: &Graph,
     p: &Parameters,
     training: &[bool],
@@ -85,13 +86,15 @@ pub fn rounded_reference(
     labels: &[u32],
 ) -> Reference {
     let mut p = p.clone();
-    let half = |v: f32| Bf16::from_f32(v).to_f32();
+    let half = |v: f32| Values::nearest(dtype, vec![v]).as_slice().to_f32()[0];
+    let scale = if dtype == DType::F16 { 32768.0 } else { 1.0 };
     for t in &mut p.tensors {
         if matches!(graph.nodes[t.node].op, Op::Conv2D { .. }) && t.role == Role::Kernel {
             t.values.iter_mut().for_each(|v| *v = half(*v));
         }
     }
-    stored(graph, &p, training, images, labels, |v| f64::from(half(v as f32)))
+    let value = |v: f64| f64::from(half(v as f32));
+    stored(graph, &p, training, images, labels, [&value, &|d| value(d * scale) / scale])
 }
 
 fn stored(
@@ -100,7 +103,7 @@ fn stored(
     training: &[bool],
     images: &[f32],
     labels: &[u32],
-    store: impl Fn(f64) -> f64,
+    [store, store_gradient]: [&dyn Fn(f64) -> f64; 2],
 ) -> Reference {
     let count = labels.len();
     let n = graph.nodes.len();
@@ -218,7 +221,7 @@ fn stored(
         statistics,
         loss: 0.0,
     };
-    backward(graph, p, labels, &mut r, store);
+    backward(graph, p, labels, &mut r, store_gradient);
     r
 }
 
