@@ -38,8 +38,7 @@ pub fn tune(context: &Context) -> Result<()> {
 
 fn tune_with(context: &Context, path: Option<PathBuf>) {
     let key = format!("{} / {}", context.adapter().fingerprint(), env!("CARGO_PKG_VERSION"));
-    let mut known: BTreeMap<String, Tiles> =
-        path.as_deref().map(kept::read).unwrap_or_default();
+    let mut known: BTreeMap<String, Tiles> = path.as_deref().map(kept::read).unwrap_or_default();
     let own = known.remove(&key).unwrap_or_default();
     let keep = move |tiles: &Tiles| {
         let Some(path) = &path else { return };

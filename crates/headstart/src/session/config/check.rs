@@ -369,11 +369,7 @@ mod tests {
             TrainConfig { best_within: 1.0, ..base.clone() },
             TrainConfig { head_mirror: true, ..base.clone() },
             TrainConfig { head_images: Some(100), ..base.clone() },
-            TrainConfig {
-                head_solver: HeadSolver::Lbfgs,
-                head_images: Some(1),
-                ..base.clone()
-            },
+            TrainConfig { head_solver: HeadSolver::Lbfgs, head_images: Some(1), ..base.clone() },
             TrainConfig { best_within: f64::NAN, ..base.clone() },
             TrainConfig { min_delta: Some(0.1), ..base.clone() },
             TrainConfig { min_delta: Some(-0.1), patience: Some(1), ..base.clone() },

@@ -142,9 +142,7 @@ impl Run<'_, '_> {
         let mut whole = whole.among(&mut **collective);
         for part in parts {
             let (name, subset) = match part {
-                Part::Train => {
-                    ("train, mirrored", Some(self.some.as_ref().unwrap_or(&data.train)))
-                }
+                Part::Train => ("train, mirrored", Some(self.some.as_ref().unwrap_or(&data.train))),
                 _ => ("validation, mirrored", data.validation.as_ref()),
             };
             let Some(subset) = subset else { continue };
