@@ -23,6 +23,7 @@ mod jpeg_xl;
 mod mirror;
 mod orientation;
 pub mod picture;
+mod png;
 mod qoi;
 mod reduced;
 mod resize;

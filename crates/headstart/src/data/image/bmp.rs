@@ -1,5 +1,7 @@
 //! What `image`'s decoder of BMP makes otherwise than Pillow: runs that leave pixels out or cross rows, and colours of 5 and 6
-//! bits, which it rounds.
+//! bits, which it rounds. And files that it does not read for what pixels do not need.
+
+use std::borrow::Cow;
 
 /// What a file's header says, but for the short one (OS/2), which has neither runs nor 16 bits.
 struct Facts {
@@ -25,8 +27,7 @@ const BITFIELDS: u32 = 3;
 
 impl Facts {
     fn read(bytes: &[u8]) -> Option<Facts> {
-        let word =
-            |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let word = |at: usize| word(bytes, at);
         let size = word(14)? as usize;
         if size < 40 {
             return None;
@@ -55,6 +56,67 @@ impl Facts {
             used => used.min(1 << 16),
         }
     }
+}
+
+/// The file as the decoder reads it, where only that is amiss which Pillow passes over: the number of planes, a place of 0 for the
+/// pixels, the longer header of OS/2, and a last row without the bytes that fill it up.
+pub(super) fn mended(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut out = Cow::Borrowed(bytes);
+    let Some(&[size, ..]) = bytes.get(14..18) else { return out };
+    if size == OS2 && bytes.len() >= 14 + usize::from(OS2) && bytes[30] <= RUNS_OF_4 as u8 {
+        let header = [&bytes[..14 + 40], &bytes[14 + usize::from(OS2)..]].concat();
+        out = Cow::Owned(header);
+        out.to_mut()[14] = 40;
+        let offset = word(bytes, 10).unwrap_or(0).saturating_sub(u32::from(OS2) - 40);
+        out.to_mut()[10..14].copy_from_slice(&offset.to_le_bytes());
+    }
+    let planes = if size == SHORT { 22 } else { 26 };
+    if out.get(planes..planes + 2).is_some_and(|planes| *planes != [1, 0]) {
+        out.to_mut()[planes..planes + 2].copy_from_slice(&[1, 0]);
+    }
+    if word(&out, 10) == Some(0)
+        && let Some(offset) = behind_palette(&out)
+    {
+        out.to_mut()[10..14].copy_from_slice(&offset.to_le_bytes());
+    }
+    let lacking = lacking(&out);
+    if lacking > 0 {
+        let length = out.len() + lacking;
+        out.to_mut().resize(length, 0);
+    }
+    out
+}
+
+/// Bytes of the longest header of OS/2, and of the shortest.
+const OS2: u8 = 64;
+const SHORT: u8 = 12;
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// Where a file's palette ends.
+fn behind_palette(bytes: &[u8]) -> Option<u32> {
+    if bytes.get(14) == Some(&SHORT) {
+        let bits = u32::from(*bytes.get(24)?);
+        return Some(14 + 12 + if bits <= 8 { 3 << bits } else { 0 });
+    }
+    let facts = Facts::read(bytes)?;
+    let palette = if facts.bits <= 8 { 4 * facts.colours().min(256) } else { 0 };
+    let masks = if facts.size == 40 && facts.compression == BITFIELDS { 12 } else { 0 };
+    u32::try_from(14 + facts.size + masks + palette).ok()
+}
+
+/// How many bytes are missing, where these only fill up the last row.
+fn lacking(bytes: &[u8]) -> usize {
+    let Some(facts) = Facts::read(bytes).filter(|f| matches!(f.compression, 0 | BITFIELDS)) else {
+        return 0;
+    };
+    let row = facts.width.saturating_mul(usize::from(facts.bits)).div_ceil(8);
+    let filled = row.next_multiple_of(4);
+    let whole = filled.checked_mul(facts.height).and_then(|all| all.checked_add(facts.offset));
+    let lacking = whole.and_then(|whole| whole.checked_sub(bytes.len())).unwrap_or(0);
+    if lacking <= filled - row { lacking } else { 0 }
 }
 
 /// Decodes a file of runs to `height * width * 3` bytes, as Pillow does (`BmpRleDecoder`); `None` if this is a file of another
@@ -154,5 +216,54 @@ pub(super) fn exact(bytes: &[u8], rgb: &mut [u8]) {
     });
     for pixel in rgb.as_chunks_mut::<3>().0 {
         pixel.iter_mut().zip(&tables).for_each(|(v, table)| *v = table[usize::from(*v)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 x 2 pixels of 8 bits with a palette of greys, as Pillow writes them.
+    fn example() -> Vec<u8> {
+        let mut file = b"BM".to_vec();
+        let offset = 14 + 40 + 4 * 256u32;
+        file.extend((offset + 8).to_le_bytes());
+        file.extend([0; 4]);
+        file.extend(offset.to_le_bytes());
+        for word in [40, 3, 2, 1 | 8 << 16, 0, 8, 0, 0, 256, 256u32] {
+            file.extend(word.to_le_bytes());
+        }
+        (0..=255u8).for_each(|v| file.extend([v, v, v, 0]));
+        file.extend([40, 50, 60, 0, 10, 20, 30, 0]);
+        file
+    }
+
+    #[test]
+    fn what_pixels_do_not_need_may_be_missing_or_wrong() {
+        let file = example();
+        assert!(matches!(mended(&file), Cow::Borrowed(_)));
+        let with = |at: usize, bytes: &[u8]| {
+            let mut file = file.clone();
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            file
+        };
+        let os2 = [&with(14, &[64])[..54], &[0; 24], &file[54..]].concat();
+        let mut os2_offset = os2.clone();
+        os2_offset[10..14].copy_from_slice(&(14 + 64 + 4 * 256u32).to_le_bytes());
+        for (what, changed) in [
+            ("planes", with(26, &[0, 0])),
+            ("place", with(10, &[0; 4])),
+            ("end", file[..file.len() - 1].to_vec()),
+            ("header", os2_offset),
+        ] {
+            assert_eq!(*mended(&changed), file, "{what}");
+        }
+        // A pixel is missing.
+        let cut = &file[..file.len() - 2];
+        assert_eq!(*mended(cut), *cut);
+        for length in 0..file.len() {
+            mended(&file[..length]);
+            mended(&os2[..length]);
+        }
     }
 }

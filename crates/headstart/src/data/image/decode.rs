@@ -6,19 +6,20 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::ico::{self, Inside};
-use super::{Format, Header, bmp, gif, jpeg, jpeg_xl, qoi, read_header, tga, tiff};
+use super::{Format, Header, bmp, gif, jpeg, jpeg_xl, png, qoi, read_header, tga, tiff};
 
 /// Bytes of memory that decoding takes at most, with those of the result.
 pub(super) fn memory(bytes: &[u8], header: &Header) -> u64 {
     let pixels = header.pixels() as u64;
     let own = match header.format {
         Format::Jpeg => jpeg::memory(bytes),
-        // Up to 4 samples a pixel, and what becomes of them; a file that lacks its end is copied.
-        Format::Png => 7 * pixels + bytes.len() as u64,
+        // Up to 4 samples a pixel, and what becomes of them; a file that is mended is copied twice.
+        Format::Png => 7 * pixels + 2 * bytes.len() as u64,
         // Numbers of pixels, in a vector that doubles, and their colours.
         Format::Gif => 5 * pixels,
         // Floats of each colour, before and after its filters.
         Format::JpegXl => 48 * pixels,
+        Format::Bmp => alloc(header).saturating_add(bytes.len() as u64),
         _ => alloc(header),
     };
     let turned = if header.orientation == Orientation::NoTransforms { 0 } else { 3 * pixels };
@@ -37,7 +38,7 @@ fn alloc(header: &Header) -> u64 {
 pub(super) fn pixels(bytes: &[u8], header: &Header, scale: usize) -> Result<Vec<u8>, String> {
     let stored = match header.format {
         Format::Jpeg => jpeg::decode(bytes, header.stored(), scale),
-        Format::Png => decode_png(bytes, header),
+        Format::Png => png::decode(bytes, header),
         Format::WebP => decode_webp(bytes, header),
         Format::Gif => gif::decode(bytes),
         Format::Bmp => decode_bmp(bytes, header),
@@ -81,6 +82,7 @@ fn decode_other(bytes: &[u8], header: &Header, format: ImageFormat) -> Result<Ve
 }
 
 fn decode_bmp(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
+    let bytes = &*bmp::mended(bytes);
     if let Some(decoded) = bmp::of_runs(bytes) {
         return decoded;
     }
@@ -107,66 +109,10 @@ fn decode_ico(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
         Inside::Png(png) => {
             let own = read_header(&mut Cursor::new(png))?;
             match own.stored() == header.stored() {
-                true => decode_png(png, &own),
+                true => png::decode(png, &own),
                 false => Err("an ICO whose PNG has another size".into()),
             }
         }
         Inside::Bmp(bmp) => decode_bmp(&bmp, &inside(Format::Bmp)),
     }
-}
-
-/// The chunk that ends a PNG.
-const PNG_END: &[u8] = b"\0\0\0\0IEND\xaeB`\x82";
-
-/// A PNG that lacks nothing but its end has all its pixels, and is read, as by Pillow.
-fn decode_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, String> {
-    decode_whole_png(bytes, header).or_else(|error| match error {
-        PngError::Short => decode_whole_png(&[bytes, PNG_END].concat(), header)
-            .map_err(|_| "a PNG that ends too early".to_string()),
-        PngError::Bad(text) => Err(text),
-    })
-}
-
-enum PngError {
-    Short,
-    Bad(String),
-}
-
-impl From<&str> for PngError {
-    fn from(text: &str) -> PngError {
-        PngError::Bad(text.into())
-    }
-}
-
-fn decode_whole_png(bytes: &[u8], header: &Header) -> Result<Vec<u8>, PngError> {
-    use png::{ColorType, Transformations};
-    let failed = |error: png::DecodingError| match error {
-        png::DecodingError::IoError(_) => PngError::Short,
-        other => PngError::Bad(format!("a corrupt PNG ({other})")),
-    };
-    // 8 bytes a pixel is the widest PNG there is (RGBA, 16 bits).
-    let limits = png::Limits { bytes: header.pixels() * 8 + (1 << 20) };
-    let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(bytes), limits);
-    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    let mut reader = decoder.read_info().map_err(failed)?;
-    let size = reader.output_buffer_size().ok_or("a PNG too large for memory")?;
-    let mut data = vec![0; size];
-    let frame = reader.next_frame(&mut data).map_err(failed)?;
-    if (frame.width as usize, frame.height as usize) != header.stored() {
-        return Err("an animated PNG whose first picture is smaller than the file says".into());
-    }
-    data.truncate(frame.buffer_size());
-    Ok(match frame.color_type {
-        ColorType::Rgb => data,
-        ColorType::Rgba => {
-            data.as_chunks::<4>().0.iter().flat_map(|p| [p[0], p[1], p[2]]).collect()
-        }
-        ColorType::Grayscale => data.iter().flat_map(|&v| [v; 3]).collect(),
-        ColorType::GrayscaleAlpha => {
-            data.as_chunks::<2>().0.iter().flat_map(|p| [p[0]; 3]).collect()
-        }
-        ColorType::Indexed => return Err("a PNG with an unexpanded palette".into()),
-    })
 }

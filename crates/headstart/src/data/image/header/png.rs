@@ -14,6 +14,10 @@ const XMP: &[u8] = b"XML:com.adobe.xmp";
 /// All chunks are looked at, also behind the pixels: EXIF and text among them have the orientation.
 pub(super) fn header(source: &mut (impl Read + Seek)) -> Result<Header, Reason> {
     let chunk: [u8; 25] = bytes(source)?;
+    if chunk[4..8] == *b"CgBI" {
+        let convert = "pngcrush -revert-iphone-optimizations FILE OUT.png";
+        return Err(Reason::Bad(format!("a PNG of an iPhone app (CgBI); `{convert}` converts it")));
+    }
     if chunk[..8] != *b"\0\0\0\x0dIHDR" {
         return Err(Reason::Bad("a PNG without its header chunk".to_string()));
     }
