@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use flate2::Crc;
-use png::{ColorType, Transformations};
+use png::{ColorType, DecodeOptions, Transformations};
 
 use super::Header;
 
@@ -80,8 +80,10 @@ fn whole(bytes: &[u8], header: &Header, ignore_sum: bool) -> Result<Vec<u8>, Png
     };
     // 8 bytes a pixel is the widest PNG there is (RGBA, 16 bits).
     let limits = png::Limits { bytes: header.pixels() * 8 + (1 << 20) };
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
-    decoder.set_ignore_adler32(ignore_sum);
+    let mut options = DecodeOptions::default();
+    options.set_ignore_adler32(ignore_sum);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(limits);
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
