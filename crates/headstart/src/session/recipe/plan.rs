@@ -26,6 +26,8 @@ const FROZEN: f64 = 0.5;
 const SMALLER: [usize; 4] = [6, 5, 4, 3];
 /// How uneven classes are whose images do not count the same.
 const UNEVEN: f64 = 1.5;
+/// Learning rates of fine-tuning on few images and on many, which show the net more that is new in the same epochs.
+const RATES: [f32; 2] = [2e-4, 5e-4];
 /// How many training images are worth a smaller size than the net's own, so that all of the net can be fine-tuned.
 const MANY: usize = 5_000;
 /// Of so many, images are enlarged no more than this while time is short.
@@ -246,7 +248,7 @@ impl Choice<'_> {
         c.schedule = ScheduleName::OneCycle;
         c.label_smoothing = 0.1;
         c.batch_size = batch(self.facts.train);
-        c.fine_tune_learning_rate = 2e-4;
+        c.fine_tune_learning_rate = if self.facts.train < MANY { RATES[0] } else { RATES[1] };
         c.layer_decay = (stage == 1).then_some(0.6);
         let steps = format!("--batch-size {}", c.batch_size);
         let what = match self.net.stages.len() + 1 - stage {
@@ -439,6 +441,8 @@ mod tests {
         assert_eq!((part.fine_tune_at.as_deref(), part.fine_tune_epochs), (Some("0"), 1));
         assert_eq!((part.head_images, part.limit), (Some(5_000), None));
         assert_eq!(few.head_images, None);
+        let rates = [&few, &part].map(|config| config.fine_tune_learning_rate);
+        assert_eq!(rates, RATES);
         let told = Wish { image_size: Some(160), ..wish(RecipeName::Auto, 600) };
         let told = choose(&photos("resnet50"), &facts(100, 200), &PACE, &told).unwrap();
         assert_eq!(told.config.image_size, Some(160));
