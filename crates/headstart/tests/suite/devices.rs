@@ -50,7 +50,8 @@ mod gpu_in_f16 {
     use super::*;
 
     battery!(@ gradients: labels_out_of_range_are_errors);
-    battery!(@ inference: bytes_are_as_good_as_floats, what_does_not_fit_is_an_error);
+    battery!(@ inference: rounded_values_follow_the_reference, bytes_are_as_good_as_floats,
+        what_does_not_fit_is_an_error);
     battery!(@ learning: every_optimizer_follows_its_rule, gradients_are_clipped,
         targets_are_checked_and_weigh, a_resumed_step_has_the_same_bits, dropout_follows_the_turn);
     battery!(@ replicas: batches_add_up);
@@ -198,8 +199,17 @@ fn buffers_begin_where_a_device_wants_them() {
     let trainable = Some(net.trainable(FreezePoint(0)));
     let (outputs, dtype) = (vec![], DType::Bf16);
     let request = Request { batch: 3, sources: vec![0], outputs, trainable, dtype };
-    for alignment in [64, 256, 4096] {
-        let plan = Plan::aligned(&net.graph, request.clone(), alignment).unwrap();
+    let bytes = |dtype| {
+        let request = Request { batch: 60, dtype, ..request.clone() };
+        Plan::new(&net.graph, request).unwrap().arena_bytes() as f64
+    };
+    let share = bytes(DType::F16) / bytes(DType::F32);
+    assert!((0.5..0.55).contains(&share), "{share}");
+    for (alignment, dtype) in
+        [64, 256, 4096].into_iter().flat_map(|n| [(n, DType::Bf16), (n, DType::F16)])
+    {
+        let request = Request { dtype, ..request.clone() };
+        let plan = Plan::aligned(&net.graph, request, alignment).unwrap();
         let floats = alignment / size_of::<f32>();
         assert!(plan.buffers.iter().all(|b| b.offset.is_multiple_of(floats)), "{alignment}");
         assert!(plan.arena.is_multiple_of(floats));

@@ -5,8 +5,8 @@ use headstart::resnet::{Activation, Block, Naming, Net, Recipe, Stem, Stride};
 use headstart_kernels::element::Bf16;
 use headstart_kernels::loss::cross_entropy;
 
-use super::{TOLERANCE, around, case, floats, infer, net, recipe};
-use crate::oracle::{assert_within, distance, reference};
+use super::{Case, TOLERANCE, around, case, floats, infer, net, recipe};
+use crate::oracle::{assert_within, distance, reference, rounded_reference};
 
 /// Every node of a net of each family as an output of its own.
 pub fn values_are_those_of_the_reference(device: &Device) {
@@ -32,6 +32,29 @@ pub fn values_are_those_of_the_reference(device: &Device) {
             let what = format!("{:?} {}", recipe.naming, case.graph.nodes[output].name);
             assert_within(distance(&floats(&mut *e, 0), &r.values[output]), TOLERANCE, &what);
         }
+    }
+}
+
+/// Values of nodes in 16 bits: in all as far from the reference as rounding leads the reference itself.
+pub fn rounded_values_follow_the_reference(device: &Device) {
+    for recipe in
+        [recipe(Stem::Imagenet, Block::Bottleneck, true), recipe(Stem::Cifar, Block::Basic, false)]
+    {
+        let case = case(&Net::new(&recipe, &around()).unwrap(), 5);
+        let Case { graph, parameters, images, labels } = &case;
+        let (frozen, dtype) = (vec![false; graph.nodes.len()], device.dtype());
+        let exact = reference(graph, parameters, &frozen, images, labels);
+        let rounded = rounded_reference(dtype, graph, parameters, &frozen, images, labels);
+        let (mut ours, mut theirs) = (0.0, 0.0);
+        for output in (1..graph.nodes.len()).step_by(3) {
+            let mut e = infer(&case, device, 5, vec![output]);
+            e.forward(&[images.into()], 5).unwrap();
+            let exact = &exact.values[output];
+            let nearest: Vec<f32> = rounded.values[output].iter().map(|&v| v as f32).collect();
+            ours += distance(&floats(&mut *e, 0), exact).powi(2);
+            theirs += distance(&nearest, exact).powi(2);
+        }
+        assert_within(ours.sqrt(), 1.5 * theirs.sqrt(), &format!("{:?}", recipe.block));
     }
 }
 
