@@ -117,7 +117,7 @@ mod tests {
 
     /// A grey picture of noise, its file, and where its only chunk of pixels begins.
     fn example() -> (Vec<u8>, Vec<u8>, usize) {
-        let grey: Vec<u8> = (0..13 * 9u32).map(|i| (i * i * 7919 >> 5) as u8).collect();
+        let grey: Vec<u8> = (0..13 * 9u32).map(|i| ((i * i * 7919) >> 5) as u8).collect();
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, 13, 9);
         encoder.set_color(ColorType::Grayscale);
