@@ -158,6 +158,9 @@ mod tests {
         ] {
             assert_eq!(read(&file).as_ref(), Ok(&rgb), "{what}");
         }
+        let apple = [&file[..8], b"\0\0\0\x04CgBI\x50\0\x20\x02....", &file[8..]].concat();
+        let error = super::super::decode("a.png", &apple).unwrap_err().to_string();
+        assert!(error.contains("CgBI") && error.contains("pngcrush"), "{error}");
         // Pixels that are lost or damaged are an error.
         let cut = &file[..at + 8 + pixels / 2];
         assert_eq!(read(cut).unwrap_err(), "a PNG that ends too early");
