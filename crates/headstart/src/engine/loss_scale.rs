@@ -23,6 +23,8 @@ impl Default for LossScale {
     }
 }
 
+// Processors do not scale.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
 impl LossScale {
     /// What the loss is multiplied by.
     pub fn scale(self) -> f32 {

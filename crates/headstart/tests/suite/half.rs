@@ -155,6 +155,24 @@ fn bits_are_the_same_from_run_to_run() {
     }
 }
 
+/// Where there is no scale, a stored one is left out; where none is stored, it is the first one.
+#[test]
+fn state_goes_from_one_precision_to_the_other() {
+    for gpu in gpus() {
+        let Ok(half) = gpu.half() else { continue };
+        let (case, mut e) = small(&half);
+        step(&mut *e, &case, 0);
+        e.update(1e-3).unwrap();
+        scaled(&mut *e, 8.0, 5.0);
+        let (_, mut single) = small(&gpu);
+        single.set_optimizer_state(&e.optimizer_state().unwrap()).unwrap();
+        let state = single.optimizer_state().unwrap();
+        assert!(state.len() > 3 && state.iter().all(|tensor| tensor.name != "loss_scale"));
+        e.set_optimizer_state(&state).unwrap();
+        assert_eq!(scale(&mut *e), [32768.0, 0.0]);
+    }
+}
+
 fn config(number: usize) -> TrainConfig {
     TrainConfig {
         data: "synthetic:2x14x16".into(),
