@@ -2,7 +2,7 @@
 //! driver and headstart's version.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headstart_gpu::{Context, Kind, Tiles};
 
@@ -41,19 +41,57 @@ fn tune_with(context: &Context, path: Option<PathBuf>) {
     let mut known: BTreeMap<String, Tiles> = path.as_deref().map(kept::read).unwrap_or_default();
     let own = known.remove(&key).unwrap_or_default();
     let keep = move |tiles: &Tiles| {
-        let Some(path) = &path else { return };
-        // Other processes may have found others meanwhile.
-        let mut all: BTreeMap<String, Tiles> = kept::read(path);
-        let own = all.entry(key.clone()).or_default();
-        own.extend(tiles.clone());
-        while own.len() > PRODUCTS {
-            own.pop_first();
+        if let Some(path) = &path {
+            keep(path, &key, tiles);
         }
-        while all.len() > ADAPTERS {
-            let Some(other) = all.keys().find(|other| **other != key).cloned() else { break };
-            all.remove(&other);
-        }
-        kept::write(path, &all);
     };
     context.tune(own, Box::new(keep));
+}
+
+/// Adds what was found to what the file has by now: other processes may have found others meanwhile.
+fn keep(path: &Path, key: &str, tiles: &Tiles) {
+    let mut all: BTreeMap<String, Tiles> = kept::read(path);
+    let own = all.entry(key.to_string()).or_default();
+    own.extend(tiles.clone());
+    while own.len() > PRODUCTS {
+        own.pop_first();
+    }
+    while all.len() > ADAPTERS {
+        let Some(other) = all.keys().find(|other| **other != key).cloned() else { break };
+        all.remove(&other);
+    }
+    kept::write(path, &all);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_found_is_kept_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache").join(KEPT);
+        let tiles = |list: &[(&str, usize)]| -> Tiles {
+            list.iter().map(|(name, tile)| ((*name).to_string(), *tile)).collect()
+        };
+        keep(&path, "one", &tiles(&[("a", 1)]));
+        keep(&path, "two", &tiles(&[("a", 2)]));
+        keep(&path, "one", &tiles(&[("a", 3), ("b", 0)]));
+        let all: BTreeMap<String, Tiles> = kept::read(&path);
+        assert_eq!(all["one"], tiles(&[("a", 3), ("b", 0)]));
+        assert_eq!(all["two"], tiles(&[("a", 2)]));
+        let many: Tiles = (0..=PRODUCTS).map(|i| (format!("{i:05}"), 0)).collect();
+        keep(&path, "many", &many);
+        for i in 0..ADAPTERS {
+            keep(&path, &format!("{i:03}"), &Tiles::new());
+        }
+        let all: BTreeMap<String, Tiles> = kept::read(&path);
+        assert_eq!(all.len(), ADAPTERS);
+        assert_eq!(all["many"].len(), PRODUCTS);
+        // What is no such file is as none, and is replaced.
+        std::fs::write(&path, "{ nothing").unwrap();
+        keep(&path, "one", &tiles(&[("a", 1)]));
+        let all: BTreeMap<String, Tiles> = kept::read(&path);
+        assert_eq!(all.len(), 1);
+    }
 }
