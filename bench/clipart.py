@@ -6,7 +6,7 @@
 - clipart: drawings from openclipart-png (public domain), ten uneven classes, about 2,600 images
 - stamps: cut-out photos and drawings from tuxpaint-stamps-default, seven uneven classes, about 470
 
-Pictures are laid on white and made smaller than 257 pixels. Needs apt-get, dpkg-deb, numpy and pillow.
+Pictures are laid on white and made smaller than 257 pixels. Needs apt-get, dpkg-deb and pillow.
 """
 
 import pathlib
