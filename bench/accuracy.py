@@ -24,19 +24,17 @@ import argparse
 import json
 import os
 import pathlib
-import random
 import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 
+import photo_sets
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DATA = ROOT / "../shared/data"
-IMAGES = {".jpg", ".jpeg", ".png"}
 
 raw = argparse.RawDescriptionHelpFormatter
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -64,56 +62,6 @@ def run(command, **more):
     return done.stdout, time.time() - start, processor
 
 
-def extracted(archive):
-    folder = args.work / "all" / archive
-    if not folder.exists():
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        with tarfile.open(DATA / f"{archive}.tar.gz") as tar:
-            tar.extractall(part, filter="data")
-        part.rename(folder)
-    return folder
-
-
-def classes(folder):
-    """Files by class: of the first folder down that has several folders of images."""
-    below = sorted(path for path in folder.iterdir() if path.is_dir())
-    if len(below) == 1:
-        return classes(below[0])
-    if {path.name for path in below} >= {"train", "test"}:
-        both = [classes(folder / part) for part in ("train", "test")]
-        return {name: both[0][name] + both[1].get(name, []) for name in both[0]}
-    files = lambda path: sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGES)
-    return {path.name: files(path) for path in below if files(path)}
-
-
-def split(name, seed):
-    """A folder with train/ and test/, links to the images."""
-    folder = args.work / f"{pathlib.Path(name).name}-{seed}"
-    if folder.exists():
-        return folder
-    limit = int(name.removeprefix("cifar")) if name.startswith("cifar") else None
-    if "/" in name:
-        found = classes(pathlib.Path(name).resolve())
-    else:
-        found = classes(extracted("cifar10-jpeg" if limit else name))
-    chance, part = random.Random(seed), folder.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    for label, files in found.items():
-        files = files[:]
-        chance.shuffle(files)
-        # Of CIFAR-10 as many training images as the name says, and 2,000 for testing.
-        test = 2000 // len(found) if limit else max(round(len(files) / 5), 1)
-        last = test + limit // len(found) if limit else len(files)
-        for side, chosen in [("test", files[:test]), ("train", files[test:last])]:
-            to = part / side / label
-            to.mkdir(parents=True)
-            for i, file in enumerate(chosen):
-                (to / f"{i:05}{file.suffix}").symlink_to(file)
-    part.rename(folder)
-    return folder
-
-
 def net(name):
     sample = ["--model", "resnet20", "--weights", "cifar10"]
     return sample if name == "sample" else ["--model", "resnet50", "--weights", args.weights]
@@ -122,7 +70,7 @@ def net(name):
 def trained(name, seed, flags):
     out = args.work / "run"
     shutil.rmtree(out, ignore_errors=True)
-    data = "sample" if name == "sample" else str(split(name, seed))
+    data = "sample" if name == "sample" else str(photo_sets.split(name, seed, args.work))
     command = [args.binary, "train", "--data", data, *net(name), "--seed", str(seed), "--out", str(out)]
     command += ["--no-cache", "--precision", args.precision, "--json", *flags]
     _, seconds, processor = run(command)
@@ -144,7 +92,7 @@ def sklearn(name, seed):
     for side in ("train", "test"):
         file = args.work / "features.safetensors"
         # Each side is a folder of classes of its own.
-        where = ["--data", str(split(name, seed) / side), "--out", str(file)]
+        where = ["--data", str(photo_sets.split(name, seed, args.work) / side), "--out", str(file)]
         _, _, processor = run([args.binary, "features", net(name)[1], "--weights", net(name)[3], *where, "--image-size", "224"])
         taken += processor
         tensors = load_file(file)
@@ -174,7 +122,7 @@ def measured(name, system, budget, seed):
         out = str(args.work / "net.safetensors")
         run([args.binary, "export", "resnet50", "--weights", args.weights, "--format", "pytorch", "--out", out])
     used = next((r["processor"] for r in results if key(r) == (name, "recipe", budget, seed)), 2 * 60 * budget)
-    script = [sys.executable, str(ROOT / "bench/torch_finetune.py"), str(split(name, seed)), str(module)]
+    script = [sys.executable, str(ROOT / "bench/torch_finetune.py"), str(photo_sets.split(name, seed, args.work)), str(module)]
     out, _, _ = run([*script, "--seconds", str(used), "--seed", str(seed)])
     found = json.loads(out.splitlines()[-1])
     chosen = f"{found['epochs']} epochs, {found['precision']}"

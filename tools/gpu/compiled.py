@@ -7,8 +7,8 @@
 Mesa's RADV driver has a null device for each family that it knows: pipelines become machine code, and nothing
 runs. Debian 12's Mesa 22.3 knows navi21 (RX 6800 to 6950), the default.
 
-For each variant: registers, spills (a fault), shared memory, subgroups in flight of a SIMD (of 16 in wave64 and
-20 in wave32 on RDNA2), and of matrix products, in the block of their loop that multiplies and in the whole loop,
+For each variant, in f32 and, where it stores anything in 16 bits, in f16: registers, spills (a fault),
+shared memory, subgroups in flight of a SIMD (of 16 in wave64 and 20 in wave32 on RDNA2), and of matrix products, in the block of their loop that multiplies and in the whole loop,
 the share of vector instructions that multiply and add; multiply-adds for each byte that is read from memory and
 from a workgroup's shared memory; and the share of the peak that each of these allows. Ends with 1 if a kernel
 spills, or multiplies in less than 0.7 of the vector instructions of that block.
@@ -135,7 +135,7 @@ def row(folder, entry, family):
     spills = found["Spilled SGPRs"] + found["Spilled VGPRs"] + found["Scratch size"]
     values = {
         "kernel": entry["kernel"],
-        "what": entry["what"],
+        "what": entry["what"] + (", f16" if entry["half"] else ""),
         "tile": "",
         "registers": found["VGPRs"],
         "spills": spills,

@@ -1,4 +1,4 @@
-//! Writes every variant of every kernel as SPIR-V, as wgpu gives it to Vulkan drivers, with a list of them.
+//! Writes every variant of every kernel as SPIR-V, as wgpu gives it to Vulkan drivers, in f32 and in f16, with a list of them.
 //!
 //!     cargo run -p headstart-gpu --example spirv -- FOLDER
 //!
@@ -7,7 +7,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use headstart_gpu::kernels::variants::{Product, Variant, variants};
+use headstart_gpu::kernels::variants::{Product, Variant, halves, variants};
+use headstart_gpu::Store;
 use headstart_gpu::template::expand;
 use naga::back::spv::{Options, PipelineOptions, ZeroInitializeWorkgroupMemoryMode, write_vec};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -18,8 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("give a folder")?);
     std::fs::create_dir_all(&folder)?;
     let mut list = Vec::new();
-    for (number, variant) in variants().iter().enumerate() {
-        let file = format!("{number:02}-{}.spv", variant.kernel.name);
+    for (number, variant) in variants().iter().chain(&halves()).enumerate() {
+        // Kernels that store nothing in 16 bits are there already.
+        if number >= variants().len() && !is_half(variant) {
+            continue;
+        }
+        let file = format!("{number:03}-{}.spv", variant.kernel.name);
         let words = spirv(variant)?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         std::fs::write(folder.join(&file), bytes)?;
@@ -30,13 +35,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn is_half(variant: &Variant) -> bool {
+    variant.kernel.settings.iter().any(|(name, value)| {
+        matches!(*name, "x" | "y") && *value == Store::F16 as u32
+    })
+}
+
 fn entry(variant: &Variant, file: &str) -> Value {
     let Variant { kernel, what, product } = variant;
+    let half = is_half(variant);
     let product = product.map(|product| {
         let Product { height, width, sums, threads } = product;
         json!({
             "height": height, "width": width, "sums": sums, "threads": threads,
-            "per_byte": product.per_byte(), "per_local_byte": product.per_local_byte(),
+            "per_byte": product.per_byte() * if half { 2.0 } else { 1.0 },
+            "per_local_byte": product.per_local_byte(),
         })
     });
     let uniforms = kernel.source.lines().filter(|line| line.contains("var<uniform>")).count();
@@ -46,7 +59,7 @@ fn entry(variant: &Variant, file: &str) -> Value {
     });
     let bindings = bindings.max().map_or(0, |last| last + 1);
     json!({
-        "file": file, "kernel": kernel.name, "what": what, "product": product,
+        "file": file, "kernel": kernel.name, "what": what, "product": product, "half": half,
         "settings": kernel.settings, "bindings": bindings, "uniforms": uniforms,
     })
 }
@@ -56,7 +69,7 @@ fn entry(variant: &Variant, file: &str) -> Value {
 fn spirv(variant: &Variant) -> Result<Vec<u32>, Box<dyn Error>> {
     let text = expand(variant.kernel.source, &variant.kernel.settings)?;
     let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::default());
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16);
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(&text))?;
     let options = Options {
         lang_version: (1, 5),

@@ -98,6 +98,7 @@ const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("no_calibrate", ""),
             ("refit", ""),
             ("head_mirror", ""),
+            ("head_crops", ""),
             ("head_images", ""),
         ],
     ),

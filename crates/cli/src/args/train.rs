@@ -218,6 +218,10 @@ pub struct Train {
     /// the images alone. Not for digits and letters
     #[arg(long)]
     pub head_mirror: bool,
+    /// With --head-solver lbfgs, fit the head on each image and its four corners, enlarged; with
+    /// --head-mirror on the mirror images of these too
+    #[arg(long)]
+    pub head_crops: bool,
     /// With --head-solver lbfgs, fit the head on so many training images at most, of each class in
     /// proportion: enough for a head from which everything is fine-tuned
     #[arg(long, value_name = "N", value_parser = within::<usize>(range::HEAD_IMAGES))]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use headstart::config::DeviceChoice;
 use headstart::evaluate::Given;
+use headstart::image::Views;
 use headstart::range;
 
 use super::cache::CacheFlags;
@@ -78,10 +79,11 @@ pub struct Evaluate {
     /// probabilities
     #[arg(long)]
     pub calibrate: bool,
-    /// Test-time augmentation: average the probabilities of each image and its mirror image, as predict
-    /// --tta does; not for digits and letters
-    #[arg(long)]
-    pub tta: bool,
+    /// Test-time augmentation: average the probabilities of each image and its mirror image (mirror, if no
+    /// value is given; not for digits and letters), of the image and its corners (corners), or of all these
+    /// and the corners' mirror images (all), as predict --tta does
+    #[arg(long, value_name = "VIEWS", default_value_t = Views::One, num_args = 0..=1, require_equals = true, default_missing_value = "mirror", hide_default_value = true)]
+    pub tta: Views,
     /// Bootstrap resamples for the confidence intervals, 0 for none
     #[arg(long, value_name = "N", default_value_t = headstart::bootstrap::RESAMPLES, value_parser = within::<usize>(range::BOOTSTRAP))]
     pub bootstrap: usize,
@@ -134,9 +136,11 @@ pub struct Predict {
     /// Where nets run: auto, cpu, gpu or gpu:N, the Nth that doctor lists
     #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
-    /// Average the probabilities of each image and its mirror image (test-time augmentation)
-    #[arg(long)]
-    pub tta: bool,
+    /// Test-time augmentation: average the probabilities of each image and its mirror image (mirror, if no
+    /// value is given; not for digits and letters), of the image and its corners (corners), or of all these
+    /// and the corners' mirror images (all)
+    #[arg(long, value_name = "VIEWS", default_value_t = Views::One, num_args = 0..=1, require_equals = true, default_missing_value = "mirror", hide_default_value = true)]
+    pub tta: Views,
     /// Predict "unknown" where no class is at least this probable
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,

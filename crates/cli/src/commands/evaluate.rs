@@ -10,6 +10,7 @@ use headstart::evaluate::{
 };
 use headstart::export::{Prediction, Truth, check_predictions_ending, write_predictions};
 use headstart::hard::{Bounds, hard_images};
+use headstart::image::Views;
 use headstart::model::Model;
 use headstart::report;
 use headstart::source::is_file;
@@ -74,8 +75,14 @@ pub fn run(args: &Evaluate) -> Result<(), Failure> {
     let mut show = cache::show(&mut progress, "evaluating");
     let evaluated = evaluate_with(&model, data, &list, &device, options, &mut show)?;
     drop(show);
-    if args.tta {
-        note!("probabilities are the means of those of each image and its mirror image");
+    let views = match args.tta {
+        Views::One => None,
+        Views::Mirror => Some("its mirror image"),
+        Views::Corners => Some("its four corners"),
+        Views::All => Some("its four corners, and the mirror images of these"),
+    };
+    if let Some(views) = views {
+        note!("probabilities are the means of those of each image and {views}");
     }
     let Some(Evaluated { mut report, probabilities: p, labels }) = evaluated else {
         return Err(Failure::Interrupted("nothing was written".into()));

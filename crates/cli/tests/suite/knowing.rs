@@ -262,6 +262,17 @@ fn mirror_images_and_thresholds_change_predictions() {
         done.err.contains("means of those of each image and its mirror image")
     };
     assert!(note("--tta") && !note(""));
+    // The value needs an equals sign, so that what follows stays an image.
+    let mut seen = vec![plain["probability"].clone(), both["probability"].clone()];
+    for views in ["corners", "all"] {
+        let line = format!("predict --tta={views} {MODEL} data/red/003.png --json");
+        let found = place.run(&line).ok().json()["probability"].clone();
+        assert!(!seen.contains(&found), "{views}");
+        seen.push(found);
+    }
+    let same = place.run(&format!("predict --tta {MODEL} data/red/003.png --json")).ok().json();
+    assert_eq!(same, both);
+    place.run(&format!("{line} --tta=three")).fails(2, &["--tta", "corners", "three"]);
     let sure = place.run(&format!("{line} --threshold 0.01")).ok().json();
     assert_eq!(sure["class"], plain["class"]);
     let unsure = place.run(&format!("{line} --threshold 1")).ok().json();

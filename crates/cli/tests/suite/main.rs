@@ -35,6 +35,7 @@ mod support;
 mod tables;
 #[cfg(unix)]
 mod terminal;
+mod tiles;
 mod train;
 mod way_on;
 mod weights;

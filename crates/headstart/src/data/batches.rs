@@ -190,7 +190,7 @@ impl Shared {
             };
             let start = images.len();
             images.extend_from_slice(pixels);
-            if self.subset.is_mirrored() {
+            if self.subset.view().mirrored {
                 mirror(&mut images[start..], target.width);
             }
             batch.labels.push(self.subset.label(i) as u32);
@@ -246,6 +246,8 @@ impl Loader {
             return Err(Error::invalid("order", expected, past.to_string(), ""));
         }
         let state = Mutex::new(State::default());
+        let target = options.target.at(subset.view().corner);
+        let options = LoaderOptions { target, ..options };
         let (subset, changed) = (subset.clone(), Condvar::new());
         let least_side = augment.least_side(options.target);
         let shared = Shared { subset, order, options, augment, least_side, state, changed };

@@ -30,6 +30,7 @@ mod resize;
 mod target;
 mod tga;
 mod tiff;
+mod view;
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
@@ -50,6 +51,7 @@ pub use reduced::Decode;
 pub(crate) use reduced::{is_large, scale};
 pub use resize::{Interpolation, Resizer, resize};
 pub use target::{CROP_SHARE, Fit, FitName, PADDING, Target, Window};
+pub use view::{Corner, View, Views};
 
 /// An image of 8-bit RGB pixels: `pixels` is height x width x 3, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]

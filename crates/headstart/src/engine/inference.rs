@@ -191,38 +191,44 @@ pub fn assess(
     values: Vec<f32>,
     labels: &[usize],
 ) -> Result<(Report, Vec<f32>)> {
-    assess_both(model, split, values, None, labels)
+    assess_views(model, split, vec![values], labels)
 }
 
-/// The same, where `mirrored` has the values for the mirror images: the mean of both images' probabilities counts.
+/// The same with the values for several views of each image, of which there is one at least: the mean of their probabilities
+/// counts.
 ///
 /// # Errors
 /// As [`assess`].
-pub(crate) fn assess_both(
+pub(crate) fn assess_views(
     model: &Model,
     split: &str,
-    values: Vec<f32>,
-    mirrored: Option<Vec<f32>>,
+    views: Vec<Vec<f32>>,
     labels: &[usize],
 ) -> Result<(Report, Vec<f32>)> {
     let n = model.card.classes.len();
-    let mean = |mut p: Vec<f32>, other: Option<Vec<f32>>| {
-        for (a, b) in p.iter_mut().zip(other.unwrap_or_default()) {
-            *a = (*a + b) / 2.0;
-        }
-        p
-    };
-    let plain = |values: &[f32]| softmax(n, values, 1.0);
-    let plain =
-        model.card.temperature.map(|_| mean(plain(&values), mirrored.as_deref().map(plain)));
-    let other = mirrored.map(|values| to_probabilities(model, values));
-    let p = mean(to_probabilities(model, values), other);
+    let plain = |values: &Vec<f32>| softmax(n, values, 1.0);
+    let plain = model.card.temperature.map(|_| mean(views.iter().map(plain)));
+    let p = mean(views.into_iter().map(|values| to_probabilities(model, values)));
     let mut report = report(model, split, &p, labels)?;
     if let (Some(plain), Some(calibration)) = (plain, &mut report.calibration) {
         calibration.temperature = model.card.temperature;
         calibration.uncalibrated = Some(Uncalibrated::new(n, &plain, labels));
     }
     Ok((report, p))
+}
+
+/// The mean of several views' probabilities.
+pub(crate) fn mean(views: impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
+    let (mut sum, mut count) = (Vec::new(), 0.0);
+    for view in views {
+        count += 1.0;
+        match sum.is_empty() {
+            true => sum = view,
+            false => sum.iter_mut().zip(view).for_each(|(a, b): (&mut f32, f32)| *a += b),
+        }
+    }
+    sum.iter_mut().for_each(|a| *a /= count);
+    sum
 }
 
 /// Class probabilities of every image at the model's temperature, `[images, classes]` row-major.

@@ -191,7 +191,7 @@ impl Model {
     /// What images become before they enter the net.
     pub fn target(&self) -> Target {
         let ModelCard { height, width, interpolation, fit, decode, .. } = self.card;
-        Target { height, width, interpolation, fit, decode }
+        Target { height, width, interpolation, fit, decode, corner: None }
     }
 
     /// The same layers with the same weights for images of `side` pixels.

@@ -17,8 +17,9 @@ use std::path::Path;
 
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
+use crate::data::image::Views;
 use crate::engine::device::Device;
-use crate::engine::inference::{answer_node, assess_both};
+use crate::engine::inference::{answer_node, assess_views};
 use crate::error::{Error, Result};
 use crate::measure::calibration::{self, TemperatureFit};
 use crate::measure::events::Event;
@@ -66,7 +67,7 @@ pub fn evaluate(
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluated>> {
     let (cache, emit) = (CacheSettings::none(), &mut progress(watch));
-    let options = EvaluateOptions { batch, tta: false, cache: &cache };
+    let options = EvaluateOptions { batch, tta: Views::One, cache: &cache };
     evaluate_with(model, data, parts, device, options, emit)
 }
 
@@ -75,8 +76,8 @@ pub fn evaluate(
 pub struct EvaluateOptions<'c> {
     /// Batch size.
     pub batch: usize,
-    /// Test-time augmentation: the mean of the probabilities of an image and its mirror image.
-    pub tta: bool,
+    /// Test-time augmentation: the mean of the probabilities of these views of an image.
+    pub tta: Views,
     /// Where features are read and written.
     pub cache: &'c CacheSettings,
 }
@@ -95,25 +96,21 @@ pub fn evaluate_with(
     emit: &mut Emit<'_>,
 ) -> Result<Option<Evaluated>> {
     let EvaluateOptions { batch, tta, cache } = options;
-    let (mut all, mut mirrored, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    let (views, mut labels) = (tta.list(), Vec::new());
+    let mut answers = vec![Vec::new(); views.len()];
     let mut whole = Whole::new(model, &data.name, device, batch, cache);
     let node = answer_node(model);
     for &(name, subset) in parts {
         labels.extend(labels_for(model, data, subset)?);
-        match whole.values((name, subset), node, emit)? {
-            Some(some) => all.extend(some),
-            None => return Ok(None),
-        }
-        if tta {
-            match whole.values((name, &subset.mirrored()), node, emit)? {
-                Some(some) => mirrored.extend(some),
+        for (view, all) in views.iter().zip(&mut answers) {
+            match whole.values((name, &subset.seen_as(*view)), node, emit)? {
+                Some(some) => all.extend(some),
                 None => return Ok(None),
             }
         }
     }
     let name = if let [(name, _)] = parts { *name } else { "all" };
-    let mirrored = tta.then_some(mirrored);
-    let (mut report, probabilities) = assess_both(model, name, all, mirrored, &labels)?;
+    let (mut report, probabilities) = assess_views(model, name, answers, &labels)?;
     report.trained_on = seen(model, parts, &device.compute().threads)?.map(|seen| seen.count);
     Ok(Some(Evaluated { report, probabilities, labels }))
 }

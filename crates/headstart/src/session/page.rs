@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::atomic::write_bytes;
 use crate::control::Control;
 use crate::data::dataset::{Dataset, Split, Subset};
+use crate::data::image::Views;
 use crate::engine::device::Device;
 use crate::error::{Error, Result};
 use crate::hub;
@@ -138,7 +139,7 @@ pub fn evaluated(
         None => return Ok(None),
     };
     let parts = data.parts(split)?;
-    let options = evaluate::EvaluateOptions { batch: INFERENCE_BATCH, tta: false, cache };
+    let options = evaluate::EvaluateOptions { batch: INFERENCE_BATCH, tta: Views::One, cache };
     evaluate::evaluate_with(model, data, &parts, device, options, emit)
 }
 

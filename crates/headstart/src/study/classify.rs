@@ -2,11 +2,12 @@
 //!
 //! ```
 //! use headstart::classify::{ClassifyOptions, classify};
+//! use headstart::image::Views;
 //! use headstart::{Control, Device, Error, Model};
 //!
 //! let model = Model::builder("resnet20").weights("none").build(&headstart::Dataset::load("sample")?)?;
 //! let (device, files) = (Device::cpu(0)?, ["gone.jpg".into()]);
-//! let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
+//! let options = ClassifyOptions { batch: 32, tta: Views::One, decoders: 2 };
 //! let mut unreadable = 0;
 //! classify(&model, &files, &device, options, &mut |file, prediction| {
 //!     match prediction {
@@ -25,10 +26,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::control::Control;
-use crate::data::image::{Resizer, Rgb8, Target, mirror, size};
+use crate::data::image::{Resizer, Rgb8, Target, Views, mirror, size};
 use crate::engine::device::Device;
 use crate::engine::execute::Execute;
-use crate::engine::inference::{answer_node, executor, read_floats, to_probabilities};
+use crate::engine::inference::{answer_node, executor, mean, read_floats, to_probabilities};
 use crate::error::{Error, Result};
 use crate::guard::guarded;
 use crate::net::model::Model;
@@ -39,8 +40,8 @@ use crate::numbers::grouped;
 pub struct ClassifyOptions {
     /// Batch size, at least 1.
     pub batch: usize,
-    /// Test-time augmentation: the mean of the probabilities of an image and its mirror image.
-    pub tta: bool,
+    /// Test-time augmentation: the mean of the probabilities of these views of an image.
+    pub tta: Views,
     /// Threads that decode, at least 1; predictions do not depend on it.
     pub decoders: usize,
 }
@@ -65,12 +66,13 @@ pub fn classify<E: From<Error>>(
     let mut executor = executor(model, device, batch, &[0], &[answer_node(model)])?;
     let (classes, target) = (model.card.classes.len(), model.target());
     let queue = Queue::new(files.len(), 2 * batch);
-    let (mut pixels, mut errors) = (Vec::new(), Vec::new());
+    let targets: Vec<Target> = tta.corners().iter().map(|&corner| target.at(corner)).collect();
+    let (mut pixels, mut errors) = (vec![Vec::new(); targets.len()], Vec::new());
     thread::scope(|scope| {
         // However this ends, the threads must end too.
         let _closing = Closing(&queue);
         for started in 0..decoders.clamp(1, files.len().max(1)) {
-            match thread::Builder::new().spawn_scoped(scope, || queue.work(files, target)) {
+            match thread::Builder::new().spawn_scoped(scope, || queue.work(files, &targets)) {
                 Err(e) if started == 0 => return Err(Error::threads(decoders, e).into()),
                 Err(_) => break,
                 Ok(_) => {}
@@ -79,8 +81,8 @@ pub fn classify<E: From<Error>>(
         let mut first = 0;
         for i in 0..files.len() {
             match queue.take(i) {
-                Ok(image) => {
-                    pixels.extend_from_slice(&image);
+                Ok(views) => {
+                    pixels.iter_mut().zip(views).for_each(|(all, view)| all.extend(view));
                     errors.push(None);
                 }
                 Err(error) => errors.push(Some(error)),
@@ -91,12 +93,15 @@ pub fn classify<E: From<Error>>(
             }
             let mut p = Vec::new();
             if count > 0 {
-                p = run(model, &mut *executor, &pixels, count)?;
-                if tta {
-                    mirror(&mut pixels, target.width);
-                    let other = run(model, &mut *executor, &pixels, count)?;
-                    p.iter_mut().zip(other).for_each(|(a, b)| *a = (*a + b) / 2.0);
+                let mut views = Vec::new();
+                for pixels in &mut pixels {
+                    views.push(run(model, &mut *executor, pixels, count)?);
+                    if tta.mirrored() {
+                        mirror(pixels, target.width);
+                        views.push(run(model, &mut *executor, pixels, count)?);
+                    }
                 }
+                p = mean(views.into_iter());
             }
             check(&p)?;
             let mut rows = p.chunks_exact(classes.max(1));
@@ -110,7 +115,7 @@ pub fn classify<E: From<Error>>(
                 }
             }
             first = i + 1;
-            pixels.clear();
+            pixels.iter_mut().for_each(Vec::clear);
         }
         Ok(())
     })
@@ -123,7 +128,7 @@ pub fn classify<E: From<Error>>(
 /// # Errors
 /// If the model cannot run, or its predictions are not numbers.
 pub fn classify_one(model: &Model, image: Rgb8<'_>, device: &Device) -> Result<Vec<f32>> {
-    let pixels = sized(image, model.target(), &mut Resizer::new())?;
+    let pixels = sized(&image, model.target(), &mut Resizer::new())?;
     let mut executor = executor(model, device, 1, &[0], &[answer_node(model)])?;
     let probabilities = run(model, &mut *executor, &pixels, 1)?;
     check(&probabilities)?;
@@ -219,7 +224,7 @@ pub fn pixels(
     most: usize,
     resizer: &mut Resizer,
 ) -> Result<Vec<u8>> {
-    sized(decoded(target, name, file, most)?, *target, resizer)
+    sized(&decoded(target, name, file, most)?, *target, resizer)
 }
 
 /// An image file decoded as a model has it, not yet at its size; `name` names it in errors.
@@ -250,7 +255,8 @@ struct State {
     next: usize,
     /// The next file that the model needs.
     wanted: usize,
-    ready: BTreeMap<usize, Result<Vec<u8>>>,
+    /// The views of each.
+    ready: BTreeMap<usize, Result<Vec<Vec<u8>>>>,
     closed: bool,
 }
 
@@ -263,7 +269,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, files: &[PathBuf], target: Target) {
+    fn work(&self, files: &[PathBuf], targets: &[Target]) {
         let mut resizer = Resizer::new();
         let mut state = self.lock();
         while !state.closed && state.next < self.files {
@@ -275,7 +281,7 @@ impl Queue {
             state.next += 1;
             drop(state);
             // A panic must reach the model as an error, or it would wait for ever.
-            let image = guarded(|| read(&files[i], target, &mut resizer));
+            let image = guarded(|| read(&files[i], targets, &mut resizer));
             let image = image.unwrap_or_else(|panic| {
                 let found = format!("one that the decoder fails on ({panic})");
                 Err(Error::format(&files[i], "an image that can be decoded", found, ""))
@@ -286,7 +292,7 @@ impl Queue {
         }
     }
 
-    fn take(&self, i: usize) -> Result<Vec<u8>> {
+    fn take(&self, i: usize) -> Result<Vec<Vec<u8>>> {
         let mut state = self.lock();
         loop {
             if let Some(image) = state.ready.remove(&i) {
@@ -309,17 +315,28 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// The bytes of one image file at the model's size.
-fn read(path: &Path, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
-    sized(target.open(path)?, target, resizer)
+/// The bytes of views of one image file at the model's size.
+fn read(path: &Path, targets: &[Target], resizer: &mut Resizer) -> Result<Vec<Vec<u8>>> {
+    let Some(last) = targets.last() else { return Ok(Vec::new()) };
+    // A corner may need more pixels of a JPEG than the image does; all corners need the same.
+    let around = match targets.iter().all(|target| target.least_side() == last.least_side()) {
+        true => None,
+        false => Some(last.open(path)?),
+    };
+    let plain = targets[0].open(path)?;
+    let view = |target: &Target| {
+        let image = around.as_ref().filter(|_| target.corner.is_some()).unwrap_or(&plain);
+        sized(image, *target, resizer)
+    };
+    targets.iter().map(view).collect()
 }
 
 /// The bytes of one image at the model's size.
-fn sized(image: Rgb8<'_>, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
+fn sized(image: &Rgb8<'_>, target: Target, resizer: &mut Resizer) -> Result<Vec<u8>> {
     if target.keeps(image.width, image.height) {
-        return Ok(image.pixels.into_owned());
+        return Ok(image.pixels.to_vec());
     }
-    target.enter(resizer, &image)
+    target.enter(resizer, image)
 }
 
 /// Fails unless all probabilities are numbers.

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use crate::control::Control;
 use crate::data::augment::{Augmentation, Mixing};
 use crate::data::dataset::Dataset;
+use crate::data::image::Views;
 use crate::engine::device::Device;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
@@ -90,8 +91,8 @@ pub struct Settings {
     /// Whether batch norm stays in inference mode where layers are fine-tuned, with its statistics, gamma and beta
     /// untouched (Keras's `trainable = False`).
     pub freeze_bn: bool,
-    /// Whether a head that L-BFGS fits is fitted on mirror images too; its penalty is found without them.
-    pub head_mirror: bool,
+    /// The views of each image that L-BFGS fits a head on; its penalty is found on the images alone.
+    pub head_views: Views,
     /// Most training images that L-BFGS fits a head on, of each class in proportion.
     pub head_images: Option<usize>,
     /// How the epoch is chosen whose weights are shipped.
@@ -139,7 +140,7 @@ impl Default for Settings {
             balance: false,
             dropout: 0.0,
             freeze_bn: false,
-            head_mirror: false,
+            head_views: Views::One,
             head_images: None,
             best_by: BestBy::default(),
             early_stopping: None,

@@ -4,7 +4,7 @@ use std::fs;
 
 use headstart::classify::{ClassifyOptions, classify};
 use headstart::dataset::Split;
-use headstart::image::picture;
+use headstart::image::{Views, picture};
 use headstart::{Control, Dataset, Device, Error, Model, evaluate};
 
 fn model(data: &Dataset) -> Model {
@@ -23,7 +23,7 @@ fn a_photo_is_predicted_as_by_the_full_form() {
     let short = model.predict(&path).unwrap();
     assert_eq!(short, model.predict_bytes(&bytes).unwrap());
     assert!(short.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
-    let options = ClassifyOptions { batch: 1, tta: false, decoders: 1 };
+    let options = ClassifyOptions { batch: 1, tta: Views::One, decoders: 1 };
     let (device, mut full) = (Device::cpu(0).unwrap(), Vec::new());
     classify(&model, std::slice::from_ref(&path), &device, options, &mut |_, answer| {
         full = answer.unwrap().to_vec();

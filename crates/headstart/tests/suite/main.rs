@@ -12,6 +12,7 @@ mod fuzz;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod grouped;
+mod head_images;
 #[cfg(feature = "gpu")]
 mod half;
 mod hostile_runs;
@@ -23,7 +24,7 @@ mod keras_golden;
 mod library;
 mod limits;
 mod max_time;
-mod mirrored;
+
 mod nets;
 mod one_model;
 mod onnx;
@@ -43,6 +44,7 @@ mod torch_golden;
 mod torch_zip;
 mod train_size;
 mod unclear;
+mod views;
 mod weight_formats;
 mod weights;
 mod wings;

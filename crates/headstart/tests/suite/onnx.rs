@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use headstart::classify::{ClassifyOptions, classify};
 use headstart::export::onnx::{INPUT, Int8, OUTPUT, write};
 use headstart::graph::Op;
-use headstart::image::{Decode, Fit, Interpolation, Resizer};
+use headstart::image::{Decode, Fit, Interpolation, Resizer, Views};
 use headstart::inference::probabilities;
 use headstart::model::Model;
 use headstart::preprocess::Preprocess;
@@ -151,7 +151,7 @@ fn a_jpeg_file_gets_the_same_prediction_here_and_from_pillows_pixels_in_another_
         }
         let file = folder.path().join(format!("{tried}.jpg"));
         std::fs::write(&file, unhex(&case["file"])).unwrap();
-        let options = ClassifyOptions { batch: 1, tta: false, decoders: 1 };
+        let options = ClassifyOptions { batch: 1, tta: Views::One, decoders: 1 };
         let mut ours = Vec::new();
         classify(&model, &[file], &device(), options, &mut |_, prediction| {
             ours = prediction.unwrap().to_vec();

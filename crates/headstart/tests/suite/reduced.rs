@@ -15,7 +15,7 @@ use headstart::dataset::{DataOptions, Dataset, Limits, Split, open};
 use headstart::evaluate::evaluate;
 use headstart::events;
 use headstart::image::{
-    Decode, Fit, Interpolation, Resizer, Rgb8, Target, decode, decode_draft, jpeg, picture,
+    Decode, Fit, Interpolation, Resizer, Rgb8, Target, Views, decode, decode_draft, jpeg, picture,
 };
 use headstart::run::{CacheFolder, DiskCache, Ended, Event, Job};
 use headstart::{Control, Device, Error, Model, inference, weights};
@@ -99,7 +99,7 @@ fn a_model_sees_a_large_jpeg_the_same_way_everywhere() {
             found.sort_by_key(|choice| choice.0);
             assert_eq!(found.iter().map(|choice| choice.1).collect::<Vec<f32>>(), want);
         }
-        let options = ClassifyOptions { batch: 1, tta: false, decoders: 2 };
+        let options = ClassifyOptions { batch: 1, tta: Views::One, decoders: 2 };
         let mut watch = |_, answer: Result<&[f32], &Error>| {
             assert_eq!(answer.unwrap(), want);
             Ok::<_, Error>(Control::Continue)

@@ -4,6 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use headstart::classify::{ClassifyOptions, classify};
+use headstart::image::Views;
 use headstart::{Control, Error};
 use headstart_server::{Limits, Options};
 
@@ -33,7 +34,7 @@ fn expected(files: &[(String, Vec<u8>)]) -> Vec<Vec<f32>> {
             path
         })
         .collect();
-    let options = ClassifyOptions { batch: 32, tta: false, decoders: 2 };
+    let options = ClassifyOptions { batch: 32, tta: Views::One, decoders: 2 };
     let mut rows = Vec::new();
     classify(&model(), &paths, &device(), options, &mut |_, answer| {
         rows.push(answer.unwrap().to_vec());

@@ -192,6 +192,7 @@ fn switches(args: &Train, c: &mut TrainConfig) {
     c.calibrate &= !args.no_calibrate;
     c.refit |= args.refit;
     c.head_mirror |= args.head_mirror;
+    c.head_crops |= args.head_crops;
 }
 
 /// Settings that exclude each other, of which a flag replaces the other kind too.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::encoded::{Encoded, FileRef};
 use super::large::Large;
 use super::shown::Shown;
-use crate::data::image::{Decode, Rgb8, Target, decode_scaled, scale, unreadable};
+use crate::data::image::{CROP_SHARE, Decode, Rgb8, Target, View, decode_scaled, scale, unreadable};
 use crate::data::split::{class_counts, stratified};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};
@@ -71,8 +71,8 @@ pub struct Subset {
     rows: Arc<[usize]>,
     /// The group of each of the samples, where images were grouped.
     groups: Option<Arc<[usize]>>,
-    /// Whether the mirror images enter the net.
-    mirrored: bool,
+    /// What of the images enters the net.
+    view: View,
 }
 
 impl std::fmt::Debug for Subset {
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Subset {
 /// Positions below are `0..len()`; like slices, methods panic when given one past the end.
 impl Subset {
     pub(crate) fn new(samples: Arc<Samples>, rows: impl Into<Arc<[usize]>>) -> Subset {
-        Subset { samples, rows: rows.into(), groups: None, mirrored: false }
+        Subset { samples, rows: rows.into(), groups: None, view: View::default() }
     }
 
     /// The same with a group for each of the samples.
@@ -288,19 +288,24 @@ impl Subset {
     }
 
     /// What each image's pixels are known by as `target` has images decoded, in order: [`Subset::image_hashes`], but another
-    /// hash where a JPEG is decoded smaller or the mirror image enters the net.
+    /// hash where a JPEG is decoded smaller, or another view of the image enters the net.
     ///
     /// # Errors
     /// As there.
     pub(crate) fn pixel_hashes(&self, target: Target, threads: &Threads) -> Result<Vec<ImageHash>> {
         let mut hashes = self.image_hashes(threads)?;
+        let target = target.at(self.view.corner);
         for (i, hash) in hashes.iter_mut().enumerate() {
             let scale = self.scale(i, target.least_side());
             if scale > 1 {
                 let name = format!("headstart reduced JPEG {REDUCING}, 1/{scale}, ");
                 *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
             }
-            if self.mirrored {
+            if let Some(corner) = self.view.corner {
+                let name = format!("headstart corner, {CROP_SHARE}, {corner:?}, ");
+                *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
+            }
+            if self.view.mirrored {
                 let name = "headstart mirrored, ";
                 *hash = Sha256::new().chain_update(name).chain_update(*hash).finalize().into();
             }
@@ -338,12 +343,20 @@ impl Subset {
     /// [`Subset::image`] and everything else are of the images as they are.
     #[must_use]
     pub fn mirrored(&self) -> Subset {
-        Subset { mirrored: !self.mirrored, ..self.clone() }
+        self.seen_as(View { mirrored: true, corner: None })
     }
 
-    /// Whether their mirror images enter the net.
-    pub(crate) fn is_mirrored(&self) -> bool {
-        self.mirrored
+    /// The same images, of which this view of what enters now enters the net, as [`Subset::mirrored`] says.
+    #[must_use]
+    pub fn seen_as(&self, view: View) -> Subset {
+        let mirrored = self.view.mirrored != view.mirrored;
+        let view = View { mirrored, corner: view.corner.or(self.view.corner) };
+        Subset { view, ..self.clone() }
+    }
+
+    /// What of them enters the net.
+    pub(crate) fn view(&self) -> View {
+        self.view
     }
 
     /// At most `count` images, chosen by `seed`, each class in proportion; the order is kept.

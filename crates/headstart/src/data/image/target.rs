@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decode, Interpolation, Resizer, Rgb8, decode, decode_draft, read};
+use super::{Corner, Decode, Interpolation, Resizer, Rgb8, decode, decode_draft, read};
 use crate::error::{Error, Result};
 
 /// Part of an image's shorter side that [`Fit::Crop`] keeps where nothing else is said: 224 of 256 pixels, as nets are
@@ -133,6 +133,8 @@ pub struct Target {
     pub fit: Fit,
     /// How JPEGs are decoded.
     pub decode: Decode,
+    /// The corner that enters, where it is not the whole image or its middle.
+    pub corner: Option<Corner>,
 }
 
 /// A rectangle of an image whose corners are (0, 0) and (1, 1).
@@ -172,7 +174,8 @@ impl Target {
     /// Images of that size, stretched bilinearly, of JPEGs that are decoded in full.
     pub fn square(side: usize) -> Target {
         let (interpolation, fit) = (Interpolation::Bilinear, Fit::Stretch);
-        Target { height: side, width: side, interpolation, fit, decode: Decode::Full }
+        let decode = Decode::Full;
+        Target { height: side, width: side, interpolation, fit, decode, corner: None }
     }
 
     /// The length that the shorter side of a JPEG keeps at least when it is decoded; none where it is decoded in full, as it
@@ -181,9 +184,10 @@ impl Target {
         if self.interpolation == Interpolation::Nearest {
             return None;
         }
-        self.decode.side(match self.fit {
-            Fit::Stretch | Fit::Pad => self.height.max(self.width),
-            Fit::Crop { share } => self.resized(share),
+        let whole = if self.corner.is_some() { self.around() } else { *self };
+        self.decode.side(match whole.fit {
+            Fit::Stretch | Fit::Pad => whole.height.max(whole.width),
+            Fit::Crop { share } => whole.resized(share),
         })
     }
 
@@ -225,6 +229,7 @@ impl Target {
     /// Whether an image of that size enters as it is.
     pub fn keeps(&self, width: usize, height: usize) -> bool {
         (width, height) == (self.width, self.height)
+            && self.corner.is_none()
             && matches!(self.fit, Fit::Stretch | Fit::Pad | Fit::Crop { share: 1.0 })
     }
 
@@ -241,6 +246,24 @@ impl Target {
 
     /// Both axes for an image of that size.
     fn axes(&self, width: usize, height: usize) -> (Axis, Axis) {
+        let Some(corner) = self.corner else { return self.middle(width, height) };
+        let around = self.around();
+        let (across, down) = around.middle(width, height);
+        let at = |axis: Axis, far: bool, larger: usize, own: usize| {
+            let (start, spare) = match self.fit {
+                Fit::Crop { .. } => (0, axis.scaled.saturating_sub(own)),
+                Fit::Stretch | Fit::Pad => (axis.start, larger - own),
+            };
+            Axis { start: if far { start + spare as isize } else { start }, ..axis }
+        };
+        (
+            at(across, corner.is_right(), around.width, self.width),
+            at(down, corner.is_lower(), around.height, self.height),
+        )
+    }
+
+    /// Both axes for an image of that size, whose middle enters where not all of it does.
+    fn middle(&self, width: usize, height: usize) -> (Axis, Axis) {
         let whole = |scaled| Axis { scaled, start: 0 };
         match self.fit {
             Fit::Stretch => (whole(self.width), whole(self.height)),
@@ -287,16 +310,17 @@ impl Target {
     pub fn fit_into(&self, resizer: &mut Resizer, image: &Rgb8<'_>, out: &mut [u8]) -> Result<()> {
         let Target { height, width, interpolation, .. } = *self;
         let (across, down) = self.axes(image.width, image.height);
-        let side = |axis: Axis, n: usize| Side {
-            scaled: axis.scaled,
-            first: axis.start.max(0) as usize,
-            count: axis.scaled.min(n),
+        let border = |axis: Axis| axis.start.min(0).unsigned_abs();
+        let side = |axis: Axis, n: usize| {
+            let first = axis.start.max(0) as usize;
+            let count = (axis.scaled - first).min(n - border(axis));
+            Side { scaled: axis.scaled, first, count }
         };
         let sides = [side(across, width), side(down, height)];
         if across.start >= 0 && down.start >= 0 && self.fit != Fit::Pad {
             return resizer.part_into(image, sides, interpolation, out);
         }
-        let (left, top) = (across.start.unsigned_abs(), down.start.unsigned_abs());
+        let (left, top) = (border(across), border(down));
         let [w, h] = sides.map(|side| side.count);
         if (w, h) == (width, height) {
             return resizer.part_into(image, sides, interpolation, out);

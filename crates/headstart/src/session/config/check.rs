@@ -183,6 +183,11 @@ impl TrainConfig {
             let hint = "--augment flip mirrors images in epochs";
             return against("head-mirror", expected, "another solver", hint);
         }
+        if self.head_crops && !solved {
+            let expected = "--head-solver lbfgs beside it";
+            let hint = "--augment resized-crop crops images in epochs";
+            return against("head-crops", expected, "another solver", hint);
+        }
         if self.head_images.is_some() && !solved {
             let expected = "--head-solver lbfgs beside it";
             let hint = "--limit is for every phase";
@@ -368,6 +373,7 @@ mod tests {
             TrainConfig { best_within: -0.1, ..base.clone() },
             TrainConfig { best_within: 1.0, ..base.clone() },
             TrainConfig { head_mirror: true, ..base.clone() },
+            TrainConfig { head_crops: true, ..base.clone() },
             TrainConfig { head_images: Some(100), ..base.clone() },
             TrainConfig { head_solver: HeadSolver::Lbfgs, head_images: Some(1), ..base.clone() },
             TrainConfig { best_within: f64::NAN, ..base.clone() },

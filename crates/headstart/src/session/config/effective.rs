@@ -88,6 +88,7 @@ impl TrainConfig {
             ("freeze-bn", tunes),
             ("head-l2", solved),
             ("head-mirror", solved),
+            ("head-crops", solved),
             ("head-images", solved),
             ("rho", is(OptimizerName::Rmsprop)),
             ("momentum", is(OptimizerName::Sgd)),

@@ -206,6 +206,7 @@ mod tests {
             layer_decay: Some(0.75),
             dropout: 0.25,
             head_mirror: true,
+            head_crops: true,
             head_images: Some(5000),
             train_size: Some(160),
             best_within: 0.0125,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::unfreeze::HEAD;
 use super::{HeadSolver, OptimizerName, Precision, ScheduleName, TrainConfig};
 use crate::data::augment::Mixing;
+use crate::data::image::Views;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::epoch::PhaseName;
@@ -98,7 +99,7 @@ impl TrainConfig {
             balance: self.balance,
             dropout: self.dropout,
             freeze_bn: self.freeze_bn,
-            head_mirror: self.head_mirror,
+            head_views: Views::of(self.head_mirror, self.head_crops),
             head_images: self.head_images,
             best_by: self.best_by(),
             early_stopping: self.early_stopping(),

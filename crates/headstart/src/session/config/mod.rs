@@ -202,6 +202,9 @@ pub struct TrainConfig {
     pub refit: bool,
     /// Whether a head that L-BFGS fits is fitted on mirror images too.
     pub head_mirror: bool,
+    /// Whether such a head is fitted on the corners of images too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head_crops: bool,
     /// Most training images that a head is fitted on with L-BFGS, of each class in proportion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_images: Option<usize>,
@@ -296,6 +299,7 @@ impl Default for TrainConfig {
             calibrate: true,
             refit: false,
             head_mirror: false,
+            head_crops: false,
             head_images: None,
             seed: 42,
             limit: None,

@@ -79,10 +79,10 @@ pub fn fixed(model: &Model, nodes: &[NodeId], layout: &Layout, device: &Device) 
     hash.finalize().into()
 }
 
-/// How images of all files enter. Where a JPEG is decoded smaller, its row has another hash
+/// How images of all files enter. Where a JPEG is decoded smaller, or a corner enters, its row has another hash
 /// ([`Subset::pixel_hashes`](crate::data::dataset::Subset::pixel_hashes)), so that all other rows serve both.
 fn entry(target: Target) -> String {
-    let Target { height, width, interpolation, fit, decode: _ } = target;
+    let Target { height, width, interpolation, fit, decode: _, corner: _ } = target;
     format!(
         "Target {{ height: {height}, width: {width}, interpolation: {interpolation:?}, fit: {fit:?} }}"
     )

@@ -193,7 +193,9 @@ impl<'t, 'a> Run<'t, 'a> {
         let graph = &trainer.side(Part::Train).0.net.graph;
         let held_out = data.validation.as_ref().map_or(0, Subset::len);
         let bytes = |part, images| trainer.side(part).1.map_or(0, |f| f.bytes(images));
-        let cache_bytes = bytes(Part::Train, data.train.len()) + bytes(Part::Validation, held_out);
+        // Some images' features are kept as long as a head is fitted on them.
+        let train_images = some.as_ref().map_or(data.train.len(), Subset::len);
+        let cache_bytes = bytes(Part::Train, train_images) + bytes(Part::Validation, held_out);
         let request = training_request(settings, device, &sources, trainable.clone());
         // Dropout differs between phases.
         let seed = split_mix_64(u64::from(settings.seed) | (*phases as u64) << 32);
@@ -207,7 +209,7 @@ impl<'t, 'a> Run<'t, 'a> {
             epochs: phase.epochs,
             trainable: trainable_parameters(&model.parameters, &trainable),
             frontier: sources.iter().map(|&s| graph.nodes[s].name.clone()).collect(),
-            cached: keeping[0] != Keeping::Nowhere,
+            cached: some.is_some() || keeping[0] != Keeping::Nowhere,
             on_disk: keeping[0] == Keeping::Disk,
             cache_bytes,
             augment: changes,

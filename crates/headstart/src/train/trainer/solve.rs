@@ -9,12 +9,14 @@ use super::{INFERENCE_BATCH, Phase, Solver, Trainer, record};
 use crate::control::Control;
 use crate::data::augment::Augment;
 use crate::data::batch::Portion;
+use crate::data::image::{View, Views};
 use crate::data::prints::Prints;
 use crate::engine::execute::Input;
 use crate::engine::logistic::LinearHead;
 use crate::engine::logistic::team::{Others, Team};
 use crate::error::Result;
 use crate::measure::events::Event;
+use crate::memory::room_for;
 use crate::net::model::Model;
 use crate::net::parameters::{Parameters, Role};
 use crate::net::weights::model_file;
@@ -45,6 +47,18 @@ impl Others for Processes {
     }
 }
 
+/// What progress calls views of a part.
+fn title(part: Part, view: View) -> &'static str {
+    match (part, view.corner.is_some(), view.mirrored) {
+        (Part::Train, false, _) => "train, mirrored",
+        (Part::Train, true, false) => "train, corners",
+        (Part::Train, true, true) => "train, corners mirrored",
+        (_, false, _) => "validation, mirrored",
+        (_, true, false) => "validation, corners",
+        (_, true, true) => "validation, corners mirrored",
+    }
+}
+
 impl Run<'_, '_> {
     /// One epoch that fits the head.
     pub fn solve(
@@ -55,14 +69,14 @@ impl Run<'_, '_> {
         let start = Instant::now();
         let epoch = self.trainer.history.epochs.len() + 1;
         let Some(train) = self.seen(Part::Train, on_event)? else { return Ok(Control::Stop) };
-        let fitted = match self.trainer.settings.head_mirror {
-            true => match self.penalty(solver.l2, &train, on_event)? {
+        let fitted = match self.trainer.settings.head_views {
+            Views::One => self.best(solver.l2, &train, on_event)?,
+            _ => match self.penalty(solver.l2, &train, on_event)? {
                 Some(l2) => self
-                    .with_mirrored(l2, train.clone(), &[Part::Train], on_event)?
+                    .with_views(l2, train.clone(), &[Part::Train], on_event)?
                     .map(|head| (l2, head)),
                 None => None,
             },
-            false => self.best(solver.l2, &train, on_event)?,
         };
         let Some((l2, head)) = fitted else { return Ok(Control::Stop) };
         self.trainer.l2 = Some(l2);
@@ -128,8 +142,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// The head for the penalty `l2` on `seen` and the mirror images of these parts; `None` if the caller stopped it.
-    fn with_mirrored(
+    /// The head for the penalty `l2` on `seen` and the other views of these parts; `None` if the caller stopped it.
+    fn with_views(
         &mut self,
         l2: f64,
         mut seen: Seen,
@@ -140,15 +154,22 @@ impl Run<'_, '_> {
         let mut emit = |event| record(folder, event, on_event);
         let whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &settings.cache);
         let mut whole = whole.among(&mut **collective);
+        let views = settings.head_views.list();
+        let floats = (seen.features.len() * views.len()) as u64;
+        let what = format!("the features of {} images in {} views", seen.labels.len(), views.len());
+        let hint = "use --head-images, or leave --head-crops out";
+        room_for(&what, floats * size_of::<f32>() as u64, hint)?;
         for part in parts {
-            let (name, subset) = match part {
-                Part::Train => ("train, mirrored", Some(self.some.as_ref().unwrap_or(&data.train))),
-                _ => ("validation, mirrored", data.validation.as_ref()),
+            let subset = match part {
+                Part::Train => Some(self.some.as_ref().unwrap_or(&data.train)),
+                _ => data.validation.as_ref(),
             };
             let Some(subset) = subset else { continue };
-            let features = whole.pooled((name, &subset.mirrored()), &mut emit)?;
-            let Some(features) = features else { return Ok(None) };
-            seen = seen.and(Seen { features, labels: subset.labels() });
+            for view in &views[1..] {
+                let seen_as = (title(*part, *view), &subset.seen_as(*view));
+                let Some(features) = whole.pooled(seen_as, &mut emit)? else { return Ok(None) };
+                seen = seen.and(Seen { features, labels: subset.labels() });
+            }
         }
         Ok(self.best(Some(l2), &seen, on_event)?.map(|(_, head)| head))
     }
@@ -221,9 +242,9 @@ impl Run<'_, '_> {
         let Some(l2) = l2 else { return Ok(None) };
         let all = train.and(validation);
         let images = all.labels.len();
-        let head = match self.trainer.settings.head_mirror {
-            true => self.with_mirrored(l2, all, &[Part::Train, Part::Validation], on_event)?,
-            false => self.best(Some(l2), &all, on_event)?.map(|(_, head)| head),
+        let head = match self.trainer.settings.head_views {
+            Views::One => self.best(Some(l2), &all, on_event)?.map(|(_, head)| head),
+            _ => self.with_views(l2, all, &[Part::Train, Part::Validation], on_event)?,
         };
         Ok(head.map(|head| (images, head)))
     }
