@@ -7,8 +7,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use headstart_gpu::kernels::variants::{Product, Variant, halves, variants};
 use headstart_gpu::Store;
+use headstart_gpu::kernels::variants::{Product, Variant, halves, variants};
 use headstart_gpu::template::expand;
 use naga::back::spv::{Options, PipelineOptions, ZeroInitializeWorkgroupMemoryMode, write_vec};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -36,9 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn is_half(variant: &Variant) -> bool {
-    variant.kernel.settings.iter().any(|(name, value)| {
-        matches!(*name, "x" | "y") && *value == Store::F16 as u32
-    })
+    variant
+        .kernel
+        .settings
+        .iter()
+        .any(|(name, value)| matches!(*name, "x" | "y") && *value == Store::F16 as u32)
 }
 
 fn entry(variant: &Variant, file: &str) -> Value {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use headstart::Control;
 use headstart::config::{HeadSolver, Precision, TrainConfig};
 use headstart::events::Event;
 use headstart::run::{self, CacheFolder, DiskCache, Ended, Finished, Job};
-use headstart::Control;
 
 const SOME: usize = 40;
 

@@ -12,9 +12,9 @@ mod fuzz;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod grouped;
-mod head_images;
 #[cfg(feature = "gpu")]
 mod half;
+mod head_images;
 mod hostile_runs;
 mod hostile_weights;
 mod hub;

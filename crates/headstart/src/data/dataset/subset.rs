@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 use super::encoded::{Encoded, FileRef};
 use super::large::Large;
 use super::shown::Shown;
-use crate::data::image::{CROP_SHARE, Decode, Rgb8, Target, View, decode_scaled, scale, unreadable};
+use crate::data::image::{
+    CROP_SHARE, Decode, Rgb8, Target, View, decode_scaled, scale, unreadable,
+};
 use crate::data::split::{class_counts, stratified};
 use crate::error::{Error, Result};
 use crate::memory::{self, Claim};

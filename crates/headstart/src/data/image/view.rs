@@ -181,9 +181,8 @@ mod tests {
 
     #[test]
     fn corners_are_those_of_the_whole_image_resized() {
-        let entered = |target: Target, image: &Rgb8<'_>| {
-            target.enter(&mut Resizer::new(), image).unwrap()
-        };
+        let entered =
+            |target: Target, image: &Rgb8<'_>| target.enter(&mut Resizer::new(), image).unwrap();
         for (width, height) in [(40, 30), (30, 40), (31, 31), (9, 77), (200, 16), (16, 16)] {
             let image = picture(width, height);
             for interpolation in Interpolation::ALL {
