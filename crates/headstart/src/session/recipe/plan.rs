@@ -347,13 +347,12 @@ impl Choice<'_> {
     }
 }
 
-/// Batch size: a power of two, for at least about 30 steps per epoch.
+/// Batch size: a power of two, for at least about 30 steps per epoch. More than 32 takes steps away where there are few epochs.
 fn batch(images: usize) -> usize {
     match images / 30 {
         0..8 => 8,
         8..32 => 16,
-        32..400 => 32,
-        _ => 64,
+        _ => 32,
     }
     .min(images)
 }

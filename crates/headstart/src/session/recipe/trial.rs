@@ -65,8 +65,9 @@ pub struct Tried {
     pub mirrored: [f64; 2],
     /// Whether mirror images are still of their class.
     pub flips: bool,
-    /// Loss on crops of that part of the area or more, over the loss on the images.
-    pub crops: Vec<(f32, f64)>,
+    /// Crops of that part of the area or more: the heads' loss on them over that on the images, and the part of their accuracy
+    /// above chance that they keep.
+    pub crops: Vec<(f32, f64, f64)>,
     /// The least part that a crop has to show.
     pub crop: f32,
     /// Seconds that it took.
@@ -88,11 +89,12 @@ impl Judged {
         self.hits as f64 / self.losses.len().max(1) as f64
     }
 
-    /// Whether these images still show what the classes of the `plain` ones are known by.
-    fn shows_what(&self, plain: &Judged, classes: usize) -> bool {
-        // Where heads are bad the loss has no room to rise.
+    /// The loss over that of the `plain` images, and the part of their accuracy above chance. Where heads are bad the loss has no
+    /// room to rise.
+    fn beside(&self, plain: &Judged, classes: usize) -> (f64, f64) {
         let above = |judged: &Judged| (judged.accuracy() - 1.0 / classes as f64).max(0.0);
-        self.mean() <= HIDDEN * plain.mean() && above(self) >= KEPT * above(plain)
+        let kept = if above(plain) > 0.0 { above(self) / above(plain) } else { 1.0 };
+        (self.mean() / plain.mean().max(1e-6), kept)
     }
 
     /// By how much `other`'s losses are higher on the same images, in standard errors of the mean.
@@ -168,9 +170,10 @@ impl Opened {
                         return Ok(None);
                     };
                     let cropped = self.judge(&heads, &features, &labels, &fold);
-                    let plain = &judged[0].1;
-                    crops.push((least, cropped.mean() / plain.mean().max(1e-6)));
-                    if cropped.shows_what(plain, classes) {
+                    let (times, kept) = cropped.beside(&judged[0].1, classes);
+                    crops.push((least, times, kept));
+                    // They still show what classes are known by.
+                    if times <= HIDDEN && kept >= KEPT {
                         crop = least;
                         break;
                     }
@@ -318,11 +321,11 @@ impl Recipe {
             self.reasons.push((flag, why));
         }
         if tried.crop > CROPS[0]
-            && let Some(&(least, times)) = tried.crops.first()
+            && let Some(&(least, times, kept)) = tried.crops.first()
             && !self.config.augment.is_empty()
         {
             let why = format!(
-                "crops of {least} hide what classes are known by: a head's loss is {times:.1} times as high"
+                "crops of {least} hide what classes are known by: a head's loss is {times:.1} times as high, and it keeps {kept:.2} of its accuracy above chance"
             );
             self.reasons.push((format!("resized-crop:{}", tried.crop), why));
         }
