@@ -79,9 +79,10 @@ pub struct Work {
     /// What runs
     #[arg(long, value_enum, default_value_t = PhaseArg::Forward)]
     pub phase: PhaseArg,
-    /// First layer that trains, in the fine-tune phase
-    #[arg(long, value_name = "INDEX|NAME", default_value = "100")]
-    pub fine_tune_at: String,
+    /// First layer that trains, in the fine-tune phase [default: 100, as in the Keras tutorial; of nets
+    /// without a layer 100 their last stage]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub fine_tune_at: Option<String>,
     /// Leave out the frozen layers, as with cached features
     #[arg(long)]
     pub cached: bool,

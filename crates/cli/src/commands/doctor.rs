@@ -61,7 +61,7 @@ fn print(d: &Doctor) -> Result<(), Error> {
         ),
     )?;
     let reading = format!("reading files takes at most {}", bytes(d.memory.reading));
-    row("", "", &format!("{reading}; --memory-limit changes it"))?;
+    output::line(format!("{:<14}{reading}; --memory-limit changes it", ""))?;
     match &d.cache {
         None => row("cache", "no folder", "set HEADSTART_CACHE to a folder that can be written")?,
         Some(folder) => {

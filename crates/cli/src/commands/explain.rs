@@ -64,9 +64,16 @@ pub fn prepare(args: &Work, device: &Device) -> Result<Running, Failure> {
         PhaseArg::Forward => Part::Forward,
         PhaseArg::Head => Part::Head,
         PhaseArg::Full => Part::FineTune(FreezePoint(0)),
-        PhaseArg::FineTune => {
-            Part::FineTune(model.net.freeze_point(&args.fine_tune_at).map_err(Failure::Usage)?)
-        }
+        PhaseArg::FineTune => Part::FineTune(
+            match &args.fine_tune_at {
+                Some(at) => model.net.freeze_point(at),
+                None => model
+                    .net
+                    .freeze_point("100")
+                    .or_else(|_| model.net.freeze_point(&recipe.stage(recipe.stages.len()))),
+            }
+            .map_err(Failure::Usage)?,
+        ),
     };
     Ok(Running::new(model, part, args.cached, args.batch_size, device.clone())?)
 }

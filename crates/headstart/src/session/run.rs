@@ -367,7 +367,9 @@ impl Job {
         let (device, why) = job::settle(device, config.device, asked, model, config.batch_size)?;
         config.device = exactly(&device, config.device);
         config.precision = Precision::exactly(device.dtype());
-        if let Some(why) = why {
+        // Where a GPU was asked for by name there is no reason, and everybody wants to see that it computes.
+        let gpu = (!device.is_cpu()).then(|| format!("device: {}", device.fingerprint()));
+        if let Some(why) = why.or(gpu) {
             teller.tell_first(&Event::Device(&why))?;
         }
         Ok(device)

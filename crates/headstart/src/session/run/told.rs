@@ -34,7 +34,7 @@ pub enum Event<'e> {
         /// Height and width of training images in gradient steps, where they have one of their own.
         train_size: Option<usize>,
     },
-    /// What `--device auto` came to, and why.
+    /// What `--device auto` came to, and why; or the GPU that was asked for.
     Device(&'e str),
     /// The images a step that fit the memory, where [`Job::batch_that_fits`](super::Job::batch_that_fits) asked for them.
     BatchSize(usize),
