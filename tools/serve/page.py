@@ -2,13 +2,15 @@
 
     python tools/serve/page.py target/debug/headstart [--chromium /usr/bin/chromium] [--pictures DIR]
 
-Needs playwright (PyPI) and Debian's chromium. With --pictures it writes screenshots.
+Needs playwright (PyPI) and Debian's chromium. With --pictures it writes screenshots. With --latency every
+answer takes that many milliseconds more, which shows where a check does not wait for what it needs.
 """
 
 import argparse
 import atexit
 import json
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -41,8 +43,8 @@ def png(side, colour):
 class Place:
     """A server and what is asked of it."""
 
-    def __init__(self, binary, folder):
-        self.folder = folder
+    def __init__(self, binary, folder, latency):
+        self.folder, self.latency = folder, latency
         self.binary, self.runs = binary, folder / "runs"
         self.runs.mkdir()
         for i in range(16):
@@ -87,6 +89,11 @@ class Tab:
             viewport={"width": width, "height": 900}, color_scheme=scheme, permissions=["camera"], base_url=place.url
         )
         self.page = self.context.new_page()
+        if place.latency:
+            session = self.context.new_cdp_session(self.page)
+            session.send("Network.enable")
+            slow = {"offline": False, "latency": place.latency, "downloadThroughput": -1, "uploadThroughput": -1}
+            session.send("Network.emulateNetworkConditions", slow)
         self.bad = []
         # A refusal that a check wants is noted by the browser, too, and one that the page asks again after.
         noted = ("error", "warning")
@@ -313,13 +320,15 @@ def check_left_out(tab, place):
 
 
 def begin(tab, place):
-    """A data set of a folder and of the camera, by its name."""
+    """A data set of a folder and of the camera: its name, and how many photos the camera took."""
     page = tab.page
     name = f"set-{page.viewport_size['width']}-{len(place.begun)}"
     place.begun.append(name)
     page.goto("/begin")
     page.locator("#name").fill(name)
     page.get_by_role("button", name="Make it").click()
+    # Playwright gives files to an input that nobody sees yet.
+    expect(page.locator("#class")).to_be_focused()
     page.locator("#folder").set_input_files(place.folder / "data")
     expect(page.locator("#classes .class")).to_have_count(2, timeout=30_000)
     expect(page.get_by_label("warm", exact=True)).to_contain_text("8 photos", timeout=30_000)
@@ -332,17 +341,28 @@ def begin(tab, place):
     hold = page.get_by_role("button", name="Hold for photos of camera")
     hold.focus()
     page.keyboard.down("Space")
-    expect(page.get_by_label("camera", exact=True)).to_contain_text("8 photos", timeout=30_000)
+    camera = page.get_by_label("camera", exact=True)
+    expect(camera).to_contain_text(re.compile(r"([89]|\d\d) photos"))
     page.keyboard.up("Space")
     page.get_by_role("button", name="Use the camera").click()
     expect(hold).to_be_hidden()
-    return name
+    # More may have been on their way.
+    taken, before = photos(place, name, "camera"), -1
+    while taken != before:
+        page.wait_for_timeout(1000)
+        taken, before = photos(place, name, "camera"), taken
+    expect(camera).to_contain_text(f"{taken} photos")
+    return name, taken
+
+
+def photos(place, name, label):
+    return len(list((place.folder / "photos" / name / label).iterdir()))
 
 
 def check_begin(tab, place):
     """From an empty page to an exported ONNX, with a folder and the camera; then the model is tried."""
     page = tab.page
-    name = begin(tab, place)
+    name, taken = begin(tab, place)
     # A photo goes, and a class that is not wanted.
     page.get_by_label("warm", exact=True).locator("figure button").first.click()
     expect(page.get_by_label("warm", exact=True)).to_contain_text("7 photos")
@@ -354,9 +374,9 @@ def check_begin(tab, place):
     (place.folder / "photos" / name / "camera" / "broken.png").write_bytes(b"no image")
     page.reload()
     expect(page.locator("#classes .class")).to_have_count(3)
-    expect(page.get_by_label("camera", exact=True)).to_contain_text("9 photos")
+    expect(page.get_by_label("camera", exact=True)).to_contain_text(f"{taken + 1} photos")
     page.get_by_role("button", name="Show more photos of camera").click()
-    expect(page.get_by_label("camera", exact=True).locator("figure")).to_have_count(9)
+    expect(page.get_by_label("camera", exact=True).locator("figure")).to_have_count(taken + 1)
     (place.folder / "photos" / name / "camera" / "broken.png").unlink()
     page.locator("#class").fill("not wanted")
     page.get_by_role("button", name="Add it").click()
@@ -423,11 +443,14 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--pictures", type=pathlib.Path)
+    parser.add_argument("--latency", type=int, default=0)
     parser.add_argument("--all", action="store_true", help="every check at every width in every scheme")
     options = parser.parse_args()
     passed, failed = 0, 0
+    # A machine that does much else answers late.
+    expect.set_options(timeout=30_000)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        place = Place(options.binary, pathlib.Path(folder))
+        place = Place(options.binary, pathlib.Path(folder), options.latency)
         # However this ends, the server does not outlive it.
         atexit.register(place.server.kill)
         flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]

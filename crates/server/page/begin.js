@@ -65,11 +65,14 @@ async function start() {
   const found = await attempt(() => json("/begin/sets"));
   if (!found) return;
   at("token").hidden = true;
-  at("old").hidden = found.sets.length === 0;
+  // A data set that was made while this was asked for is not in the answer.
+  const sets = set === null || found.sets.includes(set) ? found.sets : [...found.sets, set];
+  at("old").hidden = sets.length === 0;
   at("sets").replaceChildren(
     element("option", { value: "", textContent: "choose" }),
-    ...found.sets.map((name) => element("option", { value: name, textContent: name })),
+    ...sets.map((name) => element("option", { value: name, textContent: name })),
   );
+  at("sets").value = set ?? "";
   at("where").textContent = `Each data set is a folder in ${found.folder}. headstart serve --data with that folder looks for wrong labels in it.`;
   const first = Object.keys(NETS).filter((name) => found.nets.includes(name));
   const order = [...first, ...found.nets.filter((name) => !first.includes(name))];
@@ -82,7 +85,8 @@ async function start() {
   const asked = wanted();
   const training = await attempt(() => json("/begin/training"));
   const name = found.sets.includes(asked) ? asked : training?.running ? training.set : null;
-  if (name) await attempt(() => open(name));
+  // Nothing takes the place of what the visitor opened meanwhile.
+  if (name && (set === null || set === name)) await attempt(() => open(name));
   if (training) follow();
 }
 

@@ -11,6 +11,8 @@ const SMALL = 64;
 let models = [];
 let threshold = 0;
 let data = false;
+// Files that came before the models were known; none once they are.
+let held = [];
 const cards = new Map();
 
 const percent = (p) => (p >= 0.9995 || p < 0.0005 ? `${Math.round(100 * p)}%` : `${(100 * p).toFixed(1)}%`);
@@ -38,6 +40,9 @@ async function start() {
     at("token").hidden = true;
     setThreshold(Math.round(100 * state.threshold));
     about();
+    const files = held ?? [];
+    held = null;
+    take(files);
   } catch (error) {
     fail(error);
   }
@@ -197,6 +202,10 @@ async function neighbour(model, found) {
 }
 
 async function take(files) {
+  if (held) {
+    held.push(...files);
+    return;
+  }
   if (!models.length) return;
   const made = [...files].map(add);
   const work = async () => {

@@ -288,8 +288,8 @@ pub struct Train {
     /// Resume an interrupted run, given its run folder, and reach the same weights
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok", "config"])]
     pub resume: Option<PathBuf>,
-    /// Resume although settings in config.toml were edited, or this machine's instructions are other ones: the weights will be
-    /// others than without the interruption
+    /// Resume although flags or an edited config.toml change settings, or this machine's instructions are other ones: the
+    /// weights will be others than without the interruption
     #[arg(long, requires = "resume")]
     pub allow_changes: bool,
     /// Write a checkpoint for --resume this often, such as 300 (seconds) or 5m, besides the one after each epoch
@@ -445,6 +445,9 @@ pub struct Plot {
 pub struct Report {
     /// Run folder
     pub run: PathBuf,
+    /// Where the net runs: cpu, gpu or gpu:N, the Nth that doctor lists [default: as in the run, or cpu without its GPU]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = within::<usize>(range::THREADS))]
     pub threads: usize,

@@ -9,6 +9,7 @@ use std::thread;
 use headstart::classify::{Answer, ClassifyOptions, classify};
 use headstart::dataset::{ImageFiles, Skipped, is_image_file};
 use headstart::hub::objects::{self, Block, Blocks, Object, url_of};
+use headstart::image::Views;
 use headstart::inference::Control;
 use headstart::text::of_path;
 use headstart::{Device, Error, Model};
@@ -55,6 +56,19 @@ impl Group {
 /// What an image comes to: probabilities, or why it cannot be read.
 pub type Told<'a> = Result<&'a [f32], &'a str>;
 
+/// A value after `--tta` and a blank is taken for an image.
+fn meant_for_tta(argument: &Path) -> Result<(), Failure> {
+    let views = argument.to_str().filter(|text| text.parse::<Views>().is_ok());
+    match views.filter(|_| !argument.exists()) {
+        Some(views) => {
+            let hint = format!("as the value of --tta it follows an equals sign: --tta={views}");
+            let expected = "an image, or a folder of images";
+            Err(Error::invalid(views, expected, "no such file", hint).into())
+        }
+        None => Ok(()),
+    }
+}
+
 impl Images {
     /// All images of the arguments: folders give the image files below them, URLs the objects that are named as images.
     pub fn of(arguments: &[PathBuf]) -> Result<Images, Failure> {
@@ -62,7 +76,10 @@ impl Images {
         for argument in arguments {
             match argument.to_str().filter(|text| objects::is_url(text)) {
                 Some(url) => images.add(objects_of(url)?),
-                None => images.add(Group::Files(files_of(argument)?)),
+                None => {
+                    meant_for_tta(argument)?;
+                    images.add(Group::Files(files_of(argument)?));
+                }
             }
         }
         images.check()?;

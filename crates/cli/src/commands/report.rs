@@ -26,7 +26,8 @@ pub fn run(args: &Report) -> Result<(), Failure> {
         })
     };
     let (run, cache) = (&args.run, cache::settings(&args.cache));
-    let remade = hub::watched(|download| remake(run, args.threads, &cache, download, &mut show))?;
+    let on = (args.device, args.threads);
+    let remade = hub::watched(|download| remake(run, on, &cache, download, &mut show))?;
     let Some(remade) = remade else {
         return Err(Failure::Interrupted("the page was not written".into()));
     };

@@ -273,6 +273,7 @@ fn mirror_images_and_thresholds_change_predictions() {
     let same = place.run(&format!("predict --tta {MODEL} data/red/003.png --json")).ok().json();
     assert_eq!(same, both);
     place.run(&format!("{line} --tta=three")).fails(2, &["--tta", "corners", "three"]);
+    place.run(&format!("{line} --tta corners")).fails(1, &["no such file", "--tta=corners"]);
     let sure = place.run(&format!("{line} --threshold 0.01")).ok().json();
     assert_eq!(sure["class"], plain["class"]);
     let unsure = place.run(&format!("{line} --threshold 1")).ok().json();

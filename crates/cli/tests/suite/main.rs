@@ -13,6 +13,7 @@ mod inspect;
 mod knowing;
 mod memory_limit;
 mod names;
+mod on_a_gpu;
 mod optimisation;
 #[cfg(unix)]
 mod outputs;

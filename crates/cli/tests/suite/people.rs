@@ -260,7 +260,9 @@ fn a_run_is_resumed_from_anywhere_and_with_its_photos_elsewhere() {
         .run("train --resume run --data moved")
         .fails(1, &["other test images", "added, removed or changed"]);
     let config = place.path("run/config.toml");
+    assert!(fs::read_to_string(&config).unwrap().contains("data = \"moved\""));
     place.data(8);
+    place.run("train --resume run --data data").ok();
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains("learning-rate"), "{text}");
     let edited = text.replacen("\nlearning-rate = ", "\nlearning-rate = 1", 1);
@@ -289,7 +291,12 @@ fn a_run_is_resumed_from_anywhere_and_with_its_photos_elsewhere() {
         .fails(2, &["batch-size = 8", "batch-size = 4, by a flag", "counted in batches"]);
     place
         .run("train --resume run --epochs 9")
-        .fails(2, &["epochs = 9, by a flag", "RUN/config.toml and give --allow-changes"]);
+        .fails(2, &["epochs = 9, by a flag", "other weights with --allow-changes"]);
+    fs::write(&config, text).unwrap();
+    place.run("train --resume run --allow-changes --epochs 3 --data ./data").ok();
+    let now = fs::read_to_string(&config).unwrap();
+    assert!(now.contains("epochs = 3\n") && now.contains("data = \"./data\""), "{now}");
+    place.run("train --resume run").ok();
 }
 
 #[cfg(target_os = "linux")]

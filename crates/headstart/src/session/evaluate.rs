@@ -103,7 +103,7 @@ pub fn evaluate_with(
     for &(name, subset) in parts {
         labels.extend(labels_for(model, data, subset)?);
         for (view, all) in views.iter().zip(&mut answers) {
-            match whole.values((name, &subset.seen_as(*view)), node, emit)? {
+            match whole.values((view.title(name), &subset.seen_as(*view)), node, emit)? {
                 Some(some) => all.extend(some),
                 None => return Ok(None),
             }

@@ -30,17 +30,24 @@ pub fn next(
     let data = word(&config.data);
     // What a reader's command would choose by itself, and this run did not.
     let own = |device: Device| (config.precision.dtype(device.compute()), device.dtype());
+    let device = match config.device {
+        device @ DeviceChoice::Gpu(_) => format!(" --device {device}"),
+        _ => String::new(),
+    };
     let precision = match job::device(1, Precision::Auto, DeviceChoice::Cpu).map(own) {
-        Ok((DType::F16, _)) => format!(" --precision f16 --device {}", config.device),
+        Ok((DType::F16, _)) => " --precision f16".to_string(),
         Ok((own, auto)) if own != auto => format!(" --precision {}", own.name()),
         _ => String::new(),
     };
     let name = folder.file_name().map_or("model".into(), |name| name.to_string_lossy());
     let (onnx, seen) = (word(&format!("{name}.onnx")), word(&format!("{name}-seen.png")));
     [
-        ("classify images", format!("headstart predict {run} {image}{precision}")),
-        ("see where it looks", format!("headstart explain-image {run} {image} --out {seen}")),
-        ("evaluate it", format!("headstart evaluate {run} --data {data}{precision}")),
+        ("classify images", format!("headstart predict {run} {image}{precision}{device}")),
+        (
+            "see where it looks",
+            format!("headstart explain-image {run} {image}{device} --out {seen}"),
+        ),
+        ("evaluate it", format!("headstart evaluate {run} --data {data}{precision}{device}")),
         ("use it elsewhere", format!("headstart export {run} --format onnx --out {onnx}")),
         ("make its page again", format!("headstart report {run}")),
     ]
@@ -79,5 +86,11 @@ mod tests {
         let sample = next(Path::new("runs/train"), &TrainConfig::sample(), None);
         assert_eq!(sample[0].1, "headstart predict runs/train IMAGE");
         assert_eq!(sample[4].1, "headstart report runs/train");
+        let (device, precision) = (DeviceChoice::Gpu(Some(1)), Precision::F16);
+        let half = TrainConfig { device, precision, ..TrainConfig::sample() };
+        let list = next(Path::new("runs/train"), &half, None);
+        assert_eq!(list[0].1, "headstart predict runs/train IMAGE --precision f16 --device gpu:1");
+        let seen = "headstart explain-image runs/train IMAGE --device gpu:1 --out train-seen.png";
+        assert_eq!(list[1].1, seen);
     }
 }

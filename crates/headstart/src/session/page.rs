@@ -156,15 +156,16 @@ pub struct Remade {
 
 /// Makes the page and the pictures of the run in `folder` again, from its settings, records, report and best weights, and
 /// from its images, if these are still there; `None` if `emit` said to stop. Where the weights answer something else than
-/// the report has, as after `evaluate --calibrate`, report.json is written again too. Works on `threads` threads, 0 for one
-/// per core, in the run's own arithmetic, over cached features. `emit` gets [`Event::Features`] of the images that have to
-/// be computed, then of [`MAPS`].
+/// the report has, as after `evaluate --calibrate`, report.json is written again too. Works on the device of this `choice`;
+/// without one on the run's own, or on the processor where there is no such GPU. `threads` are its threads, 0 for one per
+/// core. The arithmetic is the run's, where the device has it; features are cached. `emit` gets [`Event::Features`] of the
+/// images that have to be computed, then of [`MAPS`].
 ///
 /// # Errors
 /// If the run's files cannot be read, do not fit each other, or the page cannot be written; the errors of `emit`.
 pub fn remake(
     folder: &Path,
-    threads: usize,
+    (choice, threads): (Option<DeviceChoice>, usize),
     cache: &CacheSettings,
     download: &mut hub::Watch<'_>,
     emit: &mut Emit<'_>,
@@ -175,12 +176,7 @@ pub fn remake(
         let (expected, hint) = ("an epoch that is done", format!("to {what}: {hint}"));
         return Err(Error::invalid(folder.display().to_string(), expected, "none yet", hint));
     }
-    // Pages are made on the processor, which has no f16.
-    let precision = match config.precision {
-        Precision::F16 => Precision::F32,
-        precision => precision,
-    };
-    let device = &job::device(threads, precision, DeviceChoice::Cpu)?;
+    let device = &device(&config, choice, threads)?;
     let (history, note) = History::read_csv_noting(folder.join("results.csv"))?;
     let model = Model::open(folder.join(SHIPPED))?;
     let path = folder.join("report.json");
@@ -204,6 +200,8 @@ pub fn remake(
             Err(error) => reason = Some(error.to_string()),
         }
     }
+    let trained_on = model.card.trained.as_ref().and_then(|trained| trained.device.as_ref());
+    let elsewhere = trained_on.is_some_and(|then| *then != device.fingerprint());
     // A run that was not reported on knows its images by those that it trained on.
     let trained = model.card.trained.as_ref().filter(|_| report.is_none());
     if let (Some(data), Some(trained), true) = (&data, trained, answers.is_some())
@@ -220,7 +218,7 @@ pub fn remake(
         answers = None;
     }
     if let Some(Evaluated { report: is, .. }) = &answers
-        && report.as_ref().is_none_or(|was| answers_differ(was, is))
+        && report.as_ref().is_none_or(|was| answers_differ(was, is, elsewhere))
     {
         let shipped = report.and_then(|was| was.shipped);
         let is = Report { shipped, ..is.clone() };
@@ -264,8 +262,34 @@ fn other_images(was: &Report, is: &Report) -> Option<String> {
     others.then(|| format!("{}, not {}, or of other classes", is.samples, was.samples))
 }
 
-/// Whether two evaluations are of other weights, another temperature or other images.
-fn answers_differ(was: &Report, is: &Report) -> bool {
+/// The device that a page is made on.
+fn device(config: &TrainConfig, choice: Option<DeviceChoice>, threads: usize) -> Result<Device> {
+    let on = |choice| {
+        let precision = match (config.precision, choice) {
+            (Precision::F16, DeviceChoice::Cpu) => Precision::F32,
+            (Precision::Bf16, DeviceChoice::Gpu(_)) => Precision::F32,
+            (precision, _) => precision,
+        };
+        job::device(threads, precision, choice)
+    };
+    match (choice, config.device) {
+        (Some(choice), _) => on(choice),
+        (None, own @ DeviceChoice::Gpu(_)) => on(own).or_else(|_| on(DeviceChoice::Cpu)),
+        (None, _) => on(DeviceChoice::Cpu),
+    }
+}
+
+/// Losses of the same weights on two devices differ by less, added and as a fraction.
+const DEVICES: f64 = 0.01;
+
+/// Whether two evaluations are of other weights, another temperature or other images; `elsewhere` if they are of two devices,
+/// which round otherwise.
+fn answers_differ(was: &Report, is: &Report, elsewhere: bool) -> bool {
+    let temperature = |r: &Report| r.calibration.as_ref().and_then(|c| c.temperature);
+    if elsewhere && temperature(was) == temperature(is) {
+        let near = (was.loss - is.loss).abs() <= DEVICES * (1.0 + was.loss);
+        return !near;
+    }
     let parts = |r: &Report| (r.loss, r.confusion_matrix.clone(), r.calibration.clone());
     parts(was) != parts(is)
 }

@@ -171,8 +171,8 @@ impl Job {
         &self.config
     }
 
-    /// The same with other settings; where a run is resumed, only threads, memory, TensorBoard and where the same images are
-    /// may differ.
+    /// The same with other settings; where a run is resumed, only threads, memory, TensorBoard, device and where the same
+    /// images are may differ, and more after [`Job::allow_changes`]. Its config.toml gets what differs.
     #[must_use]
     pub fn with(self, config: TrainConfig) -> Job {
         Job { config, ..self }
@@ -206,8 +206,8 @@ impl Job {
         Job { pictures, ..self }
     }
 
-    /// Resumes although the settings were edited or the device is another kind, so that the run may not reach the weights that
-    /// it would have reached.
+    /// Resumes although settings differ or the device is another kind, so that the run may not reach the weights that it
+    /// would have reached.
     #[must_use]
     pub fn allow_changes(self, allow: bool) -> Job {
         Job { allow_changes: allow, ..self }
@@ -245,7 +245,7 @@ impl Job {
     /// If settings contradict each other or are out of range, or are not those of the run that is resumed.
     pub fn check(&self) -> Result<Vec<Phase>> {
         if let Place::Earlier { config, .. } = &self.place {
-            earlier::check(config, &self.config)?;
+            earlier::check(config, &self.config, self.allow_changes)?;
         }
         self.config.check()?;
         let phases = self.config.phases(&job::bare_net(&self.config)?)?;
@@ -457,8 +457,15 @@ impl Job {
         };
         let mut path = PathBuf::new();
         if let Some(mut folder) = folder {
-            if going_on.is_none() {
-                folder.write_config(&self.config.to_run(self.recipe.as_deref())?)?;
+            let (differs, recipe) = match &self.place {
+                Place::Earlier { folder, config } => {
+                    let differs = config.to_toml()? != self.config.to_toml()?;
+                    (differs, TrainConfig::recipe_of_run(folder))
+                }
+                _ => (true, self.recipe.clone()),
+            };
+            if differs {
+                folder.write_config(&self.config.to_run(recipe.as_deref())?)?;
             }
             if self.config.tensorboard {
                 folder = folder.with_tensorboard(going_on.as_ref().map_or(0, |(p, _)| p.epochs));

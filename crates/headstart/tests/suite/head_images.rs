@@ -76,6 +76,34 @@ fn the_head_is_that_of_as_many_images() {
 }
 
 #[test]
+fn the_cache_on_disk_has_their_features() {
+    let place = tempfile::tempdir().unwrap();
+    let cached = |config: TrainConfig, name: &str| {
+        let folder = CacheFolder::At(place.path().join("cache"));
+        let cache = DiskCache { folder, ..DiskCache::default() };
+        let job = Job::new(config).out(place.path().join(name), false).cache(cache).pictures(false);
+        let mut computed = 0;
+        let ended = job.run(&mut |event| {
+            if let run::Event::Training(Event::Features { split: "train", total, .. }) = event {
+                computed = *total;
+            }
+            Control::Continue
+        });
+        let Ended::Finished(finished) = ended.unwrap() else { unreachable!() };
+        (finished.model.parameters.clone(), computed)
+    };
+    let few = TrainConfig { head_images: Some(SOME), ..config() };
+    let (first, computed) = cached(few.clone(), "first");
+    assert_eq!(computed, SOME);
+    let (again, computed) = cached(few.clone(), "again");
+    assert_eq!((&again, computed), (&first, 0));
+    let (_, computed) = cached(config(), "all");
+    assert!(computed > SOME, "{computed}");
+    let (after, computed) = cached(few, "after");
+    assert_eq!((&after, computed), (&first, 0));
+}
+
+#[test]
 fn fine_tuning_sees_every_image() {
     let place = tempfile::tempdir().unwrap();
     let tuned = |at: &str, name: &str| {

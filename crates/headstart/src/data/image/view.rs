@@ -44,6 +44,25 @@ pub struct View {
     pub mirrored: bool,
 }
 
+impl View {
+    /// What progress calls this view of the images of a part.
+    pub fn title(self, part: &'static str) -> &'static str {
+        let others = match part {
+            "train" => ["train, mirrored", "train, corners", "train, corners mirrored"],
+            "validation" => {
+                ["validation, mirrored", "validation, corners", "validation, corners mirrored"]
+            }
+            "test" => ["test, mirrored", "test, corners", "test, corners mirrored"],
+            _ => ["mirror images", "corners", "corners mirrored"],
+        };
+        match (self.corner.is_some(), self.mirrored) {
+            (false, false) => part,
+            (false, true) => others[0],
+            (true, mirrored) => others[1 + usize::from(mirrored)],
+        }
+    }
+}
+
 /// Which views of each image count.
 ///
 /// ```
@@ -219,6 +238,14 @@ mod tests {
             assert_eq!(Views::of(views.mirrored(), corners), views);
             for (i, view) in list.iter().enumerate() {
                 assert!(!list[..i].contains(view));
+            }
+            for part in ["train", "validation", "test"] {
+                let mut titles: Vec<_> = list.iter().map(|view| view.title(part)).collect();
+                assert!(titles[0] == part && titles.iter().all(|title| title.starts_with(part)));
+                titles.dedup();
+                titles.sort_unstable();
+                titles.dedup();
+                assert_eq!(titles.len(), [1, 2, 2, 4][views as usize]);
             }
         }
         let error = "mirrors".parse::<Views>().unwrap_err().to_string();

@@ -21,8 +21,9 @@ pub struct Earlier {
     pub optimizer: Vec<Tensor>,
 }
 
-/// Fails if `given` differs from a run's own settings in anything that its results depend on.
-pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
+/// Fails if `given` differs from a run's own settings in anything that its results depend on, or if changes are allowed in
+/// what cannot change.
+pub fn check(own: &TrainConfig, given: &TrainConfig, allow_changes: bool) -> Result<()> {
     let TrainConfig { threads, cache_memory, tensorboard, device, .. } = *given;
     // Whether the images are the same is seen when they are opened.
     let data = given.data.clone();
@@ -33,16 +34,19 @@ pub fn check(own: &TrainConfig, given: &TrainConfig) -> Result<()> {
         return Ok(());
     }
     let (is, was) = (table(&is), table(&was));
-    let changed = keys(&was, &is).into_iter().find(|key| was.get(*key) != is.get(*key));
+    let keys = keys(&was, &is);
+    let mut changed = keys.iter().filter(|key| was.get(key.as_str()) != is.get(key.as_str()));
+    let changed = match changed.clone().find(|key| fixed(key).is_some()) {
+        None if allow_changes => return Ok(()),
+        found => found.or_else(|| changed.next()),
+    };
     let (expected, found) = match changed {
         Some(key) => (format!(", {}", text(&was, key)), format!("{}, by a flag", text(&is, key))),
         None => (String::new(), "flags that change them".to_string()),
     };
     let otherwise = match changed.and_then(|key| fixed(key)) {
         Some(why) => format!(": {why}"),
-        None => {
-            "; to go on with it, edit it in RUN/config.toml and give --allow-changes".to_string()
-        }
+        None => ", or go on to other weights with --allow-changes".to_string(),
     };
     Err(Error::invalid(
         "--resume",

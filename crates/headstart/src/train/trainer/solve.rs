@@ -9,7 +9,7 @@ use super::{INFERENCE_BATCH, Phase, Solver, Trainer, record};
 use crate::control::Control;
 use crate::data::augment::Augment;
 use crate::data::batch::Portion;
-use crate::data::image::{View, Views};
+use crate::data::image::Views;
 use crate::data::prints::Prints;
 use crate::engine::execute::Input;
 use crate::engine::logistic::LinearHead;
@@ -44,18 +44,6 @@ impl Others for Processes {
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.all().gather(own)
-    }
-}
-
-/// What progress calls views of a part.
-fn title(part: Part, view: View) -> &'static str {
-    match (part, view.corner.is_some(), view.mirrored) {
-        (Part::Train, false, _) => "train, mirrored",
-        (Part::Train, true, false) => "train, corners",
-        (Part::Train, true, true) => "train, corners mirrored",
-        (_, false, _) => "validation, mirrored",
-        (_, true, false) => "validation, corners",
-        (_, true, true) => "validation, corners mirrored",
     }
 }
 
@@ -166,7 +154,7 @@ impl Run<'_, '_> {
             };
             let Some(subset) = subset else { continue };
             for view in &views[1..] {
-                let seen_as = (title(*part, *view), &subset.seen_as(*view));
+                let seen_as = (view.title(part.name()), &subset.seen_as(*view));
                 let Some(features) = whole.pooled(seen_as, &mut emit)? else { return Ok(None) };
                 seen = seen.and(Seen { features, labels: subset.labels() });
             }
@@ -180,9 +168,12 @@ impl Run<'_, '_> {
         part: Part,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Seen>> {
+        if part == Part::Train && self.some.is_some() {
+            return self.seen_of_some(on_event);
+        }
         let data = self.trainer.data;
         let subset = match part {
-            Part::Train => Some(self.some.as_ref().unwrap_or(&data.train)),
+            Part::Train => Some(&data.train),
             _ => data.validation.as_ref(),
         };
         let Some(subset) = subset else {
@@ -221,6 +212,19 @@ impl Run<'_, '_> {
             features = self.trainer.join_values(features)?;
         }
         Ok(Some(Seen { features, labels: subset.labels() }))
+    }
+
+    /// The same of the training images that a head is fitted on where these are not all. The cache on disk may have them.
+    fn seen_of_some(
+        &mut self,
+        on_event: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Seen>> {
+        let Trainer { model, data, device, settings, folder, collective, .. } = &mut *self.trainer;
+        let mut emit = |event| record(folder, event, on_event);
+        let whole = Whole::new(model, &data.name, device, INFERENCE_BATCH, &settings.cache);
+        let some = self.some.as_ref().unwrap_or(&data.train);
+        let seen = whole.among(&mut **collective).pooled((Part::Train.name(), some), &mut emit)?;
+        Ok(seen.map(|features| Seen { features, labels: some.labels() }))
     }
 
     /// Fits the head again on training and validation images; `None` if the caller stopped it.

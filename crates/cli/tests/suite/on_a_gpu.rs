@@ -1,0 +1,67 @@
+//! A run on a GPU, and what is done with it elsewhere.
+
+use std::fs;
+
+use crate::support::Place;
+use crate::support::skip::skipped;
+
+const TRAIN: &str = "train --data data --model resnet20 --weights none --image-size 16 --batch-size 8 \
+                     --epochs 2 --test-split 0.2 --out run --device gpu:0";
+
+/// A place with photos; none where there is no GPU.
+fn place() -> Option<Place> {
+    let place = Place::new();
+    place.data(5);
+    let doctor = place.run("doctor --json").ok().json();
+    if doctor["devices"].get(0).is_none() {
+        skipped("runs on a GPU: there is no GPU and no software for one");
+        return None;
+    }
+    Some(place)
+}
+
+#[test]
+fn a_report_is_made_again_where_the_run_was() {
+    let Some(place) = place() else { return };
+    place.run(&format!("{TRAIN} --precision f32")).ok();
+    let read = |name: &str| fs::read_to_string(place.path("run").join(name)).unwrap();
+    let (report, page) = (read("report.json"), read("report.html"));
+    let flag = "<span>--device</span> gpu:0";
+    assert_eq!(page.matches(flag).count(), 3, "{page}");
+    place.run("report run").ok();
+    assert_eq!(read("report.json"), report);
+    // The processor rounds otherwise, which is no other result.
+    place.run("report run --device cpu").ok();
+    assert_eq!(read("report.json"), report);
+    assert!(read("report.html").contains(flag));
+}
+
+#[test]
+fn a_run_goes_on_elsewhere_by_flags() {
+    let Some(place) = place() else { return };
+    place.run(&format!("{TRAIN} --precision f32")).ok();
+    let refused = place.run("train --resume run --device cpu --epochs 3");
+    refused.fails(2, &["epochs = 3, by a flag", "--allow-changes"]);
+    place.run("train --resume run --device cpu --epochs 3 --allow-changes").ok();
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.contains("device = \"cpu\"") && config.contains("epochs = 3\n"), "{config}");
+    // It is a run of the processor now.
+    place.run("train --resume run").ok();
+    let rows = fs::read_to_string(place.path("run/results.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 4, "{rows}");
+}
+
+#[test]
+fn half_precision_goes_on_in_single_on_the_processor() {
+    let Some(place) = place() else { return };
+    let done = place.run(&format!("{TRAIN} --precision f16"));
+    if done.err.contains("shader-f16") {
+        done.fails(1, &["f16"]);
+        skipped("runs in f16: the GPU has no shader-f16");
+        return;
+    }
+    done.ok();
+    place.run("train --resume run --device cpu --allow-changes").fails(1, &["--precision", "f32"]);
+    place.run("train --resume run --device cpu --precision f32 --epochs 3 --allow-changes").ok();
+    place.run("train --resume run").ok();
+}
