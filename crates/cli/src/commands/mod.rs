@@ -103,7 +103,8 @@ fn settled(
     model: &Model,
     batch: usize,
 ) -> Result<Device, Failure> {
-    let (device, why) = job::settle(device, choice, precision, model, batch)?;
+    let work = (headstart::bench::Part::Forward, batch);
+    let (device, why) = job::settle(device, choice, precision, model, work)?;
     if let Some(why) = why {
         note!("{why}");
     }

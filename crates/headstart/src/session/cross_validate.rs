@@ -256,8 +256,8 @@ pub fn cross_validate(
     warnings.extend(few(&data, options.folds, config.stratify));
     let data = &data;
     let (model, report) = build_model_with(config, data, &mut teller.download())?;
-    let (device, _) =
-        job::settle(device, config.device, config.precision, &model, config.batch_size)?;
+    let work = (job::busiest(&phases), config.batch_size);
+    let (device, _) = job::settle(device, config.device, config.precision, &model, work)?;
     let shared = Shared { config, options, data, device: &device, groups, fold };
     let parts = [("train", &data.train)];
     if let Some(seen) = seen(&model, &parts, &device.compute().threads)?.filter(|s| s.count > 0) {

@@ -34,7 +34,9 @@ use crate::net::weights::{self, LoadReport, Scope, WeightFile};
 use crate::session::config::{DeviceChoice, Precision, TrainConfig};
 use crate::text::is_same;
 
-pub use crate::session::settle::settle;
+#[cfg(feature = "gpu")]
+pub use crate::session::settle::rates;
+pub use crate::session::settle::{busiest, settle};
 
 /// Most threads.
 const THREADS: usize = 1024;

@@ -7,6 +7,7 @@ use crate::net::resnet::{FreezePoint, Net};
 use crate::session::config::{HeadSolver, TrainConfig};
 use crate::session::job::{self, build_model_with, open_data_with};
 use crate::session::run::{DiskCache, Event, Listen, Teller};
+use crate::study::bench::Part;
 use crate::train::lr_find::{LrCurve, LrFind};
 use crate::train::trainer::{Outcome, Phase, Solver, Trainer};
 
@@ -67,9 +68,9 @@ pub fn range_test(
         return Ok(None);
     }
     let (mut model, _) = build_model_with(config, &data, &mut teller.download())?;
-    let (device, _) =
-        job::settle(device, config.device, config.precision, &model, config.batch_size)?;
     let first = freeze_point(config, &model.net)?;
+    let work = (first.map_or(Part::Forward, Part::FineTune), config.batch_size);
+    let (device, _) = job::settle(device, config.device, config.precision, &model, work)?;
     let cache = DiskCache::default().with_memory(config.cache_bytes());
     let mut trainer = Trainer::new(&mut model, &data, device, config.settings(cache, None))?;
     let phase = match first {

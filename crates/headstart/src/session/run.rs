@@ -278,7 +278,7 @@ impl Job {
         let device = self.device(machine)?;
         let data = self.open(teller)?;
         let (mut model, earlier) = self.model(&data, &device, teller)?;
-        let device = self.settle((device, asked), &model, teller)?;
+        let device = self.settle((device, asked), (&model, &phases), teller)?;
         let before = model.card.trained.take();
         if let (Place::Earlier { .. }, Some(before)) = (&self.place, &before) {
             earlier::same(before, &self.config, &device, self.allow_changes)?;
@@ -360,11 +360,12 @@ impl Job {
     fn settle(
         &mut self,
         (device, asked): (Device, Precision),
-        model: &Model,
+        (model, phases): (&Model, &[Phase]),
         teller: &mut Teller<'_>,
     ) -> Result<Device> {
         let config = &mut self.config;
-        let (device, why) = job::settle(device, config.device, asked, model, config.batch_size)?;
+        let work = (job::busiest(phases), config.batch_size);
+        let (device, why) = job::settle(device, config.device, asked, model, work)?;
         config.device = exactly(&device, config.device);
         config.precision = Precision::exactly(device.dtype());
         // Where a GPU was asked for by name there is no reason, and everybody wants to see that it computes.

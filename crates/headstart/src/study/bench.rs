@@ -20,10 +20,11 @@ use serde::Serialize;
 use crate::data::split::RandomState;
 use crate::engine::device::Device;
 use crate::engine::execute::{Execute, Input, Training, Turn};
+use crate::engine::gradients::Gradients;
 use crate::engine::inference::executor;
 use crate::engine::optimizer::{Optimizer, Rule};
 use crate::engine::plan::{Request, sources};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::room_for;
 use crate::net::model::Model;
 use crate::net::resnet::FreezePoint;
@@ -164,6 +165,17 @@ impl Work {
         train.train_step(&inputs, (&self.labels).into(), turn)?;
         self.steps += 1;
         train.update(LEARNING_RATE)
+    }
+
+    /// Gradients of the last training step.
+    ///
+    /// # Errors
+    /// If it does not train, or the device cannot be read.
+    pub fn gradients(&mut self) -> Result<Gradients> {
+        let mut gradients = Gradients::default();
+        let expected = || Error::invalid("gradients", "work that trains", "inference", "");
+        self.train.as_mut().ok_or_else(expected)?.gradients(&mut gradients)?;
+        Ok(gradients)
     }
 
     /// Runs it `repeat` times, after one run that does not count.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headstart::bench::Part;
 use headstart::config::{DeviceChoice, OptimizerName, Precision, TrainConfig};
 use headstart::execute::{Execute, Training, Turn};
 use headstart::init::{self, ConvInit};
@@ -210,9 +211,21 @@ fn what_a_gpu_cannot_do_is_said() {
     let software = headstart::doctor::adapters().adapters.iter().all(|a| a.kind == "software");
     if software {
         let auto = (DeviceChoice::Auto, Precision::F32);
-        let (device, why) = job::settle(cpu(), auto.0, auto.1, &model, 4).unwrap();
+        let (device, why) = job::settle(cpu(), auto.0, auto.1, &model, (Part::Forward, 4)).unwrap();
         assert!(device.is_cpu() && why.is_none());
         let error = job::device(1, Precision::F32, DeviceChoice::Gpu(None)).unwrap_err();
         assert!(error.to_string().contains("adapter"), "{error}");
+    }
+}
+
+#[test]
+fn a_gpu_is_compared_in_training_steps_too() {
+    let (model, _) = sample();
+    let from = model.net.freeze_point("conv4").unwrap();
+    for device in gpus() {
+        for part in [Part::Forward, Part::FineTune(from)] {
+            let [own, its] = job::rates(&cpu(), &device, &model, (part, 2)).unwrap();
+            assert!(own > 0.0 && its > 0.0, "{part:?}: {own}, {its}");
+        }
     }
 }
