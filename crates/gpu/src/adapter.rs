@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::drivers;
 use crate::error::{GpuError, Result};
 
 /// What an adapter is.
@@ -247,6 +248,12 @@ impl System {
                 false => add("no Vulkan driver", mesa),
             }
         }
+        if let Some((variable, wrong)) = drivers::named() {
+            let mend = format!("unset {variable}, or let it name files that describe drivers");
+            for wrong in wrong {
+                add(&shown(&format!("{variable} names {wrong}")), &mend);
+            }
+        }
         if self.refused() {
             let mend = "let this user open /dev/dri/renderD*: `sudo usermod -aG render $USER`, then log in again";
             add("no permission for the GPU", mend);
@@ -297,7 +304,8 @@ pub(crate) fn choose(choice: Choice) -> Result<wgpu::Adapter> {
         Choice::Number(index) if index < all.len() => Ok(all.swap_remove(index)),
         Choice::Number(index) => {
             let expected = format!("one of {}", listed(&all).join(", "));
-            Err(GpuError::new("device", expected, format!("gpu:{index}"), ""))
+            let hint = "`headstart doctor` lists them";
+            Err(GpuError::new("device", expected, format!("gpu:{index}"), hint))
         }
         Choice::Any | Choice::Half => {
             let is_hard = |a: &wgpu::Adapter| a.get_info().device_type != wgpu::DeviceType::Cpu;

@@ -16,6 +16,7 @@
 
 mod adapter;
 mod context;
+mod drivers;
 mod error;
 pub mod kernels;
 mod memory;

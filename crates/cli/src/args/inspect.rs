@@ -68,6 +68,9 @@ pub struct Doctor {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    /// Ask the drivers of GPUs, and no more: what doctor has another process do, in case one crashes
+    #[arg(long, hide = true)]
+    pub drivers: bool,
 }
 
 /// What to explain or measure.

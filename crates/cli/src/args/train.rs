@@ -445,7 +445,8 @@ pub struct Plot {
 pub struct Report {
     /// Run folder
     pub run: PathBuf,
-    /// Where the net runs: cpu, gpu or gpu:N, the Nth that doctor lists [default: as in the run, or cpu without its GPU]
+    /// Where the net runs: auto, cpu, gpu or gpu:N, the Nth that doctor lists [default: as in the run, or cpu without its
+    /// GPU]
     #[arg(long, value_name = "NAME")]
     pub device: Option<DeviceChoice>,
     /// Threads [default: one per core]

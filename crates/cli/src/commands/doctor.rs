@@ -1,8 +1,12 @@
 //! `headstart doctor`.
 
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use headstart::Error;
 use headstart::config::{DeviceChoice, Precision};
-use headstart::doctor::{Doctor, InstructionSet};
+use headstart::doctor::{Adapters, Doctor, InstructionSet, Missing, adapters};
 
 use super::device;
 use crate::args::Doctor as Args;
@@ -10,16 +14,59 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::bytes;
 
+/// What a process says that has asked the drivers of GPUs and still runs.
+const ASKED: &str = "asked";
+/// How long drivers may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Checks the machine.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.drivers {
+        adapters();
+        return Ok(output::line(ASKED)?);
+    }
     let device = device(args.threads, Precision::Auto, DeviceChoice::Cpu)?;
-    let doctor = Doctor::look(device.compute());
+    let adapters = match ended_by_a_driver() {
+        None => adapters(),
+        Some(what) => {
+            let mend = "install another driver, or name the right one with VK_DRIVER_FILES; `--device cpu` needs none";
+            let missing = vec![Missing { what, mend: mend.into() }];
+            Adapters { missing, ..Adapters::default() }
+        }
+    };
+    let doctor = Doctor::look_with(device.compute(), adapters);
     if args.json {
         output::json(&doctor)?;
     } else {
         print(&doctor)?;
     }
     Ok(())
+}
+
+/// A driver that crashes ends the process that asks it. So another process asks first: how that ended, where it did not get
+/// through.
+fn ended_by_a_driver() -> Option<String> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    command.args(["doctor", "--drivers"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Some("a GPU's driver does not answer".into());
+            }
+        }
+    };
+    let mut said = String::new();
+    let _ = child.stdout.take()?.take(1 << 16).read_to_string(&mut said);
+    let asked = said.lines().any(|line| line.trim() == ASKED);
+    (!asked).then(|| format!("a GPU's driver ended the process that asked it ({status})"))
 }
 
 /// A fact, and what would change it.

@@ -65,3 +65,49 @@ fn half_precision_goes_on_in_single_on_the_processor() {
     place.run("train --resume run --device cpu --precision f32 --epochs 3 --allow-changes").ok();
     place.run("train --resume run").ok();
 }
+
+#[test]
+fn drivers_that_are_named_and_cannot_be_are_said() {
+    let place = Place::new();
+    let with = |line: &str, variable: &str, value: &str| {
+        let mut command = place.command(line);
+        command.env_remove("VK_DRIVER_FILES").env_remove("VK_ICD_FILENAMES").env(variable, value);
+        crate::support::Done::from(command.output().unwrap())
+    };
+    fs::write(place.path("no.json"), "{}").unwrap();
+    let nowhere = place.path("nowhere.json").display().to_string();
+    let none = place.path("no.json").display().to_string();
+    for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+        let said = with("doctor", variable, &nowhere).ok().out;
+        let missing = format!("{variable} names {nowhere}, which is not there");
+        assert!(
+            said.contains(&missing) && said.contains(&format!("{variable}={nowhere}")),
+            "{said}"
+        );
+        let said = with("doctor", variable, &format!("{none}:{nowhere}")).ok().out;
+        assert!(said.contains("which describes no driver") && said.contains(&missing), "{said}");
+    }
+    place.image("red.png", 16, [200, 20, 30], 1);
+    let model = "predict resnet20 red.png --device gpu:0";
+    with(model, "VK_DRIVER_FILES", &nowhere).fails(1, &["GPU", "VK_DRIVER_FILES names", "nowhere"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_kept_of_tiles_is_never_written_into_a_pipe() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let Some(place) = place() else { return };
+    place.run(&format!("{TRAIN} --precision f32")).ok();
+    fs::create_dir_all(place.cache()).unwrap();
+    let pipe = place.cache().join("tiles.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut command = place.command("predict run data/red/000.png --device gpu:0");
+    command.env("HEADSTART_TUNE", "on");
+    crate::support::Done::from(command.output().unwrap()).ok();
+    let mut command = place.command("predict run data/red/000.png --device gpu:0");
+    command.env("HEADSTART_TUNE", std::ffi::OsStr::from_bytes(b"\xff"));
+    let done = crate::support::Done::from(command.output().unwrap());
+    done.fails(1, &["HEADSTART_TUNE", "on or off", "unset it"]);
+}

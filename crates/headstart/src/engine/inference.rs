@@ -70,6 +70,29 @@ pub fn executor(
     device.executor(&model.net.graph, request, &model.parameters, 0)
 }
 
+/// What `make` makes for a batch of `most` images, or for half as many, and so on, where the memory does not allow it; and for
+/// how many images. Which batch an image is in changes nothing in its values.
+///
+/// # Errors
+/// That of `most`, if not even one image can be.
+pub(crate) fn with_fewer<T>(
+    most: usize,
+    mut make: impl FnMut(usize) -> Result<T>,
+) -> Result<(T, usize)> {
+    let first = match make(most) {
+        Ok(made) => return Ok((made, most)),
+        Err(error) => error,
+    };
+    let mut batch = most / 2;
+    while batch > 0 {
+        if let Ok(made) = make(batch) {
+            return Ok((made, batch));
+        }
+        batch /= 2;
+    }
+    Err(first)
+}
+
 /// An output of an executor's last run as floats.
 ///
 /// # Errors
@@ -83,7 +106,8 @@ pub fn read_floats(executor: &mut dyn Execute, output: usize) -> Result<Vec<f32>
     })
 }
 
-/// Computes the values of `nodes` for every image, in order. `progress` gets how many images are
+/// Computes the values of `nodes` for every image, in order, `batch` at a time, or fewer where that is more than the device's
+/// memory. `progress` gets how many images are
 /// done; `None` if it stopped it.
 ///
 /// # Errors
@@ -97,7 +121,8 @@ pub fn features(
     progress: &mut dyn FnMut(usize) -> Control,
 ) -> Result<Option<Features>> {
     let batch = batch.min(subset.len()).max(1);
-    let mut executor = executor(model, device, batch, &[0], nodes)?;
+    let (mut executor, batch) =
+        with_fewer(batch, |batch| executor(model, device, batch, &[0], nodes))?;
     let elements: Vec<usize> =
         nodes.iter().map(|&n| model.net.graph.nodes[n].shape.elements()).collect();
     let count = subset.len();
@@ -280,4 +305,29 @@ fn report(model: &Model, split: &str, p: &[f32], labels: &[usize]) -> Result<Rep
         ));
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_halved_until_it_fits() {
+        let fitting = |most: usize| {
+            let mut tried = Vec::new();
+            let made = with_fewer(32, |batch| {
+                tried.push(batch);
+                let too_many = || Error::invalid("batch", most.to_string(), batch.to_string(), "");
+                if batch <= most { Ok(()) } else { Err(too_many()) }
+            });
+            (made.map(|((), batch)| batch), tried)
+        };
+        assert_eq!(fitting(40).0.unwrap(), 32);
+        assert_eq!(fitting(40).1, [32]);
+        assert_eq!(fitting(9).0.unwrap(), 8);
+        assert_eq!(fitting(1).0.unwrap(), 1);
+        let (none, tried) = fitting(0);
+        assert!(none.unwrap_err().to_string().contains("found 32"));
+        assert_eq!(tried, [32, 16, 8, 4, 2, 1]);
+    }
 }

@@ -122,6 +122,8 @@ pub struct Optimizer {
 const ITERATIONS: &str = "iterations";
 /// Name under which the scale of the loss is stored, with the steps since it changed.
 const LOSS_SCALE: &str = "loss_scale";
+/// What to do about state that no optimizer wrote.
+const DAMAGED: &str = "the checkpoint is damaged: go on from a copy of it, or start the run again";
 /// More updates than any run has.
 const UPDATES: f32 = 1e15;
 
@@ -201,6 +203,27 @@ impl Optimizer {
         tensors
     }
 
+    /// What is wrong with a tensor that is no state.
+    fn no_state(&self, tensor: &Tensor) -> Error {
+        let what = format!("optimizer state {}", tensor.name);
+        let (expected, found) = match (&*tensor.name, tensor.values.len()) {
+            (ITERATIONS, 1) => (
+                format!("a number of updates from 0 to {UPDATES:e}"),
+                format!("{}", tensor.values[0]),
+            ),
+            (LOSS_SCALE, 2) => (
+                "a scale that is a power of two, and how many steps it has been good for"
+                    .to_string(),
+                format!("{:?}", tensor.values),
+            ),
+            _ => (
+                format!("state of {} for a tensor of this net", self.rule.name()),
+                format!("shape {:?}", tensor.shape),
+            ),
+        };
+        Error::invalid(what, expected, found, DAMAGED)
+    }
+
     /// Loads state that [`Self::tensors`] returned. A scale of the loss is taken only where there is one.
     ///
     /// # Errors
@@ -227,11 +250,12 @@ impl Optimizer {
                 (parameters.tensors[i].values.len() == tensor.values.len()).then_some((i, k))
             });
             let Some((i, k)) = place else {
-                let what = format!("optimizer state {}", tensor.name);
-                let expected = format!("state of {} for a tensor of this net", self.rule.name());
-                let found = format!("shape {:?}", tensor.shape);
-                return Err(Error::invalid(what, expected, found, ""));
+                return Err(self.no_state(tensor));
             };
+            if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
+                let what = format!("optimizer state {}", tensor.name);
+                return Err(Error::invalid(what, "finite numbers", value.to_string(), DAMAGED));
+            }
             state[i][k].clone_from(&tensor.values);
         }
         (self.state, self.iterations, self.loss_scale) = (state, iterations, loss_scale);

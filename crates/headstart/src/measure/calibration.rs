@@ -219,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn small_gains_are_not_shown_as_none() {
+        let fit =
+            TemperatureFit { temperature: 1.1, images: 100, gain: 2e-6, standard_error: 1e-6 };
+        assert!(fit.to_string().contains("falls by 2e-6 +- 1e-6"), "{fit}");
+        let none = TemperatureFit { gain: 0.0, ..fit };
+        assert!(none.to_string().contains("by 0.0000 +- 1e-6"), "{none}");
+    }
+
+    #[test]
     fn a_temperature_put_in_is_found_again() {
         // Labels in the shares that softmax gives; the logits are then stretched.
         let logits = [2.0f32, 0.0, -1.0];

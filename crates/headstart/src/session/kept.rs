@@ -26,6 +26,10 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path) -> T {
 }
 
 pub fn write(path: &Path, all: &impl Serialize) {
+    // Who opens a pipe waits for its reader.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return;
+    }
     let Ok(bytes) = serde_json::to_vec_pretty(all) else { return };
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     let made = std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder));

@@ -273,6 +273,10 @@ fn device(config: &TrainConfig, choice: Option<DeviceChoice>, threads: usize) ->
         job::device(threads, precision, choice)
     };
     match (choice, config.device) {
+        // Without a GPU that has f16.
+        (Some(DeviceChoice::Auto), _) if config.precision == Precision::F16 => {
+            on(DeviceChoice::Auto).or_else(|_| on(DeviceChoice::Cpu))
+        }
         (Some(choice), _) => on(choice),
         (None, own @ DeviceChoice::Gpu(_)) => on(own).or_else(|_| on(DeviceChoice::Cpu)),
         (None, _) => on(DeviceChoice::Cpu),

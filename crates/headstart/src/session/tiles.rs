@@ -2,6 +2,7 @@
 //! driver and headstart's version.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 use headstart_gpu::{Context, Kind, Tiles};
@@ -25,15 +26,21 @@ const TUNE: &str = "HEADSTART_TUNE";
 pub fn tune(context: &Context) -> Result<()> {
     let is_software = context.adapter().kind == Kind::Software;
     let tunes = match std::env::var(TUNE).as_deref() {
-        Err(_) | Ok("") => !is_software,
+        Err(VarError::NotPresent) | Ok("") => !is_software,
         Ok("on") => true,
         Ok("off") => false,
-        Ok(other) => return Err(Error::invalid(TUNE, "on or off", other, "")),
+        Ok(other) => return Err(neither(other)),
+        Err(VarError::NotUnicode(other)) => return Err(neither(&other.to_string_lossy())),
     };
     if tunes {
         tune_with(context, kept::path(KEPT));
     }
     Ok(())
+}
+
+fn neither(found: &str) -> Error {
+    let hint = "unset it: without it the clock chooses on GPUs, not on software";
+    Error::invalid(TUNE, "on or off", found, hint)
 }
 
 fn tune_with(context: &Context, path: Option<PathBuf>) {

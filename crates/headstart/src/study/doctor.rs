@@ -46,7 +46,7 @@ pub struct Doctor {
     pub devices: Vec<Adapter>,
     /// What stands in the way of a GPU.
     pub missing: Vec<Missing>,
-    /// The variables `HEADSTART_*` that are set, by name.
+    /// The variables `HEADSTART_*`, and those that name Vulkan drivers, that are set, by name.
     pub environment: Vec<(String, String)>,
 }
 
@@ -192,9 +192,14 @@ pub fn adapters() -> Adapters {
 impl Doctor {
     /// Checks the machine; measures each instruction set for 0.2 s on `compute`'s threads.
     pub fn look(compute: &Compute) -> Doctor {
+        Doctor::look_with(compute, adapters())
+    }
+
+    /// The same where drivers of GPUs were asked already, or cannot be asked.
+    pub fn look_with(compute: &Compute, adapters: Adapters) -> Doctor {
         let system =
             System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
-        let Adapters { adapters, missing } = adapters();
+        let Adapters { adapters, missing } = adapters;
         Doctor {
             version: env!("CARGO_PKG_VERSION"),
             cpu: cpu(&system),
@@ -269,10 +274,15 @@ fn disk(path: &Path) -> Option<Disk> {
     })
 }
 
+/// Variables of others that change what is found.
+const OF_OTHERS: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
 fn environment() -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
-        .filter(|(name, _): &(String, String)| name.starts_with("HEADSTART_"))
+        .filter(|(name, _): &(String, String)| {
+            OF_OTHERS.contains(&&**name) || name.starts_with("HEADSTART_")
+        })
         .collect();
     list.sort();
     list

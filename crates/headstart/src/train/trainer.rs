@@ -38,6 +38,7 @@ use crate::data::augment::{Augmentation, Mixing};
 use crate::data::dataset::Dataset;
 use crate::data::image::Views;
 use crate::engine::device::Device;
+use crate::engine::inference::with_fewer;
 use crate::engine::optimizer::{Rule, WeightDecay};
 use crate::error::{Error, Result};
 use crate::measure::events::Event;
@@ -56,7 +57,7 @@ use run::Run;
 pub use shipped::Answers;
 use smaller::Smaller;
 
-/// Batch size of inference.
+/// Batch size of inference, where the memory allows it.
 pub const INFERENCE_BATCH: usize = 32;
 
 /// Settings that all phases share.
@@ -197,6 +198,8 @@ pub struct Trainer<'a> {
     data: &'a Dataset,
     device: Device,
     settings: Settings,
+    /// How many images the net looks at at once: [`INFERENCE_BATCH`], or fewer where that is more than the device's memory.
+    looks: usize,
     /// The other processes that train the model, if any.
     collective: Box<dyn Collective>,
     /// Whether this process was told to stop, where there are others that have to stop with it.
@@ -245,8 +248,11 @@ impl<'a> Trainer<'a> {
         let settings = Settings { batch_size, ..settings };
         check(model, data, &settings)?;
         model.set_dropout(settings.dropout)?;
+        let looking = |batch| room::looking(model, &device, batch);
+        let looks = with_fewer(INFERENCE_BATCH, looking).map_or(1, |(_, batch)| batch);
         Ok(Trainer {
             model,
+            looks,
             history: History::default(),
             data,
             device,

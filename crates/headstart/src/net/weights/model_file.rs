@@ -111,16 +111,21 @@ impl fmt::Display for TemperatureFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TemperatureFit { temperature, images, gain, standard_error } = *self;
         let images = grouped(images);
+        let shown = |loss: f64| match loss.abs() {
+            size if size > 0.0 && size < 5e-5 => format!("{loss:.0e}"),
+            _ => format!("{loss:.4}"),
+        };
+        let (gain, standard_error) = (shown(gain), shown(standard_error));
         match self.is_kept() {
             true => write!(
                 f,
                 "temperature {temperature:.4}, fitted on {images} validation images (cross-validated, their loss falls by \
-                 {gain:.4} +- {standard_error:.4})"
+                 {gain} +- {standard_error})"
             ),
             false => write!(
                 f,
                 "no temperature: {temperature:.4}, fitted on {images} validation images, does not lower their cross-validated \
-                 loss by more than its standard error (by {gain:.4} +- {standard_error:.4})"
+                 loss by more than its standard error (by {gain} +- {standard_error})"
             ),
         }
     }

@@ -4,18 +4,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::run::trainable;
-use super::{INFERENCE_BATCH, Phase, Settings, Trainer};
+use super::{Phase, Settings, Trainer};
 use crate::engine::device::Device;
 use crate::engine::plan::{Request, sources};
 use crate::error::Result;
 use crate::net::graph::NodeId;
+use crate::net::model::Model;
 
 /// Most images a step that [`Trainer::batch_that_fits`] takes: larger batches train worse at the usual learning rates.
 const LARGEST_BATCH: usize = 256;
 
 impl Trainer<'_> {
-    /// Fails where a batch of one of the phases is more than the memory of this process: of training images, or of images that
-    /// the net only looks at.
+    /// Fails where a batch of one of the phases is more than the memory of this process, or one image that the net looks at.
     ///
     /// # Errors
     /// In that case; it names what the batch takes, what there is, and the flags that make it smaller.
@@ -37,22 +37,9 @@ impl Trainer<'_> {
                 };
                 self.check_step(phase, batch, &hint)?;
             }
-            let graph = &self.model.net.graph;
-            let request = Request {
-                batch: INFERENCE_BATCH,
-                sources: vec![0],
-                outputs: vec![self.model.output()],
-                trainable: None,
-                dtype: self.device.dtype(),
-            };
-            self.device.check_memory(
-                graph,
-                request,
-                &self.model.parameters,
-                "lower --image-size",
-            )?;
         }
-        Ok(())
+        // More was tried before.
+        if self.looks == 1 { looking(self.model, &self.device, 1) } else { Ok(()) }
     }
 
     /// The largest batch of 1, 2, 4, ... 256 images that all phases have the memory for, of no more images than there are to
@@ -94,6 +81,18 @@ impl Trainer<'_> {
     fn smaller_side(&self, phase: &Phase) -> Option<usize> {
         self.settings.train_size.filter(|_| phase.solver.is_none())
     }
+}
+
+/// Fails where looking at `batch` images is more than the memory.
+pub(super) fn looking(model: &Model, device: &Device, batch: usize) -> Result<()> {
+    let request = Request {
+        batch,
+        sources: vec![0],
+        outputs: vec![model.output()],
+        trainable: None,
+        dtype: device.dtype(),
+    };
+    device.check_memory(&model.net.graph, request, &model.parameters, "lower --image-size")
 }
 
 /// The largest of `sizes` that fits, if all smaller ones of those that fit do.

@@ -167,11 +167,11 @@ fn keeping(trainer: &Trainer<'_>, changed: bool) -> [Keeping; 2] {
 
 impl<'t, 'a> Run<'t, 'a> {
     pub fn new(trainer: &'t mut Trainer<'a>, phase: &Phase) -> Result<Run<'t, 'a>> {
-        let Trainer { model, device, settings, frozen, .. } = &mut *trainer;
+        let Trainer { model, device, settings, looks, frozen, .. } = &mut *trainer;
         let (model, settings) = (&**model, &*settings);
         let trainable = trainable(model, settings, phase);
         let sources = sources(&model.net.graph, &trainable);
-        let batch = settings.batch_size.max(INFERENCE_BATCH);
+        let batch = settings.batch_size.max(*looks);
         *frozen = match sources != [0] {
             true => {
                 let new = Frozen::new(model, &sources, device, batch, &settings.cache)?;
@@ -202,7 +202,7 @@ impl<'t, 'a> Run<'t, 'a> {
         let mut train = device.executor(graph, request, &model.parameters, seed)?;
         let arena_bytes = train.plan().arena_bytes() as u64;
         train.prepare(training(model, data, settings, phase)?)?;
-        let validate = executor(model, device, INFERENCE_BATCH, &sources, &[model.output()])?;
+        let validate = executor(model, device, trainer.looks, &sources, &[model.output()])?;
         let opening = Event::Phase {
             phase: phase.name,
             from: phase.from.and_then(|p| model.net.layer_name(p)).map(str::to_string),
@@ -457,13 +457,13 @@ impl<'t, 'a> Run<'t, 'a> {
         let shown = self.shown()?;
         self.validate.load(&shown)?;
         let own = self.trainer.own_images(subset.len(), INFERENCE_BATCH);
-        let Trainer { model, frozen, .. } = &mut *self.trainer;
+        let Trainer { model, frozen, looks, .. } = &mut *self.trainer;
         let model = &**model;
         let total = own.len();
         let order = own.collect();
         let (part, augment) = ((Part::Validation, subset), Augment::default());
         let kept = frozen.as_ref().is_some_and(|f| f.rows(Part::Validation).is_some());
-        let batch = (INFERENCE_BATCH, Portion::WHOLE);
+        let batch = (*looks, Portion::WHOLE);
         let mut batches = Inputs::new(part, order, kept, batch, model, augment)?;
         let mut done = 0;
         while done < total {

@@ -161,7 +161,7 @@ impl Trainer<'_> {
         subset: &Subset,
         on_event: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<Option<Vec<f32>>> {
-        let (split, batch) = (part.name(), INFERENCE_BATCH);
+        let (split, batch) = (part.name(), self.looks);
         let Trainer { model, frozen, .. } = &mut *self;
         // The caller may have changed the weights since.
         if let Some(f) = frozen.take() {
@@ -172,7 +172,7 @@ impl Trainer<'_> {
             None => Keeping::Nowhere,
         };
         let keeping = self.agree_keeping(keeping)?;
-        let own = self.own_images(subset.len(), batch);
+        let own = self.own_images(subset.len(), INFERENCE_BATCH);
         let Trainer { model, data, device, folder, frozen, collective, .. } = &mut *self;
         let model = &**model;
         let mut emit = |event| record(folder, event, on_event);

@@ -186,10 +186,10 @@ impl Run<'_, '_> {
             true => 0..subset.len(),
             false => self.trainer.own_images(subset.len(), INFERENCE_BATCH),
         };
-        let Trainer { model, frozen, .. } = &mut *self.trainer;
+        let Trainer { model, frozen, looks, .. } = &mut *self.trainer;
         let (model, total) = (&**model, own.len());
         let (order, augment) = (own.collect(), Augment::default());
-        let batch = (INFERENCE_BATCH, Portion::WHOLE);
+        let batch = (*looks, Portion::WHOLE);
         let mut batches = Inputs::new((part, subset), order, kept, batch, model, augment)?;
         let mut features = Vec::new();
         let (mut done, start) = (0, Instant::now());
