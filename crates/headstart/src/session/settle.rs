@@ -12,7 +12,8 @@ use crate::train::trainer::Phase;
 /// What takes most of the time of these phases: training steps from the first layer that any of them trains, or the passes
 /// through the frozen net.
 pub fn busiest(phases: &[Phase]) -> Part {
-    let first = phases.iter().filter_map(|phase| phase.from).min();
+    let trains = phases.iter().filter(|phase| phase.epochs > 0);
+    let first = trains.filter_map(|phase| phase.from).min();
     first.map_or(Part::Forward, Part::FineTune)
 }
 
