@@ -26,7 +26,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(output::line(ASKED)?);
     }
     let device = device(args.threads, Precision::Auto, DeviceChoice::Cpu)?;
-    let adapters = match ended_by_a_driver() {
+    let mut asks = Command::new(std::env::current_exe().unwrap_or_default());
+    let adapters = match ended_by_a_driver(asks.args(["doctor", "--drivers"])) {
         None => adapters(),
         Some(what) => {
             let mend = "install another driver, or name the right one with VK_DRIVER_FILES; `--device cpu` needs none";
@@ -45,9 +46,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// A driver that crashes ends the process that asks it. So another process asks first: how that ended, where it did not get
 /// through.
-fn ended_by_a_driver() -> Option<String> {
-    let mut command = Command::new(std::env::current_exe().ok()?);
-    command.args(["doctor", "--drivers"]).stdin(Stdio::null()).stderr(Stdio::null());
+fn ended_by_a_driver(command: &mut Command) -> Option<String> {
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
     let start = Instant::now();
     let status = loop {
@@ -181,4 +181,19 @@ fn instruction_set(set: &InstructionSet) -> Result<(), Error> {
         &format!("{peak:.1} GFLOP/s{bf16}, {relative:.2} times as fast as the chosen set"),
         &change,
     )
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_the_process_that_asks_drivers_ended_is_said() {
+        let after = |script: &str| ended_by_a_driver(Command::new("sh").args(["-c", script]));
+        assert_eq!(after("echo a driver speaks; echo asked"), None);
+        assert!(after("kill -SEGV $$").unwrap().contains("signal: 11"));
+        for script in ["exit 0", "exit 3", "echo nothing"] {
+            assert!(after(script).unwrap().contains("exit status"), "{script}");
+        }
+    }
 }

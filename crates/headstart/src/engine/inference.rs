@@ -107,8 +107,7 @@ pub fn read_floats(executor: &mut dyn Execute, output: usize) -> Result<Vec<f32>
 }
 
 /// Computes the values of `nodes` for every image, in order, `batch` at a time, or fewer where that is more than the device's
-/// memory. `progress` gets how many images are
-/// done; `None` if it stopped it.
+/// memory. `progress` gets how many images are done; `None` if it stopped it.
 ///
 /// # Errors
 /// If an image cannot be decoded or the plan cannot be made.

@@ -10,6 +10,7 @@ use headstart::optimizer::{Optimizer, Rule};
 use headstart::plan::Request;
 use headstart::resnet::{Net, Recipe, Surroundings};
 use headstart::run::{CacheFolder, DiskCache, Ended, Event, Job};
+use headstart::trainer::{Phase, Settings, Trainer};
 use headstart::{Control, DType, Dataset, Device, Model, job};
 use headstart_kernels::element::Values;
 
@@ -227,5 +228,18 @@ fn a_gpu_is_compared_in_training_steps_too() {
             let [own, its] = job::rates(&cpu(), &device, &model, (part, 2)).unwrap();
             assert!(own > 0.0 && its > 0.0, "{part:?}: {own}, {its}");
         }
+    }
+}
+
+#[test]
+fn images_that_are_looked_at_are_as_many_as_fit() {
+    // 32 of them have a map of 184 MB, and a buffer of lavapipe's 134 MB; in a step there are four.
+    let data = Dataset::load("synthetic:2x12x8").unwrap();
+    for device in gpus() {
+        let builder = Model::builder("resnet20").weights("none").image_size(300);
+        let mut model = builder.build(&data).unwrap();
+        let settings = Settings { batch_size: 4, ..Settings::default() };
+        let trainer = Trainer::new(&mut model, &data, device, settings).unwrap();
+        trainer.check_memory(&[Phase::full(1, 0.1)]).unwrap();
     }
 }

@@ -42,7 +42,7 @@ use crate::control::Control;
 use crate::data::batch::Pixels;
 use crate::engine::device::Device;
 use crate::engine::execute::Execute;
-use crate::engine::inference::{Features, executor, with_fewer};
+use crate::engine::inference::{Features, executor};
 use crate::engine::plan::Request;
 use crate::error::Result;
 use crate::measure::events::Event;
@@ -155,8 +155,7 @@ impl Runner {
 }
 
 impl Frozen {
-    /// Those layers of `model` that `nodes` depend on, for batches of `batch` images, or fewer where that is more than the
-    /// device's memory.
+    /// Those layers of `model` that `nodes` depend on; `batch` is the batch size.
     ///
     /// # Errors
     /// If there is no plan for them.
@@ -183,8 +182,7 @@ impl Frozen {
     ) -> Result<Frozen> {
         let mut stages = if means { model.net.stages(&model.recipe) } else { Vec::new() };
         stages.pop();
-        let (mut runner, batch) =
-            with_fewer(batch, |batch| Runner::new(model, device, batch, nodes, &stages))?;
+        let mut runner = Runner::new(model, device, batch, nodes, &stages)?;
         let plan = runner.executor.plan();
         let outputs = plan.request.outputs.iter().zip(nodes.iter().chain(&stages));
         let shapes = outputs.enumerate().map(|(i, (&output, &node))| {

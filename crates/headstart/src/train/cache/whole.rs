@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::data::dataset::Subset;
 use crate::engine::device::Device;
 use crate::engine::execute::Input;
-use crate::engine::inference::{self, executor, read_floats};
+use crate::engine::inference::{self, executor, read_floats, with_fewer};
 use crate::error::Result;
 use crate::measure::events::Event;
 use crate::net::graph::NodeId;
@@ -148,7 +148,9 @@ impl<'a> Whole<'a> {
             Some(frozen) => frozen,
             None => {
                 let means = means || cache.folder.is_some();
-                Frozen::with_means(model, &[model.pooled()], means, device, batch, cache)?
+                let nodes = [model.pooled()];
+                let make = |batch| Frozen::with_means(model, &nodes, means, device, batch, cache);
+                with_fewer(batch, make)?.0
             }
         };
         let sink = Some(&mut *sink as _);
